@@ -1,0 +1,34 @@
+# Two commands do everything: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= runs/demo
+export MPLBACKEND := Agg
+
+.PHONY: demo test lint clean
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "markovbridge needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(BIN)/.installed  ## Train on the 8x8 digits, sample, evaluate, draw, report.
+	$(BIN)/markovbridge train digits --output $(RUN) --overwrite true
+	$(BIN)/markovbridge sample $(RUN) --n 1797 --steps 50
+	$(BIN)/markovbridge evaluate $(RUN)
+	$(BIN)/markovbridge report $(RUN)
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+test: lint  ## Lint, type-check, run the tests.
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) runs build dist

@@ -1,0 +1,1 @@
+"""Generative modelling with any Markov process."""
