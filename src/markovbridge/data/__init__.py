@@ -1,0 +1,41 @@
+"""Data: sources that recipes can name, and what they load.
+
+| source | data |
+|---|---|
+| `Digits` | the UCI 8x8 digits, inside this package |
+| `IDX` | MNIST, Fashion-MNIST and other IDX files |
+| `CIFAR10` | the official python batches |
+| `ImageFolder` | PNG and JPEG files, CelebA |
+| `Arrays` | `.npy` and `.npz` files |
+| `Synthetic` | made-up counts of any shape |
+| `Binarised` | another source, made binary |
+
+`available()` says which known data sets are on this machine and what brings
+the others. Nothing is downloaded.
+"""
+
+from markovbridge.data.arrays import Arrays
+from markovbridge.data.base import Dataset, Source, check_counts, partition
+from markovbridge.data.binarised import Binarised
+from markovbridge.data.cifar import CIFAR10
+from markovbridge.data.digits import Digits
+from markovbridge.data.folders import ImageFolder
+from markovbridge.data.idx import IDX
+from markovbridge.data.known import Availability, available
+from markovbridge.data.synthetic import Synthetic
+
+__all__ = [
+    "CIFAR10",
+    "IDX",
+    "Arrays",
+    "Availability",
+    "Binarised",
+    "Dataset",
+    "Digits",
+    "ImageFolder",
+    "Source",
+    "Synthetic",
+    "available",
+    "check_counts",
+    "partition",
+]

@@ -1,0 +1,167 @@
+"""Arrays of one's own: `.npy` and `.npz` files, read without pickle.
+
+Counts are often stored as floating-point numbers. They are taken where every
+value is a whole number, and kept in the smallest integer type that holds them;
+anything else is refused with the first offending value. Reals are asked for
+with `counts=False`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from markovbridge.data.base import Dataset, Source, check_counts, partition, smallest_type
+
+__all__ = ["Arrays"]
+
+
+@dataclass(frozen=True)
+class Arrays(Source):
+    """Samples (N, *event) from a NumPy file, images channels first.
+
+    Attributes:
+        path: The `.npy` or `.npz` file.
+        key: Name of the array of samples in an `.npz` file; None if it holds only one, or
+            for an `.npy` file.
+        labels: Name of the array of labels (N,) in an `.npz` file, or None.
+        counts: Whether the samples are counts; False for reals, which become float32.
+        maximum: Largest admissible count, or None if there is none.
+        validation: Fraction set aside for validation.
+        test: Fraction set aside for testing.
+        seed: Seed of the split.
+    """
+
+    path: Path
+    key: str | None = None
+    labels: str | None = None
+    counts: bool = True
+    maximum: int | None = None
+    validation: float = 0.1
+    test: float = 0.1
+    seed: int = 0
+
+    def load(self, split: str = "train") -> Dataset:
+        """Read one split; see `Source.load`."""
+        path = Path(self.path)
+        samples, labels = read_arrays(path, self.key, self.labels)
+        if samples.ndim < 2 or samples.size == 0:
+            raise ValueError(
+                f"{path} holds samples of shape {samples.shape}; store at least one, as "
+                "(N, *event) with at least one axis after the first"
+            )
+        chosen = partition(
+            len(samples), split, validation=self.validation, test=self.test, seed=self.seed
+        )
+        x = to_counts(samples, self.maximum, str(path)) if self.counts else to_reals(samples)
+        if labels is not None:
+            if labels.shape != samples.shape[:1]:
+                raise ValueError(
+                    f"{path} holds {len(samples)} samples but labels of shape {labels.shape}; "
+                    "store one label a sample"
+                )
+            labels = to_counts(labels, None, f"{path}: {self.labels}").long()[chosen]
+        return Dataset(
+            x=x[chosen],
+            labels=labels,
+            name=path.stem,
+            split=split,
+            source=str(path),
+            licence="unknown",
+            maximum=self.maximum,
+        )
+
+
+def read_arrays(
+    path: Path, key: str | None, labels: str | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The arrays called `key` and `labels` of a NumPy file; see `Arrays`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, holds objects, or has no array of that name.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; give the path of an .npy or .npz file")
+    with unpacking(path):
+        content = np.load(path, allow_pickle=False)
+    if isinstance(content, np.ndarray):
+        if key is not None or labels is not None:
+            raise ValueError(
+                f"{path} holds one array without a name, so leave key={key!r} and "
+                f"labels={labels!r} None, or store an .npz file"
+            )
+        return content, None
+    with content:
+        if key is None and len(content.files) == 1:
+            key = content.files[0]
+        for name in [key] if labels is None else [key, labels]:
+            if name not in content.files:
+                raise ValueError(
+                    f"{path} has no array {name!r}; give key, and labels if there are any, from "
+                    f"{', '.join(content.files)}"
+                )
+        with unpacking(path):
+            return content[key], None if labels is None else content[labels]
+
+
+@contextmanager
+def unpacking(path: Path) -> Iterator[None]:
+    """Say which file it is that NumPy cannot read.
+
+    Raises:
+        ValueError: If NumPy could not.
+    """
+    try:
+        yield
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path} cannot be read as an .npy or .npz file of numbers ({error}); save it again "
+            "with numpy.save or numpy.savez"
+        ) from error
+
+
+def to_counts(values: np.ndarray, maximum: int | None, name: str) -> Tensor:
+    """Counts in the smallest type of `Dataset` that holds them and `maximum`.
+
+    Args:
+        values: Whole numbers of any integer or real type.
+        maximum: Largest admissible count, or None.
+        name: What to call them in a message.
+
+    Raises:
+        TypeError: If the values are not numbers.
+        ValueError: If they are not counts in 0..maximum.
+    """
+    if values.dtype.kind not in "iuf":
+        raise TypeError(f"{name} has type {values.dtype}; store counts as integers")
+    if values.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):  # NaN and infinity are refused two lines below
+            whole = values.astype(np.int64)
+        if (whole != values).any():
+            check_counts(torch.from_numpy(values.astype(np.float64)), maximum, name=name)
+        values = whole
+    dtype = smallest_type(max(int(values.max()), maximum or 0))
+    counts = torch.from_numpy(values.astype(np.int64))
+    check_counts(counts, maximum, name=name)
+    return counts.to(dtype)
+
+
+def to_reals(values: np.ndarray) -> Tensor:
+    """Real numbers as float32.
+
+    Raises:
+        TypeError: If the values are not numbers.
+    """
+    if values.dtype.kind not in "iuf":
+        raise TypeError(f"samples have type {values.dtype}; store reals as floating-point numbers")
+    with np.errstate(over="ignore"):  # what overflows is refused with its position later
+        return torch.from_numpy(values.astype(np.float32))

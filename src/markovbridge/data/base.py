@@ -1,0 +1,296 @@
+r"""What a data set is, where one comes from, and how it is split.
+
+A `Source` says where data come from; it is a frozen dataclass of plain values,
+so a recipe can name it and a checkpoint can record it. `Source.load(split)`
+reads a `Dataset`: a tensor `x` of shape (N, *event) with what is known of it.
+
+Splits are `"train"`, `"validation"`, `"test"` and `"all"`. A source with an
+official test set keeps it, and may set part of its training set aside for
+validation. Any other source is cut by `partition`: with a permutation π of
+0..N-1 that is a pure function of (seed, N), the first n_t = round(N·test)
+samples of π are the test set, the next n_v = round(N·validation) the
+validation set, and the rest the training set. So the test set stays the same
+when the size of the validation set changes, and the three never overlap.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from markovbridge.randomness import generator
+
+__all__ = ["SPLITS", "Dataset", "Source", "check_counts", "partition"]
+
+SPLITS = ("train", "validation", "test", "all")
+COUNT_TYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples in memory, with what is known of them.
+
+    Attributes:
+        x: Samples (N, *event), images channels first. Counts are uint8, int16,
+            int32 or int64; reals are float32.
+        labels: Classes (N,), int64, or None.
+        name: Name of the data set.
+        split: The split these samples are, one of `SPLITS`.
+        source: Where they come from: authors, year, address or path.
+        licence: Licence of the data, or what is known of it.
+        maximum: Largest admissible count, or None if counts are unbounded or x is real.
+        label_names: Name of each class, or None.
+
+    Raises:
+        TypeError: If x or labels has another type.
+        ValueError: If a value is not admissible, or shapes do not match.
+    """
+
+    x: Tensor
+    labels: Tensor | None
+    name: str
+    split: str
+    source: str
+    licence: str
+    maximum: int | None = None
+    label_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_split(self.split)
+        if self.x.ndim < 2 or self.x.numel() == 0:
+            raise ValueError(
+                f"{self.name}: samples have shape {tuple(self.x.shape)}; give at least one, "
+                "as (N, *event) with at least one axis after the first"
+            )
+        if self.x.is_floating_point():
+            self._check_reals()
+        else:
+            check_counts(self.x, self.maximum, name=self.name)
+        if self.labels is not None:
+            self._check_labels(self.labels)
+
+    def _check_reals(self) -> None:
+        if self.x.dtype != torch.float32:
+            raise TypeError(
+                f"{self.name}: reals have type {self.x.dtype}; convert them with x.float()"
+            )
+        if self.maximum is not None:
+            raise ValueError(
+                f"{self.name}: maximum={self.maximum} is for counts, but the samples are reals; "
+                "leave it None, or give counts of an integer type"
+            )
+        bad = ~torch.isfinite(self.x)
+        if bad.any():
+            value, position = _first(self.x, bad)
+            raise ValueError(
+                f"{self.name}: x{position} is {value:g}; remove or replace what is not finite"
+            )
+
+    def _check_labels(self, labels: Tensor) -> None:
+        if labels.dtype != torch.int64:
+            raise TypeError(
+                f"{self.name}: labels have type {labels.dtype}; convert them with labels.long()"
+            )
+        if labels.shape != self.x.shape[:1]:
+            raise ValueError(
+                f"{self.name}: labels have shape {tuple(labels.shape)} beside {len(self.x)} "
+                f"samples; give one label a sample, shape ({len(self.x)},)"
+            )
+        top = None if self.label_names is None else len(self.label_names) - 1
+        check_counts(labels, top, name=f"labels of {self.name}")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample, the event shape."""
+        return tuple(self.x.shape[1:])
+
+
+@dataclass(frozen=True)
+class Source(ABC):
+    """Where data come from. A frozen dataclass whose fields are plain values."""
+
+    @abstractmethod
+    def load(self, split: str = "train") -> Dataset:
+        """Read one split, the same samples in the same order every time.
+
+        Args:
+            split: One of "train", "validation", "test" and "all".
+
+        Returns:
+            The samples of that split.
+
+        Raises:
+            FileNotFoundError: If files are missing; the message says what brings them.
+            ValueError: If the split is unknown or empty, or a file is damaged.
+        """
+
+
+def check_split(split: str) -> None:
+    """Refuse a split that is not one of `SPLITS`.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}")
+
+
+def partition(
+    n: int, split: str, *, validation: float = 0.0, test: float = 0.0, seed: int = 0
+) -> Tensor:
+    """Which of `n` samples belong to `split`; see the head of this module.
+
+    Args:
+        n: Number of samples.
+        split: One of `SPLITS`.
+        validation: Fraction of the samples set aside for validation, in [0, 1).
+        test: Fraction of the samples set aside for testing, in [0, 1).
+        seed: Seed of the permutation.
+
+    Returns:
+        Positions in 0..n-1, int64, in rising order.
+
+    Raises:
+        ValueError: If the split is unknown or empty, or a fraction is out of range.
+    """
+    check_split(split)
+    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+        raise ValueError(
+            f"validation={validation} and test={test} must be fractions in [0, 1) that leave "
+            "samples to train on; 0.1 and 0.1 are usual"
+        )
+    tested = round(n * test)
+    validated = round(n * validation)
+    order = torch.randperm(n, generator=generator("cpu", "partition", seed, n))
+    chosen = {
+        "all": order,
+        "test": order[:tested],
+        "validation": order[tested : tested + validated],
+        "train": order[tested + validated :],
+    }[split]
+    if len(chosen) == 0:
+        raise ValueError(
+            f"the {split} split of {n} samples is empty with validation={validation} and "
+            f"test={test}; change these fractions or choose another split"
+        )
+    return chosen.sort().values
+
+
+def official(
+    read: Callable[[str], tuple[Tensor, Tensor]], split: str, *, validation: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Samples and labels of a source that has an official training and test set.
+
+    Args:
+        read: Called with "train" or "test", returns that set's samples (N, *event) and
+            labels (N,).
+        split: One of `SPLITS`; "all" is the training set followed by the test set.
+        validation: Fraction of the training set set aside for validation, in [0, 1).
+        seed: Seed of that choice.
+
+    Returns:
+        The samples and labels of `split`.
+    """
+    check_split(split)
+    if split == "test":
+        return read("test")
+    x, labels = read("train")
+    if split == "all":
+        x_test, labels_test = read("test")
+        return torch.cat([x, x_test]), torch.cat([labels, labels_test])
+    if split == "validation" and validation == 0:
+        raise ValueError(
+            "no samples are set aside for validation; set validation=0.1, say, to take a tenth "
+            'of the training set, or use split="test"'
+        )
+    chosen = partition(len(x), split, validation=validation, seed=seed)
+    return x[chosen], labels[chosen]
+
+
+def smallest_type(maximum: int) -> torch.dtype:
+    """The smallest type of counts that holds 0..maximum."""
+    for dtype in COUNT_TYPES:
+        if maximum <= torch.iinfo(dtype).max:
+            return dtype
+    raise ValueError(f"maximum={maximum} does not fit in 63 bits; counts are at most 2**63 - 1")
+
+
+def check_counts(x: Tensor, maximum: int | None = None, *, name: str = "x") -> None:
+    """Refuse what is not a tensor of counts in 0..maximum.
+
+    Args:
+        x: Counts of any shape, of type uint8, int16, int32 or int64.
+        maximum: Largest admissible count, or None if there is none.
+        name: What to call x in the message.
+
+    Raises:
+        TypeError: If x is no tensor or not of an integer type.
+        ValueError: If a value is NaN, infinite, fractional, negative or above `maximum`; the
+            message names the first one and its position.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{name} is a {type(x).__name__}; counts are a torch.Tensor, see torch.as_tensor"
+        )
+    if x.dtype not in COUNT_TYPES and not x.is_floating_point():
+        raise TypeError(
+            f"{name} has type {x.dtype}; counts are uint8, int16, int32 or int64, "
+            "so convert it with x.to(torch.int64)"
+        )
+    if x.numel() == 0:
+        return
+    if x.is_floating_point():
+        _check_whole(x, name)
+        _check_range(x, maximum, name)
+        raise TypeError(
+            f"{name} has type {x.dtype}; its values are whole, so convert it with "
+            "x.to(torch.int64)"
+        )
+    lowest, highest = torch.stack(x.aminmax()).tolist()
+    if lowest < 0 or (maximum is not None and highest > maximum):
+        _check_range(x.long(), maximum, name)
+
+
+def _check_whole(x: Tensor, name: str) -> None:
+    """Refuse reals that are not whole numbers."""
+    bad = ~torch.isfinite(x) | (x != x.floor())
+    if bad.any():
+        value, position = _first(x, bad)
+        remedy = (
+            "counts are whole numbers, so undo any scaling, or round"
+            if math.isfinite(value)
+            else "remove or replace missing values"
+        )
+        raise ValueError(f"{name}{position} is {value:g}; {remedy}")
+
+
+def _check_range(x: Tensor, maximum: int | None, name: str) -> None:
+    """Refuse values below 0 or above maximum."""
+    bad = x < 0
+    if maximum is not None:
+        bad = bad | (x > maximum)
+    if bad.any():
+        value, position = _first(x, bad)
+        if value < 0:
+            raise ValueError(
+                f"{name}{position} is {value:.15g}, but counts are never negative; "
+                "undo any centring or scaling"
+            )
+        raise ValueError(
+            f"{name}{position} is {value:.15g}, above the maximum {maximum}; "
+            "raise the maximum or clip the counts"
+        )
+
+
+def _first(x: Tensor, bad: Tensor) -> tuple[float, list[int]]:
+    """The first value of x where `bad` holds, in row-major order, and its position."""
+    position = bad.nonzero()[0].tolist()
+    return x[tuple(position)].item(), position

@@ -1,0 +1,74 @@
+r"""Counts made binary.
+
+With M the maximum of the source, `threshold` gives 1[x > threshold · M]; and
+`bernoulli` draws 1 with probability x / M, once: the drawn images are the data
+set, as in R. Salakhutdinov and I. Murray (2008), "On the quantitative analysis
+of deep belief networks". The draw is exact: an integer uniform on 0..M-1 lies
+below x with probability x / M.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from markovbridge.data.base import Dataset, Source
+from markovbridge.randomness import generator
+
+__all__ = ["Binarised"]
+
+BLOCK = 1024  # samples drawn at once, so that the uniform integers stay small beside the data
+
+
+@dataclass(frozen=True)
+class Binarised(Source):
+    """Another source with counts 0 and 1.
+
+    Attributes:
+        source: Where the counts come from; they must have a maximum.
+        method: "threshold" or "bernoulli".
+        threshold: Fraction of the maximum above which a count becomes 1.
+        seed: Seed of the Bernoulli draws; each split has draws of its own.
+    """
+
+    source: Source
+    method: Literal["threshold", "bernoulli"] = "threshold"
+    threshold: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in ("threshold", "bernoulli"):
+            raise ValueError(f"method {self.method!r} is unknown; choose threshold or bernoulli")
+        if not 0 <= self.threshold < 1:
+            raise ValueError(
+                f"threshold={self.threshold} must be a fraction of the maximum in [0, 1)"
+            )
+
+    def load(self, split: str = "train") -> Dataset:
+        """Read one split; see `Source.load`."""
+        data = self.source.load(split)
+        if data.maximum is None:
+            raise ValueError(
+                f"{data.name} has no largest count to binarise by; give its source a maximum"
+            )
+        if self.method == "threshold":
+            x = data.x > math.floor(self.threshold * data.maximum)
+        else:
+            x = self._draw(data.x, data.maximum, split)
+        return dataclasses.replace(
+            data, x=x.to(torch.uint8), name=f"{data.name}-binarised", maximum=1
+        )
+
+    def _draw(self, x: Tensor, maximum: int, split: str) -> Tensor:
+        """One Bernoulli(x / maximum) draw for each entry, bool."""
+        noise = generator("cpu", "binarised", self.seed, split)
+        blocks = [
+            torch.randint(maximum, block.shape, generator=noise, dtype=torch.int64) < block
+            for block in x.split(BLOCK)
+        ]
+        return torch.cat(blocks)

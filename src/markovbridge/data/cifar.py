@@ -1,0 +1,252 @@
+"""CIFAR-10 in its official form: six pickles, read without trusting them.
+
+The folder `cifar-10-batches-py` holds `data_batch_1` .. `data_batch_5`,
+`test_batch` and `batches.meta`, pickles of dictionaries written by Python 2:
+`data` is an array (10000, 3072) of bytes, channels first, `labels` a list.
+
+A pickle is a program, and an ordinary unpickler runs whatever it names. These
+files name only how to rebuild a NumPy array, so `read_pickle` admits those few
+names, and even these stand for harmless recorders defined here: nothing of
+NumPy, or of any other module, is called by the file. An array is made at the
+end, from the recorded shape and bytes.
+
+Source: A. Krizhevsky (2009), Learning multiple layers of features from tiny
+images, https://www.cs.toronto.edu/~kriz/cifar.html.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from markovbridge.data.base import Dataset, Source, official
+from markovbridge.data.locations import VARIABLE, locate
+
+__all__ = ["CIFAR10"]
+
+NAME = "cifar-10-batches-py"
+META = "batches.meta"
+BATCHES = {
+    "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
+    "test": ("test_batch",),
+}
+EVENT = (3, 32, 32)
+
+
+@dataclass(frozen=True)
+class CIFAR10(Source):
+    """60,000 colour images (3, 32, 32) of bytes in ten classes, 10,000 of them for testing.
+
+    The folder is `root`, else $MARKOVBRIDGE_DATA/cifar-10-batches-py, else
+    /usr/share/datasets/cifar-10-batches-py.
+
+    Attributes:
+        root: The folder cifar-10-batches-py, or None to look in the usual places.
+        validation: Fraction of the training set set aside for validation.
+        seed: Seed of that choice.
+    """
+
+    root: Path | None = None
+    validation: float = 0.0
+    seed: int = 0
+
+    def folder(self) -> Path:
+        """The folder that holds the batches.
+
+        Raises:
+            FileNotFoundError: If there is none; the message says what brings it.
+        """
+        return locate(NAME, self.root, missing, self.remedy)
+
+    @property
+    def remedy(self) -> str:
+        """What brings the files, as the end of a sentence."""
+        return (
+            "fetch cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and "
+            f"unpack it in ${VARIABLE}, or give the folder {NAME} as root"
+        )
+
+    def load(self, split: str = "train") -> Dataset:
+        """Read one split; see `Source.load`."""
+        folder = self.folder()
+        meta = read_pickle(folder / META)
+        rows = entry(meta, "num_cases_per_batch", folder / META)
+        names = entry(meta, "label_names", folder / META)
+
+        def read(part: str) -> tuple[Tensor, Tensor]:
+            batches = [read_batch(folder / file, rows) for file in BATCHES[part]]
+            images, labels = zip(*batches, strict=True)
+            return torch.cat(images), torch.cat(labels)
+
+        x, labels = official(read, split, validation=self.validation, seed=self.seed)
+        return Dataset(
+            x=x,
+            labels=labels,
+            name="cifar10",
+            split=split,
+            source="A. Krizhevsky (2009), https://www.cs.toronto.edu/~kriz/cifar.html",
+            licence="none stated by its authors",
+            maximum=255,
+            label_names=tuple(text(name) for name in names),
+        )
+
+
+def missing(folder: Path) -> list[str]:
+    """The files of the data set that are not in `folder`."""
+    files = [*BATCHES["train"], *BATCHES["test"], META]
+    return [file for file in files if not (folder / file).is_file()]
+
+
+def read_batch(path: Path, rows: int) -> tuple[Tensor, Tensor]:
+    """Images (rows, 3, 32, 32) uint8 and labels (rows,) int64 of one batch.
+
+    Raises:
+        ValueError: If the file is damaged, or holds something else.
+    """
+    batch = read_pickle(path)
+    images = entry(batch, "data", path)
+    labels = entry(batch, "labels", path)
+    if not isinstance(images, np.ndarray) or images.shape != (rows, math.prod(EVENT)):
+        shape = getattr(images, "shape", type(images).__name__)
+        raise ValueError(
+            f"{path}: data is {shape}, expected an array {(rows, math.prod(EVENT))}; "
+            "unpack the archive again"
+        )
+    if not isinstance(labels, list) or len(labels) != rows:
+        raise ValueError(
+            f"{path}: labels must be a list of {rows} integers; unpack the archive again"
+        )
+    return torch.from_numpy(images.reshape(rows, *EVENT)), torch.tensor(labels)
+
+
+def entry(content: Any, key: str, path: Path) -> Any:
+    """The value of `key`, written by Python 2 as bytes or by Python 3 as text."""
+    if isinstance(content, dict):
+        for name in (key.encode(), key):
+            if name in content:
+                return content[name]
+    raise ValueError(f"{path} has no entry {key!r}, so it is not CIFAR-10; unpack it again")
+
+
+def text(name: bytes | str) -> str:
+    """Text, whichever Python wrote it."""
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def read_pickle(path: Path) -> Any:
+    """Read a pickle of plain values and arrays of bytes, and refuse any other.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What it holds: dictionaries, lists, tuples, numbers, text, bytes (a `str` of Python 2
+        too) and uint8 arrays.
+
+    Raises:
+        ValueError: If the file is damaged, or names anything but how to rebuild an array.
+    """
+    stream = io.BytesIO(path.read_bytes())
+    try:
+        content = Restricted(stream, encoding="bytes").load()
+        if isinstance(content, dict):
+            content = {
+                key: value.array() if isinstance(value, Recorded) else value
+                for key, value in content.items()
+            }
+        return content
+    except Refused as error:
+        raise ValueError(
+            f"{path} is refused: it names {error}, which no CIFAR-10 file does; do not open it "
+            "with an ordinary unpickler, and fetch the data from its authors"
+        ) from error
+    except Exception as error:  # a damaged program can fail in any way at all
+        raise ValueError(f"{path} is damaged ({error}); unpack the archive again") from error
+
+
+class Refused(pickle.UnpicklingError):
+    """A pickle names something that is not admitted."""
+
+
+class Restricted(pickle.Unpickler):
+    """An unpickler that knows the names in `ADMITTED` and no others."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The stand-in of an admitted name."""
+        if (module, name) not in ADMITTED:
+            raise Refused(f"{module}.{name}")
+        return ADMITTED[module, name]
+
+
+class Recorded:
+    """What a pickle says of an object, in place of the object.
+
+    Attributes:
+        arguments: What it would have been made from.
+        state: What it would have been given afterwards.
+    """
+
+    __slots__ = ("arguments", "state")
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def array(self) -> np.ndarray:
+        """The array of bytes that was recorded: (version, shape, type, column-major, bytes)."""
+        _, shape, dtype, column_major, content = self.state
+        if dtype.arguments[0] not in (b"u1", "u1"):
+            raise ValueError(f"an array has type {dtype.arguments[0]!r}, expected 'u1'")
+        order = "F" if column_major else "C"
+        return np.frombuffer(content, np.uint8).reshape(shape, order=order).copy()
+
+
+# Stand-ins have no attributes to set, so a pickle cannot change them for the next one.
+
+
+class Record:
+    """Stands for a constructor: records its arguments."""
+
+    __slots__ = ()
+
+    def __call__(self, *arguments: Any) -> Recorded:
+        """Record the arguments."""
+        return Recorded(*arguments)
+
+
+class Encode:
+    """Stands for `_codecs.encode`, with which Python 3 writes bytes under protocol 2."""
+
+    __slots__ = ()
+
+    def __call__(self, characters: str, encoding: str) -> bytes:
+        """The bytes that `characters` stand for."""
+        if encoding not in ("latin1", b"latin1"):
+            raise ValueError(f"encoding {encoding!r} is not latin1")
+        return characters.encode("latin1")
+
+
+class Name:
+    """Stands for a class that is named but never called."""
+
+    __slots__ = ()
+
+
+ADMITTED = {
+    ("numpy", "ndarray"): Name(),
+    ("numpy", "dtype"): Record(),
+    ("numpy.core.multiarray", "_reconstruct"): Record(),
+    ("numpy._core.multiarray", "_reconstruct"): Record(),
+    ("_codecs", "encode"): Encode(),
+}
