@@ -1,0 +1,7 @@
+"""Networks: from standardised features, a time and a condition to a head's parameters."""
+
+from markovbridge.networks.base import Network
+from markovbridge.networks.mlp import MLP
+from markovbridge.networks.unet import UNet
+
+__all__ = ["MLP", "Network", "UNet"]

@@ -1,0 +1,84 @@
+"""How a network sees the time and the condition.
+
+The time enters through sinusoids of tau = 1000 t,
+
+    cos(tau w_k), sin(tau w_k),   w_k = 10000^(-k / K),   k = 0 .. K-1,
+
+the positional code of Vaswani et al. (https://arxiv.org/abs/1706.03762, section
+3.5) as diffusion models use it (https://arxiv.org/abs/2006.11239, appendix B).
+Its wavelengths run from 6 to 60,000: it barely sees a number in [0, 1], hence
+the factor 1000. A condition is added to the embedding through one linear layer.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["TIME_SCALE", "ConditionEmbedding", "TimeEmbedding"]
+
+TIME_SCALE = 1000.0
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoids of the time and two linear layers: (B,) to (B, width).
+
+    Args:
+        width: Size of the embedding, even.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half) / half)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.layers = nn.Sequential(
+            nn.Linear(2 * half, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Embed times `t` (B,) in [0, 1]."""
+        angles = (TIME_SCALE * t.float())[:, None] * self.frequencies
+        return self.layers(torch.cat([angles.cos(), angles.sin()], dim=1))
+
+
+class ConditionEmbedding(nn.Module):
+    """A linear layer from a condition to what is added to the embedding of time.
+
+    Args:
+        size: Numbers in the condition of one sample; 0 takes no condition.
+        width: Size of the embedding of time.
+    """
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.size = size
+        self.layer = nn.Linear(size, width) if size else None
+
+    def forward(self, condition: Tensor | None) -> Tensor | None:
+        """Embed `condition` (B, size) to (B, width), or None to None.
+
+        Raises:
+            ValueError: If the condition is missing, not wanted, or of another size.
+        """
+        if self.layer is None:
+            if condition is not None:
+                raise ValueError(
+                    f"This network takes no condition, but one of shape {tuple(condition.shape)} "
+                    "was given; build the network with condition=<its size>."
+                )
+            return None
+        if condition is None:
+            raise ValueError(
+                f"This network needs a condition of shape (batch, {self.size}); none was given."
+            )
+        if condition.ndim != 2 or condition.shape[1] != self.size:
+            raise ValueError(
+                f"The condition has shape {tuple(condition.shape)}; "
+                f"this network takes (batch, {self.size})."
+            )
+        return self.layer(condition.float())

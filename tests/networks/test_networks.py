@@ -1,0 +1,212 @@
+"""Networks: shapes, padding, conditions, configuration."""
+
+import copy
+import json
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from markovbridge.networks import MLP, Network, UNet
+from markovbridge.networks.embedding import TimeEmbedding
+from markovbridge.randomness import derive, generator
+
+
+def build(make, *args, **kwargs):
+    """A network with fixed weights, all of them random: the zeros of the start too."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derive("networks"))
+        network = make(*args, **kwargs)
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return network.eval()
+
+
+def small_unet(shape, features, outputs, **kwargs):
+    own = {"channels": (8, 16, 16), "layers_per_block": 1} | kwargs
+    return UNet(shape, features, outputs, **own)
+
+
+def inputs(batch, features, shape, key="inputs"):
+    g = generator("cpu", key)
+    return torch.randn(batch, features, *shape, generator=g), torch.rand(batch, generator=g)
+
+
+NETWORKS = [
+    pytest.param(MLP, (), id="mlp-scalar"),
+    pytest.param(MLP, (5,), id="mlp-vector"),
+    pytest.param(MLP, (1, 4, 3), id="mlp-image"),
+    pytest.param(small_unet, (1, 28, 28), id="unet-28"),
+    pytest.param(small_unet, (3, 9, 14), id="unet-odd"),
+    pytest.param(small_unet, (1, 1, 1), id="unet-pixel"),
+]
+
+
+@pytest.mark.parametrize(("make", "shape"), NETWORKS)
+def test_output_has_the_shape_of_the_contract_and_samples_are_independent(make, shape):
+    network = build(make, shape, 2, 3)
+    x, t = inputs(4, 2, shape)
+    out = network(x, t, None)
+    assert out.shape == (4, 3, *shape)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(network(x[1:2], t[1:2], None), out[1:2], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("make", "shape"), NETWORKS)
+def test_output_is_zero_before_training_but_has_a_gradient(make, shape):
+    network = make(shape, 1, 2)
+    x, t = inputs(3, 1, shape)
+    out = network(x, t, None)
+    assert torch.equal(out, torch.zeros_like(out))
+    (out - 1).square().sum().backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+@pytest.mark.parametrize(("make", "shape"), NETWORKS)
+def test_output_depends_on_every_feature_and_on_time(make, shape):
+    network = build(make, shape, 2, 1)
+    x, t = inputs(2, 2, shape)
+    out = network(x, t, None)
+    for feature in range(2):
+        changed = x.clone()
+        changed[:, feature] += 1
+        assert (network(changed, t, None) - out).abs().amax() > 1e-4
+    assert (network(x, 1 - t, None) - out).abs().amax() > 1e-4
+
+
+def test_unet_sees_the_corners_of_a_padded_image():
+    network = build(small_unet, (1, 9, 14), 1, 1)
+    x, t = inputs(1, 1, (1, 9, 14))
+    out = network(x, t, None)
+    for row, column in [(0, 0), (8, 13), (0, 13), (8, 0)]:
+        changed = x.clone()
+        changed[..., row, column] += 5
+        difference = (network(changed, t, None) - out).abs()[0, 0, 0]
+        assert difference[row, column] > 1e-4
+
+
+def test_unet_entries_keep_channels_and_outputs_apart():
+    # (outputs, C) is flattened as outputs * C + c: the inverse of how features enter.
+    network = build(small_unet, (3, 8, 8), 1, 2)
+    x, t = inputs(1, 1, (3, 8, 8))
+    before = network(x, t, None)
+    with torch.no_grad():
+        network.unet.conv_out.bias[3 + 1] += 10  # output 1, channel 1
+    change = network(x, t, None) - before
+    assert torch.allclose(change[:, 1, 1], torch.tensor(10.0), atol=1e-4)
+    change[:, 1, 1] = 0
+    assert torch.allclose(change, torch.zeros(()), atol=1e-4)
+
+
+def test_unet_attention_is_where_it_is_asked_for():
+    def attention(network):
+        return [n for n, m in network.named_modules() if type(m).__name__ == "Attention"]
+
+    assert attention(small_unet((1, 8, 8), 1, 1)) == []
+    names = attention(small_unet((1, 8, 8), 1, 1, attention=[1]))
+    assert all("blocks.1." in name or "mid_block" in name for name in names)
+    assert any("down_blocks.1." in name for name in names)
+    assert any("up_blocks.1." in name for name in names)
+    assert any("mid_block" in name for name in names)
+
+
+@pytest.mark.parametrize("make", [MLP, small_unet])
+def test_condition_is_used_and_checked(make):
+    network = build(make, (1, 8, 8), 1, 1, condition=3)
+    x, t = inputs(2, 1, (1, 8, 8))
+    one, other = torch.eye(3)[:2], torch.eye(3)[1:]
+    assert (network(x, t, one) - network(x, t, other)).abs().amax() > 1e-4
+    with pytest.raises(ValueError, match="needs a condition of shape"):
+        network(x, t, None)
+    with pytest.raises(ValueError, match=r"takes \(batch, 3\)"):
+        network(x, t, torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="takes no condition"):
+        make((1, 8, 8), 1, 1)(x, t, one)
+
+
+@pytest.mark.parametrize("make", [MLP, small_unet])
+def test_dropout_acts_in_training_only(make):
+    network = build(make, (1, 8, 8), 1, 1, dropout=0.5)
+    x, t = inputs(2, 1, (1, 8, 8))
+    assert torch.equal(network(x, t, None), network(x, t, None))
+    network.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        assert not torch.equal(network(x, t, None), network(x, t, None))
+
+
+def test_time_embedding_tells_close_times_apart():
+    embedding = TimeEmbedding(32)
+    t = torch.linspace(0, 1, 201)
+    angles = 1000 * t[:, None] * embedding.frequencies
+    code = torch.cat([angles.cos(), angles.sin()], 1)
+    distances = torch.cdist(code, code) + 10 * torch.eye(201)
+    assert distances.amin() > 0.5
+    assert embedding(t).shape == (201, 32)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (MLP, {"width": 16, "depth": 2, "dropout": 0.1, "condition": 2}),
+        (UNet, {"channels": (8, 8), "layers_per_block": 1, "attention": (1,)}),
+    ],
+)
+def test_configuration_rebuilds_the_network(make, arguments):
+    network = make((1, 4, 4), 2, outputs=3, **arguments)
+    config = json.loads(json.dumps(network.config))
+    assert config["shape"] == [1, 4, 4]
+    assert config["outputs"] == 3
+    again = make(**config)
+    assert again.config == network.config
+    again.load_state_dict(network.state_dict())
+    assert copy.deepcopy(network).config == network.config
+
+
+def test_configuration_is_that_of_the_outermost_constructor():
+    class Wide(MLP):
+        def __init__(self, shape, features, outputs, factor=2):
+            super().__init__(shape, features, outputs, width=8 * factor)
+
+    assert Wide((3,), 1, 1).config == {"shape": [3], "features": 1, "outputs": 1, "factor": 2}
+
+
+def test_own_network_needs_only_a_forward():
+    class Own(Network):
+        def forward(self, features: Tensor, t: Tensor, condition: Tensor | None = None):
+            return features[:, :1]
+
+    own = Own((3,), 2, 1)
+    assert own.config == {"shape": [3], "features": 2, "outputs": 1, "condition": 0}
+    with pytest.raises(TypeError, match="abstract"):
+        Network((3,), 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "message"),
+    [
+        (MLP, {"shape": (0,)}, r"shape\[0\] is 0"),
+        (MLP, {"features": 0}, "features is 0"),
+        (MLP, {"outputs": 1.5}, "outputs is 1.5"),
+        (MLP, {"condition": -1}, "condition is -1"),
+        (MLP, {"width": 1}, "width is 1"),
+        (MLP, {"depth": 0}, "depth is 0"),
+        (MLP, {"dropout": 1.0}, "dropout is 1.0"),
+        (UNet, {}, "needs events of shape"),
+        (UNet, {"shape": (1, 4, 4), "channels": ()}, "channels is empty"),
+        (UNet, {"shape": (1, 4, 4), "channels": (8, 0)}, r"channels\[1\] is 0"),
+        (UNet, {"shape": (1, 4, 4), "attention": (3,)}, "attention names level 3"),
+        (UNet, {"shape": (1, 4, 4), "layers_per_block": 0}, "layers_per_block is 0"),
+        (UNet, {"shape": (1, 4, 4), "dropout": float("nan")}, "dropout is nan"),
+    ],
+)
+def test_bad_arguments_are_named(make, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make(**{"shape": (4,), "features": 1, "outputs": 1} | arguments)
+
+
+def test_unet_names_the_extra_when_diffusers_is_absent(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers.models.unets.unet_2d", None)
+    with pytest.raises(ImportError, match=r"markovbridge\[images\]"):
+        UNet((1, 8, 8), 1, 1)
