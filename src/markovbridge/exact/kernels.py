@@ -1,0 +1,86 @@
+r"""The exact output law of a sampler on a small state space, without Monte Carlo.
+
+Given the law of x_1 at every state, a step of the bridge sampler is a known
+kernel: each site moves on its own, so the law after a step is
+Σ_x P(x) Π_i k_i(x'_i | x). Chaining the steps of a grid gives the law of the
+samples, and its distance from the data law is the error of the sampler with a
+perfect network.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from markovbridge.laws import SiteLaw
+from markovbridge.processes.base import Process
+from markovbridge.samplers import Model
+
+__all__ = ["bridge_kernel", "output_law"]
+
+
+def bridge_kernel(
+    process: Process, law: SiteLaw, x: Tensor, t: float, s: float, ends: int
+) -> Tensor:
+    """Probabilities of x_s at each site after one step of the bridge sampler.
+
+    Args:
+        process: The process, on the states 0, 1, 2, ...
+        law: Law of x_1 per site, given x_t = x.
+        x: States at t, (batch, *event).
+        t: Time now.
+        s: Time after the step.
+        ends: Values 0 .. ends-1 of x_1 carry the law (beyond, its mass is left out).
+
+    Returns:
+        (batch, *event, ends): probabilities of x_s, after projection to the state space.
+    """
+    kernel = torch.zeros((*x.shape, ends), dtype=torch.float64)
+    for end in range(ends):
+        y = torch.full_like(x, end)
+        weight = law.site_log_prob(y).double().exp()
+        reachable = weight > 0
+        if not bool(reachable.any()):
+            continue
+        # Sites the law rules out need a valid end of their own to stand in.
+        bridge = process.bridge(x, torch.where(reachable, y, x), t, s, 1.0)
+        assert isinstance(bridge, SiteLaw)
+        for value in range(end + 1):
+            target = torch.full_like(x, value)
+            move = bridge.site_log_prob(target).double().exp()
+            index = process.project(target)
+            kernel.scatter_add_(
+                -1, index.unsqueeze(-1), (torch.where(reachable, weight, 0.0) * move).unsqueeze(-1)
+            )
+    return kernel
+
+
+def output_law(model: Model, grid: list[float], states: int, sites: int, ends: int) -> Tensor:
+    """The law of the bridge sampler's samples: a table (states,) * sites.
+
+    Args:
+        model: A process on 0 .. states-1 and a law per site of x_1; started at zero.
+        grid: Times from the source to the data.
+        states: Number of states per site.
+        sites: Number of sites; the table has states^sites entries.
+        ends: How many values of x_1 to sum over, at least `states` (more for a law with
+            mass above the maximum).
+    """
+    axes = torch.meshgrid(*[torch.arange(states)] * sites, indexing="ij")
+    every = torch.stack([axis.reshape(-1) for axis in axes], -1)
+    mass = torch.zeros(states**sites, dtype=torch.float64)
+    mass[0] = 1.0
+    for t, s in zip(grid, grid[1:], strict=False):
+        alive = mass > 0
+        x = every[alive]
+        law = model.law(x, t)
+        assert isinstance(law, SiteLaw), "the output law needs a law per site"
+        kernel = bridge_kernel(model.process, law, x, t, s, ends)[..., :states]
+        letters = "abcdefgh"[:sites]
+        spec = "z," + ",".join(f"z{c}" for c in letters) + "->" + letters
+        mass = torch.einsum(spec, mass[alive], *kernel.unbind(1)).reshape(-1)
+    lost = 1 - float(mass.sum())
+    assert math.isclose(lost, 0, abs_tol=1e-6), f"mass {lost} lies above the {ends} ends summed"
+    return mass.reshape((states,) * sites)

@@ -1,0 +1,300 @@
+r"""Exact laws of x_1 given x_t.
+
+Each data law answers `marginal(x, t)`, the law of x_t, and, called as
+`(x, t, condition)`, the law of x_1 given x_t = x. So it stands where a network
+would: `Transport(process, exact.Poisson(process, 3.0), shape=(1,))`.
+
+Under thinning with survival p and mortality q, by Bayes:
+
+=========================== ======================== ============================
+data                        x_t                      x_1 - x_t given x_t = x
+=========================== ======================== ============================
+Poisson(μ)                  Poisson(pμ)              Poisson(qμ)
+Binomial(N, θ)              Binomial(N, pθ)          Binomial(N - x, qθ/(1 - pθ))
+NB(mean μ, size r)          NB(pμ, r)                NB(qμ(r + x)/(r + pμ), r + x)
+zero-inflated Poisson       zero-inflated Poisson    the same, zeros only at x = 0
+mixture of the above        mixture                  mixture, reweighted by x
+=========================== ======================== ============================
+
+`Empirical` is the law of a data set in any dimension and under any process: the
+posterior weight of a data point is proportional to its transition probability
+to x_t.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from markovbridge import laws
+from markovbridge.laws import Law, Shifted, SiteLaw
+from markovbridge.processes.base import Process, match
+from markovbridge.processes.counts import PureDeath
+from markovbridge.schedules import Time, as_time
+
+__all__ = [
+    "Binomial",
+    "DataLaw",
+    "Empirical",
+    "Mixture",
+    "NegativeBinomial",
+    "Poisson",
+    "ZeroInflatedPoisson",
+]
+
+PAIRS = 2**22  # entries of a block of state-by-point comparisons: 32 MiB in float64
+
+
+class DataLaw(ABC):
+    """A law of the data whose posterior under the process is known."""
+
+    process: Process
+
+    @abstractmethod
+    def marginal(self, x: Tensor, t: Time) -> Law:
+        """The law of x_t, in the shape of x (whose values do not matter)."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
+        """The law of x_1 given x_t = x."""
+
+
+class _Thinned(DataLaw):
+    """A data law under pure death."""
+
+    def _clock(self, x: Tensor, t: Time) -> tuple[Tensor, Tensor]:
+        if not isinstance(self.process, PureDeath):
+            raise TypeError(
+                f"{type(self).__name__} data have a closed form under PureDeath, not under "
+                f"{type(self.process).__name__}: use Empirical"
+            )
+        t = as_time(t)
+        schedule = self.process.schedule
+        return match(schedule.survival(t), x), match(schedule.mortality(t), x)
+
+
+def _log(value: Tensor, x: Tensor) -> Tensor:
+    return value.log().expand(x.shape)
+
+
+@dataclass(frozen=True)
+class Poisson(_Thinned):
+    """Independent Poisson counts with this mean per site (a float or broadcastable)."""
+
+    process: Process
+    mean: float | Tensor
+
+    def marginal(self, x: Tensor, t: Time) -> SiteLaw:
+        p, _ = self._clock(x, t)
+        return laws.Poisson(_log(p * self.mean, x))
+
+    def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> SiteLaw:
+        _, q = self._clock(x, t)
+        return Shifted(x, laws.Poisson(_log(q * self.mean, x)))
+
+
+@dataclass(frozen=True)
+class Binomial(_Thinned):
+    """Independent binomial counts: `count` trials with this `probability`."""
+
+    process: Process
+    count: int
+    probability: float | Tensor
+
+    def marginal(self, x: Tensor, t: Time) -> SiteLaw:
+        p, _ = self._clock(x, t)
+        return laws.Binomial(torch.full_like(x, self.count), p * self.probability)
+
+    def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> SiteLaw:
+        p, q = self._clock(x, t)
+        dead = 1 - p * self.probability
+        absent = torch.as_tensor(1 - self.probability, dtype=q.dtype)
+        return Shifted(
+            x, laws.Binomial(self.count - x, q * self.probability / dead, absent / dead)
+        )
+
+
+@dataclass(frozen=True)
+class NegativeBinomial(_Thinned):
+    """Independent negative-binomial counts with this mean and size."""
+
+    process: Process
+    mean: float | Tensor
+    size: float | Tensor
+
+    def marginal(self, x: Tensor, t: Time) -> SiteLaw:
+        p, _ = self._clock(x, t)
+        mean = p * self.mean
+        size = torch.as_tensor(self.size, dtype=mean.dtype, device=x.device)
+        return laws.NegativeBinomial(_log(mean, x), size.expand(x.shape))
+
+    def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> SiteLaw:
+        p, q = self._clock(x, t)
+        size = self.size + x.to(p.dtype)
+        mean = q * self.mean * size / (self.size + p * self.mean)
+        return Shifted(x, laws.NegativeBinomial(mean.log(), size))
+
+
+@dataclass(frozen=True)
+class ZeroInflatedPoisson(_Thinned):
+    """Independent counts that are 0 with probability `zero`, else Poisson(`mean`)."""
+
+    process: Process
+    zero: float
+    mean: float | Tensor
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.zero < 1:
+            raise ValueError(f"zero must lie in [0, 1), not {self.zero}")
+
+    def marginal(self, x: Tensor, t: Time) -> SiteLaw:
+        p, _ = self._clock(x, t)
+        zero = torch.full(x.shape, self.zero, dtype=p.dtype, device=x.device)
+        return laws.ZeroInflated(zero, laws.Poisson(_log(p * self.mean, x)))
+
+    def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> SiteLaw:
+        p, q = self._clock(x, t)
+        seen_zero = (1 - self.zero) * torch.exp(-p * self.mean)
+        zero = torch.where(x == 0, self.zero / (self.zero + seen_zero), 0.0)
+        return Shifted(x, laws.ZeroInflated(zero, laws.Poisson(_log(q * self.mean, x))))
+
+
+@dataclass(frozen=True)
+class Mixture(DataLaw):
+    """A finite mixture of data laws over the whole event."""
+
+    process: Process
+    weights: Sequence[float]
+    components: Sequence[DataLaw]
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(self.components) or not self.components:
+            raise ValueError(
+                f"a mixture needs one weight per component, not {len(self.weights)} for "
+                f"{len(self.components)}"
+            )
+        if min(self.weights) < 0 or not math.isclose(sum(self.weights), 1, abs_tol=1e-9):
+            raise ValueError(f"weights must be probabilities that sum to 1, not {self.weights}")
+
+    def _log_weights(self, each: Sequence[Law], x: Tensor) -> Tensor:
+        likelihood = torch.stack([law.log_prob(x) for law in each], 1)
+        prior = torch.tensor(self.weights, dtype=likelihood.dtype, device=x.device).log()
+        return (prior + likelihood).log_softmax(1)
+
+    def marginal(self, x: Tensor, t: Time) -> Law:
+        each = [component.marginal(x, t) for component in self.components]
+        prior = torch.tensor(self.weights, dtype=torch.float64, device=x.device).log()
+        return laws.Mixture(prior.expand(len(x), -1), each)
+
+    def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
+        weights = self._log_weights([c.marginal(x, t) for c in self.components], x)
+        return laws.Mixture(weights, [c(x, t) for c in self.components])
+
+
+@dataclass(frozen=True, eq=False)
+class Empirical(DataLaw):
+    """The law of a weighted data set, in any dimension, under any process.
+
+    Attributes:
+        process: The reference, stated from data to source.
+        data: Points, (K, *event).
+        weights: Probabilities of the points, (K,); equal if None.
+        states: With a number S, the law given x_t is taken apart into its sites (tables
+            over 0 .. S-1), which is what a perfect network with a law per site knows.
+    """
+
+    process: Process
+    data: Tensor
+    weights: Tensor | None = None
+    states: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and (
+            self.weights.shape != self.data.shape[:1] or bool((self.weights < 0).any())
+        ):
+            raise ValueError(
+                f"weights must be {len(self.data)} non-negative numbers, one per point, not "
+                f"{tuple(self.weights.shape)} with minimum {self.weights.min().item()}"
+            )
+
+    def _prior(self, dtype: torch.dtype) -> Tensor:
+        if self.weights is None:
+            count = len(self.data)
+            return torch.full((count,), -math.log(count), dtype=dtype, device=self.data.device)
+        return (self.weights / self.weights.sum()).to(dtype).log()
+
+    def log_likelihood(self, x: Tensor, t: Time) -> Tensor:
+        """Log p(x_t = x | x_1 = each point): (batch, K)."""
+        t = as_time(t, x.device).expand(len(x))
+        rows = max(1, PAIRS // self.data.numel())
+        return torch.cat(
+            [
+                self._block(x_part, t_part)
+                for x_part, t_part in zip(x.split(rows), t.split(rows), strict=True)
+            ]
+        )
+
+    def _block(self, x: Tensor, t: Tensor) -> Tensor:
+        batch, points = len(x), max(1, PAIRS // x.numel())
+        columns = []
+        for data in self.data.split(points):
+            k = len(data)
+            ends = data.repeat(batch, *[1] * (data.ndim - 1))
+            law = self.process.transition(ends, 1.0, t.repeat_interleave(k))
+            columns.append(law.log_prob(x.repeat_interleave(k, 0)).reshape(batch, k))
+        return torch.cat(columns, 1)
+
+    def marginal(self, x: Tensor, t: Time) -> Law:
+        t = as_time(t)
+        if t.ndim:
+            raise ValueError("the marginal of a data set is asked for at one time, a float")
+        prior = self._prior(torch.float64)
+        law = self.process.transition(self.data, 1.0, t)
+        return _EmpiricalMarginal(self, law, prior, t, len(x))
+
+    def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
+        joint = self.log_likelihood(x, t)
+        joint = joint + self._prior(joint.dtype)
+        if not bool(torch.isfinite(joint.amax(1)).all()):
+            bad = int((~torch.isfinite(joint.amax(1))).nonzero()[0])
+            raise ValueError(f"state {bad} of the batch cannot come from any data point")
+        law = laws.Atoms(self.data, joint.log_softmax(1))
+        return law if self.states is None else law.sites(self.states)
+
+
+@dataclass(frozen=True, eq=False)
+class _EmpiricalMarginal(Law):
+    """The law of x_t for a data set: a mixture of transitions over the points."""
+
+    data: Empirical
+    transitions: Law  # batched over the points
+    prior: Tensor
+    t: Tensor
+    batch: int
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        rows = laws.Categorical(self.prior.expand(self.batch, -1)).sample(generator=generator)
+        ends = self.data.data[rows]
+        return self.data.process.transition(ends, 1.0, self.t).sample(generator=generator)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return (self.data.log_likelihood(x, self.t) + self.prior).logsumexp(1)
+
+    def _average(self, values: Tensor) -> Tensor:
+        average = torch.tensordot(self.prior.exp().to(values.dtype), values, 1)
+        return average.expand(self.batch, *average.shape)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._average(self.transitions.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        mean = self.transitions.mean
+        spread = (mean - self.mean[0]) ** 2
+        return self._average(self.transitions.variance + spread)

@@ -1,0 +1,214 @@
+r"""Heads: how a network's output becomes the law of x_1 given x_t.
+
+Every head here states the law of the **remaining count** m = x_1 - x_t, or is
+truncated to x_1 >= x_t, so no mass lies where thinning cannot come from, and
+every head is centred so that a zero output is a sensible first guess: with data
+mean μ and mortality q, the remaining count is about qμ.
+
+All of it runs in log space and in float32: on the whole of t in [0, 1] no
+output underflows to log 0 or makes a NaN. Sources: the mean head with its
+softplus is that of Santos et al. (https://arxiv.org/abs/2305.11089), the
+discretised logistic that of Salimans et al. (https://arxiv.org/abs/1701.05517).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from markovbridge import laws
+from markovbridge.laws import LOG_TINY, Law, Shifted
+from markovbridge.processes.base import Process, match
+from markovbridge.processes.counts import PureDeath
+from markovbridge.schedules import as_time
+
+__all__ = ["Categorical", "Head", "LogisticMixture", "Mean", "NegativeBinomial"]
+
+# softplus(raw + CENTRE) is 1 at raw = 0.
+CENTRE = math.log(math.e - 1)
+
+
+class Head(ABC):
+    """Turns a network's output into the law of x_1 given x_t."""
+
+    @abstractmethod
+    def outputs(self, process: Process) -> int:
+        """How many numbers per site the network must put out."""
+
+    @abstractmethod
+    def __call__(
+        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
+    ) -> Law:
+        """Make the law.
+
+        Args:
+            process: The reference process.
+            raw: The network's output, (batch, outputs, *event), float32.
+            x: State at t, (batch, *event).
+            t: Times, (batch,).
+            mean: Mean of the data, broadcastable to event.
+            variance: Variance of the data, broadcastable to event.
+        """
+
+
+def log_softplus(raw: Tensor) -> Tensor:
+    """log(softplus(raw)), exact where softplus itself underflows."""
+    far = raw < -15
+    near = F.softplus(torch.where(far, 0.0, raw)).log()
+    return torch.where(far, raw - 0.5 * torch.where(far, raw, 0.0).exp(), near)
+
+
+def _log_mortality(process: Process, t: Tensor, x: Tensor) -> Tensor:
+    if not isinstance(process, PureDeath):
+        raise TypeError(f"heads for remaining counts need PureDeath, not {type(process).__name__}")
+    q = match(process.schedule.mortality(as_time(t)), x)
+    return q.clamp_min(math.exp(LOG_TINY)).log().to(torch.float32)
+
+
+def _maximum(process: Process, head: Head) -> int:
+    if not isinstance(process, PureDeath) or process.maximum is None:
+        raise ValueError(
+            f"the {type(head).__name__} head needs bounded counts: set `maximum` of the process, "
+            "or take the Mean or NegativeBinomial head"
+        )
+    return process.maximum
+
+
+def _log_remaining(process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor) -> Tensor:
+    """Log of the expected remaining count: log of qμ · softplus."""
+    scale = _log_mortality(process, t, x) + mean.clamp_min(1e-6).log()
+    return scale + log_softplus(raw + CENTRE)
+
+
+@dataclass(frozen=True)
+class Mean(Head):
+    """The conditional mean of the remaining count: the paper's head.
+
+    Attributes:
+        kernel: The law given to the remaining count around its mean m. "poisson" (the
+            default) makes the bridge sampler the paper's tau-leap; "stochastic", one of
+            the two integers next to m, unbiased and never above the ceiling of m;
+            "nearest", the integer nearest to m, the paper's binomial bridge, biased at
+            every number of steps.
+        bounded: m = (maximum - x) · sigmoid instead of softplus: exact for binary data.
+    """
+
+    kernel: Literal["poisson", "stochastic", "nearest"] = "poisson"
+    bounded: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kernel not in ("poisson", "stochastic", "nearest"):
+            raise ValueError(f"kernel must be poisson, stochastic or nearest, not {self.kernel!r}")
+
+    def outputs(self, process: Process) -> int:
+        """One: the mean."""
+        return 1
+
+    def __call__(
+        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
+    ) -> Law:
+        log_mean = self._log_mean(process, raw[:, 0], x, t, mean)
+        if self.kernel == "poisson":
+            return Shifted(x, laws.Poisson(log_mean))
+        return Shifted(x, laws.Rounded(log_mean, stochastic=self.kernel == "stochastic"))
+
+    def _log_mean(
+        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor
+    ) -> Tensor:
+        if not self.bounded:
+            return _log_remaining(process, raw, x, t, mean)
+        maximum = _maximum(process, self)
+        # Binomial(maximum, θ) data have m = (maximum - x) · θq/(1 - θp): the first guess.
+        share = (mean / maximum).clamp(1e-6, 1 - 1e-6)
+        odds = _log_mortality(process, t, x) + (share / (1 - share)).log()
+        room = (maximum - x).clamp_min(math.exp(LOG_TINY)).log()
+        return (room + F.logsigmoid(raw + odds)).clamp_min(LOG_TINY)
+
+
+@dataclass(frozen=True)
+class Categorical(Head):
+    """A table over x_1 = 0 .. maximum at each site.
+
+    The network gives log-weights of the values; the likelihood of x_t under thinning is
+    known and added, so that the law is right at both ends of time from the start.
+    """
+
+    def outputs(self, process: Process) -> int:
+        """One for each value: maximum + 1."""
+        return _maximum(process, self) + 1
+
+    def __call__(
+        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
+    ) -> Law:
+        prior = raw.movedim(1, -1)
+        values = torch.arange(prior.shape[-1], device=x.device)
+        remaining = (values - x.unsqueeze(-1)).to(torch.float32)
+        possible = remaining >= 0
+        remaining = torch.where(possible, remaining, 0.0)
+        choose = torch.lgamma(values + 1.0) - torch.lgamma(remaining + 1)
+        likelihood = choose + remaining * _log_mortality(process, t, x).unsqueeze(-1)
+        # lgamma(x + 1) and x log p are the same for all values and drop out.
+        return laws.Categorical(torch.where(possible, prior + likelihood, -math.inf))
+
+
+@dataclass(frozen=True)
+class LogisticMixture(Head):
+    """A mixture of discretised logistics per site, truncated to [x_t, maximum].
+
+    Attributes:
+        components: Number of logistics.
+    """
+
+    components: int = 3
+
+    def __post_init__(self) -> None:
+        if self.components < 1:
+            raise ValueError(f"components must be at least 1, not {self.components}")
+
+    def outputs(self, process: Process) -> int:
+        """Weight, centre and scale of each logistic."""
+        _maximum(process, self)
+        return 3 * self.components
+
+    def __call__(
+        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
+    ) -> Law:
+        weights, centres, scales = raw.movedim(1, -1).chunk(3, -1)
+        q = _log_mortality(process, t, x).exp()
+        # Standard deviation of the remaining count if it knew nothing of x_t.
+        spread = (q * mean + q**2 * variance).clamp_min(1e-6).sqrt().unsqueeze(-1)
+        offsets = torch.linspace(-1, 1, self.components, device=x.device)
+        if self.components == 1:
+            offsets = torch.zeros(1, device=x.device)
+        centre = (x + q * mean).unsqueeze(-1) + spread * (centres + offsets)
+        # A logistic of scale s has standard deviation sπ/√3; below .02 it is one value.
+        log_scale = (scales + (spread * (math.sqrt(3) / math.pi)).log()).clamp(
+            math.log(0.02), math.log(4 * _maximum(process, self) + 4)
+        )
+        return laws.LogisticMixture(
+            weights.float(), centre.float(), log_scale.float(), x, _maximum(process, self)
+        )
+
+
+@dataclass(frozen=True)
+class NegativeBinomial(Head):
+    """A negative binomial for the remaining count, bounded or not: for over-dispersion."""
+
+    def outputs(self, process: Process) -> int:
+        """Two: mean and size."""
+        return 2
+
+    def __call__(
+        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
+    ) -> Law:
+        log_mean = _log_remaining(process, raw[:, 0], x, t, mean)
+        # The size that fits the data's own over-dispersion: μ²/(σ² - μ).
+        prior = (mean**2 / (variance - mean).clamp_min(1e-3 * mean + 1e-6)).clamp(1e-2, 1e3)
+        size = (F.softplus(raw[:, 1] + CENTRE) * prior).clamp(1e-3, 1e6)
+        return Shifted(x, laws.NegativeBinomial(log_mean, size))

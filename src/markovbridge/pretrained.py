@@ -1,0 +1,140 @@
+"""A saved transport: `model.safetensors`, `config.json`, and a model card.
+
+The configuration rebuilds every part without guessing and carries the hash of
+the weights, so that a damaged or mismatched file is noticed. The directory is
+written beside its destination and moved into place as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from markovbridge.config import from_config, to_config
+
+if TYPE_CHECKING:
+    from markovbridge.transport import Transport
+
+__all__ = ["load", "save"]
+
+FORMAT = 1
+PARTS = ("process", "network", "head", "coupling", "objective")
+
+T = TypeVar("T", bound="Transport")
+
+
+def save(transport: Transport, directory: Path, card: dict[str, Any]) -> None:
+    """Write a transport; see `Transport.save_pretrained`."""
+    weights = save_tensors({k: v.contiguous() for k, v in transport.state_dict().items()})
+    config = {
+        "format": FORMAT,
+        "markovbridge": version("markovbridge"),
+        "shape": list(transport.shape),
+        "weights": {"file": "model.safetensors", "sha256": hashlib.sha256(weights).hexdigest()},
+        **{part: to_config(getattr(transport, part)) for part in PARTS},
+    }
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    fresh = directory.with_name(f".{directory.name}.new")
+    previous = directory.with_name(f".{directory.name}.previous")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    _write(fresh / "model.safetensors", weights)
+    _write(fresh / "config.json", json.dumps(config, indent=2).encode())
+    _write(fresh / "README.md", _card(transport, config, card).encode())
+    if directory.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        os.rename(directory, previous)
+    os.rename(fresh, directory)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
+    """Read a transport; see `Transport.from_pretrained`."""
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        raise TypeError(f"unknown part {sorted(unknown)[0]!r}: parts are {', '.join(PARTS)}")
+    path = directory / "config.json"
+    previous = directory.with_name(f".{directory.name}.previous") / "config.json"
+    if not path.is_file() and previous.is_file():
+        # Saving was cut off between its two renames: the model before it is whole.
+        path = previous
+    if not path.is_file():
+        raise FileNotFoundError(f"no model in {directory}: {path.name} is missing")
+    try:
+        config = json.loads(path.read_text())
+        expected = config["weights"]["sha256"]
+        weights_file = path.parent / config["weights"]["file"]
+        shape, saved = config["shape"], {part: config[part] for part in PARTS}
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if config["format"] != FORMAT:
+        raise ValueError(f"{path} has format {config['format']}; this version reads {FORMAT}")
+    if not weights_file.is_file():
+        raise FileNotFoundError(f"{weights_file} is missing")
+    weights = weights_file.read_bytes()
+    if hashlib.sha256(weights).hexdigest() != expected:
+        raise ValueError(
+            f"{weights_file} is damaged: its hash is not the one in config.json. "
+            "Take the weights from a checkpoint of the run, or train again"
+        )
+    state = load_tensors(weights)
+    built = {part: parts[part] if part in parts else from_config(saved[part]) for part in PARTS}
+    transport = cls(**built, shape=shape, mean=state["mean"], variance=state["variance"])
+    result = transport.load_state_dict(state, strict=False)
+    if result.missing_keys or result.unexpected_keys:
+        raise ValueError(
+            f"the weights in {weights_file} do not fit this network: "
+            f"missing {result.missing_keys[:3]}, unexpected {result.unexpected_keys[:3]}"
+        )
+    return transport.eval()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _card(transport: Transport, config: dict[str, Any], facts: dict[str, Any]) -> str:
+    parameters = sum(
+        p.numel() for p in transport.parameters() if isinstance(p, torch.nn.Parameter)
+    )
+    rows = {
+        "process": _short(config["process"]),
+        "head": _short(config["head"]),
+        "network": _short(config["network"]),
+        "parameters": f"{parameters:,}",
+        "coupling": _short(config["coupling"]),
+        "objective": _short(config["objective"]),
+        "event shape": " x ".join(map(str, transport.shape)),
+        **{str(k): v for k, v in facts.items()},
+    }
+    table = "\n".join(f"| {k} | {v} |" for k, v in rows.items())
+    return (
+        "# A markovbridge transport\n\n"
+        f"Written by markovbridge {config['markovbridge']}.\n\n"
+        f"| | |\n|---|---|\n{table}\n\n"
+        "```python\nfrom markovbridge import Transport\n\n"
+        'transport = Transport.from_pretrained("path/to/this/directory")\n'
+        "samples = transport.sample(16, steps=50)\n```\n"
+    )
+
+
+def _short(config: Any) -> str:
+    """A configuration as one would write it in Python."""
+    if isinstance(config, dict) and "class_path" in config:
+        arguments = ", ".join(f"{k}={_short(v)}" for k, v in config.get("init_args", {}).items())
+        return f"{config['class_path'].rpartition('.')[2]}({arguments})"
+    if isinstance(config, list):
+        return "(" + ", ".join(_short(v) for v in config) + ")"
+    return repr(config)

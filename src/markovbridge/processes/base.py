@@ -1,0 +1,129 @@
+r"""What every reference process answers.
+
+A reference is a Markov process on [0, 1] whose transitions and bridges are
+tractable. Its bridge `x_t | x_s = x, x_u = y` is the one primitive: training
+draws x_t from it, sampling draws x_s from it towards a drawn end. The bridge is
+a product of transitions over a transition, so it reads the same whichever way
+the process is stated (`direction`): from source to data ("forward"), or from
+data to source ("noising").
+
+Jump processes add the rates of the pinned process. The rates of the generative
+process are their posterior average, E[rate(x, X_1, t) | x_t = x] (Santos et al.,
+https://arxiv.org/abs/2305.11089; the mixture theorem of Peluchetti,
+https://arxiv.org/abs/2312.14589, at generator level).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from markovbridge.laws import Law
+from markovbridge.schedules import Schedule, Time, as_time
+
+__all__ = ["JumpProcess", "Process", "match"]
+
+
+def match(t: Tensor, x: Tensor) -> Tensor:
+    """Reshape times, () or (batch,), so that they broadcast against x, (batch, *event)."""
+    if t.ndim == 0:
+        return t.to(x.device)
+    if t.shape != x.shape[:1]:
+        raise ValueError(
+            f"times must be one number or one per sample ({x.shape[0]},), not {tuple(t.shape)}"
+        )
+    return t.to(x.device).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def check_order(*times: Time) -> tuple[Tensor, ...]:
+    """Check that times lie in [0, 1] and do not decrease."""
+    checked = tuple(as_time(t) for t in times)
+    for earlier, later in zip(checked, checked[1:], strict=False):
+        if not bool((earlier.to(later.device) <= later).all()):
+            raise ValueError(
+                "times must be ordered s <= t <= u (0 is the source, 1 the data), not "
+                + ", ".join(str(t.tolist()) for t in checked)
+            )
+    return checked
+
+
+class Process(ABC):
+    """Reference Markov process on [0, 1] with tractable transitions and bridges.
+
+    States are (batch, *event); times are floats or (batch,) tensors. Laws come in the
+    type of the times: float64 for Python floats.
+    """
+
+    schedule: Schedule
+    direction: ClassVar[Literal["forward", "noising"]]
+
+    @abstractmethod
+    def transition(self, x: Tensor, s: Time, t: Time) -> Law:
+        """The law of x_t given x_s = x, along `direction` (noising: s >= t)."""
+
+    @abstractmethod
+    def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> Law:
+        """The law of x_t given x_s = x and x_u = y, for s <= t <= u."""
+
+    @abstractmethod
+    def noised(self, x1: Tensor) -> Law:
+        """The law of x_0 given x_1 = x1: the coupling of time reversal."""
+
+    @abstractmethod
+    def source(self, like: Tensor) -> Law:
+        """The law where sampling starts, in the shape of `like`."""
+
+    @abstractmethod
+    def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
+        """Rate of path KL between the process pinned at y and the model with `law`.
+
+        Returns:
+            (batch,), nats per unit of time, summed over sites. Its integral over [0, 1],
+            averaged over x_t, bounds -log p(y) for a source that is known exactly.
+        """
+
+    @abstractmethod
+    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+        """Network features (batch, features, *event) of unit variance given t.
+
+        Args:
+            x: State at t, (batch, *event).
+            t: Time.
+            mean: Mean of the data, broadcastable to event.
+            variance: Variance of the data, broadcastable to event.
+        """
+
+    @property
+    @abstractmethod
+    def features(self) -> int:
+        """How many features per site `standardise` makes."""
+
+    @abstractmethod
+    def check(self, x: Tensor, name: str = "x") -> Tensor:
+        """Return x as a state tensor, or raise an error that names the offending value."""
+
+    @abstractmethod
+    def project(self, x: Tensor) -> Tensor:
+        """Put a state a sampler overshot back into the state space."""
+
+
+class JumpProcess(Process):
+    """A process on discrete states that moves by jumps, site by site."""
+
+    @abstractmethod
+    def moves(self, x: Tensor) -> Tensor:
+        """The states a jump leads to, (batch, *event, jumps)."""
+
+    @abstractmethod
+    def rates(self, x: Tensor, y: Tensor, t: Time) -> Tensor:
+        """Rates of `moves` for the process pinned at x_1 = y, per unit of time.
+
+        Returns:
+            (batch, *event, jumps).
+        """
+
+    @abstractmethod
+    def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
+        """`rates` averaged over x_1 ~ law: the rates of the generative process."""

@@ -1,0 +1,156 @@
+r"""Counts: pure death, the process of Blackout Diffusion.
+
+Stated from data to source, every unit of a count dies at the same rate,
+independently; p(t) is the probability that it is still alive at t. With
+p_s <= p_t <= p_u (time runs towards the data) and q = 1 - p,
+
+    x_t | x_u          ~ Binomial(x_u, p_t / p_u)
+    x_t | x_s, x_u     ~ x_s + Binomial(x_u - x_s, (p_t - p_s) / (p_u - p_s))
+
+Read towards the data it is a pure birth process. Pinned at x_1 = y, births come
+at rate (y - x) p'(t)/q(t) per site, which is affine in y: the posterior mean
+E[x_1 | x_t] alone determines the generative process, whose rate is
+E[x_1 - x_t | x_t] p'/q. The path KL between two such processes with expected
+remaining counts m (pinned) and ŷ (model) has the rate
+
+    p'/q · Σ_sites [ ŷ - m + m log(m/ŷ) ],
+
+and its integral from a black source bounds -log p(x_1), with equality at the
+true conditional mean (Santos et al., ICML 2023, https://arxiv.org/abs/2305.11089,
+give theory and process; the bound is Girsanov's theorem for jump processes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from markovbridge.laws import Binomial, Delta, Law, Shifted
+from markovbridge.processes.base import JumpProcess, check_order, match
+from markovbridge.schedules import Cosine, Schedule, Time, as_time
+
+__all__ = ["PureDeath"]
+
+TINY = 1e-30  # floor of denominators that vanish at the data
+
+
+@dataclass(frozen=True)
+class PureDeath(JumpProcess):
+    """Independent death of units: thinning of counts, with 0 as the source.
+
+    Attributes:
+        maximum: Largest admissible count, None if unbounded.
+        schedule: Survival over time.
+    """
+
+    maximum: int | None = None
+    schedule: Schedule = field(default_factory=Cosine)
+    direction: ClassVar[Literal["forward", "noising"]] = "noising"
+
+    def __post_init__(self) -> None:
+        if self.maximum is not None and self.maximum < 1:
+            raise ValueError(f"maximum must be at least 1 or None, not {self.maximum}")
+
+    def transition(self, x: Tensor, s: Time, t: Time) -> Law:
+        """Thinning: x_t | x_s = x ~ Binomial(x, p_t/p_s), for t <= s.
+
+        Raises:
+            ValueError: If t > s: towards the data the law depends on the data.
+        """
+        t, s = check_order(t, s)
+        p_s = self.schedule.survival(s).clamp_min(TINY)
+        kept = self.schedule.survival(t) / p_s
+        lost = self.schedule.increment(t, s) / p_s
+        return Binomial(x, match(kept, x), match(lost, x))
+
+    def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> Law:
+        """x_t | x_s = x, x_u = y: x + Binomial(y - x, (p_t - p_s)/(p_u - p_s)).
+
+        Raises:
+            ValueError: If times are not ordered or x > y anywhere.
+        """
+        s, t, u = check_order(s, t, u)
+        remaining = y - x
+        if remaining.numel() and bool(remaining.min() < 0):
+            raise ValueError(
+                "a pure-death bridge cannot decrease: x at s exceeds y at u by "
+                f"{-int(remaining.min())} at some site"
+            )
+        whole = self.schedule.increment(s, u).clamp_min(TINY)
+        done = self.schedule.increment(s, t) / whole
+        left = self.schedule.increment(t, u) / whole
+        return Shifted(x, Binomial(remaining, match(done, x), match(left, x)))
+
+    def noised(self, x1: Tensor) -> Law:
+        """x_0 | x_1: all zeros, unless the schedule leaves survivors at t = 0."""
+        if float(self.schedule.survival(0.0)) == 0:
+            return self.source(x1)
+        return self.transition(x1, 1.0, 0.0)
+
+    def source(self, like: Tensor) -> Law:
+        """All zeros: the black image."""
+        return Delta(torch.zeros_like(like))
+
+    def moves(self, x: Tensor) -> Tensor:
+        """One more unit: (batch, *event, 1)."""
+        return (x + 1).unsqueeze(-1)
+
+    def hazard(self, t: Time) -> Tensor:
+        """p'(t)/q(t): the rate at which each remaining unit is born, per unit of time."""
+        t = as_time(t)
+        return self.schedule.rate(t) / self.schedule.mortality(t).clamp_min(TINY)
+
+    def rates(self, x: Tensor, y: Tensor, t: Time) -> Tensor:
+        """Birth rates (y - x) p'/q of the process pinned at y, (batch, *event, 1)."""
+        return ((y - x) * match(self.hazard(t), x)).unsqueeze(-1)
+
+    def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
+        """Birth rates E[x_1 - x] p'/q of the generative process, (batch, *event, 1)."""
+        return (law.excess(x) * match(self.hazard(t), x)).unsqueeze(-1)
+
+    def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
+        """p'/q Σ [ŷ - m + m log(m/ŷ)], with m = y - x and ŷ = law.excess(x): (batch,)."""
+        log_model = law.log_excess(x)
+        m = (y - x).to(log_model.dtype)
+        each = law.excess(x) - m + torch.xlogy(m, m) - m * log_model
+        return self.hazard(t).to(each.device) * each.reshape(len(x), -1).sum(1)
+
+    @property
+    def features(self) -> int:
+        """One: the standardised count."""
+        return 1
+
+    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+        """(x - pμ) / sqrt(p²σ² + pqμ): thinning keeps pμ and adds its own variance."""
+        t = as_time(t)
+        p = match(self.schedule.survival(t), x).to(torch.float32)
+        q = match(self.schedule.mortality(t), x).to(torch.float32)
+        spread = (p**2 * variance + p * q * mean).clamp_min(1e-12).sqrt()
+        return ((x - p * mean) / spread).unsqueeze(1)
+
+    def check(self, x: Tensor, name: str = "x") -> Tensor:
+        """Counts as int64: integers, not negative, not above `maximum`."""
+        if x.dtype == torch.bool or x.is_complex():
+            raise TypeError(f"{name} must hold integer counts, not {x.dtype}")
+        if x.is_floating_point():
+            bad = ~(torch.isfinite(x) & (x == x.round()))
+            if bool(bad.any()):
+                raise ValueError(
+                    f"{name} holds {x[bad][0].item()}, which is no count: pass integers "
+                    "(normalised or log-transformed data are not counts)"
+                )
+        if x.numel() and bool((x < 0).any()):
+            raise ValueError(f"{name} holds {x.min().item()}: counts cannot be negative")
+        if self.maximum is not None and x.numel() and bool((x > self.maximum).any()):
+            raise ValueError(
+                f"{name} holds {x.max().item()}, above the maximum {self.maximum} of the "
+                "process: raise `maximum`, or set it to None for unbounded counts"
+            )
+        return x.to(torch.int64)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Cut counts at `maximum`."""
+        return x if self.maximum is None else x.clamp_max(self.maximum)

@@ -1,0 +1,249 @@
+r"""Schedules: how fast the clock of a reference process runs.
+
+A schedule maps time t (0 = source, 1 = data) to the **survival** p(t), the
+probability that a unit of the data is still there at t, and to the **mortality**
+q(t) = 1 - p(t). Both are primary: q is computed from its own formula, because
+1 - p loses all digits near the data. Any process with a clock uses the same
+object, its elapsed time from the data being -log p.
+
+=========== ============================ =====================================
+schedule    p(t)                         equal steps in t are equal steps in
+=========== ============================ =====================================
+`Linear`    t                            survival
+`Cosine`    sin²(πt/2)                   arcsin √p, the Fisher–Rao distance
+`Logistic`  sigmoid(L (2t - 1))          logit p, accumulated Fisher information
+`Survival`  a function of the user's     whatever it says
+=========== ============================ =====================================
+
+`Logistic` is the time grid of Blackout Diffusion (Santos et al., ICML 2023,
+https://arxiv.org/abs/2305.11089), there with t_end = 15 for colour images and 10
+for binarised MNIST.
+
+All methods take a float or a tensor of times and return a tensor of the same
+shape, computed in float64 and returned in the type of t (float64 for a float).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Cosine", "Linear", "Logistic", "Schedule", "Survival", "Time"]
+
+Time = float | Tensor
+
+
+def as_time(t: Time, device: torch.device | str | None = None) -> Tensor:
+    """Check that t lies in [0, 1] and return it as a tensor (float64 for a Python float)."""
+    if not isinstance(t, Tensor):
+        t = torch.tensor(float(t), dtype=torch.float64, device=device)
+    if not t.is_floating_point():
+        t = t.to(torch.float32)
+    # One reduction decides both bounds; NaN fails the comparison as well.
+    if t.numel() and not bool(((t >= 0) & (t <= 1)).all()):
+        bad = t[~((t >= 0) & (t <= 1))].flatten()[0].item()
+        raise ValueError(f"time {bad} is outside [0, 1]: 0 is the source, 1 the data")
+    return t
+
+
+class Schedule(ABC):
+    """A clock: survival p(t) increasing from the source (t = 0) to the data (p(1) = 1)."""
+
+    @abstractmethod
+    def _survival(self, t: Tensor) -> Tensor:
+        """P(t) for float64 t."""
+
+    @abstractmethod
+    def _mortality(self, t: Tensor) -> Tensor:
+        """1 - p(t) for float64 t, accurate where p is close to 1."""
+
+    @abstractmethod
+    def _rate(self, t: Tensor) -> Tensor:
+        """dp/dt for float64 t."""
+
+    @abstractmethod
+    def _time(self, p: Tensor, q: Tensor) -> Tensor:
+        """The t with survival p and mortality q, in float64."""
+
+    def survival(self, t: Time) -> Tensor:
+        """Survival p(t), the shape of t."""
+        return _in_double(self._survival, t)
+
+    def mortality(self, t: Time) -> Tensor:
+        """Mortality 1 - p(t), the shape of t, with full relative accuracy."""
+        return _in_double(self._mortality, t)
+
+    def rate(self, t: Time) -> Tensor:
+        """dp/dt, the shape of t, per unit of time."""
+        return _in_double(self._rate, t)
+
+    def time(self, survival: Tensor, mortality: Tensor) -> Tensor:
+        """The inverse: the time at which survival and mortality have these values."""
+        return self._time(survival.double(), mortality.double()).to(survival.dtype)
+
+    def increment(self, s: Time, t: Time) -> Tensor:
+        """p(t) - p(s) without cancellation at either end."""
+        s, t = _same(s, t)
+        by_survival = self._survival(t.double()) - self._survival(s.double())
+        by_mortality = self._mortality(s.double()) - self._mortality(t.double())
+        near_source = self._survival(t.double()) < 0.5
+        return torch.where(near_source, by_survival, by_mortality).to(t.dtype)
+
+    def grid(self, steps: int, start: float = 0.0) -> Tensor:
+        """Times of `steps` equal steps from `start` to the data: (steps + 1,), float64."""
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, not {steps}")
+        return torch.linspace(start, 1.0, steps + 1, dtype=torch.float64)
+
+
+def _in_double(function: Callable[[Tensor], Tensor], t: Time) -> Tensor:
+    t = as_time(t)
+    return function(t.double()).to(t.dtype)
+
+
+def _same(s: Time, t: Time) -> tuple[Tensor, Tensor]:
+    device = next((v.device for v in (s, t) if isinstance(v, Tensor)), None)
+    s, t = as_time(s, device), as_time(t, device)
+    dtype = torch.promote_types(s.dtype, t.dtype)
+    return s.to(dtype), t.to(dtype)
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """Survival p(t) = t."""
+
+    def _survival(self, t: Tensor) -> Tensor:
+        return t
+
+    def _mortality(self, t: Tensor) -> Tensor:
+        return 1 - t
+
+    def _rate(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def _time(self, p: Tensor, q: Tensor) -> Tensor:
+        return torch.where(p < 0.5, p, 1 - q)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Survival p(t) = sin²(πt/2): constant Fisher–Rao speed, the default.
+
+    At equal numbers of steps its sampling error is a fourth or fifth of the
+    logistic grid's (`benchmarks/sampler_error.py`).
+    """
+
+    def _survival(self, t: Tensor) -> Tensor:
+        return torch.sin(t * (math.pi / 2)) ** 2
+
+    def _mortality(self, t: Tensor) -> Tensor:
+        return torch.sin((1 - t) * (math.pi / 2)) ** 2
+
+    def _rate(self, t: Tensor) -> Tensor:
+        return (math.pi / 2) * torch.sin(torch.where(t < 0.5, t, 1 - t) * math.pi)
+
+    def _time(self, p: Tensor, q: Tensor) -> Tensor:
+        return torch.atan2(p.sqrt(), q.sqrt()) * (2 / math.pi)
+
+
+@dataclass(frozen=True)
+class Logistic(Schedule):
+    """Logit survival linear in t: the grid of Blackout Diffusion.
+
+    Attributes:
+        t_end: Length of the noising process in its own time (death rate 1 per unit),
+            so that p at the source is exp(-t_end).
+        exact_ends: True moves the ends to survival exactly 0 and 1. False is the grid
+            as published, which starts from a black image although survival there is
+            exp(-t_end): with t_end = 15 one CIFAR-10 image in nine would not be black.
+            Survival at the data is 1 either way.
+    """
+
+    t_end: float = 15.0
+    exact_ends: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.t_end > math.log(2):
+            raise ValueError(
+                f"t_end must exceed log 2 (survival below 1/2 at the source), not {self.t_end}"
+            )
+
+    @property
+    def span(self) -> float:
+        """The largest logit, -logit(exp(-t_end))."""
+        return self.t_end + math.log1p(-math.exp(-self.t_end))
+
+    def _survival(self, t: Tensor) -> Tensor:
+        p = torch.sigmoid(self.span * (2 * t - 1))
+        p = torch.where(t >= 1, 1.0, p)
+        return torch.where(t <= 0, 0.0, p) if self.exact_ends else p
+
+    def _mortality(self, t: Tensor) -> Tensor:
+        q = torch.sigmoid(self.span * (1 - 2 * t))
+        q = torch.where(t >= 1, 0.0, q)
+        return torch.where(t <= 0, 1.0, q) if self.exact_ends else q
+
+    def _rate(self, t: Tensor) -> Tensor:
+        return 2 * self.span * self._survival(t) * self._mortality(t)
+
+    def _time(self, p: Tensor, q: Tensor) -> Tensor:
+        return ((p.log() - q.log()) / self.span + 1).mul(0.5).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Survival(Schedule):
+    """A schedule given by a function of the user's.
+
+    Attributes:
+        function: Maps float64 times to survival; strictly increasing, differentiable by
+            autograd, with function(0) >= 0 and function(1) = 1.
+        complement: 1 - function(t), for accuracy near the data. Without it mortality is
+            1 - p in float64, which holds about 1e-16 absolutely.
+
+    A function cannot be written to a configuration: `Transport.from_pretrained` needs the
+    process as an argument then.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    complement: Callable[[Tensor], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        t = torch.linspace(0, 1, 1001, dtype=torch.float64)
+        p = self.function(t)
+        if p.shape != t.shape or not bool(torch.isfinite(p).all()):
+            raise ValueError("the survival function must return one finite value per time")
+        if not bool((p[1:] > p[:-1]).all()):
+            at = t[:-1][p[1:] <= p[:-1]][0].item()
+            raise ValueError(f"the survival function must increase, but does not at t = {at:.3f}")
+        if p[0] < 0 or abs(p[-1].item() - 1) > 1e-12:
+            raise ValueError(
+                "the survival function must run from p(0) >= 0 to p(1) = 1, "
+                f"not from {p[0].item()} to {p[-1].item()}"
+            )
+
+    def _survival(self, t: Tensor) -> Tensor:
+        return self.function(t)
+
+    def _mortality(self, t: Tensor) -> Tensor:
+        if self.complement is not None:
+            return self.complement(t)
+        return (1 - self.function(t)).clamp_min(0)
+
+    def _rate(self, t: Tensor) -> Tensor:
+        with torch.enable_grad():
+            t = t.detach().requires_grad_()
+            (rate,) = torch.autograd.grad(self.function(t).sum(), t)
+        return rate
+
+    def _time(self, p: Tensor, q: Tensor) -> Tensor:
+        low, high = torch.zeros_like(p), torch.ones_like(p)
+        for _ in range(60):  # 2^-60 is beyond float64 on [0, 1]
+            middle = (low + high) / 2
+            below = torch.where(p < 0.5, self._survival(middle) < p, self._mortality(middle) > q)
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return (low + high) / 2

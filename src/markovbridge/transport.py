@@ -1,0 +1,342 @@
+r"""Transport: the model. A process, a coupling, a head and an objective, plus weights.
+
+Training and sampling read top to bottom in `loss` and `sample_block`. With
+`head=None` the network is an exact law of `markovbridge.exact`, and everything
+works untrained.
+
+Samples are made in blocks: block k draws from a generator that is a pure
+function of (key, k), and the network always sees whole blocks. So a sample
+depends on the generator's state, its own index and the block size, and on
+nothing else: not on how many are drawn, in how many processes, or on whether
+the work was interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from markovbridge import randomness
+from markovbridge.couplings import Coupling, Noised
+from markovbridge.heads import Head
+from markovbridge.laws import Law
+from markovbridge.objectives import Objective, PathKL
+from markovbridge.pretrained import load, save
+from markovbridge.processes import Process
+from markovbridge.samplers import Bridge, Sampler
+from markovbridge.schedules import Time, as_time
+
+__all__ = ["Transport", "statistics"]
+
+BLOCK = 64
+
+
+def statistics(
+    x: Tensor, per: Literal["site", "channel", "all"] = "site"
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of a data set, for standardising a network's input.
+
+    Args:
+        x: Data, (N, *event).
+        per: Over the data alone ("site"), over positions too ("channel", event[0] being
+            the channel), or over everything ("all").
+
+    Returns:
+        Mean and variance, float32, broadcastable to event; floored at a thousandth of
+        their average, so that a site that never varies is not blown up.
+    """
+    if per not in ("site", "channel", "all"):
+        raise ValueError(f"statistics are per site, channel or all, not {per!r}")
+    if len(x) < 2:
+        raise ValueError(f"statistics need at least 2 samples, not {len(x)}")
+    axes = {"site": [0], "channel": [0, *range(2, x.ndim)], "all": list(range(x.ndim))}[per]
+    total, square, count = 0.0, 0.0, 0
+    for part in x.split(4096):  # never a second copy of a large data set
+        part = part.double()
+        total = total + part.sum(axes, keepdim=True)
+        square = square + (part**2).sum(axes, keepdim=True)
+        count += part.numel() // max(1, torch.as_tensor(total).numel())
+    mean = torch.as_tensor(total)[0] / count
+    variance = torch.as_tensor(square)[0] / count - mean**2
+    mean = mean.clamp_min(1e-3 * float(mean.abs().mean()) + 1e-6)
+    variance = variance.clamp_min(1e-3 * float(variance.mean()) + 1e-6)
+    return mean.float(), variance.float()
+
+
+class Transport(nn.Module):
+    """Carries a source to the data along a reference process.
+
+    Args:
+        process: The reference process.
+        network: `network(features, t, condition)`, giving (batch, outputs, *event) from
+            (batch, features, *event), for a head; or, with `head=None`, a callable
+            `(x, t, condition) -> Law` such as those of `markovbridge.exact`.
+        head: How the network's output becomes the law of x_1 given x_t.
+        shape: Event shape.
+        mean: Mean of the data, broadcastable to event (see `statistics`).
+        variance: Variance of the data, likewise.
+        coupling: Which source goes with which data point.
+        objective: The loss.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(
+        self,
+        process: Process,
+        network: Callable[..., Any],
+        head: Head | None = None,
+        *,
+        shape: Sequence[int],
+        mean: Tensor | float | None = None,
+        variance: Tensor | float | None = None,
+        coupling: Coupling | None = None,
+        objective: Objective | None = None,
+    ) -> None:
+        super().__init__()
+        self.process = process
+        self.network = network
+        self.head = head
+        self.shape = tuple(int(n) for n in shape)
+        if not self.shape or min(self.shape) < 1:
+            raise ValueError(f"shape must be the event shape, such as (1, 28, 28), not {shape}")
+        self.coupling = Noised() if coupling is None else coupling
+        self.objective = PathKL(damping=1.0) if objective is None else objective
+        self.autocast: torch.dtype | None = None
+        for name, value in (("mean", mean), ("variance", variance)):
+            value = torch.as_tensor(1.0 if value is None else value, dtype=torch.float32)
+            if not bool(torch.isfinite(value).all()):
+                raise ValueError(f"{name} must be finite")
+            try:
+                value.expand(self.shape)
+            except RuntimeError:
+                raise ValueError(
+                    f"{name} has shape {tuple(value.shape)}, which does not broadcast to the "
+                    f"event shape {self.shape}"
+                ) from None
+            self.register_buffer(name, value)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.mean.device
+
+    def law(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
+        """The law of x_1 given x_t = x.
+
+        Args:
+            x: States, (batch, *event).
+            t: A time, or one per sample.
+            condition: What the network is conditioned on, (batch, ...), or None.
+        """
+        t = as_time(t, x.device).expand(len(x))
+        if self.head is None:
+            return self.network(x, t, condition)
+        features = self.process.standardise(x, t, self.mean, self.variance)
+        with torch.autocast(x.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            raw = self.network(features, t.float(), condition)
+        expected = (len(x), self.head.outputs(self.process), *self.shape)
+        if raw.shape != expected:
+            raise ValueError(
+                f"the network gave {tuple(raw.shape)}; its head needs {expected}: "
+                "(batch, outputs, *event)"
+            )
+        return self.head(self.process, raw.float(), x, t, self.mean, self.variance)
+
+    def loss(
+        self,
+        x1: Tensor,
+        *,
+        x0: Tensor | None = None,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The objective at random times, one value per sample: (batch,).
+
+        Args:
+            x1: Data, (batch, *event).
+            x0: Source states paired with x1; drawn from the coupling if None.
+            condition: What the network is conditioned on.
+            generator: Source of randomness on the device of x1.
+
+        Raises:
+            ValueError: If x1 is no valid state of the process, naming the value.
+        """
+        x1 = self._check(x1, "x1")
+        if x0 is None:
+            x0 = self.coupling.pair(self.process, x1, generator=generator)
+        else:
+            x0 = self._check(x0, "x0")
+        t = self.objective.times(len(x1), generator=generator, device=x1.device)
+        x_t = self.process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
+        return self.objective(self.process, self.law(x_t, t, condition), x_t, x1, t)
+
+    forward = loss
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        steps: int | Tensor = 100,
+        sampler: Sampler | None = None,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        block: int = BLOCK,
+        callback: Callable[[float, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Draw n samples.
+
+        Args:
+            n: How many.
+            steps: Number of steps of the schedule's grid, or the grid itself: increasing
+                times (steps + 1,) from 0 to 1.
+            sampler: How to step; `Bridge()` by default.
+            condition: What to condition on, (n, ...).
+            generator: Where the key of these samples is drawn from; fresh if None.
+            block: How many samples the network sees at once. Memory grows with it. It is
+                part of what determines a sample, the batch shape changing roundings.
+            callback: Called with (time, states) after every step of every block, and
+                with the states at the start.
+
+        Returns:
+            (n, *event), on the device of the transport. With the same generator state
+            the first n are the same for every n.
+        """
+        if n < 1:
+            raise ValueError(f"n must be at least 1, not {n}")
+        key = randomness.fresh_key(generator)
+        parts = [
+            self.sample_block(
+                index,
+                key=key,
+                steps=steps,
+                sampler=sampler,
+                condition=None if condition is None else _rows(condition, index, block, n),
+                block=block,
+                callback=callback,
+            )
+            for index in range(-(-n // block))
+        ]
+        return torch.cat(parts)[:n]
+
+    @torch.no_grad()
+    def sample_block(
+        self,
+        index: int,
+        *,
+        key: int,
+        steps: int | Tensor = 100,
+        sampler: Sampler | None = None,
+        condition: Tensor | None = None,
+        block: int = BLOCK,
+        callback: Callable[[float, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Samples index·block to (index + 1)·block - 1 of those that `key` stands for.
+
+        What `sample` is made of, for those who spread blocks over processes or store them
+        as they come. Arguments as there; condition is that of this block, (block, ...).
+        """
+        if block < 1:
+            raise ValueError(f"block must be at least 1, not {block}")
+        generator = randomness.generator(self.device, "sample", key, index)
+        grid = self._grid(steps, start=0.0)
+        like = torch.zeros((block, *self.shape), dtype=self._dtype, device=self.device)
+        x = self.coupling.start(self.process, like, generator=generator)
+        return self._walk(x, grid, sampler, condition, generator, callback)
+
+    def _walk(
+        self,
+        x: Tensor,
+        grid: Sequence[float],
+        sampler: Sampler | None,
+        condition: Tensor | None,
+        generator: torch.Generator,
+        callback: Callable[[float, Tensor], None] | None,
+    ) -> Tensor:
+        sampler = Bridge() if sampler is None else sampler
+        with self._evaluating():
+            if callback is not None:
+                callback(grid[0], x)
+            for t, s in zip(grid, grid[1:], strict=False):
+                x = sampler.step(self, x, t, s, condition=condition, generator=generator)
+                if callback is not None:
+                    callback(s, x)
+        return x
+
+    def _grid(self, steps: int | Tensor, start: float) -> list[float]:
+        if not isinstance(steps, Tensor):
+            return self.process.schedule.grid(steps, start).tolist()
+        grid = steps.double().flatten()
+        if (
+            len(grid) < 2
+            or not bool((grid[1:] > grid[:-1]).all())
+            or abs(float(grid[0]) - start) > 1e-6
+            or float(grid[-1]) != 1.0
+        ):
+            raise ValueError(
+                f"a grid must increase from {start} to 1, not {grid[:3].tolist()} ... "
+                f"{grid[-3:].tolist()}"
+            )
+        return grid.tolist()
+
+    def _check(self, x: Tensor, name: str) -> Tensor:
+        if x.shape[1:] != self.shape:
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}, but this transport carries "
+                f"(batch, {', '.join(map(str, self.shape))})"
+            )
+        return self.process.check(x, name)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.process.check(torch.zeros(1, dtype=torch.uint8)).dtype
+
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Dropout off inside, the mode as it was afterwards."""
+        training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(training)
+
+    def save_pretrained(
+        self, directory: str | Path, *, card: dict[str, Any] | None = None
+    ) -> None:
+        """Write weights, configuration and model card into a directory, atomically.
+
+        Args:
+            directory: Replaced as a whole if it exists.
+            card: Facts for the model card: data, steps, metrics, and so on.
+        """
+        save(self, Path(directory), card or {})
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, **parts: Any) -> Transport:
+        """Rebuild a saved transport.
+
+        Args:
+            directory: What `save_pretrained` wrote.
+            **parts: Parts to use instead of the saved ones (`process`, `network`, `head`,
+                `coupling`, `objective`): your own classes, or another head for sampling.
+
+        Raises:
+            FileNotFoundError: If there is no model in the directory.
+            ValueError: If a file is damaged or names a class this package does not have.
+        """
+        return load(cls, Path(directory), parts)
+
+
+def _rows(condition: Tensor, index: int, block: int, n: int) -> Tensor:
+    if len(condition) != n:
+        raise ValueError(f"condition has {len(condition)} rows for {n} samples")
+    rows = torch.arange(index * block, (index + 1) * block, device=condition.device)
+    return condition[rows.clamp_max(n - 1)]
