@@ -110,7 +110,19 @@ class Process(ABC):
 
 
 class JumpProcess(Process):
-    """A process on discrete states that moves by jumps, site by site."""
+    """A process on discrete states 0, 1, 2, ... that moves by jumps, site by site."""
+
+    @property
+    @abstractmethod
+    def states(self) -> int | None:
+        """How many states a site has, None if they are unbounded."""
+
+    @abstractmethod
+    def evidence(self, x: Tensor, t: Time) -> Tensor:
+        """What x_t says of x_1: log p(x_t = x | x_1 = v) for each v, (batch, *event, states).
+
+        Up to a term that is the same for all v. Bounded processes only.
+        """
 
     @abstractmethod
     def moves(self, x: Tensor) -> Tensor:

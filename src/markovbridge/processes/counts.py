@@ -94,6 +94,30 @@ class PureDeath(JumpProcess):
         """All zeros: the black image."""
         return Delta(torch.zeros_like(like))
 
+    @property
+    def states(self) -> int | None:
+        """Maximum + 1, None if unbounded."""
+        return None if self.maximum is None else self.maximum + 1
+
+    def evidence(self, x: Tensor, t: Time) -> Tensor:
+        """Log C(v, x) q^(v - x) for v >= x: (batch, *event, maximum + 1).
+
+        The factor p^x is the same for all v and dropped, so nothing vanishes at the source.
+        """
+        if self.states is None:
+            raise ValueError(
+                "a table over x_1 needs bounded counts: set `maximum` of the process, or take "
+                "the Mean or NegativeBinomial head"
+            )
+        log_q = match(self.schedule.mortality(as_time(t)), x).clamp_min(TINY).log()
+        values = torch.arange(self.states, device=x.device)
+        dead = (values - x.unsqueeze(-1)).to(torch.float32)
+        possible = dead >= 0
+        dead = torch.where(possible, dead, 0.0)
+        choose = torch.lgamma(values + 1.0) - torch.lgamma(dead + 1)
+        evidence = choose + dead * log_q.to(torch.float32).unsqueeze(-1)
+        return torch.where(possible, evidence, -torch.inf)
+
     def moves(self, x: Tensor) -> Tensor:
         """One more unit: (batch, *event, 1)."""
         return (x + 1).unsqueeze(-1)

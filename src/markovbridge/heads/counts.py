@@ -14,7 +14,6 @@ discretised logistic that of Salimans et al. (https://arxiv.org/abs/1701.05517).
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,38 +22,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import laws
+from markovbridge.heads.base import Head
 from markovbridge.laws import LOG_TINY, Law, Shifted
-from markovbridge.processes.base import Process, match
+from markovbridge.processes.base import JumpProcess, Process, match
 from markovbridge.processes.counts import PureDeath
 from markovbridge.schedules import as_time
 
-__all__ = ["Categorical", "Head", "LogisticMixture", "Mean", "NegativeBinomial"]
+__all__ = ["Categorical", "LogisticMixture", "Mean", "NegativeBinomial"]
 
 # softplus(raw + CENTRE) is 1 at raw = 0.
 CENTRE = math.log(math.e - 1)
-
-
-class Head(ABC):
-    """Turns a network's output into the law of x_1 given x_t."""
-
-    @abstractmethod
-    def outputs(self, process: Process) -> int:
-        """How many numbers per site the network must put out."""
-
-    @abstractmethod
-    def __call__(
-        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
-    ) -> Law:
-        """Make the law.
-
-        Args:
-            process: The reference process.
-            raw: The network's output, (batch, outputs, *event), float32.
-            x: State at t, (batch, *event).
-            t: Times, (batch,).
-            mean: Mean of the data, broadcastable to event.
-            variance: Variance of the data, broadcastable to event.
-        """
 
 
 def log_softplus(raw: Tensor) -> Tensor:
@@ -133,28 +110,26 @@ class Mean(Head):
 
 @dataclass(frozen=True)
 class Categorical(Head):
-    """A table over x_1 = 0 .. maximum at each site.
+    """A table over the states x_1 = 0, 1, ... at each site, for any bounded jump process.
 
-    The network gives log-weights of the values; the likelihood of x_t under thinning is
-    known and added, so that the law is right at both ends of time from the start.
+    The network gives log-weights of the values; what x_t says of x_1 is known and added
+    (`JumpProcess.evidence`), so that the law is right at both ends of time from the start.
     """
 
     def outputs(self, process: Process) -> int:
-        """One for each value: maximum + 1."""
-        return _maximum(process, self) + 1
+        """One for each state."""
+        if not isinstance(process, JumpProcess) or process.states is None:
+            raise ValueError(
+                "the Categorical head needs a bounded number of states: set `maximum` of the "
+                "process, or take the Mean or NegativeBinomial head"
+            )
+        return process.states
 
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
     ) -> Law:
-        prior = raw.movedim(1, -1)
-        values = torch.arange(prior.shape[-1], device=x.device)
-        remaining = (values - x.unsqueeze(-1)).to(torch.float32)
-        possible = remaining >= 0
-        remaining = torch.where(possible, remaining, 0.0)
-        choose = torch.lgamma(values + 1.0) - torch.lgamma(remaining + 1)
-        likelihood = choose + remaining * _log_mortality(process, t, x).unsqueeze(-1)
-        # lgamma(x + 1) and x log p are the same for all values and drop out.
-        return laws.Categorical(torch.where(possible, prior + likelihood, -math.inf))
+        assert isinstance(process, JumpProcess)
+        return laws.Categorical(raw.movedim(1, -1) + process.evidence(x, t))
 
 
 @dataclass(frozen=True)

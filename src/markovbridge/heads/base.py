@@ -1,0 +1,35 @@
+"""What a head is: it turns a network's output into the law of x_1 given x_t."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from markovbridge.laws import Law
+from markovbridge.processes.base import Process
+
+__all__ = ["Head"]
+
+
+class Head(ABC):
+    """Turns a network's output into the law of x_1 given x_t."""
+
+    @abstractmethod
+    def outputs(self, process: Process) -> int:
+        """How many numbers per site the network must put out."""
+
+    @abstractmethod
+    def __call__(
+        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
+    ) -> Law:
+        """Make the law.
+
+        Args:
+            process: The reference process.
+            raw: The network's output, (batch, outputs, *event), float32.
+            x: State at t, (batch, *event).
+            t: Times, (batch,).
+            mean: Mean of the data, broadcastable to event.
+            variance: Variance of the data, broadcastable to event.
+        """

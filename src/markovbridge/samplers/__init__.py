@@ -1,0 +1,7 @@
+"""Samplers: how to walk from the source (t = 0) to the data (t = 1)."""
+
+from markovbridge.samplers.base import Model, Sampler
+from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.jumps import Gillespie
+
+__all__ = ["Bridge", "Gillespie", "Model", "Sampler"]

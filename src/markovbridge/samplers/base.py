@@ -1,0 +1,49 @@
+"""What a sampler is: one step from x_t to x_s, towards the data.
+
+`Transport.sample` loops over a grid of times, any grid. A model here is anything
+with a `process` and a `law(x, t, condition)`: a trained transport or an exact law.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from markovbridge.laws import Law
+from markovbridge.processes.base import Process
+
+__all__ = ["Model", "Sampler"]
+
+
+class Model(Protocol):
+    """What a sampler needs: a process, and the law of x_1 given x_t."""
+
+    process: Process
+
+    def law(self, x: Tensor, t: float | Tensor, condition: Tensor | None = None) -> Law:
+        """The law of x_1 given x_t = x."""
+        ...
+
+
+class Sampler(ABC):
+    """One step of a walk from source to data."""
+
+    @abstractmethod
+    def step(
+        self,
+        model: Model,
+        x: Tensor,
+        t: float,
+        s: float,
+        *,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw x_s given x_t = x, for t < s: (batch, *event)."""
+
+    @abstractmethod
+    def evaluations(self, steps: int) -> int | None:
+        """Network evaluations in `steps` steps, None if that depends on chance."""
