@@ -51,7 +51,7 @@ class Arrays(Source):
 
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`."""
-        path = Path(self.path)
+        path = Path(self.path).expanduser()
         samples, labels = read_arrays(path, self.key, self.labels)
         if samples.ndim < 2 or samples.size == 0:
             raise ValueError(
@@ -91,16 +91,16 @@ def read_arrays(
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; give the path of an .npy or .npz file")
-    with unpacking(path):
-        content = np.load(path, allow_pickle=False)
-    if isinstance(content, np.ndarray):
-        if key is not None or labels is not None:
-            raise ValueError(
-                f"{path} holds one array without a name, so leave key={key!r} and "
-                f"labels={labels!r} None, or store an .npz file"
-            )
-        return content, None
-    with content:
+    with path.open("rb") as file:
+        with unpacking(path):
+            content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            if key is not None or labels is not None:
+                raise ValueError(
+                    f"{path} holds one array without a name, so leave key={key!r} and "
+                    f"labels={labels!r} None, or store an .npz file"
+                )
+            return content, None
         if key is None and len(content.files) == 1:
             key = content.files[0]
         for name in [key] if labels is None else [key, labels]:

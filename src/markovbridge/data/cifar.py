@@ -77,9 +77,7 @@ class CIFAR10(Source):
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`."""
         folder = self.folder()
-        meta = read_pickle(folder / META)
-        rows = entry(meta, "num_cases_per_batch", folder / META)
-        names = entry(meta, "label_names", folder / META)
+        rows, names = read_meta(folder / META)
 
         def read(part: str) -> tuple[Tensor, Tensor]:
             batches = [read_batch(folder / file, rows) for file in BATCHES[part]]
@@ -95,7 +93,7 @@ class CIFAR10(Source):
             source="A. Krizhevsky (2009), https://www.cs.toronto.edu/~kriz/cifar.html",
             licence="none stated by its authors",
             maximum=255,
-            label_names=tuple(text(name) for name in names),
+            label_names=names,
         )
 
 
@@ -103,6 +101,23 @@ def missing(folder: Path) -> list[str]:
     """The files of the data set that are not in `folder`."""
     files = [*BATCHES["train"], *BATCHES["test"], META]
     return [file for file in files if not (folder / file).is_file()]
+
+
+def read_meta(path: Path) -> tuple[int, tuple[str, ...]]:
+    """Number of images in a batch, and the name of each class.
+
+    Raises:
+        ValueError: If the file is damaged, or holds something else.
+    """
+    meta = read_pickle(path)
+    rows = entry(meta, "num_cases_per_batch", path)
+    names = entry(meta, "label_names", path)
+    if not isinstance(rows, int) or not isinstance(names, list):
+        raise ValueError(
+            f"{path}: num_cases_per_batch={rows!r} must be an integer and label_names={names!r} "
+            "a list; unpack the archive again"
+        )
+    return rows, tuple(text(name) for name in names)
 
 
 def read_batch(path: Path, rows: int) -> tuple[Tensor, Tensor]:
@@ -120,7 +135,11 @@ def read_batch(path: Path, rows: int) -> tuple[Tensor, Tensor]:
             f"{path}: data is {shape}, expected an array {(rows, math.prod(EVENT))}; "
             "unpack the archive again"
         )
-    if not isinstance(labels, list) or len(labels) != rows:
+    if (
+        not isinstance(labels, list)
+        or len(labels) != rows
+        or not all(isinstance(label, int) for label in labels)
+    ):
         raise ValueError(
             f"{path}: labels must be a list of {rows} integers; unpack the archive again"
         )
@@ -133,12 +152,14 @@ def entry(content: Any, key: str, path: Path) -> Any:
         for name in (key.encode(), key):
             if name in content:
                 return content[name]
-    raise ValueError(f"{path} has no entry {key!r}, so it is not CIFAR-10; unpack it again")
+    raise ValueError(
+        f"{path} has no entry {key!r}, so it is not CIFAR-10; unpack the archive again"
+    )
 
 
-def text(name: bytes | str) -> str:
+def text(name: Any) -> str:
     """Text, whichever Python wrote it."""
-    return name.decode() if isinstance(name, bytes) else name
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def read_pickle(path: Path) -> Any:

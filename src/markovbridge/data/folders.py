@@ -167,8 +167,8 @@ class ImageFolder(Source):
             )
         square = self._square(upright(image), path).convert(MODES[self.channels])
         small = square.resize((self.size, self.size), Image.Resampling.BILINEAR)
-        pixels = np.asarray(small).reshape(self.size, self.size, self.channels)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        pixels = np.array(small).reshape(self.size, self.size, self.channels)
+        return pixels.transpose(2, 0, 1)
 
     def _square(self, image: Image.Image, path: Path) -> Image.Image:
         """The central square of side `crop`, or the largest."""

@@ -39,7 +39,7 @@ def locate(
         FileNotFoundError: If no folder has it; the message says what is missing, and what
             brings it.
     """
-    candidates = [Path(root)] if root is not None else default_folders(name)
+    candidates = [Path(root).expanduser()] if root is not None else default_folders(name)
     for folder in candidates:
         if not missing(folder):
             return folder
@@ -51,7 +51,7 @@ def default_folders(name: str) -> list[Path]:
     """Folders where the data set `name` is looked for when no root is given."""
     folders = [SYSTEM / name]
     if os.environ.get(VARIABLE):
-        folders.insert(0, Path(os.environ[VARIABLE]) / name)
+        folders.insert(0, Path(os.environ[VARIABLE]).expanduser() / name)
     return folders
 
 
