@@ -53,11 +53,12 @@ class MLP(Network):
         check_integer("depth", depth, least=1)
         check_dropout(dropout)
         entries = math.prod(self.shape)
-        self.time = TimeEmbedding(width)
-        self.condition_embedding = ConditionEmbedding(condition, width)
+        code = max(32, width // 4)  # the embedding needs less room than the data
+        self.time = TimeEmbedding(code)
+        self.condition_embedding = ConditionEmbedding(condition, code)
         self.input = nn.Linear(features * entries, width)
-        self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(depth))
-        self.norm = _AdaptiveNorm(width)
+        self.blocks = nn.ModuleList(_Block(width, code, dropout) for _ in range(depth))
+        self.norm = _AdaptiveNorm(width, code)
         self.output = nn.Linear(width, outputs * entries)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
@@ -77,10 +78,10 @@ class MLP(Network):
 class _AdaptiveNorm(nn.Module):
     """Layer norm whose scale and shift are read from the embedding."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, code: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulation = nn.Linear(width, 2 * width)
+        self.modulation = nn.Linear(code, 2 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
@@ -92,9 +93,9 @@ class _AdaptiveNorm(nn.Module):
 class _Block(nn.Module):
     """One residual block."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, code: int, dropout: float) -> None:
         super().__init__()
-        self.norm = _AdaptiveNorm(width)
+        self.norm = _AdaptiveNorm(width, code)
         self.layers = nn.Sequential(
             nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width)
         )

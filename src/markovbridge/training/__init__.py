@@ -1,0 +1,7 @@
+"""Training: one loop, on one process or many, that can be stopped and continued exactly."""
+
+from markovbridge.training.config import TrainingConfig
+from markovbridge.training.examples import Examples
+from markovbridge.training.trainer import Trainer, TrainingState
+
+__all__ = ["Examples", "Trainer", "TrainingConfig", "TrainingState"]

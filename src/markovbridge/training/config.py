@@ -1,0 +1,121 @@
+r"""How to train, as one frozen dataclass.
+
+Learning rate and EMA decay are pure functions of the step, so that nothing but
+the step has to be remembered. With w steps of warm-up, S steps and peak rate λ,
+
+    rate(k) = λ (k + 1) / w                                  k < w
+            = λ                                              constant
+            = λ (1 + cos(π (k - w) / (S - w))) / 2           cosine
+                                  (Loshchilov & Hutter, https://arxiv.org/abs/1608.03983)
+
+and the average of the weights uses min(decay, (1 + k) / (10 + k)), so that it
+does not remember the random start.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["TrainingConfig"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Configuration of a `Trainer`.
+
+    Attributes:
+        steps: Optimiser steps in all.
+        batch_size: Samples a step, over all processes and micro-batches.
+        learning_rate: Peak learning rate of AdamW.
+        warmup: Steps of linear warm-up.
+        decay: Learning rate after the warm-up: "constant", or "cosine" to zero.
+        weight_decay: Decoupled weight decay, on all parameters.
+        clip: Largest norm of the gradient; None does not clip.
+        ema: Decay of the exponential moving average of the weights.
+        accumulation: Micro-batches a step; more of them need less memory.
+        precision: "float32", or "bf16" to run the network in bfloat16.
+        seed: Seed of batch order, noise and dropout.
+        log_every: Steps between lines of the log.
+        validate_every: Steps between held-out losses; 0 computes none.
+        checkpoint_every: Steps between checkpoints; 0 writes the first and last only.
+        keep: Number of checkpoints to keep.
+        sample_every: Steps between grids of samples; 0 draws none.
+        samples: Samples in a grid.
+        sample_steps: Sampling steps of a grid.
+        threads: CPU threads of each process; None leaves torch's own choice.
+
+    Raises:
+        ValueError: If a value is not allowed, naming it.
+    """
+
+    steps: int = 10_000
+    batch_size: int = 128
+    learning_rate: float = 2e-4
+    warmup: int = 100
+    decay: Literal["constant", "cosine"] = "constant"
+    weight_decay: float = 0.0
+    clip: float | None = 1.0
+    ema: float = 0.999
+    accumulation: int = 1
+    precision: Literal["float32", "bf16"] = "float32"
+    seed: int = 0
+    log_every: int = 50
+    validate_every: int = 0
+    checkpoint_every: int = 1000
+    keep: int = 2
+    sample_every: int = 0
+    samples: int = 16
+    sample_steps: int = 50
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulation", "log_every", "keep", "samples"):
+            _check_integer(name, getattr(self, name), 1)
+        for name in ("warmup", "seed", "validate_every", "checkpoint_every", "sample_every"):
+            _check_integer(name, getattr(self, name), 0)
+        _check_integer("sample_steps", self.sample_steps, 1)
+        if self.threads is not None:
+            _check_integer("threads", self.threads, 1)
+        _check_number("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        _check_number("weight_decay", self.weight_decay, self.weight_decay >= 0, "from 0")
+        _check_number("ema", self.ema, 0 <= self.ema < 1, "in [0, 1)")
+        if self.clip is not None:
+            _check_number("clip", self.clip, self.clip > 0, "above 0, or None")
+        for name, allowed in (
+            ("decay", ("constant", "cosine")),
+            ("precision", ("float32", "bf16")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; give one of {', '.join(allowed)}."
+                )
+        if self.decay == "cosine" and self.warmup >= self.steps:
+            raise ValueError(
+                f"warmup is {self.warmup} of {self.steps} steps, which leaves none for the "
+                "cosine; give fewer steps of warmup."
+            )
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        if self.decay == "constant":
+            return self.learning_rate
+        done = (step - self.warmup) / (self.steps - self.warmup)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    def averaging(self, step: int) -> float:
+        """Decay of the average of the weights at a step, counted from 0."""
+        return min(self.ema, (1 + step) / (10 + step))
+
+
+def _check_integer(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} is {value!r}; give an integer of at least {least}.")
+
+
+def _check_number(name: str, value: float, allowed: bool, wanted: str) -> None:
+    if not (math.isfinite(value) and allowed):
+        raise ValueError(f"{name} is {value!r}; give a number {wanted}.")

@@ -1,0 +1,132 @@
+"""Training samples in memory, and which of them make up which batch.
+
+Batches are cut from an endless stream: a permutation of the data, then another,
+and so on. The permutation of epoch e is a pure function of (seed, e), so batch k
+is a pure function of (seed, k) and there is no state to save. A batch may span
+two epochs; every sample is seen equally often.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from markovbridge.randomness import generator
+
+__all__ = ["Batches", "Examples"]
+
+TYPES = (torch.uint8, torch.int16, torch.int32, torch.int64, torch.float32)
+FINGERPRINT_ROWS = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Samples with what belongs to each of them.
+
+    Attributes:
+        x: Data (N, *event): counts as uint8, int16, int32 or int64 (they stay so in
+            memory and become int64 batch by batch), reals as float32.
+        condition: What the network is told about each sample, (N, ...), or None.
+        source: Source states x0 paired with the data, (N, *event), or None to let the
+            coupling draw them.
+
+    Raises:
+        TypeError: If x or source has another type.
+        ValueError: If there are no samples, or the lengths differ.
+    """
+
+    x: Tensor
+    condition: Tensor | None = None
+    source: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("x", self.x), ("source", self.source)):
+            if value is not None and value.dtype not in TYPES:
+                raise TypeError(
+                    f"{name} has type {value.dtype}; give counts as uint8, int16, int32 or "
+                    "int64, reals as float32."
+                )
+        if self.x.ndim < 2 or len(self.x) == 0:
+            raise ValueError(
+                f"x has shape {tuple(self.x.shape)}; give (N, *event) with at least one sample."
+            )
+        if self.source is not None and self.source.shape != self.x.shape:
+            raise ValueError(
+                f"source has shape {tuple(self.source.shape)}, x has {tuple(self.x.shape)}; "
+                "give one source state for each sample."
+            )
+        if self.condition is not None and len(self.condition) != len(self.x):
+            raise ValueError(
+                f"condition has {len(self.condition)} rows for {len(self.x)} samples; "
+                "give one row for each sample."
+            )
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def rows(self, index: Tensor, device: torch.device) -> dict[str, Any]:
+        """The samples at `index` on `device`, as the arguments of `Transport.loss`."""
+        return {
+            "x1": _rows(self.x, index, device, count=True),
+            "x0": _rows(self.source, index, device, count=True),
+            "condition": _rows(self.condition, index, device, count=False),
+        }
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells these samples from others: shape, type, and a hash of some rows."""
+        step = -(-len(self) // FINGERPRINT_ROWS)
+        fields = {"x": self.x, "condition": self.condition, "source": self.source}
+        digest = hashlib.sha256()
+        for value in fields.values():
+            if value is not None:
+                digest.update(value[::step].cpu().contiguous().numpy().tobytes())
+        described = {
+            name: None if value is None else f"{value.dtype} {tuple(value.shape)}"
+            for name, value in fields.items()
+        }
+        return {**described, "hash": digest.hexdigest()}
+
+
+def _rows(
+    value: Tensor | None, index: Tensor, device: torch.device, *, count: bool
+) -> Tensor | None:
+    if value is None:
+        return None
+    # Counts travel to the device in their small type, and widen there.
+    rows = value[index.to(value.device)].to(device, non_blocking=True)
+    return rows.long() if count and not rows.is_floating_point() else rows
+
+
+class Batches:
+    """The indices of batch k, for any k.
+
+    Args:
+        n: Number of samples.
+        size: Samples in a batch.
+        seed: Seed of the order.
+    """
+
+    def __init__(self, n: int, size: int, seed: int) -> None:
+        self.n, self.size, self.seed = n, size, seed
+        self._epochs: dict[int, Tensor] = {}
+
+    def __getitem__(self, step: int) -> Tensor:
+        """Indices (size,), int64, of the batch of `step`."""
+        start, parts = step * self.size, []
+        end = start + self.size
+        while start < end:
+            epoch, offset = divmod(start, self.n)
+            part = self._epoch(epoch)[offset : offset + end - start]
+            parts.append(part)
+            start += len(part)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _epoch(self, epoch: int) -> Tensor:
+        if epoch not in self._epochs:
+            draw = generator("cpu", self.seed, "order", epoch)
+            self._epochs = {epoch: torch.randperm(self.n, generator=draw)}
+        return self._epochs[epoch]

@@ -1,0 +1,100 @@
+"""What a run tells: a progress bar, lines of text, and numbers as JSON lines.
+
+    metrics.jsonl   one JSON object a line, each with its "step"
+    log.txt         the lines of text, with their time
+
+Lines also go to the logger `markovbridge.training`. A line is written in one
+piece; one that a killed process cut short is dropped when the run continues,
+together with all that is newer than the checkpoint it continues from.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+__all__ = ["RunLog", "duration"]
+
+LOGGER = logging.getLogger(__name__.rpartition(".")[0])
+
+
+class RunLog:
+    """The records of one run; silent where `active` is false.
+
+    Args:
+        directory: Folder of the run, or None to write no files.
+        active: Whether this process is the one that tells.
+    """
+
+    def __init__(self, directory: Path | None, active: bool) -> None:
+        self.active = active
+        self._metrics = directory / "metrics.jsonl" if active and directory else None
+        self._text = directory / "log.txt" if active and directory else None
+
+    def line(self, text: str, level: int = logging.INFO) -> None:
+        """Write a line of text."""
+        if self.active:
+            with tqdm.external_write_mode():  # not in the middle of a progress bar
+                LOGGER.log(level, text)
+        if self._text is not None:
+            _append(self._text, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
+    def metrics(self, step: int, **values: float) -> None:
+        """Write numbers that belong to a step."""
+        if self._metrics is not None:
+            _append(self._metrics, json.dumps({"step": step, **values}) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Drop the numbers of steps after `step`, and a line cut short."""
+        if self._metrics is None or not self._metrics.exists():
+            return
+        kept = [
+            line
+            for line in self._metrics.read_text(errors="replace").splitlines(keepends=True)
+            if _step(line) <= step
+        ]
+        fresh = self._metrics.with_name(f".{self._metrics.name}.new")
+        with fresh.open("w") as file:
+            file.writelines(kept)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, self._metrics)
+
+    def flush(self) -> None:
+        """Make the numbers written so far durable."""
+        if self._metrics is not None and self._metrics.exists():
+            with self._metrics.open("a") as file:
+                os.fsync(file.fileno())
+
+    @contextmanager
+    def progress(self, total: int, done: int) -> Iterator[tqdm]:
+        """A progress bar on a terminal's stderr; elsewhere the lines have to do."""
+        disable = None if self.active else True
+        with tqdm(total=total, initial=done, unit="step", disable=disable) as bar:
+            yield bar
+
+
+def duration(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+def _step(line: str) -> float:
+    """The step of a line of numbers; infinite if it was cut short."""
+    try:
+        return json.loads(line)["step"] if line.endswith("\n") else float("inf")
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

@@ -1,0 +1,79 @@
+"""What makes a run the run it is, and whether a checkpoint belongs to it.
+
+A run may be continued by the same configuration, model and data only: with any
+other the result would be neither the old run's nor the new one's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from markovbridge.config import to_config
+from markovbridge.pretrained import PARTS
+from markovbridge.training.config import TrainingConfig
+from markovbridge.training.examples import Examples
+from markovbridge.transport import Transport
+
+__all__ = ["check", "describe"]
+
+# What changes neither the weights nor their random numbers may differ.
+FREE = {
+    "log_every",
+    "validate_every",
+    "checkpoint_every",
+    "keep",
+    "sample_every",
+    "samples",
+    "sample_steps",
+    "threads",
+}
+
+
+def describe(config: TrainingConfig, transport: Transport, data: Examples) -> dict[str, Any]:
+    """All that the weights are a function of, as JSON can hold it."""
+    return {
+        "training": asdict(config),
+        "model": {part: to_config(getattr(transport, part)) for part in PARTS},
+        "data": data.fingerprint(),
+    }
+
+
+def check(saved: dict[str, Any], current: dict[str, Any], step: int) -> None:
+    """Raise unless a run described by `saved`, at `step`, is the one of `current`.
+
+    `steps` may differ where the learning rate does not depend on it.
+
+    Raises:
+        ValueError: Naming the setting that differs.
+    """
+    steps, free = current["training"]["steps"], set(FREE)
+    if current["training"]["decay"] == "constant":
+        free.add("steps")
+    difference = _difference(saved, current, {f"training.{name}" for name in free})
+    if difference is not None:
+        name, before, now = difference
+        raise ValueError(
+            f"{name} is {now!r}, but the run to continue has {before!r}; set it to that, or "
+            "start a new run."
+        )
+    if steps < step:
+        raise ValueError(
+            f"training.steps is {steps}, but the run to continue is at step {step} already; "
+            "give more steps."
+        )
+
+
+def _difference(
+    before: Any, now: Any, free: set[str], name: str = ""
+) -> tuple[str, Any, Any] | None:
+    """The dotted name of the first place where two descriptions differ, and both values."""
+    if name in free or before == now:
+        return None
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in {**before, **now}:
+            inner = _difference(before.get(key), now.get(key), free, f"{name}.{key}".strip("."))
+            if inner is not None:
+                return inner
+        return None
+    return name, before, now

@@ -1,0 +1,390 @@
+r"""The training loop, and all that happens beside the steps.
+
+    trainer = Trainer(transport, x, TrainingConfig(steps=2000), directory="runs/digits")
+    model = trainer.run()                  # or, to look at every step:
+    for state in trainer:
+        ...
+
+Everything random is a pure function of (seed, step, process, micro-batch), and
+the learning rate of the step; so a checkpoint is the weights, their average, the
+optimiser's moments and the step, and a run that was killed and continued ends
+with the same bits as one that was not (on a GPU, up to kernels that are not
+deterministic themselves).
+
+`accelerate` gives the device, data-parallel processes and clipping. Start two
+processes with `torchrun --standalone --nproc_per_node=2`; every process takes
+its part of the batch, so `batch_size` means the same for any number of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from markovbridge.randomness import generator
+from markovbridge.training import checkpoint, resume
+from markovbridge.training.config import TrainingConfig
+from markovbridge.training.examples import Batches, Examples
+from markovbridge.training.grid import is_image, write_grid
+from markovbridge.training.learner import Learner
+from markovbridge.training.log import RunLog, duration
+from markovbridge.training.signals import StopRequest, stop_requests
+from markovbridge.transport import Transport
+
+__all__ = ["Trainer", "TrainingState"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """What a step did.
+
+    Attributes:
+        step: Steps done so far.
+        loss: Mean loss of this process's samples, a scalar on the device.
+        grad_norm: Norm of the gradient before clipping, a scalar on the device.
+        learning_rate: Learning rate of the step.
+    """
+
+    step: int
+    loss: Tensor
+    grad_norm: Tensor
+    learning_rate: float
+
+
+class Trainer:
+    """Fits a transport's network to data.
+
+    Args:
+        transport: The model; its weights are trained in place.
+        data: Samples (N, *event), or `Examples` with conditions or sources.
+        config: How to train.
+        validation: Held-out samples, for the loss with averaged weights and dropout off.
+        directory: Folder of the run, for checkpoints, logs, samples and the model; None
+            keeps everything in memory.
+        resume: Continue from the newest intact checkpoint in `directory`; start afresh
+            if there is none. Without it, a folder with checkpoints is an error.
+        card: Facts for the model card beside those the trainer knows.
+
+    Attributes:
+        step: Steps done so far.
+        learner: Weights, optimiser and average.
+
+    Raises:
+        FileExistsError: If the folder holds a run and `resume` is false.
+        ValueError: If data, transport and configuration do not fit together, or the run
+            to continue was another one; the message names what differs.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        data: Tensor | Examples,
+        config: TrainingConfig | None = None,
+        *,
+        validation: Tensor | Examples | None = None,
+        directory: str | Path | None = None,
+        resume: bool = False,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.transport = transport
+        self.config = TrainingConfig() if config is None else config
+        self.data = _examples(data, "data", transport)
+        self.validation = None
+        if validation is not None:
+            self.validation = _examples(validation, "validation", transport)
+        elif self.config.validate_every:
+            raise ValueError("validate_every is set, but there is no validation data; pass some.")
+        if resume and directory is None:
+            raise ValueError("resume needs the directory of the run to continue.")
+        self.directory = None if directory is None else Path(directory)
+        self.card = dict(card or {})
+        # Apple's MPS has no float64, which processes compute in.
+        mps = torch.backends.mps.is_available()
+        self.accelerator = Accelerator(mixed_precision="no", cpu=mps)
+        self.device = self.accelerator.device
+        self.learner = Learner(transport, self.config, self.accelerator)
+        self.step = 0
+        self.log = RunLog(self.directory, self.accelerator.is_main_process)
+        self._batches = Batches(len(self.data), self.config.batch_size, self.config.seed)
+        self._identity = {}
+        self._validation_loss: float | None = None
+        self._before = 0.0  # seconds of the sessions before this one
+        self._started = self._logged = time.perf_counter()
+        self._logged_step = 0
+        if self.directory is not None:
+            self._open(self.directory, resume)
+
+    @property
+    def averaged(self) -> Transport:
+        """The transport with averaged weights and dropout off: the result."""
+        return self.learner.averaged
+
+    def run(self) -> Transport:
+        """Train to the last step.
+
+        Returns:
+            The transport with averaged weights.
+
+        Raises:
+            FloatingPointError: As for iterating.
+            SystemExit: As for iterating.
+        """
+        for _ in self:
+            pass
+        return self.averaged
+
+    def __iter__(self) -> Iterator[TrainingState]:
+        """Train, one step for each item, with all that belongs to a step done.
+
+        Leaving the loop early is fine; iterating again continues. `save` writes a
+        checkpoint at any time.
+
+        Raises:
+            FloatingPointError: If the loss or its gradient is not finite, naming the
+                step. The checkpoints written before are intact.
+            SystemExit: If SIGINT or SIGTERM ended the run, after a checkpoint was written.
+        """
+        with self._session() as (request, bar):
+            stop = False
+            while self.step < self.config.steps and not stop:
+                loss, norm = self.learner.update(self.step, self.data, self._batches[self.step])
+                state = TrainingState(self.step + 1, loss, norm, self.config.rate(self.step))
+                self.step += 1
+                bar.update()
+                self._report(state, bar)
+                stop = self._must_stop(request)
+                if self.directory and (stop or self._due(self.config.checkpoint_every)):
+                    self.save()
+                yield state
+            if request.signal is not None or stop:
+                self._leave(request.signal or signal.SIGTERM)
+
+    # What happens beside the steps
+
+    @contextmanager
+    def _session(self) -> Iterator[tuple[StopRequest, tqdm]]:
+        """What must be undone when the loop is left, however it is left."""
+        threads = torch.get_num_threads()
+        if self.config.threads is not None:
+            torch.set_num_threads(self.config.threads)
+        self.transport.train()
+        self._started = self._logged = time.perf_counter()
+        self._logged_step = self.step
+        with ExitStack() as stack:
+            # Without a folder there is nothing to save, so a signal acts at once.
+            request = stack.enter_context(stop_requests(self.directory is not None))
+            bar = stack.enter_context(self.log.progress(self.config.steps, self.step))
+            try:
+                if self.step < self.config.steps:
+                    self._announce()
+                if self.step == 0 and self.directory:
+                    self.save()
+                yield request, bar
+            finally:
+                self._before = self._elapsed()
+                self._started = time.perf_counter()
+                self.transport.eval()
+                torch.set_num_threads(threads)
+
+    def _announce(self) -> None:
+        world = self.accelerator.num_processes
+        self.log.line(
+            f"training from step {self.step} to {self.config.steps}: "
+            f"{self.learner.parameters:,} weights, {len(self.data):,} samples, batches of "
+            f"{self.config.batch_size}, {self.config.precision}, on {world} "
+            f"process{'es' * (world > 1)} ({self.device}, {torch.get_num_threads()} threads each)"
+        )
+
+    def _due(self, every: int) -> bool:
+        """Whether this step ends `every` steps, 0 being never, or all of them."""
+        return every > 0 and self.step % every == 0 or self.step == self.config.steps
+
+    def _elapsed(self) -> float:
+        return self._before + time.perf_counter() - self._started
+
+    def _must_stop(self, request: StopRequest) -> bool:
+        """Whether a signal ends the loop here, which all processes must agree on."""
+        if self.accelerator.num_processes == 1:
+            return request.signal is not None
+        if not self._due(self.config.log_every):
+            return False
+        wish = torch.tensor(float(request.signal is not None), device=self.device)
+        return bool(cast(Tensor, self.accelerator.reduce(wish, "sum")).item())
+
+    def _leave(self, number: int) -> None:
+        name = signal.Signals(number).name
+        self.log.line(
+            f"{name}: stopped after step {self.step} of {self.config.steps} and saved to "
+            f"{self.directory}; run it again with resume to continue",
+            logging.WARNING,
+        )
+        raise SystemExit(128 + number)
+
+    def _report(self, state: TrainingState, bar: tqdm) -> None:
+        """Log, validate and draw where it is due."""
+        config = self.config
+        if self._due(config.log_every):
+            self._log(state, bar)
+        if config.validate_every and self._due(config.validate_every):
+            self._validation_loss = self.validate()
+            self.log.metrics(self.step, validation_loss=self._validation_loss)
+            self.log.line(f"step {self.step}: held-out loss {self._validation_loss:.5g}")
+        if config.sample_every and self._due(config.sample_every):
+            self._draw()
+
+    def _log(self, state: TrainingState, bar: tqdm) -> None:
+        loss, norm = self.learner.window.take()
+        now = time.perf_counter()
+        steps_per_s = (self.step - self._logged_step) / (now - self._logged)
+        self._logged, self._logged_step = now, self.step
+        samples_per_s = steps_per_s * self.config.batch_size
+        self.log.metrics(
+            self.step,
+            loss=loss,
+            lr=state.learning_rate,
+            grad_norm=norm,
+            samples_per_s=round(samples_per_s, 2),
+            elapsed_s=round(self._elapsed(), 2),
+        )
+        left = duration((self.config.steps - self.step) / steps_per_s)
+        self.log.line(
+            f"step {self.step}/{self.config.steps}: loss {loss:.5g}, gradient {norm:.3g}, "
+            f"rate {state.learning_rate:.3g}, {samples_per_s:.0f} samples/s, {left} left"
+        )
+        bar.set_postfix(loss=f"{loss:.5g}", refresh=False)
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Mean held-out loss of the averaged weights, with the same noise every time.
+
+        Raises:
+            ValueError: If there is no validation data.
+        """
+        if self.validation is None:
+            raise ValueError("There is no validation data; pass some to the trainer.")
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        blocks = torch.arange(len(self.validation)).split(self.learner.micro_batch)
+        own = range(self.accelerator.process_index, len(blocks), self.accelerator.num_processes)
+        for number in own:
+            rows = self.validation.rows(blocks[number], self.device)
+            noise = generator(self.device, "validation", self.config.seed, number)
+            total += self.averaged.loss(**rows, generator=noise).double().sum()
+        total = cast(Tensor, self.accelerator.reduce(total, "sum"))
+        return total.item() / len(self.validation)
+
+    def _draw(self) -> None:
+        """Write a grid of samples, from the same noise every time."""
+        if self.directory is None or not self.accelerator.is_main_process:
+            return
+        if not is_image(self.transport.shape):
+            self.log.line(f"step {self.step}: no grid, {self.transport.shape} is not an image")
+            return
+        n, condition = self.config.samples, self.data.condition
+        if condition is not None:
+            condition = condition[torch.arange(n) % len(condition)].to(self.device)
+        samples = self.averaged.sample(
+            n,
+            steps=self.config.sample_steps,
+            condition=condition,
+            generator=generator(self.device, "samples", self.config.seed),
+            block=min(n, 64),
+        )
+        maximum = getattr(self.transport.process, "maximum", None) or float(self.data.x.max())
+        write_grid(self.directory / "samples" / f"step-{self.step:08d}.png", samples, maximum)
+
+    # Checkpoints
+
+    def save(self) -> None:
+        """Write a checkpoint and the model as of now; all processes must call it.
+
+        Raises:
+            ValueError: If the trainer has no directory.
+        """
+        if self.directory is None:
+            raise ValueError("There is nowhere to save to; give the trainer a directory.")
+        self.learner.window.share()
+        if self.accelerator.is_main_process:
+            self.log.flush()
+            state = {
+                "step": self.step,
+                "run": self._identity,
+                "processes": self.accelerator.num_processes,
+                "window": self.learner.window.values,
+                "validation_loss": self._validation_loss,
+                "elapsed_s": self._elapsed(),
+            }
+            folder = self.directory / "checkpoints"
+            checkpoint.write(folder, self.step, self.learner.tensors(), state)
+            checkpoint.prune(folder, self.config.keep)
+            self._publish(self.directory)
+        self.accelerator.wait_for_everyone()
+
+    def _publish(self, directory: Path) -> None:
+        """Write the averaged model for use."""
+        facts: dict[str, Any] = {
+            "training samples": f"{len(self.data):,}",
+            "training steps": f"{self.step:,} of {self.config.batch_size} samples",
+        }
+        if self._validation_loss is not None:
+            facts["held-out loss"] = f"{self._validation_loss:.5g}"
+        self.averaged.save_pretrained(directory / "model", card={**facts, **self.card})
+
+    def _open(self, directory: Path, may_resume: bool) -> None:
+        """Take a folder into use: continue the run in it, or start one."""
+        folder = directory / "checkpoints"
+        if checkpoint.steps(folder) and not may_resume:
+            raise FileExistsError(
+                f"{directory} holds a run with checkpoints; continue it with resume=True, or "
+                "choose another directory."
+            )
+        self._identity = resume.describe(self.config, self.transport, self.data)
+        found, complaints = checkpoint.latest(folder)
+        if found is not None:
+            resume.check(found.state["run"], self._identity, found.state["step"])
+            self.step = found.state["step"]
+            self.learner.load(found.tensors, self.step)
+            self.learner.window.values = found.state["window"]
+            self._validation_loss = found.state["validation_loss"]
+            self._before = found.state["elapsed_s"]
+        self.accelerator.wait_for_everyone()  # all have read before anything changes
+        if not self.accelerator.is_main_process:
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        self.log.forget_after(self.step)
+        if found is None:
+            return
+        for complaint in complaints:
+            warnings.warn(f"{complaint} Using {found.path.name} instead.", stacklevel=3)
+            self.log.line(f"{complaint} Using {found.path.name} instead.", logging.WARNING)
+        checkpoint.set_aside(folder, after=self.step)
+        self._publish(directory)
+        self.log.line(f"continuing from {found.path}")
+        processes = self.accelerator.num_processes
+        if found.state["processes"] != processes:
+            self.log.line(
+                f"{processes} processes instead of {found.state['processes']}: the noise "
+                "differs, so the result will not be bit-equal to an uninterrupted run",
+                logging.WARNING,
+            )
+
+
+def _examples(data: Tensor | Examples, name: str, transport: Transport) -> Examples:
+    examples = Examples(data) if isinstance(data, Tensor) else data
+    if examples.x.shape[1:] != transport.shape:
+        raise ValueError(
+            f"{name} has samples of shape {tuple(examples.x.shape[1:])}, "
+            f"but the transport carries {transport.shape}."
+        )
+    return examples
