@@ -292,8 +292,13 @@ class Rounded(SiteLaw):
         _, fraction = self._split()
         return fraction * (1 - fraction)
 
+    # What was predicted, also where rounding to the nearest integer drops it: a loss has
+    # to see the prediction, and there is no gradient through the rounding.
+
+    def excess(self, origin: Tensor) -> Tensor:
+        return self.log_target.exp() - origin
+
     def log_excess(self, origin: Tensor) -> Tensor:
-        # What was predicted, also where rounding to the nearest integer drops it.
         return self.log_target
 
 
