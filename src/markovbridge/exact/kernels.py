@@ -27,7 +27,7 @@ def bridge_kernel(
     """Probabilities of x_s at each site after one step of the bridge sampler.
 
     Args:
-        process: The process, on the states 0, 1, 2, ...
+        process: The process, on the states 0, 1, 2, ..., the same at every site.
         law: Law of x_1 per site, given x_t = x.
         x: States at t, (batch, *event).
         t: Time now.
@@ -37,24 +37,20 @@ def bridge_kernel(
     Returns:
         (batch, *event, ends): probabilities of x_s, after projection to the state space.
     """
-    kernel = torch.zeros((*x.shape, ends), dtype=torch.float64)
-    for end in range(ends):
-        y = torch.full_like(x, end)
-        weight = law.site_log_prob(y).double().exp()
-        reachable = weight > 0
-        if not bool(reachable.any()):
-            continue
-        # Sites the law rules out need a valid end of their own to stand in.
-        bridge = process.bridge(x, torch.where(reachable, y, x), t, s, 1.0)
+    values = torch.arange(ends)
+    weights = torch.stack([law.site_log_prob(torch.full_like(x, v)) for v in range(ends)], -1)
+    weights, sites = weights.double().exp().reshape(-1, ends), x.reshape(-1)
+    moved = torch.zeros_like(weights)
+    for start in sites.unique():
+        here = sites == start
+        reached = (weights[here] > 0).any(0)  # a bridge exists towards possible ends only
+        end = values[reached].unsqueeze(1).expand(-1, ends)
+        bridge = process.bridge(start.expand_as(end), end, t, s, 1.0)
         assert isinstance(bridge, SiteLaw)
-        for value in range(end + 1):
-            target = torch.full_like(x, value)
-            move = bridge.site_log_prob(target).double().exp()
-            index = process.project(target)
-            kernel.scatter_add_(
-                -1, index.unsqueeze(-1), (torch.where(reachable, weight, 0.0) * move).unsqueeze(-1)
-            )
-    return kernel
+        move = bridge.site_log_prob(values.expand_as(end)).double().exp()
+        moved[here] = weights[here][:, reached] @ move
+    kernel = torch.zeros_like(moved).index_add_(1, process.project(values), moved)
+    return kernel.reshape(*x.shape, ends)
 
 
 def output_law(model: Model, grid: list[float], states: int, sites: int, ends: int) -> Tensor:

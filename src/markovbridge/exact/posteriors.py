@@ -25,13 +25,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from markovbridge import laws
+from markovbridge.heads import Mean
 from markovbridge.laws import Law, Shifted, SiteLaw
 from markovbridge.processes.base import Process, match
 from markovbridge.processes.counts import PureDeath
@@ -41,6 +44,7 @@ __all__ = [
     "Binomial",
     "DataLaw",
     "Empirical",
+    "MeanOnly",
     "Mixture",
     "NegativeBinomial",
     "Poisson",
@@ -228,18 +232,27 @@ class Empirical(DataLaw):
             return torch.full((count,), -math.log(count), dtype=dtype, device=self.data.device)
         return (self.weights / self.weights.sum()).to(dtype).log()
 
+    @cached_property
+    def _codes(self) -> tuple[Tensor, Tensor] | None:
+        """The distinct values of the data and which of them each entry is, (K, sites)."""
+        if self.data.is_floating_point():
+            return None
+        values, codes = self.data.flatten(1).unique(return_inverse=True)
+        return (values, codes) if len(values) < len(self.data) else None
+
     def log_likelihood(self, x: Tensor, t: Time) -> Tensor:
         """Log p(x_t = x | x_1 = each point): (batch, K)."""
         t = as_time(t, x.device).expand(len(x))
         rows = max(1, PAIRS // self.data.numel())
+        block = self._by_point if self._codes is None else self._by_value
         return torch.cat(
             [
-                self._block(x_part, t_part)
+                block(x_part, t_part)
                 for x_part, t_part in zip(x.split(rows), t.split(rows), strict=True)
             ]
         )
 
-    def _block(self, x: Tensor, t: Tensor) -> Tensor:
+    def _by_point(self, x: Tensor, t: Tensor) -> Tensor:
         batch, points = len(x), max(1, PAIRS // x.numel())
         columns = []
         for data in self.data.split(points):
@@ -248,6 +261,20 @@ class Empirical(DataLaw):
             law = self.process.transition(ends, 1.0, t.repeat_interleave(k))
             columns.append(law.log_prob(x.repeat_interleave(k, 0)).reshape(batch, k))
         return torch.cat(columns, 1)
+
+    def _by_value(self, x: Tensor, t: Tensor) -> Tensor:
+        # Discrete data repeat few values many times: one log-probability for each value at
+        # each site, looked up for the points, instead of one for each point.
+        assert self._codes is not None
+        values, codes = self._codes
+        batch, k, sites = len(x), len(values), codes.shape[1]
+        ends = values.reshape(1, k, *[1] * (x.ndim - 1)).expand(batch, k, *x.shape[1:])
+        law = self.process.transition(ends.flatten(0, 1), 1.0, t.repeat_interleave(k))
+        assert isinstance(law, SiteLaw), "discrete processes move site by site"
+        each = law.site_log_prob(x.repeat_interleave(k, 0)).reshape(batch, k * sites)
+        columns = codes * sites + torch.arange(sites, device=x.device)
+        parts = columns.split(max(1, PAIRS // x.numel()))
+        return torch.cat([each[:, part].sum(-1) for part in parts], 1)
 
     def marginal(self, x: Tensor, t: Time) -> Law:
         t = as_time(t)
@@ -298,3 +325,22 @@ class _EmpiricalMarginal(Law):
         mean = self.transitions.mean
         spread = (mean - self.mean[0]) ** 2
         return self._average(self.transitions.variance + spread)
+
+
+@dataclass(frozen=True, eq=False)
+class MeanOnly:
+    """What a perfect network with the `Mean` head knows of a posterior: its mean per site.
+
+    The samplers of that head can so be tested, and compared, without training.
+
+    Attributes:
+        posterior: Called as (x, t, condition), gives the law of x_1 given x_t = x.
+        kernel: The law around the mean, as in `heads.Mean`.
+    """
+
+    posterior: Callable[[Tensor, Time, Tensor | None], Law]
+    kernel: Literal["poisson", "stochastic", "nearest"] = "poisson"
+
+    def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> SiteLaw:
+        """The law of x_1 given x_t = x as that head would state it."""
+        return Mean(self.kernel).around(x, self.posterior(x, t, condition).log_excess(x))

@@ -24,7 +24,7 @@ from torch import Tensor
 from markovbridge import laws
 from markovbridge.heads.base import Head
 from markovbridge.laws import LOG_TINY, Law, Shifted
-from markovbridge.processes.base import JumpProcess, Process, match
+from markovbridge.processes.base import DiscreteProcess, Process, match
 from markovbridge.processes.counts import PureDeath
 from markovbridge.schedules import as_time
 
@@ -90,7 +90,10 @@ class Mean(Head):
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
     ) -> Law:
-        log_mean = self._log_mean(process, raw[:, 0], x, t, mean)
+        return self.around(x, self._log_mean(process, raw[:, 0], x, t, mean))
+
+    def around(self, x: Tensor, log_mean: Tensor) -> Shifted:
+        """The law of x_1 whose remaining count has this log-mean and the head's kernel."""
         if self.kernel == "poisson":
             return Shifted(x, laws.Poisson(log_mean))
         return Shifted(x, laws.Rounded(log_mean, stochastic=self.kernel == "stochastic"))
@@ -110,15 +113,15 @@ class Mean(Head):
 
 @dataclass(frozen=True)
 class Categorical(Head):
-    """A table over the states x_1 = 0, 1, ... at each site, for any bounded jump process.
+    """A table over the values x_1 = 0, 1, ... at each site, for bounded data.
 
     The network gives log-weights of the values; what x_t says of x_1 is known and added
-    (`JumpProcess.evidence`), so that the law is right at both ends of time from the start.
+    (`DiscreteProcess.evidence`), so that the law is right at both ends of time from the start.
     """
 
     def outputs(self, process: Process) -> int:
         """One for each state."""
-        if not isinstance(process, JumpProcess) or process.states is None:
+        if not isinstance(process, DiscreteProcess) or process.states is None:
             raise ValueError(
                 "the Categorical head needs a bounded number of states: set `maximum` of the "
                 "process, or take the Mean or NegativeBinomial head"
@@ -128,7 +131,7 @@ class Categorical(Head):
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
     ) -> Law:
-        assert isinstance(process, JumpProcess)
+        assert isinstance(process, DiscreteProcess)
         return laws.Categorical(raw.movedim(1, -1) + process.evidence(x, t))
 
 
