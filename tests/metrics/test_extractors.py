@@ -28,7 +28,7 @@ def parameters(network):
 def test_pixels_keep_the_values():
     x = torch.arange(24, dtype=torch.uint8).reshape(2, 3, 2, 2)
     pixels = Pixels()
-    assert (pixels.name, pixels.weights) == ("pixels", None)
+    assert (pixels.name, pixels.weights) == ("raw values", None)
     assert pixels(x).dtype == torch.uint8
     assert torch.equal(pixels(x), x.reshape(2, 12))
     assert pixels(torch.arange(3)).shape == (3, 1)

@@ -7,7 +7,8 @@ and the **floor**: what real data scores against real data.
 
 With n samples and N reference items the floor is
 
-- n <= N/2, *split*: n random reference items against the other N - n;
+- n <= N/2, *split*: n random reference items against the other N - n. That side is
+  smaller by n than the one samples meet, so this overestimates a little;
 - n > N/2, *bootstrap*: n draws with replacement from the reference against the
   reference. These play a perfect model of the reference's empirical law; fresh real
   data would score more. So the **half split**, one random half of the reference
@@ -30,14 +31,15 @@ import torch
 from torch import Tensor
 
 from markovbridge.metrics.distances import Gaussian, feature_errors, mean_distance
-from markovbridge.metrics.extractors import Extractor, Pixels
+from markovbridge.metrics.extractors import RAW, Extractor, Pixels
 from markovbridge.metrics.inception import Inception
 from markovbridge.metrics.rows import as_rows, check_same_width
 from markovbridge.randomness import generator
 
 __all__ = ["Record", "evaluate", "table"]
 
-RAW = "raw values"
+ENERGY = "energy distance"
+FRECHET = "Fréchet distance"
 FEATURE_ERRORS = {
     "mean": "mean error (RMS over features)",
     "variance": "variance error (RMS over features)",
@@ -107,7 +109,7 @@ class _Floors:
             if self.bootstrap
             else f"split: {self.n} reference items against the other {self.total - self.n}"
         )
-        return f"{how}; mean of {self.repeats}, seed {self.seed}"
+        return f"{how}; mean of {self.repeats} draws, seed {self.seed}"
 
     def draws(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Pairs for the floor; None stands for the whole reference."""
@@ -186,9 +188,9 @@ def evaluate(
             **facts,
         )
 
-    records = [record("energy distance", RAW, None, _energy(ours, real, floors))]
+    records = [record(ENERGY, RAW, None, _energy(ours, real, floors))]
     for extractor in extractors:
-        name = "FID" if isinstance(extractor, Inception) else "Fréchet distance"
+        name = "FID" if isinstance(extractor, Inception) else FRECHET
         figures = _frechet(extractor(samples), extractor(reference), floors)
         records.append(record(name, extractor.name, extractor.weights, figures))
     for key, figures in _feature_errors(ours, real, floors).items():
@@ -296,8 +298,8 @@ def table(records: Sequence[Record]) -> str:
 
 
 def label(record: Record) -> str:
-    """The metric and what it is measured in, for example "Fréchet distance (pixels)"."""
-    if record.extractor == RAW:
-        return record.metric
+    """The metric and what it is measured in, for example "Fréchet distance (raw values)"."""
+    if record.metric in (ENERGY, *FEATURE_ERRORS.values()):
+        return record.metric  # these are in raw values always
     hashed = f", {record.extractor_weights}" if record.extractor_weights else ""
     return f"{record.metric} ({record.extractor}{hashed})"

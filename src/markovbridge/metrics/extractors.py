@@ -20,14 +20,16 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Extractor", "ModuleExtractor", "Pixels", "load_weights"]
+__all__ = ["RAW", "Extractor", "ModuleExtractor", "Pixels", "load_weights"]
+
+RAW = "raw values"  # the name of what no network looks at
 
 
 class Extractor(ABC):
     """A function from events `(N, *event)` to features `(N, d)`, with an identity.
 
     Attributes:
-        name: What it is, for people: `"pixels"`, `"MobileNetV2 at 96 px"`.
+        name: What it is, for people: `"raw values"`, `"MobileNetV2 at 96 px"`.
         weights: `"sha256:..."` of its weights, or None if it has none.
     """
 
@@ -44,7 +46,7 @@ class Pixels(Extractor):
     """The raw values themselves, for images, vectors and tables alike."""
 
     def __init__(self) -> None:
-        self.name = "pixels"
+        self.name = RAW
         self.weights = None
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -1,0 +1,64 @@
+"""Small pieces of HTML that several sections share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+__all__ = ["command", "describe", "duration", "figure_of", "keys_table", "missing", "number"]
+
+
+def number(value: float) -> str:
+    """Four significant digits, thousands separated: `12,345`, `18.00`, `0.1075`, `-146.7`."""
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:#.4g}" if value else "0"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `0.8 s`, `42 s`, `12 min 5 s`, `3 h 20 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+
+
+def describe(config: Any) -> str:
+    """A configuration as one would write it in Python: `PureDeath(maximum=16)`."""
+    if isinstance(config, Mapping) and "class_path" in config:
+        arguments = config.get("init_args") or {}
+        inside = ", ".join(f"{key}={describe(value)}" for key, value in arguments.items())
+        return f"{str(config['class_path']).rpartition('.')[2]}({inside})"
+    if isinstance(config, (list, tuple)):
+        return "(" + ", ".join(describe(value) for value in config) + ")"
+    return repr(config)
+
+
+def keys_table(rows: Mapping[str, str]) -> str:
+    """Names and values (already HTML) as a table of two columns."""
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{value}</td></tr>'
+        for name, value in rows.items()
+    )
+    return f'<table class="keys"><tbody>{body}</tbody></table>'
+
+
+def command(lines: Sequence[str]) -> str:
+    """Lines to type into a terminal."""
+    return f"<pre><code>{escape(chr(10).join(lines))}</code></pre>"
+
+
+def missing(what: str, *lines: str) -> str:
+    """What is not there yet, and the command that makes it."""
+    made = f"{command(lines)}" if lines else ""
+    return f'<div class="missing"><p>{escape(what)}</p>{made}</div>'
+
+
+def figure_of(body: str, caption: str) -> str:
+    """A figure with a caption (text)."""
+    return f"<figure>{body}<figcaption>{escape(caption)}</figcaption></figure>"

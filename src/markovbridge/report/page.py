@@ -1,0 +1,292 @@
+"""One self-contained HTML page per run: `write_report`.
+
+Everything is inside the file: pictures as PNG data, charts as SVG, the style
+sheet. It opens from a disk, an e-mail or a server alike, makes no request, and
+follows the reader's light or dark setting. What has not been made yet is said,
+with the command that makes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from html import escape
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from markovbridge.metrics import Record
+from markovbridge.metrics.evaluation import ENERGY, FRECHET
+from markovbridge.metrics.extractors import RAW
+from markovbridge.report.charts import Series, line_chart, running_mean
+from markovbridge.report.html import command, describe, duration, keys_table, missing, number
+from markovbridge.report.pictures import (
+    grids_section,
+    neighbours_section,
+    path_section,
+    samples_section,
+)
+from markovbridge.report.run import Run, read_run
+
+__all__ = ["write_report"]
+
+
+def write_report(run: str | Path) -> Path:
+    """Write `report.html` into a run folder.
+
+    Args:
+        run: The folder. Only config.yaml has to be there.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        FileNotFoundError: If it is no run folder.
+        ValueError: If a file in it is damaged; the message names it.
+    """
+    found = read_run(run)
+    page = found.path / "report.html"
+    fresh = page.with_name(".report.html.new")
+    fresh.write_text(_page(found), encoding="utf-8")
+    os.replace(fresh, page)
+    return page
+
+
+def _page(run: Run) -> str:
+    name = run.path.resolve().name
+    sections = [
+        samples_section(run),
+        path_section(run),
+        _evaluation(run.records, run.path),
+        neighbours_section(run),
+        _loss(run),
+        grids_section(run),
+        _model(run),
+        _reproduce(run),
+    ]
+    body = "".join(f"<section>{section}</section>" for section in sections if section)
+    style = (files("markovbridge.report") / "style.css").read_text(encoding="utf-8")
+    made = f"markovbridge {version('markovbridge')}"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="generator" content="{made}"><link rel="icon" href="data:,">'
+        f"<title>{escape(name)} · markovbridge</title><style>{style}</style></head><body><main>"
+        f"{_head(run, name)}{body}<footer>Written by {made}.</footer></main></body></html>\n"
+    )
+
+
+def _head(run: Run, name: str) -> str:
+    data = run.training
+    parts = []
+    if data is not None:
+        shape = " × ".join(map(str, data.shape))
+        parts.append(f"{len(data):,} training items of shape {shape} from {data.name}.")
+    model = _saved_model(run)
+    if "process" in model:
+        process = str(model["process"].get("class_path", "")).rpartition(".")[2]
+        head = str((model.get("head") or {}).get("class_path", "")).rpartition(".")[2]
+        parts.append(f"Reference process {process}" + (f", head {head}." if head else "."))
+    facts = _facts(run)
+    tiles = "".join(f"<div><dt>{escape(k)}</dt><dd>{v}</dd></div>" for k, v in facts.items())
+    return (
+        f'<header><p class="kicker">markovbridge run</p><h1>{escape(name)}</h1>'
+        f'<p class="lead">{escape(" ".join(parts))}</p>'
+        + (f'<dl class="facts">{tiles}</dl>' if facts else "")
+        + "</header>"
+    )
+
+
+def _last(run: Run, key: str) -> Any:
+    """The latest logged value of `key`, or None."""
+    return next((entry[key] for entry in reversed(run.history) if key in entry), None)
+
+
+def _facts(run: Run) -> dict[str, str]:
+    facts: dict[str, str] = {}
+    if run.history:
+        facts["Training steps"] = number(run.history[-1]["step"])
+    if (elapsed := _last(run, "elapsed_s")) is not None:
+        facts["Training time"] = duration(elapsed)
+    if (device := _last(run, "device")) is not None:
+        facts["Device"] = escape(str(device))
+    if (weights := _last(run, "weights")) is not None:
+        facts["Weights"] = number(weights)
+    if (loss := _last(run, "validation_loss")) is not None:
+        facts["Held-out loss"] = number(loss)
+    elif (loss := _last(run, "loss")) is not None:
+        facts["Training loss"] = number(loss)
+    if "evaluations" in run.samples_meta:
+        facts["Network evaluations"] = number(run.samples_meta["evaluations"])
+    for record in run.records:
+        if record.metric in (ENERGY, "FID") or (record.metric, record.extractor) == (FRECHET, RAW):
+            name = record.metric[0].upper() + record.metric[1:]
+            facts[name] = f"{number(record.value)} <small>floor {number(record.floor)}</small>"
+    return facts
+
+
+def _evaluation(records: Sequence[Record], path: Path) -> str:
+    title = "<h2>Evaluation</h2>"
+    if not records:
+        return title + missing("Nothing has been evaluated yet.", f"markovbridge evaluate {path}")
+    groups: dict[tuple, list[Record]] = {}
+    for r in records:
+        key = (r.n, r.n_reference, r.split, r.weights, r.sampler, r.evaluations, r.seed)
+        groups.setdefault((*key, r.floor_method), []).append(r)
+    intro = (
+        "<p>Distances between samples and data; lower is better. The <em>floor</em> is what real "
+        "data score against real data: a value means something beside it only.</p>"
+    )
+    return title + intro + "".join(_record_table(group) for group in groups.values())
+
+
+def _record_table(group: Sequence[Record]) -> str:
+    first = group[0]
+    halves = any(r.half_split is not None for r in group)
+    columns = ["", "value", "floor", *(["half split"] if halves else []), "value / floor"]
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    rows = []
+    for r in group:
+        hashed = f", {r.extractor_weights}" if r.extractor_weights else ""
+        cells = [f'<td class="value">{number(r.value)}</td>', f"<td>{number(r.floor)}</td>"]
+        if halves:
+            cells.append(f"<td>{'' if r.half_split is None else number(r.half_split)}</td>")
+        cells.append(f"<td>{f'{r.value / r.floor:#.2g}×' if r.floor > 0 else ''}</td>")
+        rows.append(
+            f'<tr><th scope="row">{escape(r.metric)}'
+            f"<small>{escape(r.extractor + hashed)}</small></th>{''.join(cells)}</tr>"
+        )
+    weights = "EMA" if first.weights == "ema" else first.weights
+    caption = (
+        f"{first.n:,} samples ({weights} weights, {first.sampler}, {first.evaluations:g} "
+        f"evaluations, seed {first.seed}) against {first.n_reference:,} real items, "
+        f"split “{first.split}”."
+    )
+    note = f"Floor: {first.floor_method}."
+    if halves:
+        note += (
+            " A bootstrap plays a perfect model of these very items, fresh data would score more; "
+            "the half split, one half of the real data against the other, overestimates. "
+            "A perfect model lies between the two."
+        )
+    else:
+        note += " This overestimates a little: that reference is the smaller one."
+    return (
+        f'<div class="scroll"><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr>'
+        f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f'<p class="note" style="margin-top:12px">{escape(note)}</p>'
+    )
+
+
+def _column(run: Run, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and finite values of a logged quantity."""
+    pairs = [
+        (e["step"], e[key]) for e in run.history if e.get(key) is not None and np.isfinite(e[key])
+    ]
+    steps, values = np.array(pairs, dtype=float).reshape(-1, 2).T
+    return steps, values
+
+
+def _loss(run: Run) -> str:
+    title = "<h2>Loss</h2>"
+    steps, values = _column(run, "loss")
+    held_steps, held = _column(run, "validation_loss")
+    if not len(values):
+        return title + missing("No step has been logged yet.", f"markovbridge train {run.path}")
+    smooth = running_mean(values, max(1, len(values) // 25))
+    series = [
+        Series("training, as logged", steps, values, "faint"),
+        Series("training, running mean", steps, smooth, "main"),
+    ]
+    if len(held):
+        series.append(Series("held out, EMA weights", held_steps, held, "second"))
+    # The first steps are far off and would flatten the rest: the axis shows what follows.
+    settled = smooth[steps >= steps[0] + 0.03 * (steps[-1] - steps[0])]
+    shown = np.concatenate([settled, held[1:] if len(held) > 1 else held])
+    chart = line_chart(
+        series,
+        x_label="training step",
+        y_label="loss",
+        description=f"Line chart: training loss over {steps[-1]:,.0f} steps, from "
+        f"{values[0]:.4g} to {smooth[-1]:.4g}",
+        y_range=(float(shown.min()), float(shown.max())),
+    )
+    return title + chart + _log(run)
+
+
+def _log(run: Run) -> str:
+    """The log, without its middle if it is long."""
+    lines = run.log
+    if not lines:
+        return ""
+    if len(lines) > 40:
+        lines = [*lines[:20], f"... {len(lines) - 40:,} lines ...", *lines[-20:]]
+    return f"<details><summary>The log</summary>{command(lines)}</details>"
+
+
+def _saved_model(run: Run) -> dict[str, Any]:
+    file = run.path / "model" / "config.json"
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: {error}") from None
+
+
+def _model(run: Run) -> str:
+    model = _saved_model(run)
+    rows = {
+        part: f"<code>{escape(describe(model[part]))}</code>"
+        for part in ("process", "coupling", "head", "objective", "network")
+        if model.get(part) is not None
+    }
+    if not model:
+        rows["model"] = "No model has been saved yet."
+    if run.training is None:
+        rows["data"] = escape(f"could not be loaded here: {run.training_problem}")
+    else:
+        rows["data"] = escape(
+            f"{run.training.name}, split “{run.training.split}”: {run.training.source}; "
+            f"licence: {run.training.licence}"
+        )
+    speeds = _column(run, "samples_per_s")[1]
+    if len(speeds):
+        rows["training speed"] = f"{number(round(float(np.median(speeds))))} samples per second"
+    meta = run.samples_meta
+    if meta.get("seconds") and run.samples is not None:
+        each = 1000 * meta["seconds"] / len(run.samples)
+        rows["sampling speed"] = (
+            f"{number(each)} ms per sample ({len(run.samples):,} in {duration(meta['seconds'])})"
+        )
+    return "<h2>Model and data</h2>" + keys_table(rows)
+
+
+def _reproduce(run: Run) -> str:
+    path, meta = run.path, run.samples_meta
+    options = "".join(
+        f" --{key} {meta[key]}" for key in ("n", "steps", "seed") if meta.get(key) is not None
+    )
+    lines = [
+        f"markovbridge train {path / 'config.yaml'} --output {path}-again",
+        f"markovbridge sample {path}-again{options}",
+        f"markovbridge evaluate {path}-again",
+        f"markovbridge report {path}-again",
+    ]
+    versions = ", ".join(
+        [f"{p} {version(p)}" for p in ("markovbridge", "torch", "numpy")]
+        + [f"Python {platform.python_version()}", platform.machine()]
+    )
+    config = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
+    return (
+        "<h2>How to reproduce</h2><p>Batches, noise and samples are functions of the seeds in the "
+        f'configuration.</p>{command(lines)}<p class="note" style="margin-top:12px">This page was '
+        f"written with {escape(versions)}.</p><details><summary>The full configuration</summary>"
+        f"{command(config.splitlines())}</details>"
+    )

@@ -1,0 +1,151 @@
+"""A run folder, read into memory: what there is, and what is missing.
+
+    RUN/config.yaml         the training configuration (the one file that must be there)
+    RUN/metrics.jsonl       a JSON object per logged step
+    RUN/log.txt             what was said while training
+    RUN/samples/*.png       grids drawn while training
+    RUN/samples.npz         samples, and how they were made
+    RUN/path.npz            a few samples on their way, at some times
+    RUN/evaluation.json     records of the evaluation
+
+Arrays are read without pickle. The training data are loaded from their source, if
+this machine has them.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from markovbridge.config import from_config
+from markovbridge.data import Dataset, Source
+from markovbridge.metrics import Record
+
+__all__ = ["Run", "read_run"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds; None or empty where something has not been made.
+
+    Attributes:
+        path: The folder.
+        config: The training configuration.
+        log: Lines of the log.
+        history: One dictionary per logged step, in order of steps.
+        grids: Steps and files of the grids drawn while training.
+        samples: Shape `(N, *event)`.
+        samples_meta: How the samples were made.
+        times: Shape `(T,)`, increasing from 0 to 1.
+        states: Shape `(T, n, *event)`: n samples at these times.
+        records: Of the evaluation.
+        training: The training data.
+        training_problem: Why they could not be loaded, or None.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    log: list[str]
+    history: list[dict[str, Any]]
+    grids: list[tuple[int, Path]]
+    samples: Tensor | None
+    samples_meta: dict[str, Any]
+    times: Tensor | None
+    states: Tensor | None
+    records: list[Record]
+    training: Dataset | None
+    training_problem: str | None
+
+
+def read_run(path: str | Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        FileNotFoundError: If there is no folder, or no config.yaml in it.
+        ValueError: If a file in it is damaged; the message names it.
+    """
+    path = Path(path)
+    if not (path / "config.yaml").is_file():
+        raise FileNotFoundError(
+            f"{path} is no run folder: it has no config.yaml; `markovbridge train` makes one"
+        )
+    config = yaml.safe_load((path / "config.yaml").read_text())
+    if not isinstance(config, dict):
+        raise ValueError(f"{path / 'config.yaml'} must hold named options")
+    samples = _arrays(path / "samples.npz", ("samples", "meta"))
+    states = _arrays(path / "path.npz", ("times", "states"))
+    training, problem = _training(config)
+    return Run(
+        path=path,
+        config=config,
+        log=_lines(path / "log.txt"),
+        history=_history(path / "metrics.jsonl"),
+        grids=[(int(p.stem.split("-")[1]), p) for p in sorted(path.glob("samples/step-*.png"))],
+        samples=torch.from_numpy(samples["samples"]) if samples else None,
+        samples_meta=json.loads(str(samples["meta"])) if samples else {},
+        times=torch.from_numpy(states["times"]) if states else None,
+        states=torch.from_numpy(states["states"]) if states else None,
+        records=_records(path / "evaluation.json"),
+        training=training,
+        training_problem=problem,
+    )
+
+
+def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names}
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged ({error}); run `markovbridge sample` again") from None
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines() if path.is_file() else []
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    """Logged steps; where a resumed run went over a step again, the later line counts."""
+    steps: dict[int, dict[str, Any]] = {}
+    lines = _lines(path)
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            if number == len(lines):
+                continue  # a run that was killed may leave half a line
+            raise ValueError(f"{path}, line {number} is damaged: {line[:60]!r}") from None
+        if "step" in entry:
+            steps.setdefault(int(entry["step"]), {}).update(entry)
+    return [steps[step] for step in sorted(steps)]
+
+
+def _records(path: Path) -> list[Record]:
+    if not path.is_file():
+        return []
+    try:
+        return [Record(**record) for record in json.loads(path.read_text())["records"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is damaged or of another version ({error}); run `markovbridge evaluate` again"
+        ) from None
+
+
+def _training(config: dict[str, Any]) -> tuple[Dataset | None, str | None]:
+    try:
+        source = from_config(config.get("data"))
+        if not isinstance(source, Source):
+            return None, "config.yaml names no data source"
+        return source.load("train"), None
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        return None, str(error)
