@@ -7,7 +7,7 @@ import torch
 
 from markovbridge.data import Digits
 from markovbridge.metrics import (
-    Gaussian,
+    Moments,
     energy_distance,
     feature_errors,
     frechet_distance,
@@ -31,8 +31,8 @@ def features_with(mean, covariance, n=200, key=0):
     return white @ (vectors * values.clamp(min=0).sqrt()).T + mean
 
 
-def gaussian(mean, covariance):
-    return Gaussian(
+def moments(mean, covariance):
+    return Moments(
         torch.tensor(mean, dtype=torch.float64), torch.tensor(covariance, dtype=torch.float64)
     )
 
@@ -52,17 +52,17 @@ def test_frechet_of_covariances_that_do_not_commute():
     # In two dimensions tr sqrt(AB) = sqrt(tr AB + 2 sqrt(det A det B)).
     trace = 2 * 4 + 1 * -1 + 1 * -1 + 3 * 1
     expected = 5 + 5 - 2 * math.sqrt(trace + 2 * math.sqrt(5 * 3)) + 0.25
-    distance = gaussian([0.0, 0.5], a).frechet_distance(gaussian([0.0, 0.0], b))
+    distance = moments([0.0, 0.5], a).frechet_distance(moments([0.0, 0.0], b))
     assert distance == pytest.approx(expected, rel=1e-13)
 
 
 def test_frechet_of_lines_and_of_a_point():
     u, v = torch.tensor([3.0, 0.0, 4.0]).double(), torch.tensor([1.0, 2.0, 2.0]).double()
     zero = torch.zeros(3).double()
-    a, b = Gaussian(zero, u.outer(u)), Gaussian(zero, v.outer(v))
+    a, b = Moments(zero, u.outer(u)), Moments(zero, v.outer(v))
     # Rank one each: tr sqrt = |u . v|.
     assert a.frechet_distance(b) == pytest.approx(25 + 9 - 2 * 11, rel=1e-12)
-    point = Gaussian(zero + 1, torch.zeros(3, 3).double())
+    point = Moments(zero + 1, torch.zeros(3, 3).double())
     assert a.frechet_distance(point) == pytest.approx(25 + 3, rel=1e-12)
 
 
@@ -76,21 +76,21 @@ def test_frechet_with_fewer_items_than_features():
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-11)
 
 
-def test_gaussian_fit_spans_blocks(monkeypatch):
+def test_moments_span_blocks(monkeypatch):
     monkeypatch.setattr("markovbridge.metrics.distances.BLOCK", 7)
     x = (normal(50, 2, 3) * 40).round().to(torch.int16)
-    fit, flat = Gaussian.fit(x), x.reshape(50, 6).double()
-    torch.testing.assert_close(fit.mean, flat.mean(0))
-    torch.testing.assert_close(fit.covariance, torch.cov(flat.T))
+    found, flat = Moments.of(x), x.reshape(50, 6).double()
+    torch.testing.assert_close(found.mean, flat.mean(0))
+    torch.testing.assert_close(found.covariance, torch.cov(flat.T))
 
 
-def test_gaussian_refuses_what_is_no_covariance():
+def test_moments_refuse_what_is_no_covariance():
     with pytest.raises(ValueError, match="negative eigenvalue.*-1"):
-        gaussian([0.0, 0.0], [[1.0, 0.0], [0.0, -1.0]]).factor  # noqa: B018
+        moments([0.0, 0.0], [[1.0, 0.0], [0.0, -1.0]]).factor  # noqa: B018
     with pytest.raises(ValueError, match=r"shape \(d, d\)"):
-        gaussian([0.0, 0.0], [[1.0]])
+        moments([0.0, 0.0], [[1.0]])
     with pytest.raises(TypeError, match="float64"):
-        Gaussian(torch.zeros(2), torch.eye(2))
+        Moments(torch.zeros(2), torch.eye(2))
     with pytest.raises(ValueError, match="3 and 2 features"):
         frechet_distance(normal(5, 3), normal(5, 2))
     with pytest.raises(ValueError, match="at least 2 items, got 1"):

@@ -6,7 +6,7 @@ be used alone: `energy_distance`, `frechet_distance`, `feature_errors`, `nearest
 
 from markovbridge.metrics.distances import (
     FeatureErrors,
-    Gaussian,
+    Moments,
     energy_distance,
     feature_errors,
     frechet_distance,
@@ -20,10 +20,10 @@ from markovbridge.metrics.neighbours import Neighbours, nearest
 __all__ = [
     "Extractor",
     "FeatureErrors",
-    "Gaussian",
     "Inception",
     "MobileNetV2",
     "ModuleExtractor",
+    "Moments",
     "Neighbours",
     "Pixels",
     "Record",

@@ -38,7 +38,7 @@ from markovbridge.metrics.rows import as_rows, blocks, check_same_width
 
 __all__ = [
     "FeatureErrors",
-    "Gaussian",
+    "Moments",
     "energy_distance",
     "feature_errors",
     "frechet_distance",
@@ -49,8 +49,8 @@ BLOCK = 2048  # rows: one block of pairwise distances takes 32 MiB
 
 
 @dataclass(frozen=True)
-class Gaussian:
-    """A mean and a covariance, all that a Fréchet distance sees of a sample.
+class Moments:
+    """The mean and covariance of a sample, all that a Fréchet distance sees of it.
 
     Attributes:
         mean: Shape `(d,)`, float64.
@@ -64,14 +64,14 @@ class Gaussian:
         d = self.mean.shape[0] if self.mean.ndim == 1 else -1
         if self.covariance.shape != (d, d):
             raise ValueError(
-                "a Gaussian needs a mean of shape (d,) and a covariance of shape (d, d), "
+                "moments are a mean of shape (d,) and a covariance of shape (d, d), "
                 f"got {tuple(self.mean.shape)} and {tuple(self.covariance.shape)}"
             )
         if self.mean.dtype != torch.float64 or self.covariance.dtype != torch.float64:
             raise TypeError("mean and covariance must be float64: call .double() on both")
 
     @classmethod
-    def fit(cls, features: Tensor) -> Gaussian:
+    def of(cls, features: Tensor) -> Moments:
         """The sample mean and unbiased covariance of `features`, shape `(n, *event)`, n >= 2."""
         rows = as_rows(features, "features")
         n, d = rows.shape
@@ -100,11 +100,11 @@ class Gaussian:
         keep = values > tolerance
         return vectors[:, keep] * values[keep].sqrt()
 
-    def frechet_distance(self, other: Gaussian) -> float:
+    def frechet_distance(self, other: Moments) -> float:
         """The Fréchet distance to `other`, in squared units of the features."""
         if self.mean.shape != other.mean.shape:
             raise ValueError(
-                f"the two Gaussians have {self.mean.shape[0]} and {other.mean.shape[0]} features; "
+                f"the two sets have {self.mean.shape[0]} and {other.mean.shape[0]} features; "
                 "use the same extractor for both"
             )
         overlap = torch.linalg.svdvals(self.factor.T @ other.factor).sum()
@@ -125,7 +125,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     Raises:
         ValueError: On different event sizes, on NaN, on fewer than two items.
     """
-    return Gaussian.fit(a).frechet_distance(Gaussian.fit(b))
+    return Moments.of(a).frechet_distance(Moments.of(b))
 
 
 def mean_distance(x: Tensor, y: Tensor | None = None, *, block: int = BLOCK) -> float:

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge.metrics.distances import Gaussian, feature_errors, mean_distance
+from markovbridge.metrics.distances import Moments, feature_errors, mean_distance
 from markovbridge.metrics.extractors import RAW, Extractor, Pixels
 from markovbridge.metrics.inception import Inception
 from markovbridge.metrics.rows import as_rows, check_same_width
@@ -227,13 +227,13 @@ def _energy(ours: Tensor, real: Tensor, floors: _Floors) -> tuple[float, float, 
 
 
 def _frechet(ours: Tensor, real: Tensor, floors: _Floors) -> tuple[float, float, float | None]:
-    whole = Gaussian.fit(real)
+    whole = Moments.of(real)
 
     def against(a: Tensor, b: Tensor | None) -> float:
-        other = whole if b is None else Gaussian.fit(real[b])
-        return Gaussian.fit(real[a]).frechet_distance(other)
+        other = whole if b is None else Moments.of(real[b])
+        return Moments.of(real[a]).frechet_distance(other)
 
-    value = Gaussian.fit(ours).frechet_distance(whole)
+    value = Moments.of(ours).frechet_distance(whole)
     floor = _mean([against(a, b) for a, b in floors.draws()])
     halves = [against(a, b) for a, b in floors.halves()]
     return value, floor, _mean(halves) if halves else None

@@ -104,7 +104,7 @@ def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     if not path.is_file():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in names}
     except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}); run `markovbridge sample` again") from None
