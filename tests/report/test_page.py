@@ -148,10 +148,17 @@ def test_history_takes_the_later_line_and_survives_half_a_line(image_run):
     assert history[39]["loss"] == 2.0 and history[39]["validation_loss"] == 2.25
 
 
+def test_training_data_are_those_of_the_split(tmp_path):
+    for split, count in (("all", 1797), ("test", len(Digits().load("test")))):
+        run = read_run(make_run(tmp_path / split, Digits(), split=split))
+        assert run.training is not None and len(run.training) == count
+    assert len(read_run(make_run(tmp_path / "none", Digits())).training) == len(Digits().load())
+
+
 def test_what_is_missing_is_said_with_its_command(tmp_path):
     run = make_run(tmp_path / "bare", IDX(root=tmp_path / "nowhere"))
     page = Page(write_report(run))
-    for line in (f"markovbridge sample {run}", f"markovbridge evaluate {run}"):
+    for line in (f"markovbridge sample {run}", f"markovbridge evaluate {run}", "--resume true"):
         assert line in page.text
     assert "Nothing has been evaluated yet." in page.text
     assert "No step has been logged yet." in page.text

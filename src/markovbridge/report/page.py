@@ -198,7 +198,9 @@ def _loss(run: Run) -> str:
     steps, values = _column(run, "loss")
     held_steps, held = _column(run, "validation_loss")
     if not len(values):
-        return title + missing("No step has been logged yet.", f"markovbridge train {run.path}")
+        return title + missing(
+            "No step has been logged yet.", f"markovbridge train {run.path} --resume true"
+        )
     smooth = running_mean(values, max(1, len(values) // 25))
     series = [
         Series("training, as logged", steps, values, "faint"),
@@ -274,7 +276,7 @@ def _reproduce(run: Run) -> str:
         f" --{key} {meta[key]}" for key in ("n", "steps", "seed") if meta.get(key) is not None
     )
     lines = [
-        f"markovbridge train {path / 'config.yaml'} --output {path}-again",
+        f"markovbridge train {path} --output {path}-again",
         f"markovbridge sample {path}-again{options}",
         f"markovbridge evaluate {path}-again",
         f"markovbridge report {path}-again",

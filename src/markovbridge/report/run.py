@@ -146,6 +146,6 @@ def _training(config: dict[str, Any]) -> tuple[Dataset | None, str | None]:
         source = from_config(config.get("data"))
         if not isinstance(source, Source):
             return None, "config.yaml names no data source"
-        return source.load("train"), None
+        return source.load(config.get("split", "train")), None
     except (FileNotFoundError, ImportError, ValueError) as error:
         return None, str(error)
