@@ -89,12 +89,13 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
     state = load_tensors(weights)
     built = {part: parts[part] if part in parts else from_config(saved[part]) for part in PARTS}
     transport = cls(**built, shape=shape, mean=state["mean"], variance=state["variance"])
-    result = transport.load_state_dict(state, strict=False)
-    if result.missing_keys or result.unexpected_keys:
+    try:
+        transport.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
         raise ValueError(
-            f"the weights in {weights_file} do not fit this network: "
-            f"missing {result.missing_keys[:3]}, unexpected {result.unexpected_keys[:3]}"
-        )
+            f"the weights in {weights_file} do not fit this network: {reason}"
+        ) from error
     return transport.eval()
 
 

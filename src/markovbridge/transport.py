@@ -175,7 +175,8 @@ class Transport(nn.Module):
             x0 = self._check(x0, "x0")
         t = self.objective.times(len(x1), generator=generator, device=x1.device)
         x_t = self.process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
-        return self.objective(self.process, self.law(x_t, t, condition), x_t, x1, t)
+        law = self.law(x_t, t, condition, start=x0)
+        return self.objective(self.process, law, x_t, x1, t)
 
     forward = loss
 
@@ -250,6 +251,78 @@ class Transport(nn.Module):
         like = torch.zeros((block, *self.shape), dtype=self._dtype, device=self.device)
         x = self.coupling.start(self.process, like, generator=generator)
         return self._walk(x, grid, sampler, condition, generator, callback)
+
+    @torch.no_grad()
+    def restore(
+        self,
+        x: Tensor,
+        t: float | None = None,
+        *,
+        survival: float | None = None,
+        steps: int | Tensor = 100,
+        sampler: Sampler | None = None,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        block: int = BLOCK,
+        callback: Callable[[float, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Draw x_1 given x_t: full-depth counts from thinned ones, a clean from a noisy image.
+
+        Walking on from an observed state is exact posterior sampling, with no approximation
+        but those of network and steps. Call again for another draw.
+
+        Args:
+            x: What was observed, (n, *event).
+            t: The time it stands for; or else
+            survival: the known share of units that survived the thinning, in (0, 1).
+            steps: Number of steps from t to 1, or the grid of times itself.
+            sampler: How to step; `Bridge()` by default.
+            condition: What to condition on, (n, ...).
+            generator: Where the key of these draws is drawn from; fresh if None.
+            block: As in `sample`.
+            callback: As in `sample`.
+
+        Returns:
+            (n, *event): one draw for each row of x.
+        """
+        if (t is None) == (survival is None):
+            raise ValueError("restore needs either a time t or a survival, and not both")
+        if survival is not None:
+            if not 0 < survival < 1:
+                raise ValueError(f"survival must lie in (0, 1), not {survival}")
+            p = torch.tensor(survival, dtype=torch.float64)
+            t = float(self.process.schedule.time(p, 1 - p))
+        assert t is not None
+        return self._carry("restore", x, t, steps, sampler, condition, generator, block, callback)
+
+    def _carry(
+        self,
+        purpose: str,
+        x: Tensor,
+        t: float,
+        steps: int | Tensor,
+        sampler: Sampler | None,
+        condition: Tensor | None,
+        generator: torch.Generator | None,
+        block: int,
+        callback: Callable[[float, Tensor], None] | None,
+    ) -> Tensor:
+        """Walk from the given states at t to the data, in blocks, the last one padded."""
+        x = self._check(x, "x").to(self.device)
+        key, n = randomness.fresh_key(generator), len(x)
+        grid = self._grid(steps, start=t)
+        parts = [
+            self._walk(
+                _rows(x, index, block, n),
+                grid,
+                sampler,
+                None if condition is None else _rows(condition, index, block, n),
+                randomness.generator(self.device, purpose, key, index),
+                callback,
+            )
+            for index in range(-(-n // block))
+        ]
+        return torch.cat(parts)[:n]
 
     def _walk(
         self,
@@ -335,8 +408,9 @@ class Transport(nn.Module):
         return load(cls, Path(directory), parts)
 
 
-def _rows(condition: Tensor, index: int, block: int, n: int) -> Tensor:
-    if len(condition) != n:
-        raise ValueError(f"condition has {len(condition)} rows for {n} samples")
-    rows = torch.arange(index * block, (index + 1) * block, device=condition.device)
-    return condition[rows.clamp_max(n - 1)]
+def _rows(values: Tensor, index: int, block: int, n: int) -> Tensor:
+    """The rows of a block, the last row standing in for those beyond n."""
+    if len(values) != n:
+        raise ValueError(f"condition has {len(values)} rows for {n} samples")
+    rows = torch.arange(index * block, (index + 1) * block, device=values.device)
+    return values[rows.clamp_max(n - 1)]

@@ -3,5 +3,6 @@
 from markovbridge.samplers.base import Model, Sampler
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.jumps import Gillespie
+from markovbridge.samplers.second_order import SecondOrderBridge, Trapezoidal
 
-__all__ = ["Bridge", "Gillespie", "Model", "Sampler"]
+__all__ = ["Bridge", "Gillespie", "Model", "Sampler", "SecondOrderBridge", "Trapezoidal"]

@@ -1,0 +1,162 @@
+r"""Second-order samplers: two evaluations a step, an error of the square of the step.
+
+A first-order step freezes the law of x_1 for its whole length, so within it the
+sites do not see each other move. Both samplers here go to an inner time
+m = p + θ(s - p) in the survival clock, look again, and finish the step with an
+extrapolated law: writing a = 1/(2θ(1 - θ)), the weights a and 1 - a make the
+average over the step right to first order in its length.
+
+- `Trapezoidal`, for pure death with any head: the θ-trapezoidal leap that
+  Anderson and Mattingly made for reaction networks (https://arxiv.org/abs/0912.2971),
+  in the survival clock, where the birth hazard λ = E[x_1 - x]/(1 - p) of the exact
+  process is a martingale and so the right thing to extrapolate:
+
+      x_m = x_p + Poisson(λ_p(x_p) (m - p))
+      x_s = x_m + Poisson(max(0, a λ_m(x_m) - (a - 1) λ_p(x_p)) (s - m))
+
+- `SecondOrderBridge`, for any jump process whose law has a table per site: what a
+  site's own move from t to m says of its end is known exactly (Bayes), so the old
+  law is first updated by it, π' ∝ π_t p(x_m | x_1)/p(x_t | x_1), and only what the
+  other sites did is extrapolated: x_1 is drawn from the positive part of
+  a π_m - (a - 1) π'.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from markovbridge.laws import Categorical, Law, LogisticMixture
+from markovbridge.processes.base import JumpProcess, Process
+from markovbridge.processes.counts import PureDeath
+from markovbridge.samplers.base import Model, Sampler
+
+__all__ = ["SecondOrderBridge", "Trapezoidal"]
+
+
+def _check_theta(theta: float) -> None:
+    if not 0 < theta < 1:
+        raise ValueError(f"theta is the share of a step before the inner time, in (0, 1): {theta}")
+
+
+def _inner(process: Process, t: float, s: float, theta: float) -> float:
+    """The time whose survival lies a share theta of the way from t to s."""
+    schedule = process.schedule
+    survival = (1 - theta) * schedule.survival(t) + theta * schedule.survival(s)
+    mortality = (1 - theta) * schedule.mortality(t) + theta * schedule.mortality(s)
+    return min(max(float(schedule.time(survival, mortality)), t), s)
+
+
+@dataclass(frozen=True)
+class Trapezoidal(Sampler):
+    """The θ-trapezoidal leap of the mean, for pure death.
+
+    Attributes:
+        theta: Where the inner time lies. Any value in (0, 1) is of second order; on an
+            exactly known two-pixel law 0.4 to 0.5 has the smallest error.
+    """
+
+    theta: float = 0.4
+
+    def __post_init__(self) -> None:
+        _check_theta(self.theta)
+
+    def step(
+        self,
+        model: Model,
+        x: Tensor,
+        t: float,
+        s: float,
+        *,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        process, theta = model.process, self.theta
+        if not isinstance(process, PureDeath):
+            raise TypeError(
+                f"Trapezoidal leaps pure death, not {type(process).__name__}: "
+                "take SecondOrderBridge"
+            )
+        schedule = process.schedule
+        length = float(schedule.increment(t, s))
+        middle = _inner(process, t, s, theta)
+        q_t, q_s = float(schedule.mortality(t)), float(schedule.mortality(s))
+        q_m = (1 - theta) * q_t + theta * q_s
+
+        first = model.law(x, t, condition).excess(x).clamp_min(0) / q_t
+        x_m = x + torch.poisson(first * (theta * length), generator=generator).to(x.dtype)
+        x_m = process.project(x_m)
+        second = model.law(x_m, middle, condition).excess(x_m).clamp_min(0) / q_m
+        weight = 1 / (2 * theta * (1 - theta))
+        rate = (weight * second - (weight - 1) * first).clamp_min(0)
+        births = torch.poisson(rate * ((1 - theta) * length), generator=generator)
+        return process.project(x_m + births.to(x.dtype))
+
+    def evaluations(self, steps: int) -> int:
+        """Two for each step."""
+        return 2 * steps
+
+
+@dataclass(frozen=True)
+class SecondOrderBridge(Sampler):
+    """Second-order bridge step, for jump processes whose law has a table per site.
+
+    Attributes:
+        theta: Where the inner time lies, in (0, 1). 1/3 is best at few steps, 1/2 has the
+            least extrapolation to cut off and wins at many.
+    """
+
+    theta: float = 1 / 3
+
+    def __post_init__(self) -> None:
+        _check_theta(self.theta)
+
+    def step(
+        self,
+        model: Model,
+        x: Tensor,
+        t: float,
+        s: float,
+        *,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        process = model.process
+        if not isinstance(process, JumpProcess) or process.states is None:
+            raise TypeError(
+                "SecondOrderBridge needs a jump process with a bounded number of states, not "
+                f"{type(process).__name__} as it is: set its maximum, or take Trapezoidal"
+            )
+        middle = _inner(process, t, s, self.theta)
+        first = tabulate(model.law(x, t, condition))
+        x_m = process.bridge(x, first.sample(generator=generator), t, middle, 1.0).sample(
+            generator=generator
+        )
+        # What x_m says of each site's end that x_t did not.
+        news = process.evidence(x_m, middle) - process.evidence(x, t)
+        old = torch.where(first.logits > -math.inf, first.logits + news, -math.inf)
+        old = old.nan_to_num(nan=-math.inf).softmax(-1)
+        second = tabulate(model.law(x_m, middle, condition)).log_probs.exp()
+        weight = 1 / (2 * self.theta * (1 - self.theta))
+        mixed = (weight * second - (weight - 1) * old).clamp_min(0)
+        end = Categorical(mixed.log()).sample(generator=generator)
+        return process.bridge(x_m, end, middle, s, 1.0).sample(generator=generator)
+
+    def evaluations(self, steps: int) -> int:
+        """Two for each step."""
+        return 2 * steps
+
+
+def tabulate(law: Law) -> Categorical:
+    """The law as a table per site."""
+    if isinstance(law, Categorical):
+        return law
+    if isinstance(law, LogisticMixture):
+        return law.table()
+    raise TypeError(
+        f"a {type(law).__name__} law has no finite table per site: "
+        "take the Categorical or LogisticMixture head, or the Trapezoidal sampler"
+    )
