@@ -19,9 +19,9 @@ its part of the batch, so `batch_size` means the same for any number of them.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -110,9 +110,7 @@ class Trainer:
             raise ValueError("resume needs the directory of the run to continue.")
         self.directory = None if directory is None else Path(directory)
         self.card = dict(card or {})
-        # Apple's MPS has no float64, which processes compute in.
-        mps = torch.backends.mps.is_available()
-        self.accelerator = Accelerator(mixed_precision="no", cpu=mps)
+        self.accelerator = _accelerator()
         self.device = self.accelerator.device
         self.learner = Learner(transport, self.config, self.accelerator)
         self.step = 0
@@ -204,7 +202,7 @@ class Trainer:
             f"training from step {self.step} to {self.config.steps}: "
             f"{self.learner.parameters:,} weights, {len(self.data):,} samples, batches of "
             f"{self.config.batch_size}, {self.config.precision}, on {world} "
-            f"process{'es' * (world > 1)} ({self.device}, {torch.get_num_threads()} threads each)"
+            f"process{'es' * (world > 1)} ({self.device.type}, threads: {torch.get_num_threads()})"
         )
 
     def _due(self, every: int) -> bool:
@@ -366,7 +364,6 @@ class Trainer:
         if found is None:
             return
         for complaint in complaints:
-            warnings.warn(f"{complaint} Using {found.path.name} instead.", stacklevel=3)
             self.log.line(f"{complaint} Using {found.path.name} instead.", logging.WARNING)
         checkpoint.set_aside(folder, after=self.step)
         self._publish(directory)
@@ -378,6 +375,25 @@ class Trainer:
                 "differs, so the result will not be bit-equal to an uninterrupted run",
                 logging.WARNING,
             )
+
+
+def _accelerator() -> Accelerator:
+    """The GPU, or the CPU if there is none, of this process, and its fellow processes.
+
+    Raises:
+        RuntimeError: If the processes did not find each other.
+    """
+    # Without cpu=True, accelerate runs each of several CPU processes as if it were alone.
+    # Apple's MPS counts as no GPU: it has no float64, which processes compute in.
+    gpu = torch.cuda.is_available() or torch.xpu.is_available()
+    accelerator = Accelerator(mixed_precision="no", cpu=not gpu)
+    expected = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != expected:
+        raise RuntimeError(
+            f"{expected} processes were started, but accelerate was already set up for "
+            f"{accelerator.num_processes}; make the Trainer before any other use of it."
+        )
+    return accelerator
 
 
 def _examples(data: Tensor | Examples, name: str, transport: Transport) -> Examples:

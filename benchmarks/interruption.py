@@ -1,0 +1,144 @@
+"""Kill training runs at random moments, continue them, and compare the result bit by bit.
+
+    python benchmarks/interruption.py --kills 20
+
+A short run (dropout, averaged weights, checkpoints every few steps) is trained
+once without interruption. Then, for each kill, a run of its own is started, ended
+by SIGKILL at a moment drawn uniformly over the length of the whole one, and
+continued to the end. Equal means: weights, average and the optimiser's moments in
+the last checkpoint have the same bytes, and so have the logged losses. Of every
+second run the newest checkpoint is cut short before it continues: it has to be
+named, and the one before it used.
+
+Processes are forked, so this needs Linux or macOS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from markovbridge import Mean, PureDeath, Transport
+from markovbridge.networks import MLP
+from markovbridge.randomness import derive, generator
+from markovbridge.training import Trainer, TrainingConfig
+
+SHAPE = (1, 8, 8)
+CONFIG = TrainingConfig(
+    steps=100,
+    batch_size=32,
+    learning_rate=1e-3,
+    warmup=10,
+    decay="cosine",
+    accumulation=2,
+    log_every=10,
+    checkpoint_every=4,
+    keep=2,
+    threads=1,
+)
+
+
+def train(directory: Path) -> None:
+    """Start the run, or continue it."""
+    draw = generator("cpu", "interruption")
+    x = torch.randint(0, 17, (500, *SHAPE), generator=draw, dtype=torch.uint8)
+    process, head = PureDeath(maximum=16), Mean()
+    torch.manual_seed(derive("interruption"))
+    network = MLP(SHAPE, 1, head.outputs(process), width=32, depth=2, dropout=0.1)
+    transport = Transport(process, network, head, shape=SHAPE, mean=8.0, variance=24.0)
+    Trainer(transport, x, CONFIG, directory=directory, resume=True).run()
+
+
+def start(directory: Path) -> multiprocessing.process.BaseProcess:
+    process = multiprocessing.get_context("fork").Process(target=train, args=(directory,))
+    process.start()
+    return process
+
+
+def finish(directory: Path) -> None:
+    process = start(directory)
+    process.join()
+    if process.exitcode:
+        sys.exit(f"training in {directory} failed with exit code {process.exitcode}")
+
+
+def kill(directory: Path, delay: float) -> bool:
+    """Start a run and kill it after `delay` seconds; False if it was done by then."""
+    process = start(directory)
+    process.join(delay)
+    if process.pid is None or not process.is_alive():
+        return False
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    return process.exitcode == -signal.SIGKILL
+
+
+def outcome(directory: Path) -> tuple[dict[str, str], list[tuple[int, float, float]]]:
+    """Hashes of what was learned, and the logged numbers that are no times."""
+    last = directory / "checkpoints" / f"step-{CONFIG.steps:08d}"
+    files = json.loads((last / "state.json").read_text())["files"]
+    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return (
+        {name: file["sha256"] for name, file in files.items()},
+        [(row["step"], row["loss"], row["grad_norm"]) for row in rows],
+    )
+
+
+def damage(directory: Path) -> Path | None:
+    """Cut the newest checkpoint short, if there is one before it."""
+    found = sorted(directory.glob("checkpoints/step-*"))
+    if len(found) < 2:
+        return None
+    file = found[-1] / "optimizer.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    return found[-1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
+    arguments = parser.parse_args()
+    moments = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        began = time.perf_counter()
+        finish(folder / "whole")
+        length = time.perf_counter() - began
+        wanted = outcome(folder / "whole")
+        print(f"uninterrupted: {CONFIG.steps} steps in {length:.1f} s", flush=True)
+        kills, equal, damaged, named = 0, 0, 0, 0
+        while kills < arguments.kills:
+            directory = folder / f"run{moments.random()}"
+            if not kill(directory, moments.uniform(0, length)):
+                continue  # it was done already: draw another moment
+            kills += 1
+            last = max((p.name for p in directory.glob("checkpoints/step-*")), default="nothing")
+            victim = damage(directory) if kills % 2 == 0 else None
+            finish(directory)
+            same = outcome(directory) == wanted
+            equal += same
+            line = f"kill {kills}: {last} was written"
+            if victim is not None:
+                told = f"{victim} is damaged" in (directory / "log.txt").read_text()
+                damaged, named = damaged + 1, named + told
+                line += ", then damaged" + (" and named" if told else " and NOT named")
+            print(f"{line}; ended {'bit-equal' if same else 'DIFFERENT'}", flush=True)
+    print(f"{equal} of {kills} killed runs ended bit-equal to the uninterrupted one")
+    print(f"{named} of {damaged} damaged checkpoints were named and passed over")
+    if equal < kills or named < damaged:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
