@@ -38,6 +38,7 @@ __all__ = [
     "ZeroInflated",
 ]
 
+RACE = 2**23  # entries of a table drawn from at once: 32 MiB in float32
 LOG_TINY = -69.0  # log of about 1e-30: the floor of log-means in float32
 
 
@@ -323,9 +324,14 @@ class Categorical(SiteLaw):
         )
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
-        # The exponential race: argmax of p_k / E_k is a draw from p.
-        race = torch.empty_like(self.logits).exponential_(generator=generator)
-        return (self.logits - race.log()).argmax(-1)
+        # The exponential race: argmax of p_k / E_k is a draw from p. In blocks, so that a
+        # table per site of an image does not need two more of its size.
+        flat = self.logits.reshape(-1, self.logits.shape[-1])
+        draws = []
+        for logits in flat.split(max(1, RACE // flat.shape[-1])):
+            race = torch.empty_like(logits).exponential_(generator=generator).log_()
+            draws.append((logits - race).argmax(-1))
+        return torch.cat(draws).reshape(self.logits.shape[:-1])
 
     def site_log_prob(self, x: Tensor) -> Tensor:
         inside = (x >= 0) & (x < self.logits.shape[-1])

@@ -18,12 +18,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from markovbridge.laws import Law
+from markovbridge.processes.supports import Support
 from markovbridge.schedules import Schedule, Time, as_time
 
-__all__ = ["JumpProcess", "Process", "match"]
+__all__ = ["DiscreteProcess", "JumpProcess", "Process", "jump_divergence", "match"]
 
 
 def match(t: Tensor, x: Tensor) -> Tensor:
@@ -58,6 +60,10 @@ class Process(ABC):
 
     schedule: Schedule
     direction: ClassVar[Literal["forward", "noising"]]
+    dtype: ClassVar[torch.dtype]
+    """The type of states."""
+    support: Support | None = None
+    """Coordinates of the data in which states are carried; None if states are the data."""
 
     @abstractmethod
     def transition(self, x: Tensor, s: Time, t: Time) -> Law:
@@ -109,20 +115,28 @@ class Process(ABC):
         """Put a state a sampler overshot back into the state space."""
 
 
-class JumpProcess(Process):
-    """A process on discrete states 0, 1, 2, ... that moves by jumps, site by site."""
+class DiscreteProcess(Process):
+    """A process on integers, site by site."""
+
+    dtype: ClassVar[torch.dtype] = torch.int64
+    additive: ClassVar[bool]
+    """Whether states are amounts, so that several jumps of one step add up."""
 
     @property
     @abstractmethod
     def states(self) -> int | None:
-        """How many states a site has, None if they are unbounded."""
+        """How many values the data have at a site, 0 .. states-1; None if unbounded."""
 
     @abstractmethod
     def evidence(self, x: Tensor, t: Time) -> Tensor:
         """What x_t says of x_1: log p(x_t = x | x_1 = v) for each v, (batch, *event, states).
 
-        Up to a term that is the same for all v. Bounded processes only.
+        Up to a term that is the same for all v. Bounded data only.
         """
+
+
+class JumpProcess(DiscreteProcess):
+    """A process that moves by jumps at exponential times, site by site."""
 
     @abstractmethod
     def moves(self, x: Tensor) -> Tensor:
@@ -139,3 +153,32 @@ class JumpProcess(Process):
     @abstractmethod
     def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
         """`rates` averaged over x_1 ~ law: the rates of the generative process."""
+
+    def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
+        """Rate of path KL between the process pinned at y and the model: (batch,), nats."""
+        each = jump_divergence(self.rates(x, y, t), self.expected_rates(law, x, t))
+        return each.reshape(len(x), -1).sum(1)
+
+
+def jump_divergence(pinned: Tensor, model: Tensor) -> Tensor:
+    r"""Rate of path KL between jumps at two rates λ and μ: μ - λ + λ log(λ/μ), elementwise.
+
+    Written as λ φ(μ/λ - 1), φ(δ) = δ - log(1 + δ), with a series around δ = 0: towards a
+    source that has forgotten the data both rates grow without bound while their ratio
+    tends to 1, and what is left is second order in δ.
+    """
+    alive = pinned > 0
+    rate = torch.where(alive, pinned, 1.0)
+    delta = (torch.where(alive, model, 1.0) - rate) / rate
+    near = delta.abs() < 0.1
+    # log(1 + δ) = 2 atanh(u), u = δ/(2 + δ), and δ - 2u = δ²/(2 + δ).
+    small = torch.where(near, delta, 0.0)
+    u = small / (2 + small)
+    square = u**2
+    tail = square * (1 / 5 + square * (1 / 7 + square * (1 / 9 + square / 11)))
+    series = small**2 / (2 + small) - 2 * u * square * (1 / 3 + tail)
+    # A model that rules a possible jump out is infinitely wrong: kept finite for training.
+    large = torch.where(near, 1.0, delta).clamp_min(1e-30 - 1)
+    ratio = torch.where(near, 1.0, model.clamp_min(1e-30) / rate)
+    direct = large - ratio.log()
+    return torch.where(alive, rate * torch.where(near, series, direct), model)

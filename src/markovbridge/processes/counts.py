@@ -49,6 +49,7 @@ class PureDeath(JumpProcess):
     maximum: int | None = None
     schedule: Schedule = field(default_factory=Cosine)
     direction: ClassVar[Literal["forward", "noising"]] = "noising"
+    additive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.maximum is not None and self.maximum < 1:

@@ -1,0 +1,303 @@
+r"""Chains on finitely many states: everything follows from transition probabilities.
+
+A chain is stated from data to source. With P(s->t)[v, w] = P(x_t = w | x_s = v)
+for t <= s, and v, w in 0 .. S-1,
+
+    bridge        p(x_t = v | x_s = x, x_u = y)  ∝  P(u->t)[y, v] P(t->s)[v, x]
+    pinned rate   λ_y(x -> x')  =  r(x' -> x) P(1->t)[y, x'] / P(1->t)[y, x] · p'/p
+    model rate    λ(x -> x')    =  r(x' -> x) Σ_y g_y P(1->t)[y, x'] · p'/p,
+                                   g_y = law(y) / P(1->t)[y, x]
+
+where r are the rates of the chain on the clock of `processes.clock` (Santos et
+al., https://arxiv.org/abs/2305.11089: the rate of the reverse process is that of
+the chain times a ratio of marginals, and the ratio is a posterior average).
+
+A process says how rows, columns and products with P are made, `log_rows`,
+`log_columns` and `push`; the rest is here, once. `TableProcess` does it for those
+that have whole tables P, one for each time: no table per site is ever built, only
+the rows and columns that the states ask for, (batch, *event, S).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from markovbridge.laws import Atoms, Categorical, Law, SiteLaw
+from markovbridge.processes.base import DiscreteProcess, JumpProcess, check_order, match
+from markovbridge.processes.clock import speed
+from markovbridge.schedules import Time, as_time
+
+__all__ = ["FiniteJumpProcess", "FiniteProcess", "TableProcess", "site_table"]
+
+ENTRIES = 2**24  # of tables made at once: 128 MiB in float64
+
+
+class FiniteProcess(DiscreteProcess):
+    """A chain on the states 0 .. size-1, from the data to the source."""
+
+    direction: ClassVar[Literal["forward", "noising"]] = "noising"
+    additive: ClassVar[bool] = False
+
+    ordered: bool
+    """Whether states are amounts: one standardised number for the network, or one-hot."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many states the chain has; data take the first `states` of them."""
+
+    @property
+    @abstractmethod
+    def states(self) -> int:
+        """How many values the data have, 0 .. states-1."""
+
+    @abstractmethod
+    def log_rows(self, x: Tensor, s: Time, t: Time) -> Tensor:
+        """Log P(x_t = v | x_s = x) for each v and t <= s: (batch, *event, size)."""
+
+    @abstractmethod
+    def log_columns(self, x: Tensor, s: Time, t: Time) -> Tensor:
+        """Log P(x_t = x | x_s = v) for each v and t <= s: (batch, *event, size)."""
+
+    @abstractmethod
+    def push(self, weights: Tensor, s: Time, t: Time) -> Tensor:
+        """Σ_v weights_v P(x_t = w | x_s = v) for each w: (batch, *event, size)."""
+
+    @abstractmethod
+    def log_stationary(self) -> Tensor:
+        """Log-probabilities of the law the chain forgets to, (size,) float64.
+
+        Raises:
+            ValueError: If it depends on where the chain started.
+        """
+
+    def transition(self, x: Tensor, s: Time, t: Time) -> Categorical:
+        """The law of x_t given x_s = x, for t <= s.
+
+        Raises:
+            ValueError: If t > s: towards the data the law depends on the data.
+        """
+        t, s = check_order(t, s)
+        return Categorical(self.log_rows(x, s, t))
+
+    def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> Categorical:
+        """The law of x_t given x_s = x and x_u = y, for s <= t <= u.
+
+        Raises:
+            ValueError: If times are not ordered, or x cannot be reached from y.
+        """
+        s, t, u = check_order(s, t, u)
+        logits = self.log_rows(y, u, t)
+        logits += self.log_columns(x, t, s)
+        impossible = logits.amax(-1) == -torch.inf
+        if bool(impossible.any()):
+            raise ValueError(
+                f"there is no bridge between {x[impossible][0].item()} and "
+                f"{y[impossible][0].item()}: the chain cannot go from the state at the later "
+                "time to the state at the earlier one"
+            )
+        return Categorical(logits)
+
+    def noised(self, x1: Tensor) -> Categorical:
+        """x_0 | x_1: the stationary law, unless the schedule leaves survivors at t = 0."""
+        return self.transition(x1, 1.0, 0.0)
+
+    def source(self, like: Tensor) -> Categorical:
+        """The stationary law at every site."""
+        logits = self.log_stationary().to(like.device, torch.float32)
+        return Categorical(logits.expand(*like.shape, self.size))
+
+    def evidence(self, x: Tensor, t: Time) -> Tensor:
+        """Log P(x_t = x | x_1 = v) for each value v of the data: (batch, *event, states)."""
+        return self.log_columns(x, 1.0, as_time(t))[..., : self.states]
+
+    @property
+    def features(self) -> int:
+        """For ordered states the number, and whether it is none of the data's; else one-hot."""
+        return 1 + (self.size > self.states) if self.ordered else self.size
+
+    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+        """(x - m)/√v, or one-hot states scaled by the stationary law.
+
+        A site shows the data with share p, else the stationary law (m_π, v_π over the values
+        of the data, of total mass w): with k = p/(p + qw), m = kμ + (1-k)m_π and
+        v = k(σ² + μ²) + (1-k)(v_π + m_π²) - m². Exact for chains that keep or redraw, about
+        right for others. States the data never take, a mask, are zero, with a one beside it.
+        """
+        t = as_time(t)
+        law = self.log_stationary().exp().to(x.device, torch.float32)
+        if not self.ordered:
+            spread = (law * (1 - law)).clamp_min(0.25 / self.size).sqrt()
+            return ((F.one_hot(x, self.size) - law) / spread).movedim(-1, 1)
+        values, shown = torch.arange(self.states, device=x.device), law[: self.states]
+        weight = shown.sum()
+        shown = shown / weight.clamp_min(1e-12)
+        first, second = (shown * values).sum(), (shown * values**2).sum()
+        p = match(self.schedule.survival(t), x).to(torch.float32)
+        q = match(self.schedule.mortality(t), x).to(torch.float32)
+        k = p / (p + q * weight).clamp_min(1e-12)
+        centre = k * mean + (1 - k) * first
+        spread = k * (variance + mean**2) + (1 - k) * second - centre**2
+        value = (x - centre) / spread.clamp_min(1e-6).sqrt()
+        if self.size == self.states:
+            return value.unsqueeze(1)
+        other = x >= self.states
+        return torch.stack([torch.where(other, 0.0, value), other.to(value.dtype)], 1)
+
+    def check(self, x: Tensor, name: str = "x") -> Tensor:
+        """States as int64: integers in 0 .. size-1."""
+        if x.dtype == torch.bool or x.is_complex():
+            raise TypeError(f"{name} must hold integer states, not {x.dtype}")
+        if x.is_floating_point():
+            bad = ~(torch.isfinite(x) & (x == x.round()))
+            if bool(bad.any()):
+                raise ValueError(
+                    f"{name} holds {x[bad][0].item()}, which is no state: use integers"
+                )
+        if x.numel():
+            low, high = x.min().item(), x.max().item()
+            if low < 0 or high >= self.size:
+                raise ValueError(
+                    f"{name} holds {low if low < 0 else high}, but the states of this chain are "
+                    f"0 .. {self.size - 1}: relabel the data, or give the chain more states"
+                )
+        return x.to(torch.int64)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Cut at the first and last state, for samplers that add jumps up."""
+        return x.clamp(0, self.size - 1)
+
+
+class FiniteJumpProcess(FiniteProcess, JumpProcess):
+    """A finite chain in continuous time. Its jumps lead to any state, unless it says else."""
+
+    @abstractmethod
+    def inward(self, x: Tensor) -> Tensor:
+        """Rates of the chain from each of `moves(x)` into x: (batch, *event, jumps) float64.
+
+        Per unit of the clock; 0 where the move is x itself.
+        """
+
+    def moves(self, x: Tensor) -> Tensor:
+        """All states, (batch, *event, size)."""
+        return torch.arange(self.size, device=x.device).expand(*x.shape, self.size)
+
+    def rates(self, x: Tensor, y: Tensor, t: Time) -> Tensor:
+        """Rates of `moves` for the chain pinned at x_1 = y: (batch, *event, jumps)."""
+        t = as_time(t)
+        rows = self.log_rows(y, 1.0, t)
+        here = rows.gather(-1, x.unsqueeze(-1))
+        ratio = _take(rows, self.moves(x)) - torch.where(here == -torch.inf, torch.inf, here)
+        return _exp(ratio) * self._clocked(x, t, ratio)
+
+    def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
+        """`rates` averaged over x_1 ~ law, at the cost of one product with P per site."""
+        t = as_time(t)
+        log_law = site_table(law, x, self.states)
+        seen = self.evidence(x, t).to(log_law)
+        possible = (log_law > -torch.inf) & (seen > -torch.inf)
+        log_g = torch.where(possible, log_law - seen, -torch.inf)
+        top = log_g.detach().amax(-1, keepdim=True).clamp_min(-1e30)
+        weights = F.pad((log_g - top).exp(), (0, self.size - self.states))
+        ratio = _take(self.push(weights, 1.0, t), self.moves(x)) * _exp(top)
+        return ratio * self._clocked(x, t, ratio)
+
+    def _clocked(self, x: Tensor, t: Tensor, like: Tensor) -> Tensor:
+        pace = match(speed(self.schedule, t), x).to(like)
+        return self.inward(x).to(like) * pace.unsqueeze(-1)
+
+
+class TableProcess(FiniteProcess):
+    """A finite chain that makes whole transition matrices, one for each pair of times."""
+
+    @abstractmethod
+    def tables(self, s: Tensor, t: Tensor) -> Tensor:
+        """P(s->t) for pairs of times t <= s: (T,), (T,) to (T, size, size) float64."""
+
+    def log_rows(self, x: Tensor, s: Time, t: Time) -> Tensor:
+        """Rows of the tables, gathered for each site."""
+        return self._gather(x, s, t, transposed=False)
+
+    def log_columns(self, x: Tensor, s: Time, t: Time) -> Tensor:
+        """Columns of the tables, gathered for each site."""
+        return self._gather(x, s, t, transposed=True)
+
+    def _gather(self, x: Tensor, s: Time, t: Time, transposed: bool) -> Tensor:
+        s, t = as_time(s), as_time(t)
+        # A Python float is a 0-dimensional float64 and gives way to the tensor beside it.
+        dtype = torch.result_type(s, t)
+        out = torch.empty((0,), dtype=dtype, device=x.device)
+        for rows, tables, index in self._blocks(x, s, t):
+            logs = (tables.mT if transposed else tables).log().to(dtype)
+            part = logs[match(index, x[rows]), x[rows]]
+            if isinstance(rows, slice):
+                return part
+            if not len(out):
+                out = part.new_empty((*x.shape, self.size))
+            out[rows] = part
+        return out
+
+    def push(self, weights: Tensor, s: Time, t: Time) -> Tensor:
+        """Products with the tables."""
+        flat = weights.reshape(len(weights), -1, self.size)
+        out = torch.empty_like(flat)
+        for rows, tables, index in self._blocks(flat, as_time(s), as_time(t)):
+            out[rows] = flat[rows] @ tables.to(flat.dtype)[index]
+        return out.reshape(weights.shape)
+
+    def _blocks(
+        self, x: Tensor, s: Tensor, t: Tensor
+    ) -> Iterator[tuple[Tensor | slice, Tensor, Tensor]]:
+        """Rows of the batch, the tables they need, and which of those each row takes."""
+        s, t = torch.broadcast_tensors(s.double().to(x.device), t.double().to(x.device))
+        if s.ndim == 0:
+            index = torch.zeros((), dtype=torch.int64, device=x.device)
+            yield slice(None), self.tables(s.reshape(1), t.reshape(1)), index
+            return
+        pairs, index = torch.stack([s, t]).unique(dim=1, return_inverse=True)
+        most = max(1, ENTRIES // self.size**2)
+        for first in range(0, pairs.shape[1], most):
+            some = pairs[:, first : first + most]
+            rows = slice(None)
+            if pairs.shape[1] > most:
+                rows = ((index >= first) & (index < first + most)).nonzero().squeeze(1)
+            yield rows, self.tables(*some), index[rows] - first
+
+
+def site_table(law: Law, x: Tensor, states: int) -> Tensor:
+    """Log-probabilities of a law over 0 .. states-1, each site on its own.
+
+    Args:
+        law: Any law per site, or `Atoms`.
+        x: State, for the shape: (batch, *event).
+        states: Number of values.
+
+    Returns:
+        (batch, *event, states).
+    """
+    if isinstance(law, Atoms):
+        law = law.sites(states)
+    if isinstance(law, Categorical) and law.logits.shape[-1] == states:
+        return law.log_probs
+    if not isinstance(law, SiteLaw):
+        raise TypeError(f"rates need a law per site or Atoms, not {type(law).__name__}")
+    return torch.stack([law.site_log_prob(torch.full_like(x, v)) for v in range(states)], -1)
+
+
+def _exp(log: Tensor) -> Tensor:
+    """exp, with room to multiply: ratios of probabilities stay finite at impossible states."""
+    return log.clamp_max(0.5 * math.log(torch.finfo(log.dtype).max)).exp()
+
+
+def _take(values: Tensor, moves: Tensor) -> Tensor:
+    """Values at the states of moves; all of them, in order, need no gathering."""
+    if moves.shape[-1] == values.shape[-1]:
+        return values
+    return values.gather(-1, moves.clamp(0, values.shape[-1] - 1))
