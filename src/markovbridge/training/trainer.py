@@ -19,7 +19,6 @@ its part of the batch, so `batch_size` means the same for any number of them.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -29,7 +28,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
@@ -40,6 +38,7 @@ from markovbridge.training.examples import Batches, Examples
 from markovbridge.training.grid import is_image, write_grid
 from markovbridge.training.learner import Learner
 from markovbridge.training.log import RunLog, duration
+from markovbridge.training.processes import accelerator
 from markovbridge.training.signals import StopRequest, stop_requests
 from markovbridge.transport import Transport
 
@@ -110,7 +109,7 @@ class Trainer:
             raise ValueError("resume needs the directory of the run to continue.")
         self.directory = None if directory is None else Path(directory)
         self.card = dict(card or {})
-        self.accelerator = _accelerator()
+        self.accelerator = accelerator()
         self.device = self.accelerator.device
         self.learner = Learner(transport, self.config, self.accelerator)
         self.step = 0
@@ -375,25 +374,6 @@ class Trainer:
                 "differs, so the result will not be bit-equal to an uninterrupted run",
                 logging.WARNING,
             )
-
-
-def _accelerator() -> Accelerator:
-    """The GPU, or the CPU if there is none, of this process, and its fellow processes.
-
-    Raises:
-        RuntimeError: If the processes did not find each other.
-    """
-    # Without cpu=True, accelerate runs each of several CPU processes as if it were alone.
-    # Apple's MPS counts as no GPU: it has no float64, which processes compute in.
-    gpu = torch.cuda.is_available() or torch.xpu.is_available()
-    accelerator = Accelerator(mixed_precision="no", cpu=not gpu)
-    expected = int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != expected:
-        raise RuntimeError(
-            f"{expected} processes were started, but accelerate was already set up for "
-            f"{accelerator.num_processes}; make the Trainer before any other use of it."
-        )
-    return accelerator
 
 
 def _examples(data: Tensor | Examples, name: str, transport: Transport) -> Examples:
