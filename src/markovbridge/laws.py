@@ -241,10 +241,16 @@ class NegativeBinomial(SiteLaw):
         inside = k >= 0
         k = torch.where(inside, k, 0.0)
         odds = self.log_mean - r.log()  # log of μ / r
-        choose = torch.lgamma(k + r) - torch.lgamma(r) - torch.lgamma(k + 1)
-        return _within(
-            inside, choose + _times_log(k, F.logsigmoid(odds)) + r * F.logsigmoid(-odds)
-        )
+        # Γ(k + r)/Γ(r) is r^k times a factor near 1 for large r: by lgamma both would cancel,
+        # so there the factor comes from Stirling's series and r^k meets the mean.
+        large = r > 30
+        few = torch.where(large, 1.0, r)
+        plain = torch.lgamma(k + few) - torch.lgamma(few) + _times_log(k, F.logsigmoid(odds))
+        many = torch.where(large, r, 30.0)
+        factor = (many + k - 0.5) * torch.log1p(k / many) - k + (1 / (many + k) - 1 / many) / 12
+        series = factor + _times_log(k, self.log_mean + F.logsigmoid(-odds))
+        ways = torch.where(large, series, plain) - torch.lgamma(k + 1)
+        return _within(inside, ways + r * F.logsigmoid(-odds))
 
     @property
     def mean(self) -> Tensor:
@@ -561,6 +567,13 @@ class Atoms(Law):
         weights = self.log_weights.exp()
         flat = values.reshape(len(values), -1).to(weights.dtype)
         return (weights @ flat).reshape(len(weights), *values.shape[1:])
+
+    def excess(self, origin: Tensor) -> Tensor:
+        # Σ_k w_k (X_k - origin) in float64: the difference may be far below the digits of X.
+        weights = self.log_weights.double().exp()
+        mean = weights @ self.points.flatten(1).double()
+        above = mean - weights.sum(1, keepdim=True) * origin.flatten(1)
+        return above.to(self.log_weights.dtype).reshape(origin.shape)
 
     @property
     def mean(self) -> Tensor:
