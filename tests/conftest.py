@@ -1,0 +1,6 @@
+"""Makes `tests/problems.py` importable: pytest's importlib mode adds no folder to the path."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
