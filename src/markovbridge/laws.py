@@ -3,7 +3,8 @@ r"""Laws: what one draw follows.
 A law is a batch of distributions over an event, `(batch, *event)`, with four
 answers: `sample(generator=)`, `log_prob(x)`, `mean`, `variance`. Most laws are
 independent over sites given their parameters (`SiteLaw`): they say the
-log-probability per site, and `log_prob` sums it. `Mixture` and `Atoms` are joint.
+log-probability per site, and `log_prob` sums it. `Gaussian`, `Mixture` and `Atoms`
+are joint.
 
 Counts are carried as int64, reals as float. For counts, X - origin is often
 known far more accurately than X (a remaining count of 1e-6 above 200), so
@@ -21,11 +22,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from markovbridge.covariances import Covariance
+
 __all__ = [
     "Atoms",
     "Binomial",
     "Categorical",
     "Delta",
+    "Gaussian",
     "Law",
     "LogisticMixture",
     "Mixture",
@@ -475,6 +479,40 @@ class Normal(SiteLaw):
     @property
     def variance(self) -> Tensor:
         return (self.std**2).expand_as(self.loc)
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian(Law):
+    """Gaussian over the whole event: N(loc, scale² Γ).
+
+    Attributes:
+        loc: Mean, (batch, *event).
+        scale: Standard deviation in units of Γ^{1/2}, () or (batch, 1, ..., 1).
+        covariance: Γ.
+    """
+
+    loc: Tensor
+    scale: Tensor
+    covariance: Covariance
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        return self.loc + self.scale * self.covariance.sample(self.loc, generator=generator)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        z = (x - self.loc) / self.scale
+        distance = (z * self.covariance.solve(z)).reshape(len(z), -1).sum(1)
+        size = z[0].numel()
+        logdet = self.covariance.logdet(z.shape[1:]) + size * math.log(2 * math.pi)
+        return -0.5 * (distance + logdet) - size * self.scale.log().flatten()
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        site = self.covariance.variance(self.loc.shape[1:]).to(self.loc)
+        return (self.scale**2 * site).expand_as(self.loc)
 
 
 @dataclass(frozen=True, eq=False)

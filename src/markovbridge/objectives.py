@@ -16,6 +16,24 @@ x1, t)`. Each objective also says which times it wants.
 
   where s is the next time towards the data. Up to a factor `steps` they agree.
 - `EndNLL` is -log p(x_1 | x_t), for heads that carry a law worth its name.
+- `EndMSE` and `DriftMatching` are the conditional-expectation loss and the drift
+  loss of diffusion bridge mixtures (Peluchetti, https://arxiv.org/abs/2312.14589):
+
+      |x_1 - ŷ|²     and     |drift pinned at x_1 - drift pinned at ŷ|²,  ŷ = E[x_1].
+
+  For diffusions `PathKL` is the Girsanov (likelihood) weighting of the same error.
+
+All three have the same minimiser and weigh times differently. The backward loss,
+which learns E[x_0 | x_t], is any of them on `process.reversed()`, with source and
+data exchanged.
+
+**Truncation.** Under a diffusion the residual x_1 - E[x_1 | x_t] has a variance of
+order 1 - t near the data, whatever the coupling, while the weight is (1 - t)^{-2}:
+`DriftMatching` and undamped `PathKL` grow like 1/(1 - t) and have an infinite mean over
+t in [0, 1], a divergence at the rate of log(1/δ) if times are kept below 1 - δ. Their
+`truncation` is that δ. It costs nothing but the last piece of the path: stop sampling
+there, or let the last step return the mean. `EndMSE` and `PathKL(damping=1)` are
+bounded and need none.
 
 Weighted sums are written as sums: `PathKL(damping=1) + 0.1 * EndNLL()`.
 """
@@ -30,12 +48,25 @@ from torch import Tensor
 
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
+from markovbridge.processes.diffusions import LinearDiffusion
 
-__all__ = ["EndNLL", "FiniteTime", "Instantaneous", "Objective", "PathKL", "Sum"]
+__all__ = [
+    "DriftMatching",
+    "EndMSE",
+    "EndNLL",
+    "FiniteTime",
+    "Instantaneous",
+    "Objective",
+    "PathKL",
+    "Sum",
+]
 
 
 class Objective(ABC):
     """A loss of the law of x_1 given x_t."""
+
+    truncation: float = 0.0
+    """Training times stay below 1 - truncation."""
 
     @abstractmethod
     def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
@@ -52,9 +83,10 @@ class Objective(ABC):
     def times(
         self, n: int, *, generator: torch.Generator | None = None, device: torch.device | str
     ) -> Tensor:
-        """Training times, (n,) float32: stratified uniform on (0, 1), one per stratum."""
+        """Training times, (n,) float32: stratified uniform below 1 - truncation."""
         u = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
-        return ((torch.arange(n, device=device) + u) / n).to(torch.float32).clamp_max(1 - 2**-24)
+        t = (torch.arange(n, device=device) + u) / n * (1 - self.truncation)
+        return t.to(torch.float32).clamp_max(1 - 2**-24)
 
     def __add__(self, other: Objective) -> Sum:
         return Sum((*_terms(self), *_terms(other)), (*_weights(self), *_weights(other)))
@@ -69,15 +101,57 @@ class PathKL(Objective):
 
     Attributes:
         damping: 0 gives the likelihood bound in nats, 1 the published weighting.
+        truncation: How much of the time before the data is left out.
     """
 
     damping: float = 0.0
+    truncation: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_truncation(self.truncation)
 
     def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
         rate = process.divergence(law, x, x1, t)
         if self.damping == 0:
             return rate
         return rate * process.schedule.mortality(t).to(rate) ** self.damping
+
+
+def _check_truncation(truncation: float) -> None:
+    if not 0 <= truncation < 1:
+        raise ValueError(f"truncation must lie in [0, 1), not {truncation}")
+
+
+def _square(x: Tensor) -> Tensor:
+    return (x**2).reshape(len(x), -1).sum(1)
+
+
+@dataclass(frozen=True)
+class EndMSE(Objective):
+    """Squared distance of the data point from the mean of the law: |x_1 - E[x_1]|²."""
+
+    def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
+        return _square(x1 - law.mean)
+
+
+@dataclass(frozen=True)
+class DriftMatching(Objective):
+    """Squared distance of the model's drift from the pinned drift, for linear diffusions.
+
+    Attributes:
+        truncation: How much of the time before the data is left out.
+    """
+
+    truncation: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _check_truncation(self.truncation)
+
+    def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
+        if not isinstance(process, LinearDiffusion):
+            raise TypeError(f"DriftMatching needs a LinearDiffusion, not {type(process).__name__}")
+        # The drift is affine in the end: its difference is the drift of the difference.
+        return _square(process.drift(torch.zeros_like(x), x1 - law.mean, t))
 
 
 class _Published(Objective):

@@ -94,6 +94,10 @@ class Schedule(ABC):
         near_source = self._survival(t.double()) < 0.5
         return torch.where(near_source, by_survival, by_mortality).to(t.dtype)
 
+    def mirrored(self) -> Schedule:
+        """The clock of the process run backwards, from data to source: q(1 - t)."""
+        return Mirrored(self)
+
     def grid(self, steps: int, start: float = 0.0) -> Tensor:
         """Times of `steps` equal steps from `start` to the data: (steps + 1,), float64."""
         if steps < 1:
@@ -111,6 +115,25 @@ def _same(s: Time, t: Time) -> tuple[Tensor, Tensor]:
     s, t = as_time(s, device), as_time(t, device)
     dtype = torch.promote_types(s.dtype, t.dtype)
     return s.to(dtype), t.to(dtype)
+
+
+@dataclass(frozen=True)
+class Mirrored(Schedule):
+    """Another schedule run backwards: survival p(t) is its mortality at 1 - t."""
+
+    schedule: Schedule
+
+    def _survival(self, t: Tensor) -> Tensor:
+        return self.schedule._mortality(1 - t)
+
+    def _mortality(self, t: Tensor) -> Tensor:
+        return self.schedule._survival(1 - t)
+
+    def _rate(self, t: Tensor) -> Tensor:
+        return self.schedule._rate(1 - t)
+
+    def _time(self, p: Tensor, q: Tensor) -> Tensor:
+        return 1 - self.schedule._time(q, p)
 
 
 @dataclass(frozen=True)

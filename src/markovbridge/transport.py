@@ -127,18 +127,32 @@ class Transport(nn.Module):
         """Where the weights are."""
         return self.mean.device
 
-    def law(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
+    def law(
+        self,
+        x: Tensor,
+        t: Time,
+        condition: Tensor | None = None,
+        *,
+        start: Tensor | None = None,
+    ) -> Law:
         """The law of x_1 given x_t = x.
 
         Args:
             x: States, (batch, *event).
             t: A time, or one per sample.
             condition: What the network is conditioned on, (batch, ...), or None.
+            start: x_0, which a transport that preserves its coupling needs.
         """
         t = as_time(t, x.device).expand(len(x))
         if self.head is None:
             return self.network(x, t, condition)
-        features = self.process.standardise(x, t, self.mean, self.variance)
+        moments = self.mean, self.variance
+        features = self.coupling.standardise(self.process, x, t, *moments)
+        if self.coupling.preserve:
+            if start is None:
+                raise ValueError("this transport preserves its coupling: it needs x_0 as `start`")
+            at_start = self.coupling.standardise(self.process, start, 0.0, *moments)
+            features = torch.cat([features, at_start], 1)
         with torch.autocast(x.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             raw = self.network(features, t.float(), condition)
         expected = (len(x), self.head.outputs(self.process), *self.shape)
@@ -295,6 +309,37 @@ class Transport(nn.Module):
         assert t is not None
         return self._carry("restore", x, t, steps, sampler, condition, generator, block, callback)
 
+    @torch.no_grad()
+    def translate(
+        self,
+        x0: Tensor,
+        *,
+        steps: int | Tensor = 100,
+        sampler: Sampler | None = None,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        block: int = BLOCK,
+        callback: Callable[[float, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Carry given source states to the data: one data set into another.
+
+        Args:
+            x0: Source states, (n, *event).
+            steps: Number of steps, or the grid of times itself.
+            sampler: How to step; `Bridge()` by default.
+            condition: What to condition on, (n, ...).
+            generator: Where the key of these draws is drawn from; fresh if None.
+            block: As in `sample`.
+            callback: As in `sample`.
+
+        Returns:
+            (n, *event): where each row of x0 goes. Row i depends on the generator's state, i,
+            the block size and row i of x0.
+        """
+        return self._carry(
+            "translate", x0, 0.0, steps, sampler, condition, generator, block, callback
+        )
+
     def _carry(
         self,
         purpose: str,
@@ -334,14 +379,19 @@ class Transport(nn.Module):
         callback: Callable[[float, Tensor], None] | None,
     ) -> Tensor:
         sampler = Bridge() if sampler is None else sampler
+        model = _Anchored(self, x, grid[0]) if self.coupling.preserve else self
         with self._evaluating():
             if callback is not None:
-                callback(grid[0], x)
+                callback(grid[0], self._decode(x))
             for t, s in zip(grid, grid[1:], strict=False):
-                x = sampler.step(self, x, t, s, condition=condition, generator=generator)
+                x = sampler.step(model, x, t, s, condition=condition, generator=generator)
                 if callback is not None:
-                    callback(s, x)
-        return x
+                    callback(s, self._decode(x))
+        return self._decode(x)
+
+    def _decode(self, x: Tensor) -> Tensor:
+        """Data from states."""
+        return x if self.process.support is None else self.process.support.decode(x)
 
     def _grid(self, steps: int | Tensor, start: float) -> list[float]:
         if not isinstance(steps, Tensor):
@@ -369,7 +419,7 @@ class Transport(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        return self.process.check(torch.zeros(1, dtype=torch.uint8)).dtype
+        return self.process.dtype
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -406,6 +456,24 @@ class Transport(nn.Module):
             ValueError: If a file is damaged or names a class this package does not have.
         """
         return load(cls, Path(directory), parts)
+
+
+class _Anchored:
+    """A transport that is told where each path started."""
+
+    def __init__(self, transport: Transport, start: Tensor, t: float) -> None:
+        if t != 0:
+            raise ValueError(
+                f"this transport preserves its coupling and needs x_0: it cannot start at t = {t}"
+            )
+        self.process = transport.process
+        self.coupling = transport.coupling
+        self._transport = transport
+        self._start = start
+
+    def law(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
+        """The law of x_1 given x_t = x and x_0."""
+        return self._transport.law(x, t, condition, start=self._start)
 
 
 def _rows(values: Tensor, index: int, block: int, n: int) -> Tensor:

@@ -2,5 +2,6 @@
 
 from markovbridge.heads.base import Head
 from markovbridge.heads.counts import Categorical, LogisticMixture, Mean, NegativeBinomial
+from markovbridge.heads.gaussian import Endpoint
 
-__all__ = ["Categorical", "Head", "LogisticMixture", "Mean", "NegativeBinomial"]
+__all__ = ["Categorical", "Endpoint", "Head", "LogisticMixture", "Mean", "NegativeBinomial"]

@@ -4,16 +4,40 @@ from markovbridge.processes.base import DiscreteProcess, JumpProcess, Process
 from markovbridge.processes.categories import AbsorbingChain, UniformChain
 from markovbridge.processes.chains import DiscretisedGaussianChain, FiniteChain
 from markovbridge.processes.counts import PureDeath
+from markovbridge.processes.diffusions import LinearDiffusion
+from markovbridge.processes.discrete import DiscreteTimeChain
 from markovbridge.processes.ehrenfest import Ehrenfest
+from markovbridge.processes.sdes import (
+    VE,
+    VP,
+    Brownian,
+    Coefficients,
+    LinearSDE,
+    OrnsteinUhlenbeck,
+    SubVP,
+)
+from markovbridge.processes.supports import Interval, Positive, Support
 
 __all__ = [
     "AbsorbingChain",
+    "Brownian",
+    "Coefficients",
     "DiscreteProcess",
+    "DiscreteTimeChain",
     "DiscretisedGaussianChain",
     "Ehrenfest",
     "FiniteChain",
+    "Interval",
     "JumpProcess",
+    "LinearDiffusion",
+    "LinearSDE",
+    "OrnsteinUhlenbeck",
+    "Positive",
     "Process",
     "PureDeath",
+    "SubVP",
+    "Support",
     "UniformChain",
+    "VE",
+    "VP",
 ]

@@ -2,7 +2,17 @@
 
 from markovbridge.samplers.base import Model, Sampler
 from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.diffusions import EulerMaruyama, ProbabilityFlow
 from markovbridge.samplers.jumps import Gillespie
 from markovbridge.samplers.second_order import SecondOrderBridge, Trapezoidal
 
-__all__ = ["Bridge", "Gillespie", "Model", "Sampler", "SecondOrderBridge", "Trapezoidal"]
+__all__ = [
+    "Bridge",
+    "EulerMaruyama",
+    "Gillespie",
+    "Model",
+    "ProbabilityFlow",
+    "Sampler",
+    "SecondOrderBridge",
+    "Trapezoidal",
+]

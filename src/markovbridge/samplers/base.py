@@ -1,7 +1,7 @@
 """What a sampler is: one step from x_t to x_s, towards the data.
 
 `Transport.sample` loops over a grid of times, any grid. A model here is anything
-with a `process` and a `law(x, t, condition)`: a trained transport or an exact law.
+with a `process`, a `coupling` and a `law(x, t, condition)`: a trained transport, say.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from markovbridge.couplings import Coupling
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 
@@ -19,9 +20,10 @@ __all__ = ["Model", "Sampler"]
 
 
 class Model(Protocol):
-    """What a sampler needs: a process, and the law of x_1 given x_t."""
+    """What a sampler needs: process, coupling, and the law of x_1 given x_t."""
 
     process: Process
+    coupling: Coupling
 
     def law(self, x: Tensor, t: float | Tensor, condition: Tensor | None = None) -> Law:
         """The law of x_1 given x_t = x."""

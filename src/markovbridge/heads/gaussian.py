@@ -1,0 +1,132 @@
+r"""The head of diffusions: every way to predict E[x_1 | x_t], one law.
+
+What a diffusion needs is the conditional mean of the data. Networks are asked for it in
+different terms, all of which are affine in that mean at given (x_t, t), so that
+converting between them loses nothing:
+
+=========== ======================================== ================================
+predicts    the network's output is                   needs a coupling with a Gaussian
+                                                      law of x_t given x_1
+=========== ======================================== ================================
+"end"       (E[x_1 | x_t] - mean)/std of the data     no
+"drift"     the drift of the generative process       no
+"residual"  E[x_1 | x_t] less its best linear guess   yes
+"noise"     Γ^{1/2} z in x_t = centre + √variance     yes
+            Γ^{1/2} z, on average
+"score"     ∇ log of the density of x_t               yes
+"start"     E[x_0 | x_t]                              a Gaussian source
+=========== ======================================== ================================
+
+"residual" is the preconditioning of EDM (https://arxiv.org/abs/2206.00364) for any
+coupling: the guess is the regression of x_1 on x_t site by site, and the output is in
+units of what that leaves open, so it has unit variance at every time. "noise", "score"
+and "start" say less and less of x_1 as t → 0, where x_t does not depend on it: an error
+of the network is amplified by 1/gain there. They suit time reversal, where the gain
+is never 0.
+
+The law around the mean is `spread` times what locally flat data would leave open,
+N(mean, spread · v_{t1}/a_{t1}² Γ). The `Bridge` sampler so takes, with 0, the plug-in
+step, exact for isolated data points; with 1, the noise of the reference itself, exact
+for smooth data near t = 1; the two variances of DDPM (https://arxiv.org/abs/2006.11239).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from markovbridge.couplings import Coupling, Kernel
+from markovbridge.heads.base import Head
+from markovbridge.laws import Delta, Gaussian, Law
+from markovbridge.processes.base import Process
+from markovbridge.processes.diffusions import LinearDiffusion, coefficient
+
+__all__ = ["Endpoint"]
+
+PREDICTS = ("end", "residual", "drift", "noise", "score", "start")
+
+
+@dataclass(frozen=True)
+class Endpoint(Head):
+    """The conditional mean of the data, under a linear diffusion.
+
+    Attributes:
+        predicts: What the network's output stands for, see above.
+        coupling: The coupling of the transport, for what needs one.
+        spread: Variance of the law around the mean, in units of v_{t1}/a_{t1}² Γ.
+    """
+
+    predicts: Literal["end", "residual", "drift", "noise", "score", "start"] = "end"
+    coupling: Coupling | None = None
+    spread: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.predicts not in PREDICTS:
+            raise ValueError(f"predicts must be one of {PREDICTS}, not {self.predicts!r}")
+        if self.coupling is None and self.predicts not in ("end", "drift"):
+            raise ValueError(
+                f"what {self.predicts!r} means depends on the coupling: pass that of the "
+                "transport as `coupling`"
+            )
+        if not 0 <= self.spread <= 1:
+            raise ValueError(f"spread must lie in [0, 1], not {self.spread}")
+
+    def outputs(self, process: Process) -> int:
+        """One."""
+        return 1
+
+    def __call__(
+        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
+    ) -> Law:
+        if not isinstance(process, LinearDiffusion):
+            raise TypeError(
+                f"the Endpoint head needs a LinearDiffusion, not {type(process).__name__}"
+            )
+        return self.around(process, self.end(process, raw[:, 0], x, t, mean, variance), t)
+
+    def around(self, process: LinearDiffusion, end: Tensor, t: Tensor | float) -> Law:
+        """The law of x_1 with this mean."""
+        if self.spread == 0:
+            return Delta(end)
+        gain, noise = process.piece(t, 1.0)
+        scale = (self.spread * noise).sqrt() / gain
+        return Gaussian(end, coefficient(scale, end), process.covariance)
+
+    def end(
+        self,
+        process: LinearDiffusion,
+        raw: Tensor,
+        x: Tensor,
+        t: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+    ) -> Tensor:
+        """E[x_1 | x_t = x] from the network's output, (batch, *event)."""
+        if self.predicts == "end":
+            return mean + variance.sqrt() * raw
+        if self.predicts == "drift":
+            return process.end_of_drift(x, raw, t)
+        assert self.coupling is not None
+        kernel = self.coupling.kernel(process, t)
+        if self.predicts == "residual":
+            guess, open_ = _linear_guess(process, kernel, x, mean, variance)
+            return guess + open_ * raw
+        if self.predicts == "start":
+            return kernel.end_of_start(x, raw, mean)
+        scale = coefficient(kernel.variance.sqrt(), x)
+        noise = raw if self.predicts == "noise" else -scale * (process.covariance @ raw)
+        return kernel.end_of_centre(x - scale * noise, mean)
+
+
+def _linear_guess(
+    process: LinearDiffusion, kernel: Kernel, x: Tensor, mean: Tensor, variance: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The regression of x_1 on x_t, site by site, and the deviation it leaves."""
+    noise = coefficient(kernel.variance, x) * process.covariance.variance(x.shape[1:]).to(x)
+    gain = coefficient(kernel.gain, x)
+    total = (gain**2 * variance + noise).clamp_min(torch.finfo(x.dtype).tiny)
+    guess = mean + gain * variance / total * (x - kernel.centre(mean.expand(x.shape)))
+    return guess, (variance * noise / total).sqrt()

@@ -1,0 +1,257 @@
+r"""Diffusions: linear SDEs with correlated noise, and their bridges in closed form.
+
+With a gain a_{st} and a variance v_{st} over [s, t] (`sdes`), and noise of spatial
+covariance Γ (`markovbridge.covariances`),
+
+    x_t | x_s           ~ N(a_{st} x_s, v_{st} Γ)
+    x_t | x_s, x_u      ~ N(p x_s + κ x_u, c Γ)
+
+    p = v_{tu} a_{st} / v_{su},   κ = v_{st} a_{tu} / v_{su},   c = v_{st} v_{tu} / v_{su}.
+
+Pinned at x_1 = y the drift is f_t x + g_t² (a_{t1}/v_{t1}) (y - a_{t1} x): Γ cancels,
+and the drift is affine in y, so E[x_1 | x_t] alone determines the generative process
+(Peluchetti, https://arxiv.org/abs/2312.14589). The path KL between the pinned process
+and a model that predicts ŷ has, by Girsanov's theorem, the rate
+
+    ½ g_t² (a_{t1}/v_{t1})² |Γ^{-1/2} (y - ŷ)|².
+
+**Both directions are one.** A noising SDE dY = f Y dr + g Γ^{1/2} dW, from the data to
+the source, has the bridges of the forward SDE with f → -f and time run backwards: gain
+1/a and variance v/a². So time reversal (DDPM, VE, VP, sub-VP) differs from a bridge
+mixture by its coupling only, and nothing below asks for the direction except `_piece`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from markovbridge.covariances import Covariance, Isotropic
+from markovbridge.laws import Gaussian, Law
+from markovbridge.processes.base import Process, check_order, match
+from markovbridge.processes.sdes import Brownian, LinearSDE
+from markovbridge.processes.supports import Support
+from markovbridge.schedules import Linear, Schedule, Time, as_time
+
+__all__ = ["LinearDiffusion", "coefficient"]
+
+
+def _double(t: Time) -> Tensor:
+    return as_time(t).double()
+
+
+def coefficient(value: Tensor, x: Tensor) -> Tensor:
+    """Coefficients, () or (batch,), in the type of the state and broadcastable to it."""
+    dtype = x.dtype if x.is_floating_point() else torch.float32
+    return match(value, x).to(dtype)
+
+
+@dataclass(frozen=True)
+class LinearDiffusion(Process):
+    """dX = f_t X dt + g_t Γ^{1/2} dW.
+
+    Attributes:
+        sde: The pull f and the noise g, on a clock of their own.
+        covariance: Γ, how the noise is correlated over the event.
+        schedule: The clock over time, a time change; `Linear` is none. With direction
+            "forward" the clock of the SDE shows the survival p(t), from the source on; with
+            "noising" the mortality 1 - p(t), from the data on.
+        direction: Which way the SDE is stated: from source to data, or from data to source.
+        support: The range of the data if it is not all reals.
+    """
+
+    sde: LinearSDE = field(default_factory=Brownian)
+    covariance: Covariance = field(default_factory=Isotropic)
+    schedule: Schedule = field(default_factory=Linear)
+    # A choice here, a fact of the class in other processes.
+    direction: Literal["forward", "noising"] = "forward"  # pyright: ignore
+    support: Support | None = None
+    dtype: ClassVar[torch.dtype] = torch.float32
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("forward", "noising"):
+            raise ValueError(f"direction must be forward or noising, not {self.direction!r}")
+
+    def _piece(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain a_{st} and variance v_{st} towards the data, for float64 s <= t."""
+        d = self.schedule.increment(s, t)
+        if self.direction == "forward":
+            r = self.schedule.survival(s)
+            return self.sde.log_gain(r, d).exp(), self.sde.variance(r, d)
+        r = self.schedule.mortality(t)
+        gain = (-self.sde.log_gain(r, d)).exp()
+        return gain, self.sde.variance(r, d) * gain**2
+
+    def piece(self, s: Time, t: Time) -> tuple[Tensor, Tensor]:
+        """Gain a_{st} and variance v_{st} towards the data, for s <= t: float64."""
+        s, t = check_order(_double(s), _double(t))
+        return self._piece(s, t)
+
+    def weights(self, s: Time, t: Time, u: Time) -> tuple[Tensor, Tensor, Tensor]:
+        """p, κ and c of the bridge: x_t | x_s, x_u ~ N(p x_s + κ x_u, c Γ), float64.
+
+        Every factor is computed from the length of its own piece, so nothing cancels at
+        either end.
+        """
+        s, t, u = check_order(_double(s), _double(t), _double(u))
+        before, v_before = self._piece(s, t)
+        after, v_after = self._piece(t, u)
+        whole = v_before * after**2 + v_after
+        none = whole == 0
+        whole = torch.where(none, 1.0, whole)
+        start = torch.where(none, 1.0, v_after * before / whole)
+        return start, v_before * after / whole, v_before * v_after / whole
+
+    def transition(self, x: Tensor, s: Time, t: Time) -> Law:
+        """x_t given x_s = x, either way: N(a x, v Γ) towards the data, N(x/a, v/a² Γ) from it.
+
+        Against `direction` this is the SDE reversed under the flat measure, which is what
+        makes the two directions share their bridges.
+        """
+        s, t = _double(s), _double(t)
+        if bool((s.to(t.device) <= t).all()):
+            gain, variance = self.piece(s, t)
+        else:
+            inverse, variance = self.piece(t, s)
+            gain, variance = 1 / inverse, variance / inverse**2
+        return Gaussian(coefficient(gain, x) * x, coefficient(variance.sqrt(), x), self.covariance)
+
+    def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> Law:
+        """x_t given x_s = x and x_u = y: N(p x + κ y, c Γ).
+
+        Raises:
+            ValueError: If times are not ordered.
+        """
+        start, end, variance = self.weights(s, t, u)
+        mean = coefficient(start, x) * x + coefficient(end, x) * y
+        return Gaussian(mean, coefficient(variance.sqrt(), x), self.covariance)
+
+    def noised(self, x1: Tensor) -> Law:
+        """x_0 given x_1: the SDE run from the data to the source."""
+        return self.transition(x1, 1.0, 0.0)
+
+    def source(self, like: Tensor) -> Law:
+        """What noising makes of centred data with covariance Γ: N(0, (1 + v)/a² Γ).
+
+        For VP that is N(0, Γ), the usual prior; for VE it is N(0, (1 + σ²) Γ).
+        """
+        gain, variance = self.piece(0.0, 1.0)
+        std = ((1 + variance).sqrt() / gain).to(like.dtype).to(like.device)
+        return Gaussian(torch.zeros_like(like), std, self.covariance)
+
+    def rates(self, t: Time) -> tuple[Tensor, Tensor]:
+        """f_t and g_t², towards the data and per unit of time: float64."""
+        t = _double(t)
+        speed = self.schedule.rate(t)
+        if self.direction == "forward":
+            r = self.schedule.survival(t)
+            return speed * self.sde.drift_rate(r), speed * self.sde.noise_rate(r)
+        r = self.schedule.mortality(t)
+        return -speed * self.sde.drift_rate(r), speed * self.sde.noise_rate(r)
+
+    def _pull(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """a_{t1} and g_t² a_{t1}/v_{t1}."""
+        gain, variance = self._piece(t, torch.ones_like(t))
+        return gain, self.rates(t)[1] * gain / variance
+
+    def drift(self, x: Tensor, y: Tensor, t: Time) -> Tensor:
+        """Drift of the process pinned at x_1 = y, for t < 1: (batch, *event).
+
+        With y = E[x_1 | x_t = x] it is the drift of the generative process.
+        """
+        gain, pull = self._pull(_double(t))
+        f = self.rates(t)[0]
+        return coefficient(f, x) * x + coefficient(pull, x) * (y - coefficient(gain, x) * x)
+
+    def end_of_drift(self, x: Tensor, drift: Tensor, t: Time) -> Tensor:
+        """The y whose pinned drift at x is `drift`: the inverse of `drift`."""
+        gain, pull = self._pull(_double(t))
+        f = self.rates(t)[0]
+        return coefficient(gain, x) * x + (drift - coefficient(f, x) * x) / coefficient(pull, x)
+
+    def diffusion(self, t: Time) -> Tensor:
+        """g_t: noise is g_t Γ^{1/2} dW. float64, the shape of t."""
+        return self.rates(t)[1].sqrt()
+
+    def score(self, x: Tensor, start: Tensor, end: Tensor, t: Time) -> Tensor:
+        """∇ log of the density of x_t, from the means of both ends given x_t = x.
+
+        (c Γ)^{-1} (p E[x_0 | x] + κ E[x_1 | x] - x), for any coupling and 0 < t < 1.
+        """
+        return self.covariance.solve(self.smoothed_score(x, start, end, t))
+
+    def smoothed_score(self, x: Tensor, start: Tensor, end: Tensor, t: Time) -> Tensor:
+        """Γ times `score`, which needs no inverse of Γ."""
+        p, k, c = self.weights(0.0, t, 1.0)
+        residual = coefficient(p, x) * start + coefficient(k, x) * end - x
+        return residual / coefficient(c, x)
+
+    def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
+        """½ g² (a/v)² |Γ^{-1/2} (y - ŷ)|², with ŷ = law.mean: (batch,), nats per time."""
+        difference = y - law.mean
+        each = (difference * self.covariance.solve(difference)).reshape(len(x), -1).sum(1)
+        t = _double(t)
+        gain, variance = self._piece(t, torch.ones_like(t))
+        weight = 0.5 * self.rates(t)[1] * (gain / variance) ** 2
+        return weight.to(each) * each
+
+    @property
+    def features(self) -> int:
+        """One: the standardised state."""
+        return 1
+
+    def standardise(
+        self,
+        x: Tensor,
+        t: Time,
+        mean: Tensor,
+        variance: Tensor,
+        start: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """(x - E x_t)/√Var x_t, from the moments of both ends.
+
+        Args:
+            x: State at t, (batch, *event).
+            t: Time.
+            mean: Mean of the data, broadcastable to event.
+            variance: Variance of the data, likewise.
+            start: Mean and variance of a source independent of the data. None is the source
+                of time reversal, the data noised.
+        """
+        site = self.covariance.variance(x.shape[1:]).to(x)
+        if start is None:
+            gain, noise = self.piece(t, 1.0)
+            shrink, noise = coefficient(1 / gain, x), coefficient(noise / gain**2, x)
+            centre, spread = shrink * mean, shrink**2 * variance + noise * site
+        else:
+            p, k, c = (coefficient(w, x) for w in self.weights(0.0, t, 1.0))
+            centre = p * start[0] + k * mean
+            spread = p**2 * start[1] + k**2 * variance + c * site
+        return ((x - centre) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
+
+    def reversed(self) -> LinearDiffusion:
+        """The same process with source and data exchanged: its bridges run backwards."""
+        return replace(
+            self,
+            schedule=self.schedule.mirrored(),
+            direction="noising" if self.direction == "forward" else "forward",
+        )
+
+    def check(self, x: Tensor, name: str = "x") -> Tensor:
+        """Reals as float32 (float64 is kept), in the coordinates of `support`."""
+        if x.dtype == torch.bool or x.is_complex():
+            raise TypeError(f"{name} must hold real numbers, not {x.dtype}")
+        if x.dtype != torch.float64:
+            x = x.to(torch.float32)
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError(
+                f"{name} holds {x[~torch.isfinite(x)][0].item()}: fill in or drop such entries"
+            )
+        return x if self.support is None else self.support.encode(x, name)
+
+    def project(self, x: Tensor) -> Tensor:
+        """The state itself: every real is a state."""
+        return x

@@ -1,0 +1,305 @@
+r"""Linear stochastic differential equations: how fast they pull, how loudly they shake.
+
+A linear SDE on its own clock r in [0, 1],
+
+    dX = f(r) X dr + g(r) Γ^{1/2} dW,
+
+is known by its gain and its variance over a piece of the clock,
+
+    X_{r+d} | X_r ~ N(a X_r, v Γ),   log a = ∫_r^{r+d} f,   v = ∫_r^{r+d} a(u, r+d)² g(u)² du.
+
+Both are asked for as functions of (r, d) with the length d given separately, so
+that nothing cancels for short pieces: bridges divide such variances by one another.
+
+==================== ========================= ==============================
+SDE                  f(r)                      g(r)²
+==================== ========================= ==============================
+`Brownian`           0                         σ²
+`OrnsteinUhlenbeck`  α                         σ²
+`VE`                 0                         d/dr σ_min² (σ_max/σ_min)^{2r}
+`VP`                 -β(r)/2                   β(r) = β_min + r (β_max - β_min)
+`SubVP`              -β(r)/2                   β(r) (1 - e^{-2 b(r)}),  b = ∫_0^r β
+`Coefficients`       the user's                the user's
+==================== ========================= ==============================
+
+VE, VP and sub-VP are those of Song et al., https://arxiv.org/abs/2011.13456. With
+d₁ = b(r+d) - b(r), sub-VP has v = (1 - e^{-d₁})(1 - e^{-2b(r) - d₁}) over a piece.
+A time change is a `Schedule` of the process: r is its survival or its mortality.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["VE", "VP", "Brownian", "Coefficients", "LinearSDE", "OrnsteinUhlenbeck", "SubVP"]
+
+
+class LinearSDE(ABC):
+    """A linear SDE on its own clock. All tensors are float64, elementwise."""
+
+    @abstractmethod
+    def drift_rate(self, r: Tensor) -> Tensor:
+        """f(r), per unit of clock."""
+
+    @abstractmethod
+    def noise_rate(self, r: Tensor) -> Tensor:
+        """g(r)², per unit of clock."""
+
+    @abstractmethod
+    def log_gain(self, r: Tensor, d: Tensor) -> Tensor:
+        """Log a over [r, r + d]."""
+
+    @abstractmethod
+    def variance(self, r: Tensor, d: Tensor) -> Tensor:
+        """V over [r, r + d], with full relative accuracy in d."""
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive and finite, not {value}")
+
+
+def _expm1_over(z: Tensor) -> Tensor:
+    """(e^z - 1)/z, 1 at z = 0."""
+    return torch.where(z == 0, 1.0, torch.expm1(z) / torch.where(z == 0, 1.0, z))
+
+
+@dataclass(frozen=True)
+class Brownian(LinearSDE):
+    """dX = σ Γ^{1/2} dW."""
+
+    sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive(sigma=self.sigma)
+
+    def drift_rate(self, r: Tensor) -> Tensor:
+        return torch.zeros_like(r)
+
+    def noise_rate(self, r: Tensor) -> Tensor:
+        return torch.full_like(r, self.sigma**2)
+
+    def log_gain(self, r: Tensor, d: Tensor) -> Tensor:
+        return torch.zeros_like(d)
+
+    def variance(self, r: Tensor, d: Tensor) -> Tensor:
+        return self.sigma**2 * d
+
+
+@dataclass(frozen=True)
+class OrnsteinUhlenbeck(LinearSDE):
+    """dX = α X dr + σ Γ^{1/2} dW: mean-reverting for α < 0, repelling for α > 0.
+
+    Its bridges are even in α: both signs give the same ones.
+    """
+
+    alpha: float
+    sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive(sigma=self.sigma)
+        if not abs(self.alpha) <= 300:  # e^{2α} has to stay within float64
+            raise ValueError(f"alpha must lie in [-300, 300], not {self.alpha}")
+
+    def drift_rate(self, r: Tensor) -> Tensor:
+        return torch.full_like(r, self.alpha)
+
+    def noise_rate(self, r: Tensor) -> Tensor:
+        return torch.full_like(r, self.sigma**2)
+
+    def log_gain(self, r: Tensor, d: Tensor) -> Tensor:
+        return self.alpha * d
+
+    def variance(self, r: Tensor, d: Tensor) -> Tensor:
+        return self.sigma**2 * d * _expm1_over(2 * self.alpha * d)
+
+
+@dataclass(frozen=True)
+class VE(LinearSDE):
+    """Variance exploding: no pull, noise of standard deviation from sigma_min to sigma_max."""
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def __post_init__(self) -> None:
+        _positive(sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        if not self.sigma_min < self.sigma_max:
+            raise ValueError(
+                f"sigma_min must be below sigma_max, not {self.sigma_min} >= {self.sigma_max}"
+            )
+
+    @property
+    def _growth(self) -> float:
+        return 2 * math.log(self.sigma_max / self.sigma_min)
+
+    def drift_rate(self, r: Tensor) -> Tensor:
+        return torch.zeros_like(r)
+
+    def noise_rate(self, r: Tensor) -> Tensor:
+        return self.sigma_min**2 * self._growth * (self._growth * r).exp()
+
+    def log_gain(self, r: Tensor, d: Tensor) -> Tensor:
+        return torch.zeros_like(d)
+
+    def variance(self, r: Tensor, d: Tensor) -> Tensor:
+        return self.sigma_min**2 * (self._growth * r).exp() * torch.expm1(self._growth * d)
+
+
+class _Beta(LinearSDE):
+    """What VP and sub-VP share: the rate β(r) = β_min + r (β_max - β_min)."""
+
+    beta_min: float
+    beta_max: float
+
+    def __post_init__(self) -> None:
+        _positive(beta_min=self.beta_min, beta_max=self.beta_max)
+        if self.beta_min + self.beta_max > 600:  # e^b has to stay within float64
+            raise ValueError(
+                f"beta_min + beta_max must be at most 600, not {self.beta_min + self.beta_max}"
+            )
+
+    def _beta(self, r: Tensor) -> Tensor:
+        return self.beta_min + r * (self.beta_max - self.beta_min)
+
+    def _elapsed(self, r: Tensor, d: Tensor) -> Tensor:
+        """∫_r^{r+d} β."""
+        return d * self._beta(r + d / 2)
+
+    def drift_rate(self, r: Tensor) -> Tensor:
+        return -self._beta(r) / 2
+
+    def log_gain(self, r: Tensor, d: Tensor) -> Tensor:
+        return -self._elapsed(r, d) / 2
+
+
+@dataclass(frozen=True)
+class VP(_Beta):
+    """Variance preserving: the SDE of denoising diffusion."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def noise_rate(self, r: Tensor) -> Tensor:
+        return self._beta(r)
+
+    def variance(self, r: Tensor, d: Tensor) -> Tensor:
+        return -torch.expm1(-self._elapsed(r, d))
+
+
+@dataclass(frozen=True)
+class SubVP(_Beta):
+    """Sub-variance-preserving: VP with less noise early."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def noise_rate(self, r: Tensor) -> Tensor:
+        return self._beta(r) * -torch.expm1(-2 * self._elapsed(torch.zeros_like(r), r))
+
+    def variance(self, r: Tensor, d: Tensor) -> Tensor:
+        before, now = self._elapsed(torch.zeros_like(r), r), self._elapsed(r, d)
+        return torch.expm1(-now) * torch.expm1(-2 * before - now)
+
+
+@dataclass(frozen=True)
+class Coefficients(LinearSDE):
+    """The user's own f(r) and g(r), smooth functions on the clock [0, 1].
+
+    f is replaced by its Chebyshev interpolant, whose antiderivative is exact; variances are
+    Gauss–Legendre sums over the piece asked for, so that short pieces keep their accuracy.
+    Both are refined until they agree to 1e-13 at construction, or refused.
+
+    Attributes:
+        f: Pull, maps float64 clock times to numbers of the same shape.
+        g: Noise, likewise; g² must be smooth and positive inside (0, 1).
+
+    Functions cannot be written to a configuration: `Transport.from_pretrained` needs the
+    process as an argument then.
+    """
+
+    f: Callable[[Tensor], Tensor]
+    g: Callable[[Tensor], Tensor]
+
+    def __post_init__(self) -> None:
+        r = torch.linspace(0, 1, 257, dtype=torch.float64)
+        for name, function in (("f", self.f), ("g", self.g)):
+            value = function(r)
+            if not isinstance(value, Tensor) or value.shape != r.shape:
+                raise ValueError(f"{name} must map a tensor of times to one value for each")
+            if not bool(torch.isfinite(value).all()):
+                raise ValueError(f"{name} must be finite on [0, 1]")
+        if not bool((self.noise_rate(r)[1:-1] > 0).all()):
+            raise ValueError("g must not vanish inside (0, 1): the bridge would have no noise")
+        _ = self._antiderivative, self._rule  # refuse what cannot be resolved, now
+
+    def drift_rate(self, r: Tensor) -> Tensor:
+        return self.f(r)
+
+    def noise_rate(self, r: Tensor) -> Tensor:
+        return self.g(r) ** 2
+
+    @cached_property
+    def _antiderivative(self) -> Tensor:
+        """Chebyshev coefficients in 2r - 1 of the antiderivative of f."""
+        for count in (16, 32, 64, 128, 256, 512, 1024):
+            nodes = np.polynomial.chebyshev.chebpts1(count)
+            values = self.f(torch.from_numpy((nodes + 1) / 2)).numpy()
+            terms = np.polynomial.chebyshev.chebvander(nodes, count - 1)
+            series = terms.T @ values * (2 / count)
+            series[0] /= 2
+            size = max(float(np.abs(series).max()), 1.0)
+            if float(np.abs(series[-count // 8 :]).max()) <= 1e-14 * size:
+                return torch.from_numpy(np.polynomial.chebyshev.chebint(series, scl=0.5))
+        raise ValueError(
+            "f is not smooth enough for a polynomial of degree 1023: give a smooth function "
+            "of the clock, and let a Schedule hold the sharp part as a time change"
+        )
+
+    @cached_property
+    def _rule(self) -> tuple[Tensor, Tensor]:
+        """Nodes and weights of the Gauss–Legendre rule on [0, 1]."""
+        previous = None
+        whole = torch.tensor([0.0, 0.0, 0.5], dtype=torch.float64)
+        length = torch.tensor([1.0, 0.5, 0.5], dtype=torch.float64)
+        for count in (16, 32, 64, 128, 256):
+            nodes, weights = np.polynomial.legendre.leggauss(count)
+            rule = torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+            value = self._integrate(whole, length, rule)
+            if previous is not None and bool(((value / previous - 1).abs() <= 1e-13).all()):
+                return rule
+            previous = value
+        raise ValueError(
+            "the variance of this SDE could not be integrated to 1e-13 with 256 nodes: give "
+            "smooth f and g², and let a Schedule hold the sharp part as a time change"
+        )
+
+    def _integrate(self, r: Tensor, d: Tensor, rule: tuple[Tensor, Tensor]) -> Tensor:
+        nodes, weights = (part.to(r.device) for part in rule)
+        after = d.unsqueeze(-1) * (1 - nodes)
+        u = r.unsqueeze(-1) + d.unsqueeze(-1) * nodes
+        return d * ((2 * self.log_gain(u, after)).exp() * self.noise_rate(u) * weights).sum(-1)
+
+    def log_gain(self, r: Tensor, d: Tensor) -> Tensor:
+        return _chebyshev(self._antiderivative, r + d) - _chebyshev(self._antiderivative, r)
+
+    def variance(self, r: Tensor, d: Tensor) -> Tensor:
+        r, d = torch.broadcast_tensors(r, d)
+        return self._integrate(r, d, self._rule)
+
+
+def _chebyshev(coefficients: Tensor, r: Tensor) -> Tensor:
+    """Σ_k c_k T_k(2r - 1), by Clenshaw's recurrence."""
+    z = 2 * r - 1
+    first, second = torch.zeros_like(z), torch.zeros_like(z)
+    for c in reversed(coefficients[1:].tolist()):
+        first, second = 2 * z * first - second + c, first
+    return z * first - second + float(coefficients[0])

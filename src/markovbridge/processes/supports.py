@@ -1,0 +1,70 @@
+"""Ranges of real data: coordinates in which the dynamics cannot leave them.
+
+A diffusion moves over all of R. Data on (0, ∞) or (a, b) are carried in coordinates
+z = φ(x) instead, site by site, and x = φ⁻¹(z) stays in its range whatever the sampler
+does. `Process.check` encodes, `Transport.sample` and its like decode; everything in
+between, statistics of the data included, lives in the coordinates.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Interval", "Positive", "Support"]
+
+
+class Support(ABC):
+    """A range of data and its coordinates."""
+
+    @abstractmethod
+    def encode(self, x: Tensor, name: str = "x") -> Tensor:
+        """Coordinates of data, or an error that names the value outside the range."""
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """Data from coordinates, the inverse."""
+
+
+@dataclass(frozen=True)
+class Positive(Support):
+    """Data on (0, ∞), carried as log x."""
+
+    def encode(self, x: Tensor, name: str = "x") -> Tensor:
+        if x.numel() and bool((x <= 0).any()):
+            raise ValueError(
+                f"{name} holds {x.min().item()}, outside (0, ∞): add an offset before, or take "
+                "a process on all reals"
+            )
+        return x.log()
+
+    def decode(self, z: Tensor) -> Tensor:
+        return z.exp()
+
+
+@dataclass(frozen=True)
+class Interval(Support):
+    """Data on (low, high), carried as logit((x - low)/(high - low))."""
+
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"an interval needs low < high, not ({self.low}, {self.high})")
+
+    def encode(self, x: Tensor, name: str = "x") -> Tensor:
+        outside = (x <= self.low) | (x >= self.high)
+        if x.numel() and bool(outside.any()):
+            raise ValueError(
+                f"{name} holds {x[outside][0].item()}, outside ({self.low}, {self.high}): widen "
+                "the interval, or spread values on its ends inwards"
+            )
+        return (x - self.low).log() - (self.high - x).log()
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.low + (self.high - self.low) * torch.sigmoid(z)

@@ -1,0 +1,163 @@
+r"""Samplers of diffusions, from their drift.
+
+With D(x, t) = E[x_1 | x_t = x], b the drift pinned at D, and the smoothed score
+S = Γ ∇ log of the density of x_t, every process of the family
+
+    dX = [ b - ½ (1 - λ²) g² S ] dt + λ g Γ^{1/2} dW
+
+has the same law at each t (Fokker–Planck). λ = 1 is the generative process itself,
+λ = 0 the probability-flow ODE (Song et al., https://arxiv.org/abs/2011.13456), and Γ
+is needed for the noise only. S comes from D where the coupling says how
+(`Coupling.kernel`), and otherwise from a second model that carries the data back to
+the source, E[x_0 | x_t]. Beyond λ = 1 more noise is corrected by more score.
+
+`EulerMaruyama` and `ProbabilityFlow` are approximate at every step count, with errors
+of the order of the step (of its square for Heun); `Bridge` with the exact law is not.
+Measured: `benchmarks/diffusion_steps.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from markovbridge.processes.diffusions import LinearDiffusion
+from markovbridge.samplers.base import Model, Sampler
+
+__all__ = ["EulerMaruyama", "ProbabilityFlow"]
+
+
+def _linear(model: Model, sampler: Sampler) -> LinearDiffusion:
+    if not isinstance(model.process, LinearDiffusion):
+        raise TypeError(
+            f"{type(sampler).__name__} simulates a LinearDiffusion, not "
+            f"{type(model.process).__name__}: take Bridge()"
+        )
+    return model.process
+
+
+def _drift(
+    model: Model,
+    backward: Model | None,
+    x: Tensor,
+    t: float,
+    level: float,
+    condition: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Drift at diffusion level λ, and E[x_1 | x_t = x]."""
+    process = model.process
+    assert isinstance(process, LinearDiffusion)
+    end = model.law(x, t, condition).mean.to(x.dtype)
+    drift = process.drift(x, end, t)
+    if level == 1:
+        return drift, end
+    if backward is None:
+        score = model.coupling.kernel(process, t).smoothed_score(x, end)
+    else:
+        start = backward.law(x, 1 - t, condition).mean.to(x.dtype)
+        score = process.smoothed_score(x, start, end, t)
+    weight = 0.5 * (1 - level**2) * process.diffusion(t) ** 2
+    return drift - weight.to(x) * score, end
+
+
+@dataclass(frozen=True, eq=False)
+class EulerMaruyama(Sampler):
+    """Euler–Maruyama steps of the generative process, or of one with less or more noise.
+
+    Attributes:
+        level: λ, how much of the noise of the reference to use; 1 needs no score.
+        last: What the step onto the data does. "noise", as every step; "mean", no noise;
+            "end", E[x_1 | x_t] itself. For Brownian motion the last two are the same.
+        backward: A model that carries the data back to the source, on
+            `process.reversed()`, for couplings without a closed-form score.
+    """
+
+    level: float = 1.0
+    last: Literal["noise", "mean", "end"] = "mean"
+    backward: Model | None = None
+
+    def __post_init__(self) -> None:
+        if not self.level > 0:
+            raise ValueError(
+                f"level must be positive, not {self.level}: without noise take ProbabilityFlow()"
+            )
+        if self.last not in ("noise", "mean", "end"):
+            raise ValueError(f"last must be noise, mean or end, not {self.last!r}")
+
+    def step(
+        self,
+        model: Model,
+        x: Tensor,
+        t: float,
+        s: float,
+        *,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        process = _linear(model, self)
+        drift, end = _drift(model, self.backward, x, t, self.level, condition)
+        if s == 1 and self.last == "end":
+            return end
+        moved = x + (s - t) * drift
+        if s == 1 and self.last == "mean":
+            return moved
+        scale = self.level * float(process.diffusion(t)) * (s - t) ** 0.5
+        return moved + scale * process.covariance.sample(x, generator=generator)
+
+    def evaluations(self, steps: int) -> int:
+        """One for each step, twice that with a backward model."""
+        return steps * (1 if self.backward is None else 2)
+
+
+@dataclass(frozen=True, eq=False)
+class ProbabilityFlow(Sampler):
+    """The probability-flow ODE: a deterministic map of source to data.
+
+    Its drift is singular at the data, where Heun's second stage would look: the last step
+    is Euler's. With a backward model it is singular at the source too, whose score need
+    not exist: there the first step is one of Euler–Maruyama.
+
+    Attributes:
+        method: "euler", first order, or "heun", second order.
+        backward: As for `EulerMaruyama`.
+    """
+
+    method: Literal["euler", "heun"] = "heun"
+    backward: Model | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in ("euler", "heun"):
+            raise ValueError(f"method must be euler or heun, not {self.method!r}")
+
+    def step(
+        self,
+        model: Model,
+        x: Tensor,
+        t: float,
+        s: float,
+        *,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        _linear(model, self)
+        if t == 0 and self.backward is not None:
+            return EulerMaruyama().step(model, x, t, s, condition=condition, generator=generator)
+        drift, _ = _drift(model, self.backward, x, t, 0.0, condition)
+        moved = x + (s - t) * drift
+        if self.method == "euler" or s == 1:
+            return moved
+        again, _ = _drift(model, self.backward, moved, s, 0.0, condition)
+        return x + (s - t) * 0.5 * (drift + again)
+
+    def evaluations(self, steps: int) -> int:
+        """One for each step with Euler, two but for the last with Heun.
+
+        Twice that with a backward model, less what the first step saves.
+        """
+        once = steps if self.method == "euler" else 2 * steps - 1
+        if self.backward is None:
+            return once
+        return 2 * once - (1 if self.method == "euler" or steps == 1 else 3)
