@@ -170,7 +170,8 @@ class _Published(Objective):
     def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
         log_y = law.log_excess(x)
         m = (x1 - x).to(log_y.dtype)
-        each = (law.excess(x) - m * log_y).reshape(len(x), -1).sum(1)
+        born = torch.where(m == 0, 0.0, m * log_y)  # an exact law may say log 0 there
+        each = (law.excess(x) - born).reshape(len(x), -1).sum(1)
         t = t.double()
         return self._weight(process, t, (t + 1 / self.steps).clamp_max(1)).to(each) * each
 

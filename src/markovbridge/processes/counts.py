@@ -140,7 +140,9 @@ class PureDeath(JumpProcess):
         """p'/q Σ [ŷ - m + m log(m/ŷ)], with m = y - x and ŷ = law.excess(x): (batch,)."""
         log_model = law.log_excess(x)
         m = (y - x).to(log_model.dtype)
-        each = law.excess(x) - m + torch.xlogy(m, m) - m * log_model
+        # Where nothing remains an exact law may say log 0: no birth, no cost.
+        born = torch.where(m == 0, 0.0, m * log_model)
+        each = law.excess(x) - m + torch.xlogy(m, m) - born
         return self.hazard(t).to(each.device) * each.reshape(len(x), -1).sum(1)
 
     @property
