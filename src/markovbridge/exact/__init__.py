@@ -1,25 +1,29 @@
 """Laws of x_1 given x_t that are known exactly: they plug in where a network would."""
 
+from markovbridge.exact.empirical import Empirical
+from markovbridge.exact.gaussians import Gaussian
 from markovbridge.exact.kernels import bridge_kernel, output_law
 from markovbridge.exact.posteriors import (
     Binomial,
     DataLaw,
-    Empirical,
     MeanOnly,
     Mixture,
     NegativeBinomial,
     Poisson,
     ZeroInflatedPoisson,
 )
+from markovbridge.exact.reverse import Reverse
 
 __all__ = [
     "Binomial",
     "DataLaw",
     "Empirical",
+    "Gaussian",
     "MeanOnly",
     "Mixture",
     "NegativeBinomial",
     "Poisson",
+    "Reverse",
     "ZeroInflatedPoisson",
     "bridge_kernel",
     "output_law",

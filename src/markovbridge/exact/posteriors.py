@@ -16,9 +16,7 @@ zero-inflated Poisson       zero-inflated Poisson    the same, zeros only at x =
 mixture of the above        mixture                  mixture, reweighted by x
 =========================== ======================== ============================
 
-`Empirical` is the law of a data set in any dimension and under any process: the
-posterior weight of a data point is proportional to its transition probability
-to x_t.
+Data sets are in `empirical`, Gaussian data in `gaussians`; a mixture may be of any.
 """
 
 from __future__ import annotations
@@ -27,7 +25,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import torch
@@ -43,15 +40,12 @@ from markovbridge.schedules import Time, as_time
 __all__ = [
     "Binomial",
     "DataLaw",
-    "Empirical",
     "MeanOnly",
     "Mixture",
     "NegativeBinomial",
     "Poisson",
     "ZeroInflatedPoisson",
 ]
-
-PAIRS = 2**22  # entries of a block of state-by-point comparisons: 32 MiB in float64
 
 
 class DataLaw(ABC):
@@ -198,133 +192,6 @@ class Mixture(DataLaw):
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
         weights = self._log_weights([c.marginal(x, t) for c in self.components], x)
         return laws.Mixture(weights, [c(x, t) for c in self.components])
-
-
-@dataclass(frozen=True, eq=False)
-class Empirical(DataLaw):
-    """The law of a weighted data set, in any dimension, under any process.
-
-    Attributes:
-        process: The reference, stated from data to source.
-        data: Points, (K, *event).
-        weights: Probabilities of the points, (K,); equal if None.
-        states: With a number S, the law given x_t is taken apart into its sites (tables
-            over 0 .. S-1), which is what a perfect network with a law per site knows.
-    """
-
-    process: Process
-    data: Tensor
-    weights: Tensor | None = None
-    states: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.weights is not None and (
-            self.weights.shape != self.data.shape[:1] or bool((self.weights < 0).any())
-        ):
-            raise ValueError(
-                f"weights must be {len(self.data)} non-negative numbers, one per point, not "
-                f"{tuple(self.weights.shape)} with minimum {self.weights.min().item()}"
-            )
-
-    def _prior(self, dtype: torch.dtype) -> Tensor:
-        if self.weights is None:
-            count = len(self.data)
-            return torch.full((count,), -math.log(count), dtype=dtype, device=self.data.device)
-        return (self.weights / self.weights.sum()).to(dtype).log()
-
-    @cached_property
-    def _codes(self) -> tuple[Tensor, Tensor] | None:
-        """The distinct values of the data and which of them each entry is, (K, sites)."""
-        if self.data.is_floating_point():
-            return None
-        values, codes = self.data.flatten(1).unique(return_inverse=True)
-        return (values, codes) if len(values) < len(self.data) else None
-
-    def log_likelihood(self, x: Tensor, t: Time) -> Tensor:
-        """Log p(x_t = x | x_1 = each point): (batch, K)."""
-        t = as_time(t, x.device).expand(len(x))
-        rows = max(1, PAIRS // self.data.numel())
-        block = self._by_point if self._codes is None else self._by_value
-        return torch.cat(
-            [
-                block(x_part, t_part)
-                for x_part, t_part in zip(x.split(rows), t.split(rows), strict=True)
-            ]
-        )
-
-    def _by_point(self, x: Tensor, t: Tensor) -> Tensor:
-        batch, points = len(x), max(1, PAIRS // x.numel())
-        columns = []
-        for data in self.data.split(points):
-            k = len(data)
-            ends = data.repeat(batch, *[1] * (data.ndim - 1))
-            law = self.process.transition(ends, 1.0, t.repeat_interleave(k))
-            columns.append(law.log_prob(x.repeat_interleave(k, 0)).reshape(batch, k))
-        return torch.cat(columns, 1)
-
-    def _by_value(self, x: Tensor, t: Tensor) -> Tensor:
-        # Discrete data repeat few values many times: one log-probability for each value at
-        # each site, looked up for the points, instead of one for each point.
-        assert self._codes is not None
-        values, codes = self._codes
-        batch, k, sites = len(x), len(values), codes.shape[1]
-        ends = values.reshape(1, k, *[1] * (x.ndim - 1)).expand(batch, k, *x.shape[1:])
-        law = self.process.transition(ends.flatten(0, 1), 1.0, t.repeat_interleave(k))
-        assert isinstance(law, SiteLaw), "discrete processes move site by site"
-        each = law.site_log_prob(x.repeat_interleave(k, 0)).reshape(batch, k * sites)
-        columns = codes * sites + torch.arange(sites, device=x.device)
-        parts = columns.split(max(1, PAIRS // x.numel()))
-        return torch.cat([each[:, part].sum(-1) for part in parts], 1)
-
-    def marginal(self, x: Tensor, t: Time) -> Law:
-        t = as_time(t)
-        if t.ndim:
-            raise ValueError("the marginal of a data set is asked for at one time, a float")
-        prior = self._prior(torch.float64)
-        law = self.process.transition(self.data, 1.0, t)
-        return _EmpiricalMarginal(self, law, prior, t, len(x))
-
-    def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
-        joint = self.log_likelihood(x, t)
-        joint = joint + self._prior(joint.dtype)
-        if not bool(torch.isfinite(joint.amax(1)).all()):
-            bad = int((~torch.isfinite(joint.amax(1))).nonzero()[0])
-            raise ValueError(f"state {bad} of the batch cannot come from any data point")
-        law = laws.Atoms(self.data, joint.log_softmax(1))
-        return law if self.states is None else law.sites(self.states)
-
-
-@dataclass(frozen=True, eq=False)
-class _EmpiricalMarginal(Law):
-    """The law of x_t for a data set: a mixture of transitions over the points."""
-
-    data: Empirical
-    transitions: Law  # batched over the points
-    prior: Tensor
-    t: Tensor
-    batch: int
-
-    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
-        rows = laws.Categorical(self.prior.expand(self.batch, -1)).sample(generator=generator)
-        ends = self.data.data[rows]
-        return self.data.process.transition(ends, 1.0, self.t).sample(generator=generator)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        return (self.data.log_likelihood(x, self.t) + self.prior).logsumexp(1)
-
-    def _average(self, values: Tensor) -> Tensor:
-        average = torch.tensordot(self.prior.exp().to(values.dtype), values, 1)
-        return average.expand(self.batch, *average.shape)
-
-    @property
-    def mean(self) -> Tensor:
-        return self._average(self.transitions.mean)
-
-    @property
-    def variance(self) -> Tensor:
-        mean = self.transitions.mean
-        spread = (mean - self.mean[0]) ** 2
-        return self._average(self.transitions.variance + spread)
 
 
 @dataclass(frozen=True, eq=False)

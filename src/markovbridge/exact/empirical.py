@@ -1,0 +1,207 @@
+"""The law of a data set, exactly: in any dimension, under any process.
+
+Under any coupling whose law of x_t given x_1 is known, the posterior weight of a data
+point is proportional to the probability of x_t given it. Everything runs in blocks. For
+discrete data the log-probabilities are looked up by value; under a linear diffusion they
+are one matrix product, with -|Γ^{-1/2}(x_t - centre of the point)|²/2 taken apart into it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from markovbridge import laws
+from markovbridge.couplings import Coupling, Noised
+from markovbridge.exact.posteriors import DataLaw
+from markovbridge.laws import Law, SiteLaw
+from markovbridge.processes.base import Process
+from markovbridge.processes.diffusions import LinearDiffusion
+from markovbridge.schedules import Time, as_time
+
+__all__ = ["Empirical"]
+
+PAIRS = 2**22  # entries of a block of state-by-point comparisons: 32 MiB in float64
+
+
+@dataclass(frozen=True, eq=False)
+class Empirical(DataLaw):
+    """The law of a weighted data set, in any dimension, under any process.
+
+    Attributes:
+        process: The reference.
+        data: Points, (K, *event), in the coordinates of the process.
+        weights: Probabilities of the points, (K,); equal if None.
+        states: With a number S, the law given x_t is taken apart into its sites (tables
+            over 0 .. S-1), which is what a perfect network with a law per site knows.
+        coupling: The coupling: time reversal by default, which needs a process that runs
+            from data to source.
+    """
+
+    process: Process
+    data: Tensor
+    weights: Tensor | None = None
+    states: int | None = None
+    coupling: Coupling = field(default_factory=Noised)
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and (
+            self.weights.shape != self.data.shape[:1] or bool((self.weights < 0).any())
+        ):
+            raise ValueError(
+                f"weights must be {len(self.data)} non-negative numbers, one per point, not "
+                f"{tuple(self.weights.shape)} with minimum {self.weights.min().item()}"
+            )
+
+    def _prior(self, dtype: torch.dtype) -> Tensor:
+        if self.weights is None:
+            count = len(self.data)
+            return torch.full((count,), -math.log(count), dtype=dtype, device=self.data.device)
+        return (self.weights / self.weights.sum()).to(dtype).log()
+
+    @cached_property
+    def _codes(self) -> tuple[Tensor, Tensor] | None:
+        """The distinct values of the data and which of them each entry is, (K, sites)."""
+        if self.data.is_floating_point():
+            return None
+        values, codes = self.data.flatten(1).unique(return_inverse=True)
+        return (values, codes) if len(values) < len(self.data) else None
+
+    def log_likelihood(self, x: Tensor, t: Time) -> Tensor:
+        """Log p(x_t = x | x_1 = each point): (batch, K)."""
+        t = as_time(t, x.device).expand(len(x))
+        if isinstance(self.process, LinearDiffusion):
+            return self._exponent(x, t) + self._normaliser(self.process, x, t)
+        rows = max(1, PAIRS // self.data.numel())
+        block = self._by_point if self._codes is None else self._by_value
+        return torch.cat(
+            [
+                block(x_part, t_part)
+                for x_part, t_part in zip(x.split(rows), t.split(rows), strict=True)
+            ]
+        )
+
+    def _by_point(self, x: Tensor, t: Tensor) -> Tensor:
+        batch, points = len(x), max(1, PAIRS // x.numel())
+        columns = []
+        for data in self.data.split(points):
+            k = len(data)
+            ends = data.repeat(batch, *[1] * (data.ndim - 1))
+            law = self.coupling.given_end(self.process, ends, t.repeat_interleave(k))
+            columns.append(law.log_prob(x.repeat_interleave(k, 0)).reshape(batch, k))
+        return torch.cat(columns, 1)
+
+    def _by_value(self, x: Tensor, t: Tensor) -> Tensor:
+        # Discrete data repeat few values many times: one log-probability for each value at
+        # each site, looked up for the points, instead of one for each point.
+        assert self._codes is not None
+        values, codes = self._codes
+        batch, k, sites = len(x), len(values), codes.shape[1]
+        ends = values.reshape(1, k, *[1] * (x.ndim - 1)).expand(batch, k, *x.shape[1:])
+        law = self.coupling.given_end(self.process, ends.flatten(0, 1), t.repeat_interleave(k))
+        assert isinstance(law, SiteLaw), "discrete processes move site by site"
+        each = law.site_log_prob(x.repeat_interleave(k, 0)).reshape(batch, k * sites)
+        columns = codes * sites + torch.arange(sites, device=x.device)
+        parts = columns.split(max(1, PAIRS // x.numel()))
+        return torch.cat([each[:, part].sum(-1) for part in parts], 1)
+
+    @cached_property
+    def _norms(self) -> Tensor:
+        """y·Γ⁻¹y of every point y, (K,), float64."""
+        assert isinstance(self.process, LinearDiffusion)
+        parts = []
+        for data in self.data.split(max(1, PAIRS // self.data[0].numel())):
+            data = data.double()
+            parts.append((data * self.process.covariance.solve(data)).flatten(1).sum(1))
+        return torch.cat(parts)
+
+    def _exponent(self, x: Tensor, t: Tensor) -> Tensor:
+        """-|Γ^{-1/2}(x - centre of x_t given each point)|²/(2 variance): (batch, K), float64."""
+        process = self.process
+        assert isinstance(process, LinearDiffusion)
+        kernel = self.coupling.kernel(process, t)
+        x = x.double()
+        residual = x - kernel.centre(torch.zeros_like(x))
+        white = process.covariance.solve(residual)
+        gain = kernel.gain.unsqueeze(-1)
+        parts = []
+        for data, norm in zip(*self._blocks(), strict=True):
+            product = white.flatten(1) @ data.flatten(1).double().mT
+            parts.append(gain * product - 0.5 * gain**2 * norm)
+        own = 0.5 * (residual * white).flatten(1).sum(1, keepdim=True)
+        # Where x_t is certain, it says nothing of the point.
+        variance = kernel.variance.unsqueeze(-1)
+        certain = variance == 0
+        exponent = (torch.cat(parts, 1) - own) / torch.where(certain, 1.0, variance)
+        return torch.where(certain, 0.0, exponent)
+
+    def _blocks(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        size = max(1, PAIRS // self.data[0].numel())
+        return self.data.split(size), self._norms.split(size)
+
+    def _normaliser(self, process: LinearDiffusion, x: Tensor, t: Tensor) -> Tensor:
+        """What `_exponent` leaves out of the log-density, (batch, 1)."""
+        size = x[0].numel()
+        variance = self.coupling.kernel(process, t).variance.unsqueeze(-1)
+        logdet = process.covariance.logdet(x.shape[1:])
+        return -0.5 * (size * (2 * math.pi * variance).log() + logdet)
+
+    def marginal(self, x: Tensor, t: Time) -> Law:
+        t = as_time(t)
+        if t.ndim:
+            raise ValueError("the marginal of a data set is asked for at one time, a float")
+        prior = self._prior(torch.float64)
+        law = self.coupling.given_end(self.process, self.data, t)
+        return _EmpiricalMarginal(self, law, prior, t, len(x))
+
+    def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
+        if isinstance(self.process, LinearDiffusion):
+            joint = self._exponent(x, as_time(t, x.device).expand(len(x)))
+            joint = (joint + self._prior(joint.dtype)).log_softmax(1)
+            return laws.Atoms(self.data, joint.to(self.data.dtype))
+        joint = self.log_likelihood(x, t)
+        joint = joint + self._prior(joint.dtype)
+        if not bool(torch.isfinite(joint.amax(1)).all()):
+            bad = int((~torch.isfinite(joint.amax(1))).nonzero()[0])
+            raise ValueError(f"state {bad} of the batch cannot come from any data point")
+        law = laws.Atoms(self.data, joint.log_softmax(1))
+        return law if self.states is None else law.sites(self.states)
+
+
+@dataclass(frozen=True, eq=False)
+class _EmpiricalMarginal(Law):
+    """The law of x_t for a data set: a mixture of transitions over the points."""
+
+    data: Empirical
+    transitions: Law  # batched over the points
+    prior: Tensor
+    t: Tensor
+    batch: int
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        rows = laws.Categorical(self.prior.expand(self.batch, -1)).sample(generator=generator)
+        ends = self.data.data[rows]
+        law = self.data.coupling.given_end(self.data.process, ends, self.t)
+        return law.sample(generator=generator)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return (self.data.log_likelihood(x, self.t) + self.prior).logsumexp(1)
+
+    def _average(self, values: Tensor) -> Tensor:
+        average = torch.tensordot(self.prior.exp().to(values.dtype), values, 1)
+        return average.expand(self.batch, *average.shape)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._average(self.transitions.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        mean = self.transitions.mean
+        spread = (mean - self.mean[0]) ** 2
+        return self._average(self.transitions.variance + spread)
