@@ -24,10 +24,11 @@ and "start" say less and less of x_1 as t → 0, where x_t does not depend on it
 of the network is amplified by 1/gain there. They suit time reversal, where the gain
 is never 0.
 
-The law around the mean is `spread` times what locally flat data would leave open,
-N(mean, spread · v_{t1}/a_{t1}² Γ). The `Bridge` sampler so takes, with 0, the plug-in
-step, exact for isolated data points; with 1, the noise of the reference itself, exact
-for smooth data near t = 1; the two variances of DDPM (https://arxiv.org/abs/2006.11239).
+The law around the mean is N(mean, spread · v_{t1}/a_{t1}² Γ): with spread 1, about what
+x_t leaves open of smooth data near t = 1. So the `Bridge` sampler takes, with 0, the
+plug-in step, exact for isolated data points, and with 1, for Brownian motion, the noise
+of the reference itself; for VP these are the two variances of DDPM, β̃ and β
+(https://arxiv.org/abs/2006.11239).
 """
 
 from __future__ import annotations
