@@ -7,6 +7,7 @@ from markovbridge.processes.counts import PureDeath
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.discrete import DiscreteTimeChain
 from markovbridge.processes.ehrenfest import Ehrenfest
+from markovbridge.processes.integers import BirthDeath, IntegerProcess, PureBirth, RandomWalk
 from markovbridge.processes.sdes import (
     VE,
     VP,
@@ -22,19 +23,23 @@ __all__ = [
     "AbsorbingChain",
     "Brownian",
     "Coefficients",
+    "BirthDeath",
     "DiscreteProcess",
     "DiscreteTimeChain",
     "DiscretisedGaussianChain",
     "Ehrenfest",
     "FiniteChain",
     "Interval",
+    "IntegerProcess",
     "JumpProcess",
     "LinearDiffusion",
     "LinearSDE",
     "OrnsteinUhlenbeck",
     "Positive",
     "Process",
+    "PureBirth",
     "PureDeath",
+    "RandomWalk",
     "SubVP",
     "Support",
     "UniformChain",

@@ -128,8 +128,9 @@ class FiniteProcess(DiscreteProcess):
 
         A site shows the data with share p, else the stationary law (m_π, v_π over the values
         of the data, of total mass w): with k = p/(p + qw), m = kμ + (1-k)m_π and
-        v = k(σ² + μ²) + (1-k)(v_π + m_π²) - m². Exact for chains that keep or redraw, about
-        right for others. States the data never take, a mask, are zero, with a one beside it.
+        v = k(σ² + μ²) + (1-k)(v_π + m_π²) - m², exact for chains that keep or redraw and about
+        right for others; v = k²σ² + (1-k²)v_π for additive ones, exact for Ehrenfest's urn.
+        States the data never take, a mask, are zero, with a one beside it.
         """
         t = as_time(t)
         law = self.log_stationary().exp().to(x.device, torch.float32)
@@ -144,7 +145,10 @@ class FiniteProcess(DiscreteProcess):
         q = match(self.schedule.mortality(t), x).to(torch.float32)
         k = p / (p + q * weight).clamp_min(1e-12)
         centre = k * mean + (1 - k) * first
-        spread = k * (variance + mean**2) + (1 - k) * second - centre**2
+        if self.additive:
+            spread = k**2 * variance + (1 - k) * (1 + k) * (second - first**2)
+        else:
+            spread = k * (variance + mean**2) + (1 - k) * second - centre**2
         value = (x - centre) / spread.clamp_min(1e-6).sqrt()
         if self.size == self.states:
             return value.unsqueeze(1)
