@@ -75,7 +75,7 @@ def error(law: Tensor, posterior: Posterior, kernel: str, steps: int) -> float:
     network = posterior if kernel == "law" else exact.MeanOnly(posterior, kernel)
     model = Transport(posterior.exact.process, network, shape=(2,))
     grid = model.process.schedule.grid(steps).tolist()
-    output = exact.output_law(model, grid, STATES, 2, ENDS.get(kernel, STATES))
+    output = exact.output_law(model, grid, states=STATES, sites=2, ends=ENDS.get(kernel))
     return 0.5 * float((output - law).abs().sum())
 
 

@@ -10,6 +10,7 @@ perfect network.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -39,35 +40,52 @@ def bridge_kernel(
     """
     values = torch.arange(ends)
     weights = torch.stack([law.site_log_prob(torch.full_like(x, v)) for v in range(ends)], -1)
-    weights, sites = weights.double().exp().reshape(-1, ends), x.reshape(-1)
+    weights = weights.double().exp().reshape(-1, ends)
+    starts, which = x.reshape(-1).unique(return_inverse=True)
+    # A bridge exists towards possible ends only.
+    possible = torch.zeros(len(starts), ends).index_add_(0, which, (weights > 0).float()) > 0
+    start, end = possible.nonzero(as_tuple=True)
+    pinned = [v.unsqueeze(1).expand(-1, ends) for v in (starts[start], values[end])]
+    bridge = process.bridge(*pinned, t, s, 1.0)
+    assert isinstance(bridge, SiteLaw)
+    move = bridge.site_log_prob(values.expand(len(start), ends)).double().exp()
     moved = torch.zeros_like(weights)
-    for start in sites.unique():
-        here = sites == start
-        reached = (weights[here] > 0).any(0)  # a bridge exists towards possible ends only
-        end = values[reached].unsqueeze(1).expand(-1, ends)
-        bridge = process.bridge(start.expand_as(end), end, t, s, 1.0)
-        assert isinstance(bridge, SiteLaw)
-        move = bridge.site_log_prob(values.expand_as(end)).double().exp()
-        moved[here] = weights[here][:, reached] @ move
+    for index in range(len(starts)):
+        here = which == index
+        moved[here] = weights[here][:, possible[index]] @ move[start == index]
     kernel = torch.zeros_like(moved).index_add_(1, process.project(values), moved)
     return kernel.reshape(*x.shape, ends)
 
 
-def output_law(model: Model, grid: list[float], states: int, sites: int, ends: int) -> Tensor:
+def output_law(
+    model: Model,
+    grid: Sequence[float],
+    *,
+    states: int,
+    sites: int,
+    ends: int | None = None,
+    start: Tensor | None = None,
+) -> Tensor:
     """The law of the bridge sampler's samples: a table (states,) * sites.
 
     Args:
-        model: A process on 0 .. states-1 and a law per site of x_1; started at zero.
-        grid: Times from the source to the data.
+        model: A process on 0 .. states-1 and a law per site of x_1.
+        grid: Times from where sampling starts to the data.
         states: Number of states per site.
         sites: Number of sites; the table has states^sites entries.
-        ends: How many values of x_1 to sum over, at least `states` (more for a law with
-            mass above the maximum).
+        ends: How many values of x_1 to sum over, `states` if None: more for a law with mass
+            above the maximum.
+        start: Law of the state at the first time, a table like the result; all at zero, the
+            black state, if None.
     """
+    ends = states if ends is None else ends
     axes = torch.meshgrid(*[torch.arange(states)] * sites, indexing="ij")
     every = torch.stack([axis.reshape(-1) for axis in axes], -1)
-    mass = torch.zeros(states**sites, dtype=torch.float64)
-    mass[0] = 1.0
+    if start is None:
+        mass = torch.zeros(states**sites, dtype=torch.float64)
+        mass[0] = 1.0
+    else:
+        mass = start.reshape(-1).double()
     for t, s in zip(grid, grid[1:], strict=False):
         alive = mass > 0
         x = every[alive]
