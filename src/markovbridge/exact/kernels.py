@@ -45,10 +45,11 @@ def bridge_kernel(
     # A bridge exists towards possible ends only.
     possible = torch.zeros(len(starts), ends).index_add_(0, which, (weights > 0).float()) > 0
     start, end = possible.nonzero(as_tuple=True)
-    pinned = [v.unsqueeze(1).expand(-1, ends) for v in (starts[start], values[end])]
-    bridge = process.bridge(*pinned, t, s, 1.0)
+    first = starts[start].unsqueeze(1).expand(-1, ends)
+    last = values[end].unsqueeze(1).expand(-1, ends)
+    bridge = process.bridge(first, last, t, s, 1.0)
     assert isinstance(bridge, SiteLaw)
-    move = bridge.site_log_prob(values.expand(len(start), ends)).double().exp()
+    move = bridge.site_log_prob(values.expand_as(first)).double().exp()
     moved = torch.zeros_like(weights)
     for index in range(len(starts)):
         here = which == index
