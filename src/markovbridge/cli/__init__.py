@@ -1,0 +1,117 @@
+"""The command line: `markovbridge VERB [TARGET] [options]`.
+
+Every verb is a typed function in a module of its own. Its signature and its
+docstring are the options, their types and their help; `jsonargparse` reads both,
+and nothing is imported before a verb needs it.
+
+Wrong options end with status 2, anything that fails while running with status 1,
+each with one line that says what and what to do about it. MARKOVBRIDGE_DEBUG=1
+shows where it failed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+
+from markovbridge.cli import console
+from markovbridge.cli.errors import UsageError, closest
+
+__all__ = ["main"]
+
+DEBUG = "MARKOVBRIDGE_DEBUG"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What the list of verbs says of one; its module has a `main(arguments)`."""
+
+    module: str
+    target: str
+    about: str
+
+
+VERBS = {
+    "train": Verb("train", "RECIPE", "Train a transport from a recipe, into a run folder."),
+    "sample": Verb("sample", "RUN", "Draw samples from a trained run."),
+    "evaluate": Verb("evaluate", "RUN", "Score the samples of a run against real data."),
+    "report": Verb("report", "RUN", "Write a run's report, one self-contained HTML page."),
+    "recipes": Verb("listing", "[NAME]", "List the recipes, or print one."),
+    "data": Verb("listing", "", "List the data sets, and what brings those not here."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        arguments: What follows `markovbridge` on the command line; that by default.
+
+    Returns:
+        The exit status: 0, or 1 for a failure, 2 for wrong options, 130 for Ctrl-C, or
+        that of a training run that was told to stop.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    with console.attached():
+        try:
+            _run(words)
+        except SystemExit as leaving:
+            return leaving.code if isinstance(leaving.code, int) else 1
+        except UsageError as error:
+            console.fail(str(error))
+            return 2
+        except KeyboardInterrupt:
+            console.fail("interrupted")
+            return 130
+        except Exception as error:
+            if os.environ.get(DEBUG):
+                raise
+            console.fail(_sentence(error))
+            return 1
+    return 0
+
+
+def _run(words: list[str]) -> None:
+    if not words or words[0] in ("-h", "--help"):
+        console.say(_overview())
+        if not words:
+            raise SystemExit(2)
+    elif words[0] == "--version":
+        console.say(f"markovbridge {version('markovbridge')}")
+    elif words[0] not in VERBS:
+        raise UsageError(
+            f"there is no verb {words[0]!r}{closest(words[0], VERBS)}; "
+            f"the verbs are {', '.join(VERBS)}"
+        )
+    else:
+        module = import_module(f"{__name__}.{VERBS[words[0]].module}")
+        verb: Callable[[list[str]], None] = getattr(module, f"{words[0]}_main")
+        verb(words[1:])
+
+
+def _overview() -> str:
+    width = 2 + max(len(f"{name} {verb.target}") for name, verb in VERBS.items())
+    verbs = "\n".join(
+        f"  {f'{name} {verb.target}':<{width}}{verb.about}" for name, verb in VERBS.items()
+    )
+    return (
+        "markovbridge: generative modelling with any Markov process.\n\n"
+        f"usage: markovbridge VERB ...\n\n{verbs}\n\n"
+        "`markovbridge VERB --help` explains a verb. A first run, in a few minutes:\n\n"
+        "  markovbridge train digits\n"
+        "  markovbridge sample runs/digits --n 1797\n"
+        "  markovbridge evaluate runs/digits\n"
+        "  markovbridge report runs/digits"
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """An error on one line; its type too, where that is not one we raise ourselves."""
+    text = " ".join(str(error).split()) or "no message"
+    if isinstance(error, (ValueError, TypeError, OSError, ImportError, FloatingPointError)):
+        return text
+    return f"{type(error).__name__}: {text} ({DEBUG}=1 shows where)"

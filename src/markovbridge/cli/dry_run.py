@@ -1,0 +1,91 @@
+"""`markovbridge train RECIPE --dry_run true`: would it train?
+
+Two steps on synthetic data of the same shape, so that a recipe can be checked on
+a machine that lacks its data, and one sample. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from markovbridge.cli import console
+from markovbridge.cli.train import build, describe
+from markovbridge.data import CIFAR10, IDX, Binarised, ImageFolder, Source, Synthetic
+from markovbridge.data.cifar import EVENT
+from markovbridge.data.idx import KNOWN
+from markovbridge.training import Trainer, TrainingConfig
+
+__all__ = ["rehearse"]
+
+SAMPLES = 16
+STEPS = 2
+
+
+def rehearse(
+    name: str, *, data: Source, split: str, trainer: TrainingConfig, **parts: Any
+) -> None:
+    """Do two small steps and say what the recipe would train."""
+    dataset = stand_in(data, split).load("all")
+    transport = build(dataset, seed=trainer.seed, **parts)
+    short = dataclasses.replace(
+        trainer,
+        steps=STEPS,
+        batch_size=2,
+        accumulation=1,
+        warmup=0,
+        log_every=1,
+        validate_every=0,
+        sample_every=0,
+    )
+    started = time.perf_counter()
+    rehearsal = Trainer(transport, dataset.x, short)
+    model = rehearsal.run()
+    model.sample(1, steps=1, block=1)
+    seconds = time.perf_counter() - started
+    memory = 16 * rehearsal.learner.parameters / 2**30  # weights, average, two moments
+    rows = [
+        ("data", availability(data)),
+        ("", f"here {describe(dataset)}"),
+        ("process", repr(transport.process)),
+        ("head", repr(transport.head)),
+        ("objective", repr(transport.objective)),
+        (
+            "network",
+            f"{type(transport.network).__name__}, {rehearsal.learner.parameters:,} weights",
+        ),
+        ("memory", f"{memory:.2g} GiB for weights, average and optimiser, besides activations"),
+        ("training", f"{trainer.steps:,} steps of {trainer.batch_size} samples"),
+        ("dry run", f"{STEPS} steps of 2 and a sample: {seconds:.1f} s on {rehearsal.device}"),
+    ]
+    console.say(f"{name}: the recipe works\n{console.table(rows)}")
+
+
+def stand_in(data: Source, split: str) -> Synthetic:
+    """Synthetic data of the shape of a source, which need not be on this machine."""
+    inner = data.source if isinstance(data, Binarised) else data
+    shape, maximum = None, 255
+    if isinstance(inner, CIFAR10):
+        shape = EVENT
+    elif isinstance(inner, ImageFolder):
+        shape = (inner.channels, inner.size, inner.size)
+    elif isinstance(inner, IDX) and inner.name in KNOWN:
+        shape = (1, *KNOWN[inner.name].event)
+    if shape is None:
+        dataset = data.load(split)
+        shape, maximum = dataset.shape, dataset.maximum or 255
+    if isinstance(data, Binarised):
+        maximum = 1
+    return Synthetic(shape=shape, maximum=maximum, n=SAMPLES)
+
+
+def availability(data: Source) -> str:
+    """Whether the data are on this machine, and what brings them."""
+    inner = data.source if isinstance(data, Binarised) else data
+    if not isinstance(inner, IDX | CIFAR10 | ImageFolder):
+        return repr(data)
+    try:
+        return f"{data!r}, in {inner.folder()}"
+    except FileNotFoundError:
+        return f"{data!r}, not on this machine: {inner.remedy}"

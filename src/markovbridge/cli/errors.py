@@ -1,0 +1,105 @@
+"""Wrong options, in one sentence that says what would be right.
+
+jsonargparse says where an option is wrong in several lines, from the outside in:
+
+    Parser key "process":
+      Problem with given class_path 'markovbridge.PureDeath':
+        Parser key "schedule":
+          Expected a dot import path string: Linea
+
+`explain` walks the same way over the annotations of the verb's function and of
+the classes named, so that it knows which option is meant, what it may be, and
+which names are close to the one that was given.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from markovbridge.cli import hints
+
+__all__ = ["UsageError", "closest", "explain"]
+
+STEP = re.compile(
+    r"""Parser\ key\ "(?P<key>[\w.]+)" | class_path[=\ ]'(?P<cls>[\w.]+)'""", re.VERBOSE
+)
+UNKNOWN = re.compile(r"(?:Option '(\w+)' is not accepted|does not accept option '(\w+)')")
+GROUP = re.compile(r"Group '([\w.]+)' does not accept")
+UNRECOGNISED = re.compile(r"unrecognized arguments: (\S+)")
+MISSING = re.compile(r"the following arguments are required: (.+)")
+NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
+WRONG = re.compile(r"Expected a ")
+NESTED = re.compile(r"NestedArg\(key='[^']*', val=(.*)\)")
+VALUE = re.compile(r"(?:Got|Given) value: (.*)", re.DOTALL)
+
+
+class UsageError(Exception):
+    """An option, verb or recipe that does not exist or cannot be what was given."""
+
+
+def closest(name: str, among: Iterable[str]) -> str:
+    """A question such as ", did you mean 'digits'?", or nothing if no name is close."""
+    found = difflib.get_close_matches(name, list(among), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def explain(message: str, function: Callable[..., Any]) -> str:
+    """What jsonargparse complains of, in one sentence.
+
+    Args:
+        message: Its message.
+        function: The verb's function, whose signature the options are.
+    """
+    if found := UNRECOGNISED.search(message):
+        return _unrecognised(found[1], function)
+    if found := MISSING.search(message):
+        return f"{found[1]} must be given, in the recipe or as an option"
+    keys, owner = _place(message, function)
+    if found := GROUP.search(message):
+        keys, owner = [found[1]], hints.annotation(function, found[1])
+    if found := UNKNOWN.search(message):
+        name = found[1] or found[2]
+        known = hints.options(owner)
+        return (
+            f"there is no option {'.'.join([*keys, name])!r}{closest(name, known)}; "
+            f"{hints.name(owner)} has {', '.join(known) or 'none'}"
+        )
+    where = ".".join(keys)
+    if found := NO_CLASS.search(message):
+        known = hints.classes(hints.annotation(owner, keys[-1]))
+        return (
+            f"{where} is {found[1]!r}, which is none of {', '.join(known)}"
+            f"{closest(found[1], known)}; a class of your own is given as module.Class"
+        )
+    if WRONG.search(message) and (found := VALUE.search(message)):
+        value = NESTED.sub(r"\1", found[1].strip()).strip("'")
+        return f"{where} is {value!r}; it must be {hints.describe(owner, keys[-1])}"
+    return " ".join(message.split())
+
+
+def _unrecognised(word: str, function: Callable[..., Any]) -> str:
+    if not word.startswith("-"):
+        return f"{word!r} is one word too many; options are given as --name value"
+    name = word.lstrip("-").split("=")[0]
+    return f"there is no option --{name}{closest(name, hints.flags(function))}"
+
+
+def _place(message: str, function: Callable[..., Any]) -> tuple[list[str], Any]:
+    """The keys that lead to the wrong option, and what owns the last of them."""
+    keys: list[str] = []
+    owner: Any = function
+    for step in STEP.finditer(message):
+        if step["key"]:
+            *groups, key = step["key"].split(".")
+            for group in groups:  # a dataclass whose fields are options themselves
+                keys.append(group)
+                owner = hints.annotation(owner, group)
+            keys.append(key)
+        else:
+            owner = hints.load(step["cls"])
+    assert inspect.isfunction(owner) or inspect.isclass(owner)
+    return keys, owner

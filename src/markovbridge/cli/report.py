@@ -1,0 +1,41 @@
+"""`markovbridge report`: one self-contained HTML page of a run."""
+
+from __future__ import annotations
+
+import json
+
+from markovbridge.cli import console
+from markovbridge.cli.options import parse, split_target
+from markovbridge.cli.runs import read_samples, run_folder
+from markovbridge.report import write_report
+
+__all__ = ["report"]
+
+
+def report(run: str) -> None:
+    """Write a run's report, one self-contained HTML page.
+
+    RUN/report.html holds what was trained, the loss, samples beside the training images
+    nearest to them, the way from source to data, and the scores. What has not been made
+    yet is said, with the command that makes it.
+
+    Args:
+        run: The run folder.
+    """
+
+
+def report_main(words: list[str]) -> None:
+    """Run the verb."""
+    name, rest = split_target(words, "RUN", "report runs/digits")
+    parse(report, rest, usage=f"report {name or 'RUN'}", target="run")
+    assert name is not None
+    run = run_folder(name)
+    scored = run / "evaluation.json"
+    if scored.is_file() and (run / "samples.npz").is_file():
+        before = json.loads(scored.read_text(encoding="utf-8")).get("samples")
+        if before != read_samples(run)[1]:
+            console.note(
+                f"warning: {scored} is of other samples than {run / 'samples.npz'}; "
+                f"`markovbridge evaluate {run}` scores these"
+            )
+    console.say(f"wrote {write_report(run)}")

@@ -1,0 +1,110 @@
+"""What the verbs read of a run folder, each with an error that says which verb writes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from markovbridge.cli.errors import closest
+
+__all__ = ["configuration", "ours", "read_arrays", "read_samples", "run_folder", "write_arrays"]
+
+PACKAGE = __name__.split(".")[0]
+
+
+def run_folder(name: str) -> Path:
+    """The run folder of this name.
+
+    Raises:
+        FileNotFoundError: If there is none, with the nearest one beside it.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    beside = [str(other) for other in path.parent.glob("*/") if (other / "config.yaml").is_file()]
+    raise FileNotFoundError(
+        f"there is no run folder {name}{closest(name, beside)}; `markovbridge train` writes one"
+    )
+
+
+def configuration(run: Path) -> dict[str, Any]:
+    """What the run was trained with.
+
+    Raises:
+        FileNotFoundError: If the folder is no run.
+        ValueError: If its configuration is damaged.
+    """
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{run} is no run folder: it has no config.yaml; `markovbridge train` makes one"
+        )
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} is damaged: it must hold named options")
+    return config
+
+
+def ours(config: Any) -> bool:
+    """Whether everything a configuration names is of this package.
+
+    A file in a run folder must not be able to run code of its choice, so only what is
+    ours may become the default of an option; the rest has to be named on the command line.
+    """
+    if isinstance(config, dict):
+        path = config.get("class_path", PACKAGE)
+        return str(path).split(".")[0] == PACKAGE and all(map(ours, config.values()))
+    return all(map(ours, config)) if isinstance(config, list) else True
+
+
+def read_samples(run: Path) -> tuple[Tensor, dict[str, Any]]:
+    """Samples of a run, (n, *event), and how they were made.
+
+    Raises:
+        FileNotFoundError: If there are none yet.
+        ValueError: If the file is damaged.
+    """
+    path = run / "samples.npz"
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} has no samples; `markovbridge sample {run}` draws some")
+    remedy = f"draw them again with `markovbridge sample {run}`"
+    arrays = read_arrays(path, ("samples", "meta"), remedy)
+    try:
+        meta = json.loads(str(arrays["meta"]))
+        return torch.from_numpy(arrays["samples"]), dict(meta)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {remedy}") from error
+
+
+def read_arrays(path: Path, names: tuple[str, ...], remedy: str) -> dict[str, np.ndarray]:
+    """Arrays of an `.npz` file.
+
+    Raises:
+        ValueError: If the file is damaged or lacks one, naming the file and the remedy.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names}
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is damaged ({reason}); {remedy}") from error
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write an `.npz` file, whole or not at all."""
+    fresh = path.with_name(f".{path.name}.new")
+    with fresh.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    os.replace(fresh, path)

@@ -1,0 +1,222 @@
+"""`markovbridge train`: a recipe becomes a run folder.
+
+    RUN/config.yaml    the whole recipe as it was trained, options included
+    RUN/model/         the model with averaged weights
+    RUN/checkpoints/   what `--resume true` continues from
+    RUN/metrics.jsonl  RUN/log.txt  RUN/samples/
+
+All that is random is a function of `trainer.seed`: the first weights too, which
+torch draws from its global generator, whose state is put back afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from markovbridge import recipes
+from markovbridge.cli import console
+from markovbridge.cli.errors import UsageError
+from markovbridge.cli.options import parse, split_target, to_yaml
+from markovbridge.couplings import Coupling, Noised
+from markovbridge.data import Dataset, Source
+from markovbridge.heads import Head
+from markovbridge.objectives import Objective
+from markovbridge.processes import Process
+from markovbridge.randomness import derive
+from markovbridge.training import Trainer, TrainingConfig
+from markovbridge.transport import Transport
+from markovbridge.transport import statistics as measure
+
+__all__ = ["build", "train"]
+
+# Options of this command; all others are the recipe.
+OWN = ("output", "resume", "overwrite", "dry_run")
+COUPLING, TRAINER = Noised(), TrainingConfig()
+
+
+def train(
+    recipe: str,
+    data: Source,
+    process: Process,
+    network: Callable[[tuple[int, ...], int, int], nn.Module],
+    head: Head,
+    objective: Objective,
+    coupling: Coupling = COUPLING,
+    split: Literal["train", "validation", "test", "all"] = "train",
+    statistics: Literal["site", "channel", "all"] = "site",
+    output: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    trainer: TrainingConfig = TRAINER,
+) -> None:
+    """Train a transport from a recipe.
+
+    RECIPE is a name that `markovbridge recipes` lists, the path of a YAML file, or a run
+    folder, whose own configuration is then trained again or, with --resume true,
+    continued. Every value of the recipe can be overridden:
+
+      markovbridge train digits --trainer.steps 500 --head.kernel stochastic
+
+    Several processes share a batch: torchrun --standalone --nproc_per_node=2 -m markovbridge
+    train ...
+
+    Args:
+        recipe: What to train.
+        data: Where the data come from.
+        process: The reference process.
+        network: The network, built for the shape of the data.
+        head: How the network's output becomes a law of the data given the state.
+        objective: The loss.
+        coupling: Which source goes with which data.
+        split: The part of the data to train on.
+        statistics: Over what mean and variance of the data are taken, which the network's
+            input is statisticsd with: each site alone, a channel, or everything.
+        output: The run folder. Without it, runs/RECIPE.
+        resume: Continue the run in the folder, if there is one.
+        overwrite: Replace the run in the folder, if there is one.
+        dry_run: Do two steps on synthetic data of the same shape, say what the recipe would
+            train, and write nothing.
+        trainer: training: steps, batches, learning rate, what is written when
+    """
+
+
+def train_main(words: list[str]) -> None:
+    """Run the verb."""
+    name, rest = split_target(words, "RECIPE", "train digits")
+    usage = f"train {name or 'RECIPE'}"
+    try:
+        file = None if name is None else recipes.find(name)
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from error
+    options = parse(train, rest, usage=usage, target="recipe", own=OWN, recipe=file)
+    assert name is not None and file is not None
+    values = options.values
+    resume, overwrite = values.pop("resume"), values.pop("overwrite")
+    output, dry_run = values.pop("output"), values.pop("dry_run")
+    if dry_run:
+        from markovbridge.cli.dry_run import rehearse
+
+        rehearse(name, **values)
+        return
+    if resume and overwrite:
+        raise UsageError("--resume continues a run and --overwrite replaces it: give one of them")
+    if output is None:
+        output = file.parent if Path(name).is_dir() else Path("runs") / file.stem
+    trainer = _prepare(output, resume=resume, overwrite=overwrite, **values)
+    if trainer.accelerator.is_main_process:
+        (output / "config.yaml").write_text(to_yaml(options.config) + "\n", encoding="utf-8")
+    trainer.run()
+    if trainer.accelerator.is_main_process:
+        console.say(f"wrote {output}; to sample: markovbridge sample {output}")
+
+
+def _prepare(
+    output: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    data: Source,
+    split: str,
+    trainer: TrainingConfig,
+    **parts: Any,
+) -> Trainer:
+    """Load what there is to load, and only then take the folder into use."""
+    _check(output, resume or overwrite)
+    dataset = data.load(split)
+    validation = data.load("validation") if trainer.validate_every else None
+    console.note(f"{describe(dataset)}: {dataset.source}")
+    transport = build(dataset, seed=trainer.seed, **parts)
+    if overwrite:
+        _clear(output)
+    card = {"data": f"{dataset.name}, split {split}", "data licence": dataset.licence}
+    return Trainer(
+        transport,
+        dataset.x,
+        trainer,
+        validation=None if validation is None else validation.x,
+        directory=output,
+        resume=resume,
+        card=card,
+    )
+
+
+def build(
+    dataset: Dataset,
+    *,
+    process: Process,
+    network: Callable[[tuple[int, ...], int, int], nn.Module],
+    head: Head,
+    objective: Objective,
+    coupling: Coupling,
+    statistics: Literal["site", "channel", "all"],
+    seed: int,
+) -> Transport:
+    """The untrained transport of a recipe for a data set.
+
+    Raises:
+        TypeError: If the network is no module.
+        ValueError: If the data are no states of the process, naming the value.
+    """
+    for rows in dataset.x.split(4096):
+        process.check(rows, dataset.name)
+    mean, variance = measure(dataset.x, statistics)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(seed, "weights"))
+        module = network(dataset.shape, process.features, head.outputs(process))
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"network gave a {type(module).__name__}; it must give a torch.nn.Module")
+    return Transport(
+        process,
+        module,
+        head,
+        shape=dataset.shape,
+        mean=mean,
+        variance=variance,
+        coupling=coupling,
+        objective=objective,
+    )
+
+
+def describe(dataset: Dataset) -> str:
+    """A data set in a few words."""
+    shape = "x".join(map(str, dataset.shape))
+    kind = "reals" if dataset.x.is_floating_point() else "counts"
+    top = "" if dataset.maximum is None else f" 0..{dataset.maximum}"
+    return f"{dataset.name}, split {dataset.split}: {len(dataset):,} of {shape}, {kind}{top}"
+
+
+def _check(output: Path, allowed: bool) -> None:
+    """Refuse a folder that would lose something."""
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise NotADirectoryError(f"{output} is a file; choose another --output")
+    if not any(output.iterdir()):
+        return
+    if not any((output / part).exists() for part in ("config.yaml", "checkpoints", "log.txt")):
+        raise FileExistsError(
+            f"{output} holds files, but no run; choose another --output, such as runs/NAME"
+        )
+    if not allowed:
+        raise FileExistsError(
+            f"{output} holds a run already: --resume true continues it, --overwrite true "
+            "replaces it, --output runs/NAME writes another"
+        )
+
+
+def _clear(output: Path) -> None:
+    """Delete the run in a folder, once for all processes."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        shutil.rmtree(output, ignore_errors=True)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
