@@ -16,6 +16,7 @@ Processes are forked, so this needs Linux or macOS.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -35,7 +36,6 @@ from markovbridge.training import Trainer, TrainingConfig
 
 SHAPE = (1, 8, 8)
 CONFIG = TrainingConfig(
-    steps=100,
     batch_size=32,
     learning_rate=1e-3,
     warmup=10,
@@ -48,7 +48,7 @@ CONFIG = TrainingConfig(
 )
 
 
-def train(directory: Path) -> None:
+def train(directory: Path, steps: int) -> None:
     """Start the run, or continue it."""
     draw = generator("cpu", "interruption")
     x = torch.randint(0, 17, (500, *SHAPE), generator=draw, dtype=torch.uint8)
@@ -56,25 +56,26 @@ def train(directory: Path) -> None:
     torch.manual_seed(derive("interruption"))
     network = MLP(SHAPE, 1, head.outputs(process), width=32, depth=2, dropout=0.1)
     transport = Transport(process, network, head, shape=SHAPE, mean=8.0, variance=24.0)
-    Trainer(transport, x, CONFIG, directory=directory, resume=True).run()
+    config = dataclasses.replace(CONFIG, steps=steps)
+    Trainer(transport, x, config, directory=directory, resume=True).run()
 
 
-def start(directory: Path) -> multiprocessing.process.BaseProcess:
-    process = multiprocessing.get_context("fork").Process(target=train, args=(directory,))
+def start(directory: Path, steps: int) -> multiprocessing.process.BaseProcess:
+    process = multiprocessing.get_context("fork").Process(target=train, args=(directory, steps))
     process.start()
     return process
 
 
-def finish(directory: Path) -> None:
-    process = start(directory)
+def finish(directory: Path, steps: int) -> None:
+    process = start(directory, steps)
     process.join()
     if process.exitcode:
         sys.exit(f"training in {directory} failed with exit code {process.exitcode}")
 
 
-def kill(directory: Path, delay: float) -> bool:
+def kill(directory: Path, steps: int, delay: float) -> bool:
     """Start a run and kill it after `delay` seconds; False if it was done by then."""
-    process = start(directory)
+    process = start(directory, steps)
     process.join(delay)
     if process.pid is None or not process.is_alive():
         return False
@@ -83,9 +84,9 @@ def kill(directory: Path, delay: float) -> bool:
     return process.exitcode == -signal.SIGKILL
 
 
-def outcome(directory: Path) -> tuple[dict[str, str], list[tuple[int, float, float]]]:
+def outcome(directory: Path, steps: int) -> tuple[dict[str, str], list[tuple[int, float, float]]]:
     """Hashes of what was learned, and the logged numbers that are no times."""
-    last = directory / "checkpoints" / f"step-{CONFIG.steps:08d}"
+    last = directory / "checkpoints" / f"step-{steps:08d}"
     files = json.loads((last / "state.json").read_text())["files"]
     rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     return (
@@ -107,26 +108,28 @@ def damage(directory: Path) -> Path | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=300, help="length of a run")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     arguments = parser.parse_args()
+    steps = arguments.steps
     moments = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         began = time.perf_counter()
-        finish(folder / "whole")
+        finish(folder / "whole", steps)
         length = time.perf_counter() - began
-        wanted = outcome(folder / "whole")
-        print(f"uninterrupted: {CONFIG.steps} steps in {length:.1f} s", flush=True)
+        wanted = outcome(folder / "whole", steps)
+        print(f"uninterrupted: {steps} steps in {length:.1f} s", flush=True)
         kills, equal, damaged, named = 0, 0, 0, 0
         while kills < arguments.kills:
             directory = folder / f"run{moments.random()}"
-            if not kill(directory, moments.uniform(0, length)):
+            if not kill(directory, steps, moments.uniform(0, length)):
                 continue  # it was done already: draw another moment
             kills += 1
             last = max((p.name for p in directory.glob("checkpoints/step-*")), default="nothing")
             victim = damage(directory) if kills % 2 == 0 else None
-            finish(directory)
-            same = outcome(directory) == wanted
+            finish(directory, steps)
+            same = outcome(directory, steps) == wanted
             equal += same
             line = f"kill {kills}: {last} was written"
             if victim is not None:

@@ -35,7 +35,7 @@ def test_steps_are_those_of_a_loop_written_by_hand(small, accumulation, clip):
     by_hand = small.transport().train()
     parameters = list(by_hand.parameters())
     optimizer = torch.optim.AdamW(parameters, weight_decay=config.weight_decay)
-    average = None
+    average = [p.detach().clone() for p in parameters]
     batches = Batches(len(x), config.batch_size, config.seed)
     for step, state in enumerate(trainer):
         optimizer.param_groups[0]["lr"] = config.rate(step)
@@ -49,11 +49,8 @@ def test_steps_are_those_of_a_loop_written_by_hand(small, accumulation, clip):
         norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
         optimizer.step()
         now = [p.detach().clone() for p in parameters]
-        if average is None:
-            average = now
-        else:
-            decay = min(config.ema, (1 + step) / (10 + step))
-            average = [decay * a + (1 - decay) * p for a, p in zip(average, now, strict=True)]
+        decay = min(config.ema, (1 + step) / (10 + step))
+        average = [decay * a + (1 - decay) * p for a, p in zip(average, now, strict=True)]
         assert state.step == step + 1
         assert state.learning_rate == config.rate(step)
         torch.testing.assert_close(state.loss, total.detach())

@@ -11,15 +11,15 @@ step, process, micro-batch), dropout included.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any, cast
+from typing import cast
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from markovbridge.randomness import derive, generator
 from markovbridge.training.config import TrainingConfig
@@ -39,6 +39,7 @@ class Learner:
         accelerator: Device and processes.
 
     Attributes:
+        averaged: The transport with averaged weights and dropout off.
         optimizer: AdamW.
         window: Losses of the last steps.
         micro_batch: Samples that go through the network at once, in each process.
@@ -68,7 +69,10 @@ class Learner:
                 "The transport has no weights to train: its network is an exact law or frozen."
             )
         self._model = accelerator.prepare_model(transport)
-        self._average = AveragedModel(transport, multi_avg_fn=self._move_average).eval()
+        self.averaged = copy.deepcopy(transport).eval()
+        # Lists made once: walking through the modules would cost more than averaging.
+        self._weights = list(transport.parameters()), list(self.averaged.parameters())
+        self._buffers = list(zip(self.averaged.buffers(), transport.buffers(), strict=True))
         self.optimizer = torch.optim.AdamW(
             list(self._names),
             lr=config.rate(0),
@@ -76,12 +80,6 @@ class Learner:
             fused=accelerator.device.type in ("cpu", "cuda"),
         )
         self.window = Window(accelerator)
-        self._step = 0
-
-    @property
-    def averaged(self) -> Transport:
-        """The transport with averaged weights and dropout off."""
-        return cast(Transport, self._average.module)
 
     @property
     def parameters(self) -> int:
@@ -128,15 +126,16 @@ class Learner:
         norm = cast(Tensor, accelerator.clip_grad_norm_(list(self._names), limit)).detach()
         self.window.add(step + 1, loss, norm)
         self.optimizer.step()
-        self._step = step
-        self._average.update_parameters(self.transport)
+        self._average(1 - config.averaging(step))
         return loss, norm
 
-    def _move_average(self, averaged: Any, current: Any, _: Any) -> None:
-        """Move the averaged weights; `AveragedModel` calls this from its second step on."""
-        # Its own counter is a tensor, which a GPU would have to be asked for.
-        decay = self.config.averaging(self._step)
-        torch._foreach_lerp_(averaged, current, 1 - decay)  # pyright: ignore
+    @torch.no_grad()
+    def _average(self, weight: float) -> None:
+        """Move the averaged weights; buffers, such as running statistics, are copied."""
+        current, averaged = self._weights
+        torch._foreach_lerp_(averaged, current, weight)  # pyright: ignore
+        for copied, buffer in self._buffers:
+            copied.copy_(buffer)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All that was learned, by file and name."""
@@ -151,11 +150,10 @@ class Learner:
             "optimizer": moments,
         }
 
-    def load(self, tensors: Mapping[str, Mapping[str, Tensor]], step: int) -> None:
-        """Continue from what `tensors` gave after `step` steps."""
+    def load(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Continue from what `tensors` gave."""
         self.transport.load_state_dict(tensors["model"])
         self.averaged.load_state_dict(tensors["ema"])
-        self._average.n_averaged.fill_(step)
         numbers = {name: number for number, name in enumerate(self._names.values())}
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors["optimizer"].items():

@@ -351,7 +351,7 @@ class Trainer:
         if found is not None:
             resume.check(found.state["run"], self._identity, found.state["step"])
             self.step = found.state["step"]
-            self.learner.load(found.tensors, self.step)
+            self.learner.load(found.tensors)
             self.learner.window.values = found.state["window"]
             self._validation_loss = found.state["validation_loss"]
             self._before = found.state["elapsed_s"]
