@@ -34,7 +34,7 @@ from markovbridge import laws
 from markovbridge.heads import Mean
 from markovbridge.laws import Law, Shifted, SiteLaw
 from markovbridge.processes.base import Process, match
-from markovbridge.processes.counts import PureDeath
+from markovbridge.processes.counts import TINY, PureDeath
 from markovbridge.schedules import Time, as_time
 
 __all__ = [
@@ -109,9 +109,10 @@ class Binomial(_Thinned):
         return laws.Binomial(torch.full_like(x, self.count), p * self.probability)
 
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> SiteLaw:
-        p, q = self._clock(x, t)
-        dead = 1 - p * self.probability
+        _, q = self._clock(x, t)
+        # 1 - pθ = (1 - θ) + qθ without cancellation; 0 only at the data, where nothing remains.
         absent = torch.as_tensor(1 - self.probability, dtype=q.dtype)
+        dead = (absent + q * self.probability).clamp_min(TINY)
         return Shifted(
             x, laws.Binomial(self.count - x, q * self.probability / dead, absent / dead)
         )
