@@ -15,7 +15,7 @@ from scipy import stats
 from markovbridge import Cosine, Linear, Logistic, Survival, exact
 
 LEVEL = 1e-5  # of every statistical test
-TOP = 60  # probability tables run over 0 .. TOP; what is left out is below 1e-12
+TOP = 100  # probability tables run over 0 .. TOP; what is left out is below 1e-12
 
 
 def squared(t):
