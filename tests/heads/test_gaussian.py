@@ -1,0 +1,182 @@
+"""The endpoint head: conversions that lose nothing, and the law around the mean."""
+
+import math
+
+import pytest
+import torch
+
+from markovbridge import (
+    VE,
+    VP,
+    Brownian,
+    Dirac,
+    Endpoint,
+    Independent,
+    LinearDiffusion,
+    Noised,
+    OrnsteinUhlenbeck,
+    PureDeath,
+)
+from markovbridge.config import from_config, to_config
+from markovbridge.couplings import Gaussian
+from markovbridge.covariances import Matern, Torus
+from markovbridge.laws import Delta
+from markovbridge.networks import MLP
+from markovbridge.processes import Interval
+from markovbridge.transport import Transport
+
+TORUS = Torus(Matern(smoothness=1.5, length=1.0), dimension=1)
+SETTINGS = {
+    "vp": (LinearDiffusion(VP(), direction="noising"), Noised()),
+    "ve": (LinearDiffusion(VE(0.01, 5.0), direction="noising"), Noised()),
+    "mixture": (LinearDiffusion(OrnsteinUhlenbeck(0.5)), Independent(Gaussian(0.3, 0.8))),
+    "point": (LinearDiffusion(Brownian(0.7)), Dirac(0.2)),
+    "correlated": (
+        LinearDiffusion(Brownian(0.7), covariance=TORUS),
+        Independent(Gaussian(correlated=True)),
+    ),
+}
+
+
+def outputs(predicts, process, coupling, x, end, t, mean, variance):
+    """What a network has to put out, from the definitions."""
+    kernel = coupling.kernel(process, t)
+
+    def per(values):
+        return values.reshape(-1, 1)
+
+    deviation = per(kernel.variance.sqrt())
+    if predicts == "end":
+        return (end - mean) / variance.sqrt()
+    if predicts == "drift":
+        return process.drift(x, end, t)
+    if predicts == "noise":
+        return (x - kernel.centre(end)) / deviation
+    if predicts == "score":
+        return process.covariance.solve(kernel.centre(end) - x) / deviation**2
+    if predicts == "start":
+        return kernel.start_mean(x, end)
+    site = process.covariance.variance((8,))
+    gain, noise = per(kernel.gain), per(kernel.variance) * site
+    total = gain**2 * variance + noise
+    guess = mean + gain * variance / total * (x - kernel.centre(mean.expand(x.shape)))
+    return (end - guess) / (variance * noise / total).sqrt()
+
+
+ALL = ["end", "residual", "drift", "noise", "score", "start"]
+# Under time reversal and from a point, the start says nothing of the end.
+CASES = [
+    (predicts, setting)
+    for predicts in ALL
+    for setting in SETTINGS
+    if predicts != "start" or setting in ("mixture", "correlated")
+]
+
+
+@pytest.mark.parametrize(("predicts", "setting"), CASES)
+def test_every_prediction_is_the_same_mean(predicts, setting):
+    process, coupling = SETTINGS[setting]
+    x, end = torch.randn(2, 5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0.1, 0.3, 0.5, 0.8, 0.99], dtype=torch.float64)
+    mean, variance = torch.linspace(-1, 1, 8).double(), torch.linspace(0.5, 2, 8).double()
+    raw = outputs(predicts, process, coupling, x, end, t, mean, variance)
+    head = Endpoint(predicts, coupling=coupling)
+    law = head(process, raw.unsqueeze(1), x, t, mean, variance)
+    torch.testing.assert_close(law.mean, end, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("predicts", ALL)
+def test_at_the_source_a_mixture_knows_the_mean_of_the_data(predicts):
+    process, coupling = SETTINGS["mixture"]
+    mean, variance = torch.full((8,), 3.0), torch.ones(8)
+    head = Endpoint(predicts, coupling=coupling)
+    law = head(process, torch.zeros(2, 1, 8), torch.zeros(2, 8), torch.zeros(2), mean, variance)
+    assert bool(torch.isfinite(law.mean).all())
+    if predicts not in ("drift",):
+        torch.testing.assert_close(law.mean, mean.expand(2, 8))
+
+
+def test_the_residual_has_unit_variance_at_every_time():
+    process, coupling = SETTINGS["mixture"]
+    generator = torch.Generator().manual_seed(0)
+    x1 = 3 + 2 * torch.randn(40000, 1, dtype=torch.float64, generator=generator)
+    mean, variance = torch.tensor([3.0]).double(), torch.tensor([4.0]).double()
+    for t in (0.05, 0.5, 0.95):
+        x0 = coupling.pair(process, x1, generator=generator)
+        x = process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
+        times = torch.full((len(x),), t, dtype=torch.float64)
+        raw = outputs("residual", process, coupling, x, x1, times, mean, variance[:1])
+        assert abs(float(raw.var()) - 1) < 5 * math.sqrt(2 / len(raw))
+
+
+def test_spread_is_the_variance_of_the_law():
+    process, coupling = SETTINGS["vp"]
+    x = torch.zeros(3, 8)
+    t = torch.tensor([0.2, 0.5, 0.9])
+    assert isinstance(Endpoint().around(process, x, t), Delta)
+    law = Endpoint(spread=0.5).around(process, x, t)
+    gain, variance = process.piece(t, 1.0)
+    expected = (0.5 * variance / gain**2).float().reshape(3, 1).expand(3, 8)
+    torch.testing.assert_close(law.variance, expected)
+
+
+def test_the_full_spread_is_the_noise_of_brownian_motion():
+    # Bridge step with the full spread = a step of the reference towards the mean.
+    process, t, s, sigma = LinearDiffusion(Brownian(0.7)), 0.3, 0.6, 0.7
+    end = torch.full((1, 8), 2.0, dtype=torch.float64)
+    law = Endpoint(spread=1.0).around(process, end, t)
+    _, gain, noise = process.weights(t, s, 1.0)
+    total = noise + gain**2 * law.variance
+    torch.testing.assert_close(total, torch.full_like(total, sigma**2 * (s - t)))
+
+
+def test_a_transport_trains_saves_and_loads(tmp_path):
+    process = LinearDiffusion(
+        VP(), covariance=TORUS, direction="noising", support=Interval(0.0, 1.0)
+    )
+    head = Endpoint("residual", coupling=Noised(), spread=0.5)
+    transport = Transport(
+        process,
+        MLP((8,), process.features, head.outputs(process), width=16),
+        head,
+        shape=(8,),
+        mean=0.0,
+        variance=1.0,
+    )
+    x1 = torch.rand(16, 8, generator=torch.Generator().manual_seed(0)).clamp(0.01, 0.99)
+    loss = transport.loss(x1, generator=torch.Generator().manual_seed(0)).mean()
+    loss.backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in transport.parameters())
+    transport.save_pretrained(tmp_path / "model")
+    loaded = Transport.from_pretrained(tmp_path / "model")
+    assert loaded.process == process
+    assert loaded.head == head
+    samples = [
+        model.sample(5, steps=4, generator=torch.Generator().manual_seed(1))
+        for model in (transport, loaded)
+    ]
+    assert torch.equal(*samples)
+    assert bool(((samples[0] > 0) & (samples[0] < 1)).all())
+
+
+@pytest.mark.parametrize(
+    "process",
+    [
+        LinearDiffusion(),
+        LinearDiffusion(OrnsteinUhlenbeck(-1.0), direction="noising").reversed(),
+        LinearDiffusion(VE(), covariance=TORUS, support=Interval(-1.0, 1.0)),
+    ],
+)
+def test_processes_survive_their_configuration(process):
+    assert from_config(to_config(process)) == process
+
+
+def test_nonsense_is_refused():
+    with pytest.raises(ValueError, match="coupling"):
+        Endpoint("noise")
+    with pytest.raises(ValueError, match="predicts"):
+        Endpoint("velocity")
+    with pytest.raises(ValueError, match="spread"):
+        Endpoint(spread=-1.0)
+    with pytest.raises(TypeError, match="LinearDiffusion"):
+        Endpoint()(PureDeath(), *[torch.zeros(1, 1, 1)] * 5)
