@@ -25,6 +25,7 @@ from markovbridge import randomness
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.heads import Head
 from markovbridge.laws import Law
+from markovbridge.likelihood import Bound, log_likelihood
 from markovbridge.objectives import Objective, PathKL
 from markovbridge.pretrained import load, save
 from markovbridge.processes import Process
@@ -339,6 +340,50 @@ class Transport(nn.Module):
         return self._carry(
             "translate", x0, 0.0, steps, sampler, condition, generator, block, callback
         )
+
+    def log_likelihood(
+        self,
+        x1: Tensor,
+        *,
+        x0: Tensor | None = None,
+        condition: Tensor | None = None,
+        draws: int = 64,
+        steps: int | Tensor | None = None,
+        generator: torch.Generator | None = None,
+        block: int = BLOCK,
+    ) -> Bound:
+        """A lower bound on log p(x_1), without bias and with its standard error.
+
+        Of the process in continuous time, or of the `Bridge` sampler with `steps` steps. See
+        `markovbridge.likelihood`.
+
+        Args:
+            x1: Data, (n, *event).
+            x0: Source states; if given, the bound is one on log p(x_1 | x_0).
+            condition: What to condition on, (n, ...).
+            draws: How often the network looks at each data point (plus a pilot of 320 looks
+                in all); even. The error falls with its square root or faster.
+            steps: Number of steps or grid of times, for the bound of a sampler.
+            generator: Source of randomness on the device of the transport.
+            block: How many states the network sees at once.
+
+        Returns:
+            `Bound` with `nats` and `standard_error`, (n,), and bits per dimension.
+
+        Raises:
+            ValueError: If the bound is infinite or not known, with what to use instead.
+        """
+        with self._evaluating():
+            return log_likelihood(
+                self,
+                x1,
+                x0=x0,
+                condition=condition,
+                draws=draws,
+                steps=steps,
+                generator=generator,
+                block=block,
+            )
 
     def _carry(
         self,

@@ -1,0 +1,189 @@
+r"""Baselines: models whose likelihood bound is known, to measure others against.
+
+A bound on -log p(x_1) is an integral of divergences at random states, and most of their
+noise has nothing to do with the model: which unit is born when. A baseline with independent
+sites sees the same states, and its own integral is known in closed form, so that
+
+    bound(model) = integral(baseline) + E ∫ [divergence(model) - divergence(baseline)] dt
+
+is estimated from differences, in which that noise cancels. Any baseline is right, a good one
+is calm; those here are fitted to the data points in question.
+
+=================== ============================= ===========================================
+process             data law of the baseline      its integral
+=================== ============================= ===========================================
+`PureDeath`         negative binomial             -log probability of x_1: the bound is tight
+chains that forget  histogram of the values       the same
+`LinearDiffusion`   Gaussian, of covariance ∝ Γ   of E|x_1 - ŷ|², ŷ affine in x_t: quadrature
+=================== ============================= ===========================================
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from markovbridge.couplings import Coupling
+from markovbridge.laws import Categorical, Delta, Law, NegativeBinomial, Shifted
+from markovbridge.processes.base import Process, match
+from markovbridge.processes.counts import PureDeath
+from markovbridge.processes.diffusions import LinearDiffusion, coefficient
+from markovbridge.processes.finite import FiniteJumpProcess
+
+__all__ = ["Baseline", "baseline"]
+
+NODES = 400  # of the quadrature over time
+FEW = 64  # data points below which sites share their moments
+
+
+class Baseline(ABC):
+    """A model whose path KL to given data points is known."""
+
+    nats: Tensor
+    """∫ E[divergence] over the whole path to each data point, (n,) float64.
+
+    For counts and categories it is the same for the path KL of any steps: the law is an exact
+    posterior, so is the kernel of a step.
+    """
+
+    @abstractmethod
+    def law(self, x: Tensor, t: Tensor, x0: Tensor) -> Law:
+        """The law of x_1 given x_t = x and x_0, for times (batch,) float64."""
+
+
+def baseline(
+    process: Process, coupling: Coupling, x1: Tensor, x0: Tensor | None, end: float
+) -> Baseline | None:
+    """A baseline for data points, or None if there is no good one for the process.
+
+    Args:
+        process: The reference.
+        coupling: Says which states go with x1, if x0 is None.
+        x1: Data points, (n, *event).
+        x0: Their sources, or None.
+        end: Mortality at which paths are stopped (diffusions only).
+    """
+    if isinstance(process, LinearDiffusion):
+        return _Normals(process, None if x0 is not None else coupling, x1, end)
+    if float(process.schedule.survival(0.0)) > 0:
+        return None  # what is left at the source depends on the data
+    if isinstance(process, PureDeath):
+        if x0 is None:
+            x0 = coupling.pair(process, x1[:1]).expand(x1.shape)
+        return _Counts(process, x1, x0)
+    if isinstance(process, FiniteJumpProcess):
+        return _Values(process, x1)
+    return None
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance per site, or of all sites together if data points are few."""
+    x = x.double()
+    if len(x) < FEW:
+        return x.mean(), x.var(correction=0)
+    return x.mean(0), x.var(0, correction=0)
+
+
+class _Counts(Baseline):
+    """Negative binomial counts above the source, with the moments of the data."""
+
+    def __init__(self, process: PureDeath, x1: Tensor, x0: Tensor) -> None:
+        self.process = process
+        born = x1 - x0
+        mean, variance = _moments(born)
+        self.mean = mean.clamp_min(1e-3)
+        excess = (variance - self.mean).clamp_min(1e-6 * self.mean**2)
+        self.size = (self.mean**2 / excess).clamp_min(1e-2)
+        log_mean, size = torch.broadcast_tensors(self.mean.log(), self.size)
+        shape = born.shape
+        law = NegativeBinomial(log_mean.expand(shape), size.expand(shape))
+        self.nats = -law.log_prob(born)
+
+    def law(self, x: Tensor, t: Tensor, x0: Tensor) -> Law:
+        p = match(self.process.schedule.survival(t), x)
+        q = match(self.process.schedule.mortality(t), x)
+        size = self.size + (x - x0)
+        mean = q * self.mean * size / (self.size + p * self.mean)
+        return Shifted(x, NegativeBinomial(mean.log(), size))
+
+
+class _Values(Baseline):
+    """Independent values with the histogram of the data, the same at every site."""
+
+    def __init__(self, process: FiniteJumpProcess, x1: Tensor) -> None:
+        self.process = process
+        counts = torch.bincount(x1.flatten(), minlength=process.states).double() + 0.5
+        self.log_prior = (counts / counts.sum()).log()
+        self.nats = -self.log_prior[x1].flatten(1).sum(1)
+
+    def law(self, x: Tensor, t: Tensor, x0: Tensor) -> Law:
+        return Categorical(self.process.evidence(x, t).double() + self.log_prior)
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """ŷ = m + slope · (x - start · x_0 - centre(m)), all of the shape of t."""
+
+    start: Tensor  # weight of x_0, 0 unless it is given
+    offset: Tensor  # weight of the mean of the source, 0 if x_0 is given
+    gain: Tensor
+    slope: Tensor
+    variance: Tensor
+
+
+class _Normals(Baseline):
+    """Gaussian data, whose conditional mean is affine in the state."""
+
+    def __init__(
+        self, process: LinearDiffusion, coupling: Coupling | None, x1: Tensor, end: float
+    ) -> None:
+        self.process, self.coupling = process, coupling
+        self.mean, variance = _moments(x1)
+        sites, event = x1[0].numel(), x1.shape[1:]
+        self.ratio = float(variance.mean()) * sites / process.covariance.trace(event)
+        self.source: Tensor | float = 0.0
+        # The rate is w(t) [(1 - slope · gain)² |x_1 - m|² + slope² · variance · sites].
+        nodes, weights = np.polynomial.legendre.leggauss(NODES)
+        last = 1 - end ** (1 / 3)
+        left = 1 - last * torch.from_numpy(nodes + 1) / 2
+        q = left**3
+        t = process.schedule.time(1 - q, q)
+        t = t.clamp(1e-12, 1 - 1e-12)
+        dt = torch.from_numpy(weights) / 2 * last * 3 * left**2 / process.schedule.rate(t)
+        guess = self._regression(t)
+        gain, noise = process.piece(t, 1.0)
+        weight = 0.5 * process.rates(t)[1] * (gain / noise) ** 2 * dt
+        far = float((weight * (1 - guess.slope * guess.gain) ** 2).sum())
+        near = float((weight * guess.slope**2 * guess.variance).sum())
+        z = (x1.double() - self.mean).to(x1.dtype)
+        distance = (z * process.covariance.solve(z)).reshape(len(z), -1).double().sum(1)
+        self.nats = far * distance + near * sites
+
+    def _regression(self, t: Tensor) -> _Regression:
+        kernel = None
+        if self.coupling is not None:
+            try:
+                kernel = self.coupling.kernel(self.process, t)
+            except ValueError:
+                pass  # not known: take the source as given
+        if kernel is None:
+            start, gain, variance = self.process.weights(0.0, t, 1.0)
+            offset = torch.zeros_like(gain)
+        else:
+            start, offset = torch.zeros_like(kernel.gain), kernel.start
+            gain, variance = kernel.gain, kernel.variance
+            self.source = kernel.mean
+        total = (gain**2 * self.ratio + variance).clamp_min(1e-300)
+        return _Regression(start, offset, gain, gain * self.ratio / total, variance)
+
+    def law(self, x: Tensor, t: Tensor, x0: Tensor) -> Law:
+        guess = self._regression(t)
+        centre = (
+            coefficient(guess.gain, x) * self.mean + coefficient(guess.offset, x) * self.source
+        )
+        centre = centre + coefficient(guess.start, x) * x0
+        return Delta((self.mean + coefficient(guess.slope, x) * (x - centre)).to(x.dtype))
