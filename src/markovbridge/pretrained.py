@@ -34,7 +34,13 @@ T = TypeVar("T", bound="Transport")
 
 def save(transport: Transport, directory: Path, card: dict[str, Any]) -> None:
     """Write a transport; see `Transport.save_pretrained`."""
-    weights = save_tensors({k: v.contiguous() for k, v in transport.state_dict().items()})
+    # Copies, because tied weights share memory, which safetensors refuses.
+    weights = save_tensors(
+        {
+            k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for k, v in transport.state_dict().items()
+        }
+    )
     config = {
         "format": FORMAT,
         "markovbridge": version("markovbridge"),
