@@ -10,9 +10,10 @@ import yaml
 
 from markovbridge.config import to_config
 from markovbridge.data import IDX, Arrays, Digits
+from markovbridge.images import grid_png
 from markovbridge.metrics import evaluate, nearest
 from markovbridge.randomness import generator
-from markovbridge.report import grid_png, write_report
+from markovbridge.report import write_report
 from markovbridge.report.html import describe, duration, number
 from markovbridge.report.run import read_run
 

@@ -63,7 +63,7 @@ def sample(
     and the first n of more. If the command is interrupted, give it again: it goes on where
     it was. Several processes share the work:
 
-      torchrun --standalone --nproc_per_node=2 -m markovbridge sample RUN --n 50000
+      torchrun --standalone --nproc_per_node=2 -m -- markovbridge sample RUN --n 50000
 
     Args:
         run: The run folder.
@@ -89,7 +89,7 @@ def sample_main(words: list[str]) -> None:
     run = None if name is None else run_folder(name)
     saved = {} if run is None else saved_model(run)
     defaults = {"head": saved["head"]} if ours(saved.get("head")) and saved else None
-    options = parse(sample, rest, usage=f"sample {name or 'RUN'}", target="run", defaults=defaults)
+    options = parse(sample, rest, usage=f"sample {name or 'RUN'}", defaults=defaults)
     assert run is not None
     values = options.values
     for option in ("n", "steps", "block", "threads"):
@@ -247,7 +247,7 @@ def _picture(path: Path, samples: np.ndarray, transport: Transport) -> list[Path
     shape = transport.shape
     if samples.dtype.kind == "f" or len(shape) != 3 or shape[0] not in (1, 3):
         return []
-    from markovbridge.report import grid_png
+    from markovbridge.images import grid_png
 
     shown = torch.from_numpy(samples[:GRID]).long()
     maximum = getattr(transport.process, "maximum", None) or max(1, int(shown.max()))

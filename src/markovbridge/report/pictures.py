@@ -12,12 +12,12 @@ from html import escape
 import torch
 from torch import Tensor
 
+from markovbridge.images import data_uri, encode_png, to_bytes
 from markovbridge.metrics import Neighbours, nearest
 from markovbridge.metrics.distances import feature_statistics
 from markovbridge.randomness import generator
 from markovbridge.report.charts import Series, line_chart, scatter_chart
 from markovbridge.report.html import figure_of, missing, number
-from markovbridge.report.images import data_uri, encode_png, to_bytes
 from markovbridge.report.run import Run
 
 __all__ = ["grids_section", "neighbours_section", "path_section", "samples_section"]

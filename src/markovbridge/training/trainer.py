@@ -31,11 +31,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from markovbridge.images import grid_png, is_image, to_shades
 from markovbridge.randomness import generator
 from markovbridge.training import checkpoint, resume
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Batches, Examples
-from markovbridge.training.grid import is_image, write_grid
 from markovbridge.training.learner import Learner
 from markovbridge.training.log import RunLog, duration
 from markovbridge.training.processes import accelerator
@@ -299,7 +299,10 @@ class Trainer:
             block=min(n, 64),
         )
         maximum = getattr(self.transport.process, "maximum", None) or float(self.data.x.max())
-        write_grid(self.directory / "samples" / f"step-{self.step:08d}.png", samples, maximum)
+        shades = to_shades(samples, min(0.0, float(self.data.x.min())), maximum)
+        path = self.directory / "samples" / f"step-{self.step:08d}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(grid_png(shades, 255))
 
     # Checkpoints
 

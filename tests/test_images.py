@@ -8,9 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from markovbridge.images import data_uri, encode_png, grid_png, is_image, to_shades
 from markovbridge.randomness import generator
-from markovbridge.report import grid_png
-from markovbridge.report.images import data_uri, encode_png
 
 
 def decode(png):
@@ -73,3 +72,14 @@ def test_data_uri_holds_the_file():
 def test_invalid_images_are_named(x, maximum, error, message):
     with pytest.raises(error, match=message):
         grid_png(x, maximum)
+
+
+def test_what_an_image_is():
+    assert is_image((1, 8, 8)) and is_image((3, 2, 5))
+    assert not is_image((8,)) and not is_image((2, 8, 8)) and not is_image((8, 8))
+
+
+def test_shades_run_from_low_to_high_and_stop_there():
+    x = torch.tensor([-2.0, -1.0, 0.0, 0.5, 1.0, 9.0])
+    assert to_shades(x, -1.0, 1.0).tolist() == [0, 0, 128, 191, 255, 255]
+    assert to_shades(torch.tensor([0, 8, 16]), 0, 16).tolist() == [0, 128, 255]

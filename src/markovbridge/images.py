@@ -19,10 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["data_uri", "encode_png", "grid_png"]
+__all__ = ["data_uri", "encode_png", "grid_png", "is_image", "to_shades"]
 
 GAP = 1  # pixels of a grid's lines, before scaling
 LINE = 128  # their shade: visible beside black and beside white images
+
+
+def is_image(shape: tuple[int, ...]) -> bool:
+    """Whether events of this shape can be drawn: (1, H, W) or (3, H, W)."""
+    return len(shape) == 3 and shape[0] in (1, 3)
 
 
 def grid_png(
@@ -60,12 +65,21 @@ def grid_png(
     return encode_png(canvas.repeat(scale, 0).repeat(scale, 1))
 
 
+def to_shades(x: Tensor, low: float, high: float) -> Tensor:
+    """Images of any numbers as uint8 for `grid_png(..., 255)`: low is black, high white.
+
+    Values beyond are cut off.
+    """
+    scaled = (x.detach().cpu().double() - low) * (255 / max(high - low, 1e-300))
+    return scaled.round().clamp(0, 255).to(torch.uint8)
+
+
 def to_bytes(x: Tensor, maximum: int) -> np.ndarray:
     """Count images `(N, C, H, W)` in 0..maximum as uint8 `(N, H, W, C)` in 0..255."""
     if not isinstance(x, Tensor) or x.is_floating_point() or x.is_complex():
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"pictures are drawn of integer tensors, got {kind}; round counts first")
-    if x.ndim != 4 or x.shape[1] not in (1, 3) or x.numel() == 0:
+    if not is_image(tuple(x.shape[1:])) or x.numel() == 0:
         raise ValueError(
             "pictures are drawn of images of shape (N, 1, H, W) or (N, 3, H, W), got "
             f"{tuple(x.shape)}"
