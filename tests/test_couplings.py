@@ -21,6 +21,7 @@ from markovbridge import (
     Transport,
     exact,
 )
+from markovbridge.config import from_config, to_config
 from markovbridge.couplings import Gaussian
 from markovbridge.covariances import Matern, Torus
 from markovbridge.processes import Interval
@@ -255,6 +256,26 @@ def test_translate_is_reproducible_row_by_row():
 def test_what_is_not_known_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(LinearDiffusion(), torch.zeros(5, 2))
+
+
+def test_couplings_survive_their_configuration():
+    process = LinearDiffusion()
+    like = torch.zeros(4, 2)
+    mean = torch.tensor([1.0, -2.0])
+    for coupling in (Dirac(mean), Independent(Gaussian(mean, 0.5), preserve=True), MinibatchOT()):
+        again = from_config(to_config(coupling))
+        assert again.preserve == coupling.preserve
+        first, second = (
+            c.start(process, like, generator=torch.Generator().manual_seed(0))
+            for c in (coupling, again)
+        )
+        assert torch.equal(first, second)
+    kernel = from_config(to_config(Independent(Gaussian(mean)))).kernel(process, 0.5)
+    torch.testing.assert_close(kernel.mean, mean)
+    written = to_config(Independent(torch.zeros(1000, 2)))
+    assert len(str(written)) < 300
+    with pytest.raises(ValueError, match="pass `coupling` when loading"):
+        from_config(written)
 
 
 def test_a_source_is_checked():

@@ -43,13 +43,14 @@ def statistics(
     """Mean and variance of a data set, for standardising a network's input.
 
     Args:
-        x: Data, (N, *event).
+        x: Data, (N, *event); for a process with a `support`, `process.check(data)`.
         per: Over the data alone ("site"), over positions too ("channel", event[0] being
             the channel), or over everything ("all").
 
     Returns:
-        Mean and variance, float32, broadcastable to event; floored at a thousandth of
-        their average, so that a site that never varies is not blown up.
+        Mean and variance, float32, broadcastable to event; the variance, and the mean of
+        counts, floored at a thousandth of their average, so that a site that never varies
+        is not blown up.
     """
     if per not in ("site", "channel", "all"):
         raise ValueError(f"statistics are per site, channel or all, not {per!r}")
@@ -64,7 +65,8 @@ def statistics(
         count += part.numel() // max(1, torch.as_tensor(total).numel())
     mean = torch.as_tensor(total)[0] / count
     variance = torch.as_tensor(square)[0] / count - mean**2
-    mean = mean.clamp_min(1e-3 * float(mean.abs().mean()) + 1e-6)
+    if not x.is_floating_point():
+        mean = mean.clamp_min(1e-3 * float(mean.abs().mean()) + 1e-6)
     variance = variance.clamp_min(1e-3 * float(variance.mean()) + 1e-6)
     return mean.float(), variance.float()
 

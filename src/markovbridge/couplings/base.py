@@ -1,0 +1,161 @@
+"""What a coupling answers, and what is known of x_t given x_1 under a linear diffusion."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from markovbridge import laws
+from markovbridge.processes.base import Process, match
+from markovbridge.processes.diffusions import LinearDiffusion, coefficient
+from markovbridge.schedules import Time
+
+__all__ = ["Coupling", "Kernel", "linear", "standardise", "unknown"]
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    r"""What is known of x_t and x_0 given x_1, under a linear diffusion.
+
+        x_t | x_1          ~ N(p μ_0 + gain · x_1, variance · Γ)
+        E[x_0 | x_t, x_1]  = μ_0 + origin · x_1 + recall · (x_t - p μ_0 - gain · x_1)
+
+    Both are affine in x_1, so E[x_1 | x_t] may stand in for it. All fields but the mean
+    are float64 and of the shape of t.
+
+    Attributes:
+        mean: μ_0, the part of the mean of x_0 that does not depend on x_1.
+        start: p, its weight at t.
+        gain: Weight of x_1 in x_t.
+        variance: In units of Γ.
+        origin: Weight of x_1 in x_0.
+        recall: Regression of x_0 on x_t.
+    """
+
+    mean: Tensor
+    start: Tensor
+    gain: Tensor
+    variance: Tensor
+    origin: Tensor
+    recall: Tensor
+
+    def centre(self, end: Tensor) -> Tensor:
+        """Mean of x_t given x_1 = end."""
+        return coefficient(self.start, end) * self.mean + coefficient(self.gain, end) * end
+
+    def smoothed_score(self, x: Tensor, end: Tensor) -> Tensor:
+        """Γ ∇ log of the density of x_t at x, from end = E[x_1 | x_t = x]."""
+        if not bool((self.variance > 0).all()):
+            raise ValueError(
+                "the density of x_t has no score where x_t is certain: start after t = 0, or "
+                "take a source with spread"
+            )
+        return (self.centre(end) - x) / coefficient(self.variance, x)
+
+    def start_mean(self, x: Tensor, end: Tensor) -> Tensor:
+        """E[x_0 | x_t = x] from end = E[x_1 | x_t = x]."""
+        residual = x - self.centre(end)
+        return (
+            self.mean + coefficient(self.origin, x) * end + coefficient(self.recall, x) * residual
+        )
+
+    def end_of_centre(self, centre: Tensor, default: Tensor) -> Tensor:
+        """The end whose `centre` this is, `default` at times that do not depend on it."""
+        return self._over(centre - coefficient(self.start, centre) * self.mean, self.gain, default)
+
+    def end_of_start(self, x: Tensor, start: Tensor, default: Tensor) -> Tensor:
+        """E[x_1 | x_t = x] from start = E[x_0 | x_t = x], the inverse of `start_mean`.
+
+        `default` is what to return at times that do not depend on it.
+        """
+        if bool((self.origin != 0).any()) or not bool((self.recall != 0).any()):
+            raise ValueError(
+                "under this coupling E[x_0 | x_t] says nothing of x_1: predict the end instead "
+                "of the start"
+            )
+        zero = self.start_mean(x, torch.zeros_like(x))
+        return self._over(start - zero, -self.recall * self.gain, default)
+
+    def _over(self, value: Tensor, weight: Tensor, default: Tensor) -> Tensor:
+        none = weight == 0
+        quotient = value / coefficient(torch.where(none, 1.0, weight), value)
+        return torch.where(match(none, value), default, quotient)
+
+
+class Coupling(ABC):
+    """A joint law of source and data whose second marginal is the data."""
+
+    preserve: bool = False
+    """Whether the network sees x_0 as well, which preserves the coupling."""
+
+    def features(self, process: Process) -> int:
+        """How many features per site the network sees: those of x_t, and of x_0 if preserved."""
+        return process.features * (2 if self.preserve else 1)
+
+    @abstractmethod
+    def pair(
+        self, process: Process, x1: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """A source state for each data point: (batch, *event)."""
+
+    @abstractmethod
+    def start(
+        self, process: Process, like: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """States to start sampling from, in the shape of `like`."""
+
+    @abstractmethod
+    def given_end(self, process: Process, x1: Tensor, t: Time) -> laws.Law:
+        """The law of x_t given x_1 = x1, if it is known.
+
+        Raises:
+            ValueError: If it is not, with what to use instead.
+        """
+
+    @abstractmethod
+    def kernel(self, process: Process, t: Time) -> Kernel:
+        """The same law in numbers, for linear diffusions.
+
+        Raises:
+            ValueError: If it is not known, with what to use instead.
+        """
+
+    @abstractmethod
+    def standardise(
+        self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
+    ) -> Tensor:
+        """`Process.standardise`, told what this coupling knows of the source."""
+
+
+def linear(process: Process) -> LinearDiffusion:
+    """The process, or an error if it is not a linear diffusion."""
+    if not isinstance(process, LinearDiffusion):
+        raise ValueError(
+            f"a Gaussian law of x_t needs a LinearDiffusion, not {type(process).__name__}"
+        )
+    return process
+
+
+def unknown(coupling: Coupling) -> ValueError:
+    """The error of a coupling that has no closed-form law of x_t given x_1."""
+    return ValueError(
+        f"{type(coupling).__name__} has no closed-form law of x_t given x_1: for a score, give "
+        "the sampler a backward model, and let heads predict the end or the drift"
+    )
+
+
+def standardise(
+    process: Process,
+    x: Tensor,
+    t: Time,
+    mean: Tensor,
+    variance: Tensor,
+    start: tuple[Tensor, Tensor],
+) -> Tensor:
+    """`Process.standardise`, with mean and variance of the source where they are of use."""
+    if isinstance(process, LinearDiffusion):
+        return process.standardise(x, t, mean, variance, start)
+    return process.standardise(x, t, mean, variance)

@@ -1,0 +1,129 @@
+"""Couplings without a source of their own: time reversal, a point, and given pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from markovbridge import laws
+from markovbridge.couplings.base import Coupling, Kernel, linear, standardise, unknown
+from markovbridge.processes.base import Process
+from markovbridge.schedules import Time
+
+__all__ = ["Dirac", "Noised", "Paired"]
+
+
+@dataclass(frozen=True)
+class Noised(Coupling):
+    """Time reversal: x0 is the data point itself, carried to t = 0 by the reference.
+
+    Sampling starts from the law the reference forgets to. For pure death that is the
+    black state; where the schedule leaves survivors at t = 0 (`Logistic` as published)
+    the two differ, and samples carry that prior mismatch. So they do for VP, VE and
+    sub-VP, whose prior N(0, (1 + v)/a² Γ) is that of centred data of unit variance.
+    """
+
+    def pair(
+        self, process: Process, x1: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return process.noised(x1).sample(generator=generator)
+
+    def start(
+        self, process: Process, like: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return process.source(like).sample(generator=generator)
+
+    def given_end(self, process: Process, x1: Tensor, t: Time) -> laws.Law:
+        return process.transition(x1, 1.0, t)
+
+    def kernel(self, process: Process, t: Time) -> Kernel:
+        process = linear(process)
+        gain, variance = process.piece(t, 1.0)
+        before, _ = process.piece(0.0, t)
+        none = torch.zeros_like(gain)
+        return Kernel(
+            none.new_zeros(()), none, 1 / gain, variance / gain**2, 1 / (before * gain), 1 / before
+        )
+
+    def standardise(
+        self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
+    ) -> Tensor:
+        return process.standardise(x, t, mean, variance)
+
+
+@dataclass(frozen=True)
+class Dirac(Coupling):
+    """Every path starts from one point: the coupling is trivial, the transport Föllmer's.
+
+    Attributes:
+        value: The point, a number or (*event), in the units of the data.
+    """
+
+    value: float | Tensor = 0.0
+
+    def _point(self, process: Process, like: Tensor) -> Tensor:
+        value = torch.as_tensor(self.value, device=like.device)
+        if value.is_floating_point():
+            value = value.to(torch.promote_types(like.dtype, torch.float32))
+        return process.check(value, "the Dirac source").to(like.dtype).expand(like.shape)
+
+    def pair(
+        self, process: Process, x1: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return self._point(process, x1).clone()
+
+    def start(
+        self, process: Process, like: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return self._point(process, like).clone()
+
+    def given_end(self, process: Process, x1: Tensor, t: Time) -> laws.Law:
+        return process.bridge(self._point(process, x1), x1, 0.0, t, 1.0)
+
+    def kernel(self, process: Process, t: Time) -> Kernel:
+        process = linear(process)
+        start, gain, variance = process.weights(0.0, t, 1.0)
+        none = torch.zeros_like(start)
+        value = process.check(torch.as_tensor(self.value), "the Dirac source")
+        return Kernel(value.to(start.device), start, gain, variance, none, none)
+
+    def standardise(
+        self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
+    ) -> Tensor:
+        point = self._point(process, x[:1])[0]
+        return standardise(process, x, t, mean, variance, (point, torch.zeros_like(mean)))
+
+
+@dataclass(frozen=True)
+class Paired(Coupling):
+    """Source and data come in pairs: `loss(x1, x0=x0)` and `translate(x0)`.
+
+    Attributes:
+        preserve: Whether the network sees x_0, so that x_0 goes to its own x_1.
+    """
+
+    preserve: bool = False
+
+    def pair(
+        self, process: Process, x1: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        raise ValueError("paired data have a source of their own: pass x0 to the loss")
+
+    def start(
+        self, process: Process, like: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        raise ValueError("paired data have no source to draw from: pass x0 to `translate`")
+
+    def given_end(self, process: Process, x1: Tensor, t: Time) -> laws.Law:
+        raise unknown(self)
+
+    def kernel(self, process: Process, t: Time) -> Kernel:
+        raise unknown(self)
+
+    def standardise(
+        self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
+    ) -> Tensor:
+        # Nothing is said of the source: sources usually resemble the data.
+        return standardise(process, x, t, mean, variance, (mean, variance))
