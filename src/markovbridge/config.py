@@ -5,10 +5,11 @@ A frozen dataclass is its fields, a network its constructor arguments:
     {"class_path": "markovbridge.processes.counts.PureDeath",
      "init_args": {"maximum": 16, "schedule": {"class_path": ..., "init_args": {}}}}
 
-This is the form recipes are written in and the form saved beside weights. Only
-classes of this package are rebuilt from a file: a file must not be able to run
-code of its choice. A model with the user's own parts is loaded by passing those
-parts: `Transport.from_pretrained(directory, network=MyNetwork())`.
+A tensor, such as a rate matrix, is nested lists. This is the form recipes are
+written in and the form saved beside weights. Only classes of this package are
+rebuilt from a file: a file must not be able to run code of its choice. A model
+with the user's own parts is loaded by passing those parts:
+`Transport.from_pretrained(directory, network=MyNetwork())`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def to_config(value: Any) -> Any:
         return str(value)
     if isinstance(value, torch.dtype):
         return str(value).removeprefix("torch.")
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
     if isinstance(value, (list, tuple)):
         return [to_config(v) for v in value]
     if isinstance(value, dict):

@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from markovbridge import PureDeath, exact, processes
-from markovbridge.laws import Categorical
+from markovbridge.laws import Atoms, Categorical
 from markovbridge.samplers import Bridge, Corrected, Gillespie, TauLeaping
+from markovbridge.samplers.leaping import leap
 from markovbridge.samplers.thinning import simulate
 from problems import assert_follows
 from problems_chains import CHAINS, UNBOUNDED, joint_law
 
-N = 4000
+N = 8000
 
 
 class Exact:
@@ -21,7 +22,16 @@ class Exact:
         points = table.nonzero()
         states = None if joint else process.states
         self.process, self.table = process, table
-        self.law = exact.Empirical(process, points, table[tuple(points.mT)], states)
+        self.posterior = exact.Empirical(process, points, table[tuple(points.mT)], states)
+
+    def law(self, x, t, condition=None):
+        if isinstance(t, torch.Tensor):
+            return self.posterior(x, t)
+        distinct, index = x.unique(dim=0, return_inverse=True)  # few, of many draws
+        law = self.posterior(distinct, t)
+        if isinstance(law, Categorical):
+            return Categorical(law.logits[index])
+        return Atoms(law.points, law.log_weights[index])
 
     def run(self, sampler, times, n=N, seed=0):
         generator = torch.manual_seed(seed)
@@ -50,7 +60,7 @@ def test_gillespie_is_exact_for_chains(name):
     process = processes.Ehrenfest(2) if name == "ehrenfest" else CHAINS[name][0]
     size = min(process.states, 4)
     model = Exact(process, joint_law(size))
-    x = model.run(Gillespie(), [0.0, 0.4, 1.0], n=600)
+    x = model.run(Gillespie(), [0.0, 0.4, 1.0], n=300)
     assert_follows(cells(x, size), model.table.flatten())
 
 
@@ -60,7 +70,7 @@ def test_gillespie_is_exact_for_unbounded_counts(name):
     process = type(UNBOUNDED[name])(**settings[name], maximum=1)
     model = Exact(process, joint_law(2))
     generator = torch.manual_seed(3)
-    x = model.marginal(600, 0.4, generator)  # the sources of walk and birth are approximate
+    x = model.marginal(300, 0.4, generator)  # the sources of walk and birth are approximate
     x = model.follow(Gillespie(), x, [0.4, 1.0], generator)
     assert_follows(cells(x, 2), model.table.flatten())
 
@@ -128,18 +138,16 @@ def test_tau_leaping_converges(name):
         model = Exact(processes.Ehrenfest(3), joint_law(4))
     model_size = model.table.shape[0]
     errors = []
-    for steps in (4, 64):
-        x = model.run(TauLeaping(), np.linspace(0, 1, steps + 1).tolist(), n=20000)
+    for steps in (4, 40):
+        x = model.run(TauLeaping(), np.linspace(0, 1, steps + 1).tolist(), n=N)
         errors.append(distance(x.clamp(0, model_size - 1), model))
-    noise = 0.5 * np.sqrt(2 / np.pi * model.table.numel() / 20000)
-    assert errors[1] < 0.5 * errors[0] and errors[1] < 0.02 + noise, errors
+    noise = 0.5 * np.sqrt(2 / np.pi * model.table.numel() / N)
+    assert errors[1] < 0.6 * errors[0] and errors[1] < 0.02 + noise, errors
 
 
 def test_a_leap_jumps_once_in_categories_and_adds_in_counts():
     chain = CHAINS["uniform"][0]
     x = torch.zeros(50000, 1, dtype=torch.int64)
-    from markovbridge.samplers.leaping import leap
-
     expected = torch.tensor([0.0, 0.5, 0.25, 0.0, 0.0, 0.25], dtype=torch.float64)
     jumped = leap(chain, x, expected.expand(50000, 1, 6), torch.manual_seed(1))
     stay = np.exp(-1.0)
@@ -162,7 +170,7 @@ def test_corrector_moves_leave_the_marginal_alone(name):
     x = model.marginal(20000, s, generator)
     moved = Corrected(moves=3, size=0.4).step(model, x, s, s, generator=generator)
     assert bool((moved != x).any())
-    points = model.law.data
+    points = model.posterior.data
     tables = torch.arange(top).unsqueeze(1).expand(-1, 2)
     law = torch.zeros(top, top, dtype=torch.float64)
     for point, weight in zip(points, model.table[tuple(points.mT)], strict=True):

@@ -16,6 +16,8 @@ https://arxiv.org/abs/2312.14589, at generator level).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -25,7 +27,7 @@ from markovbridge.laws import Law
 from markovbridge.processes.supports import Support
 from markovbridge.schedules import Schedule, Time, as_time
 
-__all__ = ["DiscreteProcess", "JumpProcess", "Process", "jump_divergence", "match"]
+__all__ = ["Bounds", "DiscreteProcess", "JumpProcess", "Process", "jump_divergence", "match"]
 
 
 def match(t: Tensor, x: Tensor) -> Tensor:
@@ -158,6 +160,19 @@ class JumpProcess(DiscreteProcess):
         """Rate of path KL between the process pinned at y and the model: (batch,), nats."""
         each = jump_divergence(self.rates(x, y, t), self.expected_rates(law, x, t))
         return each.reshape(len(x), -1).sum(1)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Upper bounds on the rate of leaving a state, whatever x_1, in a window of time.
+
+    Attributes:
+        of: Bounds for states (batch, *event), per unit of the clock -log p.
+        worst: A bound typical of the most mobile state, to compare windows by.
+    """
+
+    of: Callable[[Tensor], Tensor]
+    worst: float
 
 
 def jump_divergence(pinned: Tensor, model: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from markovbridge.schedules import Schedule, Time, as_time
 
-__all__ = ["elapsed", "shares", "speed"]
+__all__ = ["elapsed", "instant", "shares", "speed"]
 
 TINY = 1e-30  # floor of survival where its reciprocal is taken
 
@@ -40,3 +40,9 @@ def speed(schedule: Schedule, t: Time) -> Tensor:
     t = as_time(t)
     p = schedule.survival(t.double())
     return (schedule.rate(t.double()) / p.clamp_min(TINY)).to(t.dtype)
+
+
+def instant(schedule: Schedule, clock: Tensor) -> Tensor:
+    """The time at which the clock, -log p, shows this: float64."""
+    clock = clock.double()
+    return schedule.time((-clock).exp(), -torch.expm1(-clock)).clamp(0, 1)

@@ -30,8 +30,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge.laws import Atoms, Categorical, Law, SiteLaw
-from markovbridge.processes.base import DiscreteProcess, JumpProcess, check_order, match
-from markovbridge.processes.clock import speed
+from markovbridge.processes.base import (
+    Bounds,
+    DiscreteProcess,
+    JumpProcess,
+    check_order,
+    match,
+)
+from markovbridge.processes.clock import instant, speed
 from markovbridge.schedules import Time, as_time
 
 __all__ = ["FiniteJumpProcess", "FiniteProcess", "TableProcess", "site_table"]
@@ -213,6 +219,27 @@ class FiniteJumpProcess(FiniteProcess, JumpProcess):
         ratio = _take(self.push(weights, 1.0, t), self.moves(x)) * _exp(top)
         return ratio * self._clocked(x, t, ratio)
 
+    def bounds(self, high: float, low: float) -> Bounds:
+        r"""Bounds on the total pinned rate while the clock runs from high down to low.
+
+        For low <= τ <= high a state is kept with probability at least exp(-exit (τ - low)), so
+        P_τ[y, x] >= e^{-exit_x (τ - low)} P_low[y, x] and P_τ[y, x'] <= e^{exit_x' (high - τ)}
+        P_high[y, x']: the rate is at most
+        r(x' -> x) e^{(exit_x + exit_x')(high - low)} P_high[y, x'] / P_low[y, x].
+        """
+        early, late = instant(self.schedule, torch.tensor([high, low]).double()).tolist()
+        x, y = torch.arange(self.size).unsqueeze(1), torch.arange(self.states).unsqueeze(1)
+        moves, inward = self.moves(x)[:, 0].clamp(0, self.size - 1), self.inward(x)[:, 0]
+        rates = torch.zeros(self.size, self.size, dtype=torch.float64)
+        rates = rates.index_put_((moves, x.expand_as(moves)), inward, accumulate=True)
+        exits = rates.sum(1)
+        before, after = self.log_rows(y, 1.0, early)[:, 0], self.log_rows(y, 1.0, late)[:, 0]
+        growth = (exits.unsqueeze(1) + exits[moves]) * (high - low)
+        possible = (after > -torch.inf).unsqueeze(-1)
+        log = torch.where(possible, before[:, moves] - after.unsqueeze(-1) + growth, -torch.inf)
+        table = (inward * _exp(log)).sum(-1).amax(0)
+        return Bounds(lambda x: table.to(x.device)[x], float(table.max()))
+
     def _clocked(self, x: Tensor, t: Tensor, like: Tensor) -> Tensor:
         pace = match(speed(self.schedule, t), x).to(like)
         return self.inward(x).to(like) * pace.unsqueeze(-1)
@@ -265,7 +292,11 @@ class TableProcess(FiniteProcess):
             index = torch.zeros((), dtype=torch.int64, device=x.device)
             yield slice(None), self.tables(s.reshape(1), t.reshape(1)), index
             return
-        pairs, index = torch.stack([s, t]).unique(dim=1, return_inverse=True)
+        if bool((s == s[0]).all()):  # the usual case, and sorting numbers is faster than pairs
+            times, index = t.unique(return_inverse=True)
+            pairs = torch.stack([s[:1].expand_as(times), times])
+        else:
+            pairs, index = torch.stack([s, t]).unique(dim=1, return_inverse=True)
         most = max(1, ENTRIES // self.size**2)
         for first in range(0, pairs.shape[1], most):
             some = pairs[:, first : first + most]

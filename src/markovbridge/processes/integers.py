@@ -27,6 +27,7 @@ walk; the others follow the same way, from independent units.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -35,8 +36,8 @@ import torch
 from torch import Tensor
 
 from markovbridge.laws import Atoms, Binomial, Law, Poisson, Shifted, SiteLaw
-from markovbridge.processes.base import JumpProcess, check_order, match
-from markovbridge.processes.clock import shares
+from markovbridge.processes.base import Bounds, JumpProcess, check_order, match
+from markovbridge.processes.clock import instant, shares, speed
 from markovbridge.schedules import Cosine, Schedule, Time, as_time
 from markovbridge.sums import (
     Convolved,
@@ -78,6 +79,27 @@ class IntegerProcess(JumpProcess):
     @abstractmethod
     def stepped(self, x: Tensor, log_up: Tensor, log_down: Tensor) -> TwoMeans:
         """A law of x_1 with these expected steps from x_t = x."""
+
+    @abstractmethod
+    def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
+        """The largest expected steps up and down while the clock -log p is in [low, high]."""
+
+    def bounds(self, high: float, low: float) -> Bounds:
+        """Bounds on the total pinned rate while the clock runs from high down to low."""
+        early, late = instant(self.schedule, torch.tensor([high, low]).double())
+        typical = torch.full((1, 1), 1 if self.maximum is None else self.maximum)
+
+        def of(x: Tensor) -> Tensor:
+            up, down = (steps.double() for steps in self.most_steps(x, high, low))
+            # Per step rates are largest at the late end; immigration, at the early one.
+            none = torch.zeros_like(up)
+            rates, still, least = (
+                self.step_rates(*steps, t) / speed(self.schedule, t)
+                for steps, t in (((up, down), late), ((none, none), early), ((none, none), late))
+            )
+            return (rates + (still - least).clamp_min(0)).sum(-1)
+
+        return Bounds(of, float(of(typical)))
 
     @property
     def states(self) -> int | None:
@@ -241,6 +263,10 @@ class BirthDeath(IntegerProcess):
         share = self.immigration * q / (p * mean + self.immigration * q).clamp_min(1e-12)
         return (q * mean).expand(x.shape), x * share
 
+    def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
+        """All units of the data dead, all of x immigrants."""
+        return torch.full_like(x, self._ends(x).shape[-1] - 1), x
+
     def stepped(self, x: Tensor, log_up: Tensor, log_down: Tensor) -> TwoMeans:
         """Bin(x, 1 - I/x) survivors and Poisson(D) units that had died."""
         share = (log_down.exp() / x.clamp_min(1)).clamp(0, 1)
@@ -338,6 +364,11 @@ class RandomWalk(_Walk):
         steps = self._log_steps(x, 1.0, t).exp().expand(x.shape).to(torch.float32)
         return steps, steps
 
+    def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
+        """The way to the farthest value of the data, and κq pairs of steps besides."""
+        top, pairs = self._ends(x).shape[-1] - 1, -self.rate * math.expm1(-high)
+        return (top - x).clamp_min(0) + pairs, x.clamp_min(0) + pairs
+
     def stepped(self, x: Tensor, log_up: Tensor, log_down: Tensor) -> TwoMeans:
         """State x plus a difference of Poissons."""
         return TwoMeans(log_up, log_down, Skellam(x, log_up, log_down))
@@ -394,6 +425,10 @@ class PureBirth(_Walk):
         """None up; down the share κq/(μ + κq) of x."""
         new = self._log_steps(x, 1.0, t).exp().to(torch.float32)
         return torch.zeros_like(x, dtype=torch.float32), x * (new / (mean + new).clamp_min(1e-12))
+
+    def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
+        """None up, all of x down."""
+        return torch.zeros_like(x), x
 
     def stepped(self, x: Tensor, log_up: Tensor, log_down: Tensor) -> TwoMeans:
         """Each unit is of the data with the same probability: Binomial(x, 1 - down/x)."""

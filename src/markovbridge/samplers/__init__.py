@@ -2,17 +2,21 @@
 
 from markovbridge.samplers.base import Model, Sampler
 from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.corrected import Corrected
 from markovbridge.samplers.diffusions import EulerMaruyama, ProbabilityFlow
 from markovbridge.samplers.jumps import Gillespie
+from markovbridge.samplers.leaping import TauLeaping
 from markovbridge.samplers.second_order import SecondOrderBridge, Trapezoidal
 
 __all__ = [
     "Bridge",
+    "Corrected",
     "EulerMaruyama",
     "Gillespie",
     "Model",
     "ProbabilityFlow",
     "Sampler",
     "SecondOrderBridge",
+    "TauLeaping",
     "Trapezoidal",
 ]

@@ -1,7 +1,7 @@
-r"""Samplers of jump processes, from their rates.
+r"""Gillespie: every single jump at its time, by thinning of proposals (Ogata 1981).
 
-`Gillespie` simulates every single birth at its exact time, by thinning of
-proposals (Ogata 1981). In the clock u = -log(1 - p) the births of the generative
+Any process that bounds its rates is simulated as in `samplers.thinning`. Pure death
+needs no bound from outside. In the clock u = -log(1 - p) the births of the generative
 process come at rate Σ_i y_i(x, u), y = E[x_1 - x | x_t = x], and
 ∂_u y_i = -Σ_j Cov(m_i, m_j | x) gives a total that only decreases between
 events: propose after Exp(Σ y(x, u)), accept with Σ y(x, u') / Σ y(x, u).
@@ -18,17 +18,30 @@ from torch import Tensor
 from markovbridge.processes.base import match
 from markovbridge.processes.counts import PureDeath
 from markovbridge.samplers.base import Model, Sampler
+from markovbridge.samplers.thinning import simulate
 
 __all__ = ["Gillespie"]
 
 
 @dataclass(frozen=True)
 class Gillespie(Sampler):
-    """Exact simulation of pure birth, event by event, whatever the grid.
+    """Exact simulation, event by event, whatever the grid.
 
-    It costs about two network evaluations an event, so it suits low total counts. A
-    learned mean may rise where the exact one cannot; the largest such ratio is warned of.
+    For pure death it costs about two network evaluations an event, so it suits low total
+    counts. A learned mean may rise where the exact one cannot; the largest such ratio is
+    warned of. Other processes cost more, as their bounds hold for any x_1; it is refused where
+    there is no bound.
+
+    Attributes:
+        ends: Survival and mortality at which other processes are cut: a chain jumps infinitely
+            often beyond. A step of the bridge is made there, its error of order `ends`².
     """
+
+    ends: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ends < 0.5:
+            raise ValueError(f"ends must lie in (0, 0.5), not {self.ends}")
 
     def step(
         self,
@@ -42,7 +55,7 @@ class Gillespie(Sampler):
     ) -> Tensor:
         process = model.process
         if not isinstance(process, PureDeath):
-            raise TypeError(f"Gillespie simulates PureDeath, not {type(process).__name__}")
+            return simulate(model, x, t, s, self.ends, condition, generator)
         schedule, batch = process.schedule, len(x)
         x = x.clone()
         clock = torch.full(

@@ -1,0 +1,77 @@
+r"""Predictor and corrector: noise a little and remove it again, at the same time.
+
+If x_s has the marginal f_s, so has what comes of carrying it back to r < s by the
+reference, x_r ~ P(s->r), and forward again by the generative process: that is the
+definition of both. So such a move leaves f_s invariant, at any size, up to the
+error of the step from r to s; and it forgets errors made before. For small sizes
+its generator is the sum of the noising and the reverse rates, the corrector of
+Campbell et al. (tauLDR, https://arxiv.org/abs/2205.14987); for counts the units
+that die and are born again are the attrition of CountsDiff
+(https://arxiv.org/abs/2604.03779).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from markovbridge.samplers.base import Model, Sampler
+from markovbridge.samplers.bridge import Bridge
+
+__all__ = ["Corrected"]
+
+
+@dataclass(frozen=True)
+class Corrected(Sampler):
+    """A sampler whose every step is followed by corrector moves.
+
+    Attributes:
+        sampler: Makes the steps, and the way forward of the corrector moves.
+        moves: Corrector moves after each step; none after the last, at the data.
+        size: The share of survival a move gives up: p_r = (1 - size) p_s.
+    """
+
+    sampler: Sampler = field(default_factory=Bridge)
+    moves: int = 1
+    size: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.moves < 1:
+            raise ValueError(f"moves must be at least 1, not {self.moves}")
+        if not 0 < self.size < 1:
+            raise ValueError(f"size must lie in (0, 1), not {self.size}")
+
+    def step(
+        self,
+        model: Model,
+        x: Tensor,
+        t: float,
+        s: float,
+        *,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        process = model.process
+        if process.direction != "noising":
+            raise TypeError(
+                f"{type(process).__name__} is stated from source to data, so there is no way to "
+                "noise a state again: correctors need a process stated from data to source"
+            )
+        x = self.sampler.step(model, x, t, s, condition=condition, generator=generator)
+        if s >= 1:
+            return x
+        survival = process.schedule.survival(s) * (1 - self.size)
+        r = min(float(process.schedule.time(survival, 1 - survival)), s)
+        for _ in range(self.moves):
+            x = process.transition(x, s, r).sample(generator=generator)
+            x = self.sampler.step(model, x, r, s, condition=condition, generator=generator)
+        return x
+
+    def evaluations(self, steps: int) -> int | None:
+        """Those of the steps, and of the moves after all but the last."""
+        own, each = self.sampler.evaluations(steps), self.sampler.evaluations(1)
+        if own is None or each is None:
+            return None
+        return own + (steps - 1) * self.moves * each

@@ -1,0 +1,75 @@
+r"""Tau-leaping: all jumps of a step at once, from the rates at its start.
+
+With the rates λ_j of the generative process at (x, t) held for a step of length h,
+
+    amounts      x + Σ_j n_j (x'_j - x),  n_j ~ Poisson(h λ_j)
+    categories   at most one jump: with probability 1 - exp(-h Σλ), to j with λ_j / Σλ
+
+site by site (Gillespie 2001; Campbell et al., tauLDR,
+https://arxiv.org/abs/2205.14987, for diffusion models). It needs nothing but
+`expected_rates`, so any head with the right means will do, and its error is of
+first order in the step. `Bridge` is of first order too and exact for one site;
+prefer it where the head gives a law that can be drawn from.
+
+Two steps are not leaps but steps of the bridge. At survival 0 a chain is
+stationary because it jumps infinitely often, so there is no rate to leap with;
+and at the data rates of the kind 1/(1 - p) are not integrable, so what is left of
+noise at the last inner time is removed by drawing x_1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from markovbridge.processes.base import JumpProcess
+from markovbridge.samplers.base import Model, Sampler
+from markovbridge.samplers.bridge import Bridge
+
+__all__ = ["TauLeaping", "leap"]
+
+
+@dataclass(frozen=True)
+class TauLeaping(Sampler):
+    """Leap from the rates, for any jump process."""
+
+    def step(
+        self,
+        model: Model,
+        x: Tensor,
+        t: float,
+        s: float,
+        *,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        process = model.process
+        if not isinstance(process, JumpProcess):
+            raise TypeError(
+                f"TauLeaping needs rates, which {type(process).__name__} does not have: "
+                "take the Bridge sampler"
+            )
+        if float(process.schedule.survival(t)) == 0 or s >= 1:
+            return Bridge().step(model, x, t, s, condition=condition, generator=generator)
+        rates = process.expected_rates(model.law(x, t, condition), x, t)
+        return process.project(leap(process, x, rates * (s - t), generator))
+
+    def evaluations(self, steps: int) -> int:
+        """One for each step."""
+        return steps
+
+
+def leap(
+    process: JumpProcess, x: Tensor, expected: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    """Jumps of a step, given the expected number of each, (batch, *event, jumps)."""
+    moves, expected = process.moves(x), expected.clamp_min(0)  # rounding may go below
+    if process.additive:
+        jumps = torch.poisson(expected, generator=generator).to(x.dtype)
+        return x + ((moves - x.unsqueeze(-1)) * jumps).sum(-1)
+    # Competing exponentials: the first to ring jumps, if it rings within the step.
+    rings = torch.empty_like(expected).exponential_(generator=generator) / expected
+    first, which = rings.nan_to_num(nan=torch.inf).min(-1)
+    return torch.where(first < 1, moves.gather(-1, which.unsqueeze(-1)).squeeze(-1), x)

@@ -1,0 +1,135 @@
+r"""Exact simulation of a jump process whose rates are known only by asking.
+
+On the clock τ = -log p, which runs down towards the data, proposals come at a
+constant rate B and are accepted with probability λ/B, λ being the total rate of
+the generative process at that instant (Ogata 1981; Lewis & Shedler 1979). It is
+exact if λ <= B. A bound that holds for *any* law of x_1, learned ones included:
+the rates are averages over x_1 of pinned rates, so their maximum over x_1 will
+do, which a process states for a window of time (`bounds`). Windows are short
+enough for the bound to be no more than about `SLACK` times what it is at their
+start.
+
+A chain jumps infinitely often where its survival is 0, and may do so at the data,
+so time is cut at survival and at mortality `ends`; what lies beyond is one step
+of the bridge each.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from markovbridge.processes.base import Bounds, match
+from markovbridge.processes.clock import instant, speed
+from markovbridge.processes.finite import FiniteJumpProcess
+from markovbridge.processes.integers import IntegerProcess
+from markovbridge.samplers.base import Model
+from markovbridge.samplers.bridge import Bridge
+from markovbridge.schedules import Schedule
+
+__all__ = ["simulate"]
+
+SLACK = 2.0  # by how much a window may loosen the bound
+FLAT = 0.98  # a window this short, as a ratio of clocks, is short enough in any case
+
+
+def simulate(
+    model: Model,
+    x: Tensor,
+    t: float,
+    s: float,
+    ends: float,
+    condition: Tensor | None,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Draw x_s given x_t = x, jump by jump.
+
+    Raises:
+        TypeError: If the process states no bound of its rates.
+        ValueError: If it has none, its data being unbounded.
+        RuntimeError: If a rate exceeds the bound: the law is not one of x_1.
+    """
+    process = model.process
+    if not isinstance(process, (FiniteJumpProcess, IntegerProcess)):
+        raise TypeError(
+            f"{type(process).__name__} states no bound of its rates, so its jumps cannot be "
+            "simulated one by one: take the Bridge or TauLeaping sampler"
+        )
+    schedule = process.schedule
+    first, last = max(t, _time(schedule, ends)), min(s, _time(schedule, 1 - ends))
+    if t < first:
+        x = Bridge().step(model, x, t, min(first, s), condition=condition, generator=generator)
+    if first < last:
+        x = x.clone()
+        clock, stop = _clock(schedule, first), _clock(schedule, last)
+        while clock > stop:
+            low, bounds = _window(process, clock, stop)
+            x = _jumps(model, process, x, clock, low, bounds, condition, generator)
+            clock = low
+    if last < s and first < s:
+        x = Bridge().step(model, x, max(first, last), s, condition=condition, generator=generator)
+    return process.project(x)
+
+
+def _time(schedule: Schedule, survival: float) -> float:
+    p = torch.tensor(survival, dtype=torch.float64)
+    return float(schedule.time(p, 1 - p))
+
+
+def _clock(schedule: Schedule, t: float) -> float:
+    return -math.log1p(-float(schedule.mortality(t)))
+
+
+def _window(
+    process: FiniteJumpProcess | IntegerProcess, high: float, stop: float
+) -> tuple[float, Bounds]:
+    """The end of a window that starts at clock `high`, and the bound within."""
+    tight = process.bounds(high, max(stop, FLAT * high))
+    ratio = 0.5
+    while True:
+        low = max(stop, ratio * high)
+        bounds = process.bounds(high, low)
+        if ratio >= FLAT or bounds.worst <= SLACK * tight.worst:
+            return low, bounds
+        ratio = math.sqrt(ratio)
+
+
+def _jumps(
+    model: Model,
+    process: FiniteJumpProcess | IntegerProcess,
+    x: Tensor,
+    high: float,
+    low: float,
+    bounds: Bounds,
+    condition: Tensor | None,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Run one window."""
+    clock = torch.full((len(x),), high, dtype=torch.float64, device=x.device)
+    while True:
+        limit = bounds.of(x).reshape(len(x), -1).sum(1)
+        wait = torch.empty_like(clock).exponential_(generator=generator) / limit
+        clock = torch.where(clock > low, clock - wait, clock)
+        active = clock > low
+        if not bool(active.any()):
+            return x
+        times = instant(process.schedule, clock.clamp(low, high))
+        rates = process.expected_rates(model.law(x, times, condition), x, times).double()
+        rates = rates / match(speed(process.schedule, times), rates)
+        each = rates.reshape(len(x), -1)
+        share = each.sum(1) / limit
+        if bool((active & (share > 1 + 1e-6)).any()):
+            raise RuntimeError(
+                f"a rate is {share[active].max().item():.3g} times its bound over all x_1: "
+                "the law puts mass where the data cannot be"
+            )
+        u = torch.rand(len(x), dtype=torch.float64, device=x.device, generator=generator)
+        accepted = active & (u < share)
+        race = torch.empty_like(each).exponential_(generator=generator)
+        which = (each / race).argmax(1)
+        site = which // rates.shape[-1]
+        target = process.moves(x).reshape(len(x), -1).gather(1, which.unsqueeze(1))
+        moved = x.reshape(len(x), -1).scatter(1, site.unsqueeze(1), target).reshape(x.shape)
+        x = torch.where(match(accepted, x), moved, x)
