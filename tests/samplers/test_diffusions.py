@@ -24,6 +24,7 @@ from markovbridge import (
     PureDeath,
     Transport,
     exact,
+    statistics,
 )
 from markovbridge.covariances import Covariance, Dense, Isotropic
 from markovbridge.processes import Interval
@@ -323,6 +324,13 @@ def test_evaluations_are_counted(make, both, steps):
     else:
         here.sample(1, steps=grid, sampler=sampler, block=1)
     assert sampler.evaluations(steps) == len(calls)
+
+
+def test_statistics_of_reals_may_be_negative():
+    x = torch.tensor([[-3.0], [-1.0], [-2.0], [-2.0]])
+    mean, variance = statistics(x)
+    assert float(mean) == -2
+    assert float(variance) == 0.5
 
 
 def test_samples_respect_the_support():

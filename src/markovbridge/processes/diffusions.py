@@ -43,6 +43,13 @@ def _double(t: Time) -> Tensor:
     return as_time(t).double()
 
 
+def _ordered(*times: Time) -> tuple[Tensor, ...]:
+    """Times s <= t <= ... in float64, on one device: that of the first one per sample."""
+    checked = [_double(t) for t in times]
+    device = next((t.device for t in checked if t.ndim), checked[0].device)
+    return check_order(*(t.to(device) for t in checked))
+
+
 def coefficient(value: Tensor, x: Tensor) -> Tensor:
     """Coefficients, () or (batch,), in the type of the state and broadcastable to it."""
     dtype = x.dtype if x.is_floating_point() else torch.float32
@@ -87,7 +94,7 @@ class LinearDiffusion(Process):
 
     def piece(self, s: Time, t: Time) -> tuple[Tensor, Tensor]:
         """Gain a_{st} and variance v_{st} towards the data, for s <= t: float64."""
-        s, t = check_order(_double(s), _double(t))
+        s, t = _ordered(s, t)
         return self._piece(s, t)
 
     def weights(self, s: Time, t: Time, u: Time) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,7 +103,7 @@ class LinearDiffusion(Process):
         Every factor is computed from the length of its own piece, so nothing cancels at
         either end.
         """
-        s, t, u = check_order(_double(s), _double(t), _double(u))
+        s, t, u = _ordered(s, t, u)
         before, v_before = self._piece(s, t)
         after, v_after = self._piece(t, u)
         whole = v_before * after**2 + v_after
