@@ -64,7 +64,9 @@ class Blocks:
             except (OSError, ValueError, AttributeError):
                 changed = "settings.json"
             if changed is not None:
+                stored = any(self.folder.glob("block-*.npz"))
                 shutil.rmtree(self.folder)
+                changed = changed if stored else None
         self.folder.mkdir(exist_ok=True)
         file.write_text(json.dumps(self.settings, indent=2))
         return changed

@@ -15,7 +15,6 @@ which names are close to the one that was given.
 from __future__ import annotations
 
 import difflib
-import inspect
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -34,6 +33,11 @@ MISSING = re.compile(r"the following arguments are required: (.+)")
 NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
 WRONG = re.compile(r"Expected a ")
 NESTED = re.compile(r"NestedArg\(key='[^']*', val=(.*)\)")
+CALLABLE = re.compile(r"expects a function or a callable class: (.*)\. Got value: (.*)", re.DOTALL)
+FRAME = re.compile(
+    r"\s*(Parser key|Problem with given|Does not validate|Subtypes|Errors|Given value"
+    r"|- Expected a <class 'NoneType'>)"
+)
 VALUE = re.compile(r"(?:Got|Given) value: (.*)", re.DOTALL)
 
 
@@ -75,10 +79,13 @@ def explain(message: str, function: Callable[..., Any]) -> str:
             f"{where} is {found[1]!r}, which is none of {', '.join(known)}"
             f"{closest(found[1], known)}; a class of your own is given as module.Class"
         )
+    if found := CALLABLE.search(message):
+        return f"{where} is {found[2]!r}: {found[1].rstrip('.')}"
     if WRONG.search(message) and (found := VALUE.search(message)):
         value = NESTED.sub(r"\1", found[1].strip()).strip("'")
         return f"{where} is {value!r}; it must be {hints.describe(owner, keys[-1])}"
-    return " ".join(message.split())
+    rest = [line.strip(" -") for line in message.splitlines() if not FRAME.match(line)]
+    return " ".join([f"{where}:", *rest] if where else rest)
 
 
 def _unrecognised(word: str, function: Callable[..., Any]) -> str:
@@ -98,8 +105,11 @@ def _place(message: str, function: Callable[..., Any]) -> tuple[list[str], Any]:
             for group in groups:  # a dataclass whose fields are options themselves
                 keys.append(group)
                 owner = hints.annotation(owner, group)
-            keys.append(key)
+            if keys[-1:] != [key]:
+                keys.append(key)
         else:
-            owner = hints.load(step["cls"])
-    assert inspect.isfunction(owner) or inspect.isclass(owner)
+            try:
+                owner = hints.load(step["cls"])
+            except (ImportError, AttributeError):  # which is what is complained of
+                break
     return keys, owner

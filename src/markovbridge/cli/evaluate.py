@@ -55,9 +55,7 @@ def evaluate_main(words: list[str]) -> None:
     config = {} if run is None else configuration(run)
     source = config.get("data")
     defaults = {"data": source} if source and ours(source) else None
-    options = parse(
-        evaluate, rest, usage=f"evaluate {name or 'RUN'}", target="run", defaults=defaults
-    )
+    options = parse(evaluate, rest, usage=f"evaluate {name or 'RUN'}", defaults=defaults)
     assert run is not None
     values = options.values
     if values["data"] is None:

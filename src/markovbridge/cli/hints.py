@@ -38,9 +38,11 @@ def resolve() -> None:
 
 
 def options(owner: Any) -> list[str]:
-    """Names of the options of a function or class."""
+    """Names of the options of a class, or of a verb's function, whose target comes first."""
     names = list(inspect.signature(owner).parameters)
-    if inspect.isclass(owner) and issubclass(owner, nn.Module):
+    if not inspect.isclass(owner):
+        return names[1:]
+    if issubclass(owner, nn.Module):
         names = [name for name in names if name not in CALLED_WITH]
     return names
 

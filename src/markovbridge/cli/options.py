@@ -41,7 +41,6 @@ def parse(
     words: list[str],
     *,
     usage: str,
-    target: str | None = None,
     own: tuple[str, ...] = (),
     recipe: Path | None = None,
     defaults: dict[str, Any] | None = None,
@@ -49,10 +48,9 @@ def parse(
     """Read the options of a verb. `--help` and `--print_config` print and leave.
 
     Args:
-        function: The verb's function.
+        function: The verb's function. Its first parameter is the target and no option.
         words: The command line after the verb and its target.
         usage: The verb and its target, for the help.
-        target: The parameter of the function that is the target and no option.
         own: Options of the command itself, which are left out of its configuration.
         recipe: A YAML file of options.
         defaults: Options, as YAML holds them, that replace the function's defaults.
@@ -67,9 +65,7 @@ def parse(
         exit_on_error=False,
         default_config_files=[glob.escape(str(recipe))] if recipe else [],
     )
-    parser.add_function_arguments(
-        function, as_group=False, sub_configs=False, skip={target} if target else None
-    )
+    parser.add_function_arguments(function, as_group=False, sub_configs=False, skip={1})
     try:
         if defaults:
             parser.set_defaults(defaults)
@@ -78,7 +74,7 @@ def parse(
         where = f"{recipe}: " if recipe else ""
         raise UsageError(f"{where}{explain(str(error), function)}") from error
     if {"-h", "--help"} & set(words):
-        console.say(render(function, usage, _plain(values), skip=target))
+        console.say(render(function, usage, _plain(values)))
         raise SystemExit(0)
     show = "--print_config" in words
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 from markovbridge.cli import console
 from markovbridge.cli.options import parse, split_target
@@ -27,15 +29,21 @@ def report(run: str) -> None:
 def report_main(words: list[str]) -> None:
     """Run the verb."""
     name, rest = split_target(words, "RUN", "report runs/digits")
-    parse(report, rest, usage=f"report {name or 'RUN'}", target="run")
+    parse(report, rest, usage=f"report {name or 'RUN'}")
     assert name is not None
     run = run_folder(name)
     scored = run / "evaluation.json"
-    if scored.is_file() and (run / "samples.npz").is_file():
-        before = json.loads(scored.read_text(encoding="utf-8")).get("samples")
-        if before != read_samples(run)[1]:
-            console.note(
-                f"warning: {scored} is of other samples than {run / 'samples.npz'}; "
-                f"`markovbridge evaluate {run}` scores these"
-            )
+    if (run / "samples.npz").is_file() and not _current(scored, read_samples(run)[1]):
+        console.note(
+            f"warning: {scored} is of other samples than {run / 'samples.npz'}; "
+            f"`markovbridge evaluate {run}` scores these"
+        )
     console.say(f"wrote {write_report(run)}")
+
+
+def _current(scored: Path, meta: dict[str, Any]) -> bool:
+    """Whether scores are of the samples described by `meta`, or there are none."""
+    try:
+        return json.loads(scored.read_text(encoding="utf-8"))["samples"] == meta
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # missing or damaged, which is not for us to say

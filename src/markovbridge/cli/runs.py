@@ -95,8 +95,9 @@ def read_arrays(path: Path, names: tuple[str, ...], remedy: str) -> dict[str, np
         ValueError: If the file is damaged or lacks one, naming the file and the remedy.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names}
+        # Opened here, as numpy leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names}
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is damaged ({reason}); {remedy}") from error

@@ -65,8 +65,9 @@ def train(
 
       markovbridge train digits --trainer.steps 500 --head.kernel stochastic
 
-    Several processes share a batch: torchrun --standalone --nproc_per_node=2 -m markovbridge
-    train ...
+    Several processes share a batch:
+
+      torchrun --standalone --nproc_per_node=2 -m -- markovbridge train RECIPE
 
     Args:
         recipe: What to train.
@@ -96,7 +97,7 @@ def train_main(words: list[str]) -> None:
         file = None if name is None else recipes.find(name)
     except FileNotFoundError as error:
         raise UsageError(str(error)) from error
-    options = parse(train, rest, usage=usage, target="recipe", own=OWN, recipe=file)
+    options = parse(train, rest, usage=usage, own=OWN, recipe=file)
     assert name is not None and file is not None
     values = options.values
     resume, overwrite = values.pop("resume"), values.pop("overwrite")

@@ -17,24 +17,19 @@ INDENT = 30
 WIDTH = 99
 
 
-def render(
-    function: Callable[..., Any], usage: str, defaults: dict[str, Any], *, skip: str | None
-) -> str:
+def render(function: Callable[..., Any], usage: str, defaults: dict[str, Any]) -> str:
     """The help of a verb.
 
     Args:
         function: The verb's function.
         usage: The verb and its target.
         defaults: Values of the options as plain values.
-        skip: The parameter that is the target.
     """
     documented = docstring_parser.parse(function.__doc__ or "")
     about = {param.arg_name: param.description or "" for param in documented.params}
     plain, parts, groups = [], [], []
     for option in hints.options(function):
         hint, value = hints.annotation(function, option), defaults.get(option)
-        if option == skip:
-            continue
         if hints.classes(hint):
             parts.append(_class(option, hint, about.get(option, ""), value))
         elif isinstance(value, dict) and isinstance(hint, type):  # a dataclass of options

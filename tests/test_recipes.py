@@ -1,0 +1,77 @@
+import pytest
+import yaml
+
+from markovbridge import recipes
+from markovbridge.cli import main
+
+
+def config(name):
+    return yaml.safe_load(recipes.find(name).read_text())
+
+
+def test_names():
+    assert recipes.names() == ["celeba64", "cifar10", "digits", "fashion-mnist", "mnist-binary"]
+
+
+def test_list_and_print(capsys):
+    assert main(["recipes"]) == 0
+    text = capsys.readouterr().out
+    for name in recipes.names():
+        assert f"  {name} " in text
+        assert recipes.describe(name) in text
+        assert main(["recipes", name]) == 0
+        assert capsys.readouterr().out == recipes.find(name).read_text()
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_headers_say_what_from_where_and_at_what_cost(name):
+    lines = recipes.find(name).read_text().splitlines()
+    header = "\n".join(line for line in lines if line.startswith("#"))
+    assert len(recipes.describe(name)) > 20
+    assert "\n# Data: " in header
+    assert "\n# Cost: " in header
+    assert max(map(len, lines)) <= 99
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_dry_run(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MARKOVBRIDGE_DATA", str(tmp_path / "none"))
+    assert main(["train", name, "--dry_run", "true"]) == 0
+    text = capsys.readouterr().out
+    assert f"{name}: the recipe works" in text
+    shape = {"digits": "1x8x8", "celeba64": "3x64x64", "cifar10": "3x32x32"}.get(name, "1x28x28")
+    assert f"16 of {shape}, counts 0..{config(name)['process']['init_args']['maximum']}" in text
+    if name in ("celeba64", "cifar10"):
+        assert "not on this machine: fetch" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "t_end"), [("cifar10", 15), ("celeba64", 15), ("mnist-binary", 10)]
+)
+def test_the_papers_settings(name, t_end):
+    recipe = config(name)
+    schedule = recipe["process"]["init_args"]["schedule"]
+    assert schedule["class_path"] == "markovbridge.Logistic"
+    assert schedule["init_args"] == {"t_end": t_end, "exact_ends": False}
+    assert recipe["objective"] == {
+        "class_path": "markovbridge.Instantaneous",
+        "init_args": {"steps": 1000},
+    }
+    assert recipe["trainer"]["learning_rate"] == 2e-4
+    assert recipe["trainer"]["batch_size"] == (100 if name == "celeba64" else 256)
+
+
+def test_find(tmp_path):
+    path = tmp_path / "mine.yaml"
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        recipes.find(str(path))
+    path.write_text("data: Digits\n")
+    assert recipes.find(str(path)) == path
+    with pytest.raises(FileNotFoundError, match="has no config.yaml"):
+        recipes.find(str(tmp_path))
+    (tmp_path / "config.yaml").write_text("data: Digits\n")
+    assert recipes.find(str(tmp_path)) == tmp_path / "config.yaml"
+    with pytest.raises(FileNotFoundError, match="did you mean 'cifar10'"):
+        recipes.find("cifar")
