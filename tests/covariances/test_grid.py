@@ -119,6 +119,11 @@ def test_an_inverse_out_of_reach_is_refused(normal):
         Grid(SquaredExponential(1.0, 5.0), iterations=50).solve(x)
 
 
+def test_an_inverse_of_what_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match="holds NaN or infinity"):
+        Grid(Exponential()).solve(torch.tensor([[[1.0, math.nan]]]))
+
+
 def test_expected_periodogram_by_its_definition():
     kernel, sizes = Matern(1.3, 2.0, 0.8), (4, 5)
     gamma = dense_grid(kernel, sizes).to(torch.complex128)

@@ -13,7 +13,7 @@ covariance over distance is seen from the centre of the grid.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,7 +27,8 @@ from markovbridge.covariances.torus import Torus
 from markovbridge.randomness import generator
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 __all__ = ["plot"]
 
@@ -35,8 +36,13 @@ DRAWS = 1024
 
 
 def plot(
-    data: Tensor, fits: Mapping[str, Fit], *, dimension: int = 2, mean: Tensor | None = None
-) -> Figure:
+    data: Tensor,
+    fits: Mapping[str, Fit],
+    *,
+    dimension: int = 2,
+    mean: Tensor | None = None,
+    axes: Sequence[Axes] | None = None,
+) -> Figure | SubFigure:
     """Draw fits beside the data they were fitted to.
 
     Args:
@@ -44,9 +50,10 @@ def plot(
         fits: The fits by label.
         dimension: How many trailing axes of the event are space.
         mean: What to subtract from the data; None is their mean per site.
+        axes: Two axes to draw on; None makes a figure.
 
     Returns:
-        A figure of two panels; `figure.savefig(path)` writes it.
+        The figure; `figure.savefig(path)` writes it.
 
     Raises:
         ModuleNotFoundError: Without matplotlib.
@@ -62,8 +69,10 @@ def plot(
     x = centred(data, mean)
     event = tuple(x.shape[1:])
     sizes = check_event(event, dimension)[1]
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    power, distance = figure.subplots(1, 2)
+    if axes is None:
+        figure = Figure(figsize=(8, 3.2), layout="constrained")
+        axes = [figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)]
+    power, distance = axes
 
     waves = wavenumbers(sizes)
     longest = 2 * math.pi / max(sizes)
@@ -80,7 +89,7 @@ def plot(
     distance.set(xlabel="distance (sites)", ylabel="covariance")
     distance.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     distance.legend(frameon=False)
-    return figure
+    return power.figure
 
 
 def by_norm(

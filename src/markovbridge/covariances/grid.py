@@ -125,8 +125,11 @@ class Grid(Covariance):
 
         Raises:
             ArithmeticError: If the residual does not reach `tolerance`, with what it reached.
+            ValueError: If x is not finite.
         """
         sizes = check_field(x, self.dimension)
+        if not bool(x.isfinite().all()):
+            raise ValueError("what Grid is to solve for must be finite: it holds NaN or infinity")
         target = x.double().reshape(-1, *sizes)
         nearest = expected_periodogram(self.kernel, sizes)
         inverse = (1 / nearest[..., : sizes[-1] // 2 + 1]).to(x.device)
