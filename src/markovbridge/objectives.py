@@ -83,9 +83,11 @@ class Objective(ABC):
     def times(
         self, n: int, *, generator: torch.Generator | None = None, device: torch.device | str
     ) -> Tensor:
-        """Training times, (n,) float32: stratified uniform below 1 - truncation."""
+        """Training times, (n,) float32: uniform below 1 - truncation, one in each stratum."""
         u = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
-        t = (torch.arange(n, device=device) + u) / n * (1 - self.truncation)
+        # In random order: the loss of each sample, not of the batch only, has the right mean.
+        strata = torch.randperm(n, generator=generator, device=device)
+        t = (strata + u) / n * (1 - self.truncation)
         return t.to(torch.float32).clamp_max(1 - 2**-24)
 
     def __add__(self, other: Objective) -> Sum:
