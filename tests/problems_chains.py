@@ -31,9 +31,10 @@ def ring(size):
 
 
 def trap(size):
-    """States in a row, the last of which keeps what it catches."""
+    """States in a row, the last of which keeps what it catches; all are caught at rate 1."""
     rates = np.diag(np.ones(size - 1), 1) + np.diag(np.r_[np.full(size - 2, 0.3), 0.0], -1)
-    return conserve(rates)
+    rates = conserve(rates)
+    return rates / -np.sort(np.linalg.eigvals(rates).real)[-2]
 
 
 def ehrenfest(maximum):

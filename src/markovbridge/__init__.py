@@ -8,7 +8,14 @@ process = mb.PureDeath(maximum=16)
 """
 
 from markovbridge.couplings import Dirac, Independent, MinibatchOT, Noised, Paired
-from markovbridge.heads import Categorical, Endpoint, LogisticMixture, Mean, NegativeBinomial
+from markovbridge.heads import (
+    Categorical,
+    Endpoint,
+    LogisticMixture,
+    Mean,
+    NegativeBinomial,
+    TwoMeans,
+)
 from markovbridge.objectives import (
     DriftMatching,
     EndMSE,
@@ -20,29 +27,52 @@ from markovbridge.objectives import (
 from markovbridge.processes import (
     VE,
     VP,
+    AbsorbingChain,
+    BirthDeath,
     Brownian,
     Coefficients,
+    DiscreteTimeChain,
+    DiscretisedGaussianChain,
+    Ehrenfest,
+    FiniteChain,
     LinearDiffusion,
     OrnsteinUhlenbeck,
+    PureBirth,
     PureDeath,
+    RandomWalk,
     SubVP,
+    UniformChain,
 )
-from markovbridge.samplers import Bridge, EulerMaruyama, Gillespie, ProbabilityFlow
+from markovbridge.samplers import (
+    Bridge,
+    Corrected,
+    EulerMaruyama,
+    Gillespie,
+    ProbabilityFlow,
+    TauLeaping,
+)
 from markovbridge.schedules import Cosine, Linear, Logistic, Survival
 from markovbridge.transport import Transport, statistics
 
 __all__ = [
+    "AbsorbingChain",
+    "BirthDeath",
     "Bridge",
     "Brownian",
     "Categorical",
     "Coefficients",
+    "Corrected",
     "Cosine",
     "Dirac",
+    "DiscreteTimeChain",
+    "DiscretisedGaussianChain",
     "DriftMatching",
+    "Ehrenfest",
     "EndMSE",
     "EndNLL",
     "Endpoint",
     "EulerMaruyama",
+    "FiniteChain",
     "FiniteTime",
     "Gillespie",
     "Independent",
@@ -59,10 +89,15 @@ __all__ = [
     "Paired",
     "PathKL",
     "ProbabilityFlow",
+    "PureBirth",
     "PureDeath",
+    "RandomWalk",
     "SubVP",
     "Survival",
+    "TauLeaping",
     "Transport",
+    "TwoMeans",
+    "UniformChain",
     "VE",
     "VP",
     "statistics",

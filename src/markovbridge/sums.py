@@ -68,7 +68,7 @@ def meetings(distance: Tensor, log_up: Tensor, log_down: Tensor) -> tuple[Tensor
     """
     apart = distance.abs().to(log_up.dtype)
     product = (log_up + log_down).exp()
-    mode = (2 * product / (apart + (apart**2 + 4 * product).sqrt()).clamp_min(1e-300)).floor()
+    mode = (2 * product / (apart + (apart**2 + 4 * product).sqrt()).clamp_min(1e-30)).floor()
     reach = int(9 * float(mode.max().sqrt()) + 20) if mode.numel() else 0
     window = torch.arange(-reach, reach + 1, device=distance.device)
     m = mode.to(torch.int64).unsqueeze(-1) + window

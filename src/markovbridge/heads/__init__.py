@@ -3,5 +3,14 @@
 from markovbridge.heads.base import Head
 from markovbridge.heads.counts import Categorical, LogisticMixture, Mean, NegativeBinomial
 from markovbridge.heads.gaussian import Endpoint
+from markovbridge.heads.steps import TwoMeans
 
-__all__ = ["Categorical", "Endpoint", "Head", "LogisticMixture", "Mean", "NegativeBinomial"]
+__all__ = [
+    "Categorical",
+    "Endpoint",
+    "Head",
+    "LogisticMixture",
+    "Mean",
+    "NegativeBinomial",
+    "TwoMeans",
+]

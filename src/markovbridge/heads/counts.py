@@ -139,6 +139,9 @@ class Categorical(Head):
 class LogisticMixture(Head):
     """A mixture of discretised logistics per site, truncated to [x_t, maximum].
 
+    Under another process than pure death it is over all values of the data, times what x_t
+    says of them (`DiscreteProcess.evidence`): a table of few parameters, for ordered values.
+
     Attributes:
         components: Number of logistics.
     """
@@ -151,27 +154,36 @@ class LogisticMixture(Head):
 
     def outputs(self, process: Process) -> int:
         """Weight, centre and scale of each logistic."""
-        _maximum(process, self)
+        if not isinstance(process, DiscreteProcess) or process.states is None:
+            _maximum(process, self)
         return 3 * self.components
 
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
     ) -> Law:
-        weights, centres, scales = raw.movedim(1, -1).chunk(3, -1)
-        q = _log_mortality(process, t, x).exp()
-        # Standard deviation of the remaining count if it knew nothing of x_t.
-        spread = (q * mean + q**2 * variance).clamp_min(1e-6).sqrt().unsqueeze(-1)
+        weights, centres, scales = raw.float().movedim(1, -1).chunk(3, -1)
+        assert isinstance(process, DiscreteProcess) and process.states is not None
+        if isinstance(process, PureDeath):
+            q = _log_mortality(process, t, x).exp()
+            # Standard deviation of the remaining count if it knew nothing of x_t.
+            spread, low, start = (q * mean + q**2 * variance), x, x + q * mean
+        else:
+            spread, low, start = variance, torch.zeros_like(x), mean
+        spread = spread.clamp_min(1e-6).sqrt().expand(x.shape).unsqueeze(-1)
         offsets = torch.linspace(-1, 1, self.components, device=x.device)
         if self.components == 1:
             offsets = torch.zeros(1, device=x.device)
-        centre = (x + q * mean).unsqueeze(-1) + spread * (centres + offsets)
+        centre = start.expand(x.shape).unsqueeze(-1) + spread * (centres + offsets)
         # A logistic of scale s has standard deviation sπ/√3; below .02 it is one value.
         log_scale = (scales + (spread * (math.sqrt(3) / math.pi)).log()).clamp(
-            math.log(0.02), math.log(4 * _maximum(process, self) + 4)
+            math.log(0.02), math.log(4 * process.states)
         )
-        return laws.LogisticMixture(
-            weights.float(), centre.float(), log_scale.float(), x, _maximum(process, self)
+        law = laws.LogisticMixture(
+            weights, centre.float(), log_scale.float(), low, process.states - 1
         )
+        if isinstance(process, PureDeath):
+            return law
+        return laws.Categorical(law.table().logits + process.evidence(x, t))
 
 
 @dataclass(frozen=True)
