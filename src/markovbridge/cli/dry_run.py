@@ -32,7 +32,7 @@ def rehearse(
     short = dataclasses.replace(
         trainer,
         steps=STEPS,
-        batch_size=2,
+        batch_size=1,
         accumulation=1,
         warmup=0,
         log_every=1,
@@ -57,7 +57,7 @@ def rehearse(
         ),
         ("memory", f"{memory:.2g} GiB for weights, average and optimiser, besides activations"),
         ("training", f"{trainer.steps:,} steps of {trainer.batch_size} samples"),
-        ("dry run", f"{STEPS} steps of 2 and a sample: {seconds:.1f} s on {rehearsal.device}"),
+        ("dry run", f"{STEPS} steps of one each, and a sample: {seconds:.1f} s on {rehearsal.device}"),
     ]
     console.say(f"{name}: the recipe works\n{console.table(rows)}")
 

@@ -168,10 +168,11 @@ def build(
     """
     for rows in dataset.x.split(4096):
         process.check(rows, dataset.name)
-    mean, variance = measure(dataset.x, statistics)
+    x = dataset.x if process.support is None else process.check(dataset.x, dataset.name)
+    mean, variance = measure(x, statistics)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, "weights"))
-        module = network(dataset.shape, process.features, head.outputs(process))
+        module = network(dataset.shape, coupling.features(process), head.outputs(process))
     if not isinstance(module, nn.Module):
         raise TypeError(f"network gave a {type(module).__name__}; it must give a torch.nn.Module")
     return Transport(
