@@ -1,10 +1,12 @@
 """Covariances that hold numbers, and their Kronecker products."""
 
+import json
 import math
 
 import pytest
 import torch
 
+from markovbridge.config import from_config, to_config
 from markovbridge.covariances import Dense, Diagonal, Exponential, Isotropic, Separable, Torus
 
 
@@ -56,6 +58,16 @@ def test_dense_acts_on_the_trailing_axes_of_its_size(normal):
 
 def test_dense_takes_nested_lists():
     assert Dense(((2.0, 1.0), (1.0, 2.0))).logdet((2,)) == pytest.approx(math.log(3))
+
+
+def test_numbers_survive_a_configuration(normal):
+    z = normal(9, 4, dtype=torch.float32)
+    # Of deficient rank and in float32: its eigenvalues are zero up to rounding of either sign.
+    dense, diagonal = Dense(z @ z.T), Diagonal(torch.tensor([[1.0], [2.0]]))
+    again = from_config(json.loads(json.dumps(to_config(Separable(diagonal, dense)))))
+    x = normal(2, 9, 2, 3)
+    torch.testing.assert_close(again @ x, Separable(diagonal, dense) @ x)
+    torch.testing.assert_close(dense.matrix, (z @ z.T).double(), rtol=0, atol=1e-5)
 
 
 def test_dense_of_deficient_rank(normal):

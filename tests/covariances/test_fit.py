@@ -171,6 +171,12 @@ def test_what_cannot_be_fitted_says_so(normal):
         fit(GMRF(Matern(smoothness=1.0)), x)
     with pytest.raises(NotImplementedError, match="Grid has no logdet"):
         fit(Grid(Matern()), x, method="likelihood")
+    with pytest.raises(ValueError, match=r"method must be .* not 'whittle'"):
+        fit(Torus(Matern()), x, method="whittle")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="with Dense over channels, not Isotropic"):
+        fit(Separable(Torus(Matern()), Isotropic()), x[:, None])
+    with pytest.raises(ValueError, match=r"needs data \(N, channels, \*space\), not \(8, 64\)"):
+        fit(Separable(Torus(Matern(), dimension=1), Dense([[1.0]])), x.flatten(1))
     # White noise has no length: the fit says so instead of returning a limit.
     with pytest.raises(ValueError, match=r"ran away to (length|smoothness) = .* fixed="):
         fit(Torus(Matern()), x)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -151,10 +151,13 @@ class Dense(Covariance):
 
     Attributes:
         matrix: (d, d), symmetric positive semidefinite; a tensor or nested lists. A
-            negative eigenvalue is refused unless it is rounding, d · eps of the largest.
+            negative eigenvalue is refused unless it is rounding, below d · eps of the
+            largest, and then set to zero.
     """
 
     matrix: Nested
+    # Eigenvalues in ascending order and eigenvectors in columns, float64.
+    _decomposition: tuple[Tensor, Tensor] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         given = self.matrix if isinstance(self.matrix, Tensor) else as_float64(self.matrix)
@@ -169,13 +172,19 @@ class Dense(Covariance):
                 f"the matrix of Dense must be symmetric, entries across the diagonal differ by "
                 f"{asymmetry:.3g}: pass (matrix + matrix.T) / 2"
             )
-        object.__setattr__(self, "matrix", (matrix + matrix.T) / 2)
-        values = self._decomposition[0]
+        matrix = (matrix + matrix.T) / 2
+        values, vectors = torch.linalg.eigh(matrix)
         eps = torch.finfo(given.dtype if given.is_floating_point() else torch.float64).eps
         if float(values[0]) < -len(values) * eps * float(values[-1].abs()):
             raise ValueError(
                 f"a covariance has no negative eigenvalue, this matrix has {values[0].item():.3g}"
             )
+        if float(values[0]) < 0:
+            # Without its rounding, the matrix is also accepted when read back in float64.
+            values = values.clamp_min(0)
+            matrix = vectors * values @ vectors.T
+        object.__setattr__(self, "matrix", matrix)
+        object.__setattr__(self, "_decomposition", (values, vectors))
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -212,12 +221,6 @@ class Dense(Covariance):
         return self.matrix
 
     @cached_property
-    def _decomposition(self) -> tuple[Tensor, Tensor]:
-        """Eigenvalues in ascending order and eigenvectors in columns, float64."""
-        values, vectors = torch.linalg.eigh(self._tensor)
-        return values, vectors
-
-    @cached_property
     def _powers(self) -> dict[tuple[float, torch.dtype, torch.device], Tensor]:
         """Powers of the matrix used so far."""
         return {}
@@ -244,8 +247,7 @@ class Dense(Covariance):
             values, vectors = self._decomposition
             if power < 0:
                 self._check_condition(power, x.dtype)
-            # What the constructor accepted as rounding counts as zero.
-            root = vectors * values.clamp_min(0) ** (power / 2)
+            root = vectors * values ** (power / 2)
             full = self._tensor if power == 1 else root @ root.T
             self._powers[key] = full.to(x.device, x.dtype)
         return (x.reshape(-1, len(self._tensor)) @ self._powers[key]).reshape(x.shape)

@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -95,6 +95,8 @@ def fit(
         ValueError: If data or names are unusable, if the data do not vary, or if a parameter
             runs away, naming it.
     """
+    if method not in get_args(Method):
+        raise ValueError(f'method must be "spectrum" or "likelihood", not {method!r}')
     x = centred(data, mean)
     if isinstance(covariance, Separable):
         return fit_separable(covariance, x, method, fixed)
@@ -130,6 +132,11 @@ def fit(
 
 def fit_separable(covariance: Separable, x: Tensor, method: Method, fixed: tuple[str, ...]) -> Fit:
     """Fit space and channels in turn, until the likelihood stands still."""
+    if not isinstance(covariance.channels, Dense):
+        name = type(covariance.channels).__name__
+        raise ValueError(f"Separable is fitted with Dense over channels, not {name}")
+    if x.ndim < 3:
+        raise ValueError(f"Separable needs data (N, channels, *space), not {tuple(x.shape)}")
     count, sites = x.shape[1], math.prod(x.shape[2:])
     space, previous = covariance.space, -math.inf
     for _ in range(ALTERNATIONS):

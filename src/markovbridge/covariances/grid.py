@@ -207,7 +207,7 @@ def fast_size(least: int) -> int:
         size += 1
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def embedded_spectrum(
     kernel: Kernel, torus: tuple[int, ...], power: float, dtype: torch.dtype, device: torch.device
 ) -> Tensor:

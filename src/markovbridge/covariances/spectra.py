@@ -67,11 +67,12 @@ def torus_spectrum(kernel: Kernel, sizes: tuple[int, ...]) -> Tensor:
     return density * (kernel.variance / density.mean())
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def circulant_eigenvalues(kernel: Kernel, sizes: tuple[int, ...]) -> Tensor:
     """The eigenvalues of the circulant matrix of k at distances on a torus of `sizes`."""
     lags = [torch.minimum(torch.arange(m), m - torch.arange(m)) for m in sizes]
-    return torch.fft.fftn(kernel_at(kernel, lags)).real
+    # A copy: the real part alone would keep the imaginary one in memory.
+    return torch.fft.fftn(kernel_at(kernel, lags)).real.clone()
 
 
 @lru_cache(maxsize=16)
@@ -84,7 +85,7 @@ def expected_periodogram(kernel: Kernel, sizes: tuple[int, ...]) -> Tensor:
         shape = [-1 if a == position else 1 for a in range(len(sizes))]
         weighted = weighted * (1 - axis.abs().double() / n).reshape(shape)
     folded = weighted.reshape([part for n in sizes for part in (2, n)])
-    return torch.fft.fftn(folded.sum(tuple(range(0, 2 * len(sizes), 2)))).real
+    return torch.fft.fftn(folded.sum(tuple(range(0, 2 * len(sizes), 2)))).real.clone()
 
 
 def periodogram(x: Tensor, dimension: int) -> Tensor:
