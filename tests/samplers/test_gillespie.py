@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from markovbridge import Brownian, Gillespie, PureDeath, Transport, exact, laws
+from markovbridge import Brownian, Gillespie, Mean, PureDeath, Transport, exact, laws
 from markovbridge.randomness import generator
 from problems import PROBLEMS, SCHEDULES, assert_follows, assert_uniform, thinning
 
@@ -112,6 +113,22 @@ def test_births_are_uniform_in_the_survival_that_is_left():
     births = np.concatenate([row for row in model.births() if row])
     assert births.min() > p
     assert_uniform((births - p) / (1 - p))
+
+
+def test_a_mean_head_makes_no_births_out_of_its_floor():
+    """A network of zeros states Poisson data; next to the data its mean is never quite 0."""
+    process = PureDeath()
+    model = Transport(
+        process,
+        lambda features, t, condition: torch.zeros(len(features), 1, 1),
+        Mean(),
+        shape=(1,),
+        mean=3.0,
+    )
+    draws = model.sample(
+        N, steps=1, sampler=Gillespie(), generator=generator("cpu", "floor"), block=N
+    )
+    assert_follows(draws, stats.poisson.pmf(np.arange(40), 3))
 
 
 def test_a_known_count_is_reached():

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from markovbridge.processes.base import match
-from markovbridge.processes.counts import PureDeath
+from markovbridge.processes.counts import TINY, PureDeath
 from markovbridge.samplers.base import Model, Sampler
 from markovbridge.samplers.thinning import simulate
 
@@ -61,7 +61,9 @@ class Gillespie(Sampler):
         clock = torch.full(
             (batch,), -float(schedule.mortality(t).log()), dtype=torch.float64, device=x.device
         )
-        end = -float(schedule.mortality(s).log())  # infinite at the data
+        # Not infinite at the data: a head floors its mean above 0, and given for ever even
+        # the smallest rate makes births.
+        end = -float(schedule.mortality(s).clamp_min(TINY).log())
         # NaN marks a state whose total rate has not been evaluated since it last changed.
         bound = torch.full_like(clock, torch.nan)
         active = torch.ones(batch, dtype=torch.bool, device=x.device)
