@@ -85,16 +85,19 @@ def from_config(config: Any) -> Any:
 
 def resolve(path: str) -> Any:
     """The class of this package at a dotted path."""
+    foreign = ValueError(
+        f"{path} is not part of {PACKAGE}, and a file may not name other code to run: "
+        "pass the object itself when loading"
+    )
     module, _, name = path.rpartition(".")
     if module.split(".")[0] != PACKAGE:
-        raise ValueError(
-            f"{path} is not part of {PACKAGE}, and a file may not name other code to run: "
-            "pass the object itself when loading"
-        )
+        raise foreign
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{path} does not exist in this version of {PACKAGE}") from error
     if not isinstance(found, type):
         raise ValueError(f"{path} is not a class")
+    if found.__module__.split(".")[0] != PACKAGE:  # what a module of the package merely uses
+        raise foreign
     return found

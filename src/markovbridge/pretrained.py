@@ -82,8 +82,8 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
         shape, saved = config["shape"], {part: config[part] for part in PARTS}
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    if config["format"] != FORMAT:
-        raise ValueError(f"{path} has format {config['format']}; this version reads {FORMAT}")
+    if config.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {config.get('format')}; this version reads {FORMAT}")
     if not weights_file.is_file():
         raise FileNotFoundError(f"{weights_file} is missing")
     weights = weights_file.read_bytes()

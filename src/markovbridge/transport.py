@@ -240,7 +240,7 @@ class Transport(nn.Module):
                 block=block,
                 callback=callback,
             )
-            for index in range(-(-n // block))
+            for index in range(_blocks(n, block))
         ]
         return torch.cat(parts)[:n]
 
@@ -261,8 +261,6 @@ class Transport(nn.Module):
         What `sample` is made of, for those who spread blocks over processes or store them
         as they come. Arguments as there; condition is that of this block, (block, ...).
         """
-        if block < 1:
-            raise ValueError(f"block must be at least 1, not {block}")
         generator = randomness.generator(self.device, "sample", key, index)
         grid = self._grid(steps, start=0.0)
         like = torch.zeros((block, *self.shape), dtype=self._dtype, device=self.device)
@@ -412,7 +410,7 @@ class Transport(nn.Module):
                 randomness.generator(self.device, purpose, key, index),
                 callback,
             )
-            for index in range(-(-n // block))
+            for index in range(_blocks(n, block))
         ]
         return torch.cat(parts)[:n]
 
@@ -471,12 +469,13 @@ class Transport(nn.Module):
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:
         """Dropout off inside, the mode as it was afterwards."""
-        training = self.training
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             yield
         finally:
-            self.train(training)
+            for module, training in modes:
+                module.training = training
 
     def save_pretrained(
         self, directory: str | Path, *, card: dict[str, Any] | None = None
@@ -529,3 +528,10 @@ def _rows(values: Tensor, index: int, block: int, n: int) -> Tensor:
         raise ValueError(f"condition has {len(values)} rows for {n} samples")
     rows = torch.arange(index * block, (index + 1) * block, device=values.device)
     return values[rows.clamp_max(n - 1)]
+
+
+def _blocks(n: int, block: int) -> int:
+    """How many blocks n samples take."""
+    if block < 1:
+        raise ValueError(f"block must be at least 1, not {block}")
+    return -(-n // block)
