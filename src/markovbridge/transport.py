@@ -341,6 +341,36 @@ class Transport(nn.Module):
             "translate", x0, 0.0, steps, sampler, condition, generator, block, callback
         )
 
+    @torch.no_grad()
+    def translate_block(
+        self,
+        index: int,
+        x0: Tensor,
+        *,
+        key: int,
+        steps: int | Tensor = 100,
+        sampler: Sampler | None = None,
+        condition: Tensor | None = None,
+        block: int = BLOCK,
+        callback: Callable[[float, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Where rows index·block to (index + 1)·block - 1 of x0 go, for the `key` of all.
+
+        What `translate` is made of, as `sample_block` is of `sample`. Arguments as there, x0
+        and condition being whole: (n, ...). Rows beyond n are made of the last.
+        """
+        if block < 1:
+            raise ValueError(f"block must be at least 1, not {block}")
+        n = len(x0)
+        return self._walk(
+            self._check(_rows(x0, index, block, n), "x0").to(self.device),
+            self._grid(steps, start=0.0),
+            sampler,
+            None if condition is None else _rows(condition, index, block, n),
+            randomness.generator(self.device, "translate", key, index),
+            callback,
+        )
+
     def log_likelihood(
         self,
         x1: Tensor,

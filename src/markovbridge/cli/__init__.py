@@ -38,6 +38,7 @@ class Verb:
 VERBS = {
     "train": Verb("train", "RECIPE", "Train a transport from a recipe, into a run folder."),
     "sample": Verb("sample", "RUN", "Draw samples from a trained run."),
+    "translate": Verb("translate", "RUN", "Carry one data set into another with a trained run."),
     "evaluate": Verb("evaluate", "RUN", "Score the samples of a run against real data."),
     "report": Verb("report", "RUN", "Write a run's report, one self-contained HTML page."),
     "recipes": Verb("listing", "[NAME]", "List the recipes, or print one."),

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from markovbridge.cli.runs import read_arrays, write_arrays
 from markovbridge.data.base import smallest_type
-from markovbridge.samplers import Sampler
 from markovbridge.transport import Transport
 
-__all__ = ["Blocks"]
+__all__ = ["Blocks", "Draw", "largest"]
 
+Draw = Callable[[Callable[[float, Tensor], None]], Tensor]
 NAMES = ("samples", "evaluations", "seconds", "times", "states")
 SHOWN = 8  # samples of the first block whose path is kept
 FRAMES = 25  # at about so many times
@@ -90,11 +90,9 @@ class Blocks:
         self,
         index: int,
         transport: Transport,
-        sampler: Sampler,
+        draw: Draw,
         *,
-        key: int,
         steps: int,
-        block: int,
         advance: Callable[[float], None],
     ) -> None:
         """Draw a block and store it.
@@ -102,10 +100,9 @@ class Blocks:
         Args:
             index: Its number.
             transport: The model.
-            sampler: How to step.
-            key: What the samples are a function of, with the index.
+            draw: Makes the samples of the block; called with a callback as
+                `Transport.sample` takes it.
             steps: Steps of the grid.
-            block: Samples in it.
             advance: Called with the share of the block that each step is.
         """
         every = -(-steps // FRAMES)
@@ -130,12 +127,10 @@ class Blocks:
         started = time.perf_counter()
         hook = transport.network.register_forward_pre_hook(count)
         try:
-            samples = transport.sample_block(
-                index, key=key, steps=steps, sampler=sampler, block=block, callback=watch
-            )
+            samples = draw(watch)
         finally:
             hook.remove()
-        maximum = getattr(transport.process, "maximum", None)
+        maximum = largest(transport)
         write_arrays(
             self._path(index),
             samples=_small(samples.cpu(), maximum),
@@ -157,6 +152,13 @@ class Blocks:
             return read_arrays(self._path(index), NAMES, "it is made again")
         except ValueError:
             return None
+
+
+def largest(transport: Transport) -> int | None:
+    """The largest count of the data, if the model states it."""
+    process = transport.process
+    stated = (getattr(part, "maximum", None) for part in (process, process.support))
+    return next((maximum for maximum in stated if maximum is not None), None)
 
 
 def _small(x: Tensor, maximum: int | None) -> np.ndarray:

@@ -12,11 +12,8 @@ of processes, or of interruptions. From Python the same samples are
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import json
-from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,15 +22,23 @@ import torch
 from torch import nn
 
 from markovbridge.cli import console
-from markovbridge.cli.blocks import Blocks
-from markovbridge.cli.errors import UsageError
+from markovbridge.cli.blocks import Blocks, Draw
+from markovbridge.cli.drawing import (
+    check_positive,
+    cost,
+    gather,
+    load_transport,
+    make,
+    meta_of,
+    saved_model,
+    shades,
+    threads,
+)
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks, ranks
 from markovbridge.cli.runs import ours, run_folder, write_arrays
-from markovbridge.cli.usage import short
-from markovbridge.config import from_config, to_config
 from markovbridge.heads import Head
-from markovbridge.metrics.extractors import hash_weights
+from markovbridge.images import grid_png
 from markovbridge.randomness import fresh_key
 from markovbridge.samplers import Bridge, Sampler
 from markovbridge.transport import BLOCK, Transport
@@ -92,62 +97,11 @@ def sample_main(words: list[str]) -> None:
     options = parse(sample, rest, usage=f"sample {name or 'RUN'}", defaults=defaults)
     assert run is not None
     values = options.values
-    for option in ("n", "steps", "block", "threads"):
-        if values[option] is not None and values[option] < 1:
-            raise UsageError(f"{option} is {values[option]}; it must be at least 1")
-    with ranks() as team, _threads(values.pop("threads")):
-        transport = _load(run, saved, values.pop("network"), values["head"], values["weights"])
+    check_positive(values, "n", "steps", "block", "threads")
+    with ranks() as team, threads(values.pop("threads")):
+        transport = load_transport(run, saved, values.pop("network"), values["head"], values["weights"])
         transport.to(team.device(values.pop("device")))
         _sample(run, team, transport, **values)
-
-
-def saved_model(run: Path) -> dict[str, Any]:
-    """The configuration of a run's model.
-
-    Raises:
-        FileNotFoundError: If it has no model.
-        ValueError: If the file is damaged.
-    """
-    for folder in ("model", ".model.previous"):  # as `from_pretrained` looks for it
-        path = run / folder / "config.json"
-        if path.is_file():
-            try:
-                config = json.loads(path.read_text(encoding="utf-8"))
-                return {part: config[part] for part in ("shape", "process", "network", "head")}
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path} is damaged: {error}") from error
-    raise FileNotFoundError(
-        f"{run} has no model to sample from; `markovbridge train RECIPE --output {run}` makes one"
-    )
-
-
-def _load(
-    run: Path,
-    saved: dict[str, Any],
-    network: Callable[..., nn.Module] | None,
-    head: Head | None,
-    weights: str,
-) -> Transport:
-    """The transport of a run, with the weights asked for."""
-    parts: dict[str, Any] = {} if head is None else {"head": head}
-    if network is not None:
-        process = from_config(saved["process"])
-        own = from_config(saved["head"]) if head is None else head
-        parts["network"] = network(tuple(saved["shape"]), process.features, own.outputs(process))
-    elif not ours(saved["network"]):
-        path = saved["network"]["class_path"]
-        raise UsageError(f"the network of {run} is your own: name it with --network {path}")
-    transport = Transport.from_pretrained(run / "model", **parts)
-    if weights == "raw":
-        from markovbridge.training import checkpoint
-
-        found, complaints = checkpoint.latest(run / "checkpoints")
-        for complaint in complaints:
-            console.note(f"warning: {complaint}")
-        if found is None:
-            raise FileNotFoundError(f"{run} has no checkpoint, so no raw weights; use ema")
-        transport.load_state_dict(found.tensors["model"])
-    return transport
 
 
 def _sample(
@@ -164,110 +118,32 @@ def _sample(
     head: Head | None,
 ) -> None:
     """Make the blocks of this process; assemble them all in the first."""
-    meta = {
-        "sampler": f"{_told(sampler)}, {_told(transport.head)}",
-        "steps": steps,
-        "seed": seed,
-        "weights": weights,
-        "block": block,
-        "device": transport.device.type,
-        "model": hash_weights(transport),
-        "markovbridge": version("markovbridge"),
-    }
-    parts = {
-        "sampler": to_config(sampler),
-        **{part: to_config(getattr(transport, part)) for part in ("head", "process", "coupling")},
-    }
-    blocks = Blocks(run / "samples.parts", {**meta, **parts, "torch": torch.__version__})
-    if team.rank == 0 and (changed := blocks.prepare()):
-        console.note(f"{changed} is not what an interrupted call was given: starting afresh")
-    team.wait()
-    total = -(-n // block)
-    mine = [k for k in range(team.rank, total, team.size) if not blocks.done(k)]
-    if team.rank == 0 and 0 < len(mine) < len(range(0, total, team.size)):
-        console.note("continuing an interrupted call")
+    meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
     key = fresh_key(torch.Generator().manual_seed(seed))
-    amount = min(n, len(mine) * block * team.size)
-    share = amount / max(1, len(mine))
-    try:
-        with console.Progress(amount, "samples", active=team.rank == 0) as progress:
-            for index in mine:
-                blocks.make(
-                    index,
-                    transport,
-                    sampler,
-                    key=key,
-                    steps=steps,
-                    block=block,
-                    advance=lambda part: progress.advance(part * share),
-                )
-    except KeyboardInterrupt:
-        console.note("what is finished is kept: give the same command again to go on")
-        raise
-    team.wait()
+    common = {"key": key, "steps": steps, "sampler": sampler, "block": block}
+
+    def draw(index: int) -> Draw:
+        return lambda watch: transport.sample_block(index, callback=watch, **common)
+
+    folder = run / "samples.parts"
+    blocks = make(folder, team, transport, sampler, draw, n=n, meta=meta, unit="samples")
     if team.rank == 0:
-        _assemble(run, blocks, total, n, meta, transport)
+        _assemble(run, blocks, n, meta, transport)
 
 
 def _assemble(
-    run: Path, blocks: Blocks, total: int, n: int, meta: dict[str, Any], transport: Transport
+    run: Path, blocks: Blocks, n: int, meta: dict[str, Any], transport: Transport
 ) -> None:
     """Put the blocks together, and what shows them beside."""
-    parts = [blocks.load(index) for index in range(total)]
-    samples = np.concatenate([part["samples"] for part in parts])[:n]
-    evaluations = float(np.mean([part["evaluations"] for part in parts]))
-    seconds = float(np.sum([part["seconds"] for part in parts]))
-    meta = {
-        **meta,
-        "n": n,
-        "evaluations": int(evaluations) if evaluations.is_integer() else evaluations,
-        "seconds": round(seconds, 3),
-    }
-    first = parts[0]
+    samples, first, meta = gather(blocks, n, meta)
     write_arrays(run / "path.npz", times=first["times"], states=first["states"][:, :n])
     files = [run / "samples.npz", run / "path.npz"]
-    picture = _picture(run / "samples.png", samples, transport)
+    shown = shades(torch.from_numpy(samples[:GRID]), transport)
+    if shown is not None:
+        files.append(run / "samples.png")
+        files[-1].write_bytes(grid_png(shown, 255))
     write_arrays(files[0], samples=samples, meta=np.array(json.dumps(meta)))
     blocks.clear()
-    console.say(
-        f"{n:,} samples of {run}: {meta['sampler']}, {steps_of(meta)}, {meta['weights']} weights, "
-        f"seed {meta['seed']}; {seconds:.1f} s, {n / seconds:.3g} samples/s"
-    )
-    console.say(f"wrote {', '.join(str(path) for path in [*files, *picture])}")
+    console.say(f"{n:,} samples of {run}: {cost(meta)}")
+    console.say(f"wrote {', '.join(map(str, files))}")
     console.say(f"to score them: markovbridge evaluate {run}")
-
-
-def steps_of(meta: dict[str, Any]) -> str:
-    """The cost of a sample in words."""
-    return f"{meta['steps']} steps, {meta['evaluations']:g} evaluations"
-
-
-def _picture(path: Path, samples: np.ndarray, transport: Transport) -> list[Path]:
-    """Draw a grid, if these are count images."""
-    shape = transport.shape
-    if samples.dtype.kind == "f" or len(shape) != 3 or shape[0] not in (1, 3):
-        return []
-    from markovbridge.images import grid_png
-
-    shown = torch.from_numpy(samples[:GRID]).long()
-    maximum = getattr(transport.process, "maximum", None) or max(1, int(shown.max()))
-    path.write_bytes(grid_png(shown, maximum))
-    return [path]
-
-
-def _told(part: Any) -> str:
-    """A part by its class and the options that differ from their defaults."""
-    config = to_config(part)
-    usual = {f.name: f.default for f in dataclasses.fields(part)}
-    own = {k: v for k, v in config["init_args"].items() if usual.get(k) != v}
-    return short({**config, "init_args": own}).removesuffix("()")
-
-
-@contextlib.contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if number is None else number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -30,7 +30,7 @@ from markovbridge.heads import Head
 from markovbridge.objectives import Objective
 from markovbridge.processes import Process
 from markovbridge.randomness import derive
-from markovbridge.training import Trainer, TrainingConfig
+from markovbridge.training import Trainer, TrainingConfig, accelerator
 from markovbridge.transport import Transport
 from markovbridge.transport import statistics as measure
 
@@ -219,6 +219,4 @@ def _clear(output: Path) -> None:
     if int(os.environ.get("RANK", "0")) == 0:
         shutil.rmtree(output, ignore_errors=True)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from accelerate import PartialState
-
-        PartialState().wait_for_everyone()
+        accelerator().wait_for_everyone()

@@ -12,6 +12,7 @@ from torch import Tensor
 from markovbridge import laws
 from markovbridge.couplings.base import Coupling, Kernel, linear, standardise, unknown
 from markovbridge.covariances import Isotropic
+from markovbridge.data.base import Source
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion, coefficient
 from markovbridge.schedules import Time
@@ -89,7 +90,8 @@ class Rows:
 class _Sourced(Coupling):
     """What couplings share that draw from a source of their own."""
 
-    source: Any = field(default_factory=Gaussian)
+    # Named for recipes, which can hold a data source or Gaussian, and no tensor or function.
+    source: Source | Any = field(default_factory=Gaussian)
     preserve: bool = False
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@
 | `Arrays` | `.npy` and `.npz` files |
 | `Synthetic` | made-up counts of any shape |
 | `Binarised` | another source, made binary |
+| `Selected` | some classes of another source |
 
 `available()` says which known data sets are on this machine and what brings
 the others. Nothing is downloaded.
@@ -22,6 +23,7 @@ from markovbridge.data.digits import Digits
 from markovbridge.data.folders import ImageFolder
 from markovbridge.data.idx import IDX
 from markovbridge.data.known import Availability, available
+from markovbridge.data.selected import Selected
 from markovbridge.data.synthetic import Synthetic
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Dataset",
     "Digits",
     "ImageFolder",
+    "Selected",
     "Source",
     "Synthetic",
     "available",

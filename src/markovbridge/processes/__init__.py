@@ -17,7 +17,7 @@ from markovbridge.processes.sdes import (
     OrnsteinUhlenbeck,
     SubVP,
 )
-from markovbridge.processes.supports import Interval, Positive, Support
+from markovbridge.processes.supports import Interval, Positive, Rounded, Support
 
 __all__ = [
     "AbsorbingChain",
@@ -40,6 +40,7 @@ __all__ = [
     "PureBirth",
     "PureDeath",
     "RandomWalk",
+    "Rounded",
     "SubVP",
     "Support",
     "UniformChain",

@@ -1,9 +1,13 @@
-"""Ranges of real data: coordinates in which the dynamics cannot leave them.
+"""Ranges of data: coordinates in which the dynamics cannot leave them.
 
 A diffusion moves over all of R. Data on (0, ∞) or (a, b) are carried in coordinates
 z = φ(x) instead, site by site, and x = φ⁻¹(z) stays in its range whatever the sampler
 does. `Process.check` encodes, `Transport.sample` and its like decode; everything in
 between, statistics of the data included, lives in the coordinates.
+
+`Rounded` is for counts as reals, which image diffusion is: the diffusion itself knows
+nothing of whole numbers, and what it ends at is rounded and cut off. Its law is that of
+the reals before; counts have processes of their own.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Interval", "Positive", "Support"]
+__all__ = ["Interval", "Positive", "Rounded", "Support"]
 
 
 class Support(ABC):
@@ -68,3 +72,32 @@ class Interval(Support):
 
     def decode(self, z: Tensor) -> Tensor:
         return self.low + (self.high - self.low) * torch.sigmoid(z)
+
+
+@dataclass(frozen=True)
+class Rounded(Support):
+    """Counts 0 .. maximum, carried as reals between -1 and 1.
+
+    Attributes:
+        maximum: The largest count.
+    """
+
+    maximum: int = 255
+
+    def __post_init__(self) -> None:
+        if self.maximum < 1:
+            raise ValueError(f"maximum must be at least 1, not {self.maximum}")
+
+    def encode(self, x: Tensor, name: str = "x") -> Tensor:
+        wrong = (x < 0) | (x > self.maximum) | (x != x.round())
+        if x.numel() and bool(wrong.any()):
+            raise ValueError(
+                f"{name} holds {x[wrong][0].item():g}, which is no count in 0..{self.maximum}: set "
+                "`maximum` of the support, or take a process without one for reals"
+            )
+        return x * (2 / self.maximum) - 1
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The nearest counts, int64."""
+        x = (z.double() + 1) * (self.maximum / 2)
+        return x.round().clamp(0, self.maximum).to(torch.int64)

@@ -1,0 +1,234 @@
+"""What `sample` and `translate` share: a model, and blocks made from it by some processes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from markovbridge.cli import console
+from markovbridge.cli.blocks import Blocks, Draw, largest
+from markovbridge.cli.errors import UsageError
+from markovbridge.cli.ranks import Ranks
+from markovbridge.cli.runs import ours
+from markovbridge.cli.usage import short
+from markovbridge.config import from_config, to_config
+from markovbridge.heads import Head
+from markovbridge.images import is_image, to_shades
+from markovbridge.metrics.extractors import hash_weights
+from markovbridge.samplers import Sampler
+from markovbridge.transport import Transport
+
+__all__ = [
+    "check_positive",
+    "cost",
+    "gather",
+    "load_transport",
+    "make",
+    "meta_of",
+    "saved_model",
+    "shades",
+    "threads",
+]
+
+
+def saved_model(run: Path) -> dict[str, Any]:
+    """The configuration of a run's model.
+
+    Raises:
+        FileNotFoundError: If it has no model.
+        ValueError: If the file is damaged.
+    """
+    for folder in ("model", ".model.previous"):  # as `from_pretrained` looks for it
+        path = run / folder / "config.json"
+        if path.is_file():
+            try:
+                config = json.loads(path.read_text(encoding="utf-8"))
+                parts = ("shape", "process", "network", "head", "coupling")
+                return {part: config[part] for part in parts}
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path} is damaged: {error}") from error
+    raise FileNotFoundError(
+        f"{run} has no model to sample from; `markovbridge train RECIPE --output {run}` makes one"
+    )
+
+
+def load_transport(
+    run: Path,
+    saved: dict[str, Any],
+    network: Callable[..., nn.Module] | None,
+    head: Head | None,
+    weights: str,
+) -> Transport:
+    """The transport of a run, with the weights asked for.
+
+    Raises:
+        UsageError: If its network is the user's own and not given.
+        FileNotFoundError: If there are no such weights.
+    """
+    parts: dict[str, Any] = {} if head is None else {"head": head}
+    if network is not None:
+        process, coupling = from_config(saved["process"]), from_config(saved["coupling"])
+        own = from_config(saved["head"]) if head is None else head
+        features, outputs = coupling.features(process), own.outputs(process)
+        parts["network"] = network(tuple(saved["shape"]), features, outputs)
+    elif not ours(saved["network"]):
+        path = saved["network"]["class_path"]
+        raise UsageError(f"the network of {run} is your own: name it with --network {path}")
+    transport = Transport.from_pretrained(run / "model", **parts)
+    if weights == "raw":
+        from markovbridge.training import checkpoint
+
+        found, complaints = checkpoint.latest(run / "checkpoints")
+        for complaint in complaints:
+            console.note(f"warning: {complaint}")
+        if found is None:
+            raise FileNotFoundError(f"{run} has no checkpoint, so no raw weights; use ema")
+        transport.load_state_dict(found.tensors["model"])
+    return transport
+
+
+def meta_of(
+    transport: Transport, sampler: Sampler, *, steps: int, seed: int, weights: str, block: int
+) -> dict[str, Any]:
+    """How samples are made, as it is stored beside them."""
+    return {
+        "sampler": f"{_told(sampler)}, {_told(transport.head)}",
+        "steps": steps,
+        "seed": seed,
+        "weights": weights,
+        "block": block,
+        "device": transport.device.type,
+        "model": hash_weights(transport),
+        "markovbridge": version("markovbridge"),
+    }
+
+
+def make(
+    folder: Path,
+    team: Ranks,
+    transport: Transport,
+    sampler: Sampler,
+    draw: Callable[[int], Draw],
+    *,
+    n: int,
+    meta: dict[str, Any],
+    unit: str,
+) -> Blocks:
+    """Make the blocks of this process that are not there yet, and wait for the others.
+
+    Args:
+        folder: Where blocks are stored.
+        team: The processes.
+        transport: The model.
+        sampler: How to step.
+        draw: Gives, for the number of a block, what draws it.
+        n: How many samples in all.
+        meta: How they are made: `meta_of`, and what else they depend on.
+        unit: What progress is counted in, plural.
+    """
+    parts = {
+        "sampler": to_config(sampler),
+        **{part: to_config(getattr(transport, part)) for part in ("head", "process", "coupling")},
+    }
+    blocks = Blocks(folder, {**meta, **parts, "torch": torch.__version__})
+    if team.rank == 0 and (changed := blocks.prepare()):
+        console.note(f"{changed} is not what an interrupted call was given: starting afresh")
+    team.wait()
+    block, steps = meta["block"], meta["steps"]
+    total = -(-n // block)
+    mine = [k for k in range(team.rank, total, team.size) if not blocks.done(k)]
+    if team.rank == 0 and 0 < len(mine) < len(range(0, total, team.size)):
+        console.note("continuing an interrupted call")
+    amount = min(n, len(mine) * block * team.size)
+    share = amount / max(1, len(mine))
+    try:
+        with console.Progress(amount, unit, active=team.rank == 0) as progress:
+            for index in mine:
+                blocks.make(
+                    index,
+                    transport,
+                    draw(index),
+                    steps=steps,
+                    advance=lambda part: progress.advance(part * share),
+                )
+    except KeyboardInterrupt:
+        console.note("what is finished is kept: give the same command again to go on")
+        raise
+    team.wait()
+    return blocks
+
+
+def gather(
+    blocks: Blocks, n: int, meta: dict[str, Any]
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, Any]]:
+    """All samples, the first block with its path, and `meta` with what they cost."""
+    parts = [blocks.load(index) for index in range(-(-n // meta["block"]))]
+    samples = np.concatenate([part["samples"] for part in parts])[:n]
+    evaluations = float(np.mean([part["evaluations"] for part in parts]))
+    meta = {
+        **meta,
+        "n": n,
+        "evaluations": int(evaluations) if evaluations.is_integer() else evaluations,
+        "seconds": round(float(np.sum([part["seconds"] for part in parts])), 3),
+    }
+    return samples, parts[0], meta
+
+
+def cost(meta: dict[str, Any]) -> str:
+    """How samples were made and what they cost, in words."""
+    return (
+        f"{meta['sampler']}, {meta['steps']} steps, {meta['evaluations']:g} evaluations, "
+        f"{meta['weights']} weights, seed {meta['seed']}; {meta['seconds']:.1f} s, "
+        f"{meta['n'] / max(meta['seconds'], 1e-3):.3g} samples/s"
+    )
+
+
+def shades(x: Tensor, transport: Transport) -> Tensor | None:
+    """States (N, *event) as images for `grid_png(..., 255)`; None if they are none.
+
+    Counts go from black at 0 to white at the largest; reals from the least to the greatest.
+    """
+    if not is_image(transport.shape):
+        return None
+    if x.is_floating_point():
+        return to_shades(x, float(x.min()), float(x.max()))
+    return to_shades(x, 0, largest(transport) or max(1, int(x.max())))
+
+
+def check_positive(values: dict[str, Any], *names: str) -> None:
+    """Refuse options below 1.
+
+    Raises:
+        UsageError: Naming the option and its value.
+    """
+    for name in names:
+        if values[name] is not None and values[name] < 1:
+            raise UsageError(f"{name} is {values[name]}; it must be at least 1")
+
+
+def _told(part: Any) -> str:
+    """A part by its class and the options that differ from their defaults."""
+    config = to_config(part)
+    usual = {f.name: f.default for f in dataclasses.fields(part)}
+    own = {k: v for k, v in config["init_args"].items() if usual.get(k) != v}
+    return short({**config, "init_args": own}).removesuffix("()")
+
+
+@contextlib.contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Use so many CPU threads while inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if number is None else number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,188 @@
+"""`markovbridge translate`: carry one data set into another with a trained run.
+
+    RUN/translated.npz    `source` and `samples`, (n, *event) each, row i of one from row i
+                          of the other, and `meta`, how they were made, as JSON
+    RUN/translated.png    rows of images: a source, its way, where it arrives
+
+Row i is a function of the model, the options, i and row i of the source alone. From
+Python the same are
+
+    transport.translate(source, generator=torch.Generator().manual_seed(seed), steps=..., ...)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from markovbridge.cli import console
+from markovbridge.cli.blocks import Draw
+from markovbridge.cli.drawing import (
+    check_positive,
+    cost,
+    gather,
+    load_transport,
+    make,
+    meta_of,
+    saved_model,
+    shades,
+    threads,
+)
+from markovbridge.cli.errors import UsageError
+from markovbridge.cli.options import parse, split_target
+from markovbridge.cli.ranks import Ranks, ranks
+from markovbridge.cli.runs import ours, run_folder, write_arrays
+from markovbridge.data import Source
+from markovbridge.data.arrays import read_arrays
+from markovbridge.heads import Head
+from markovbridge.images import grid_png
+from markovbridge.randomness import fresh_key
+from markovbridge.samplers import Bridge, Sampler
+from markovbridge.transport import BLOCK, Transport
+
+__all__ = ["translate"]
+
+SAMPLER = Bridge()
+TIMES = 9  # columns of the picture
+
+
+def translate(
+    run: str,
+    n: int | None = None,
+    input: Path | None = None,
+    key: str | None = None,
+    split: Literal["train", "validation", "test", "all"] = "train",
+    steps: int = 100,
+    seed: int = 0,
+    weights: Literal["ema", "raw"] = "ema",
+    block: int = BLOCK,
+    device: str | None = None,
+    threads: int | None = None,
+    sampler: Sampler = SAMPLER,
+    head: Head | None = None,
+    network: Callable[[tuple[int, ...], int, int], nn.Module] | None = None,
+) -> None:
+    """Carry one data set into another with a trained run.
+
+    RUN is a folder that `markovbridge train` wrote. What is carried is the data set that
+    its coupling starts from, or a file. The same options give the same result, row by row. If
+    the command is interrupted, give it again: it goes on where it was. Several processes share
+    the work as for `sample`.
+
+    Args:
+        run: The run folder.
+        n: Carry the first so many rows. Without it, all.
+        input: An .npy or .npz file of rows to carry, instead of the coupling's data set.
+        key: Name of the array in an .npz file, if it holds several.
+        split: The part of the coupling's data set to carry.
+        steps: Steps from source to data; for most samplers the network evaluations a row.
+        seed: Seed of the noise.
+        weights: The average of the weights over training (ema), or the last ones (raw) of
+            the newest checkpoint.
+        block: Rows that go through the network at once; memory grows with it, and another
+            result comes of another value.
+        device: Such as cpu or cuda. Without it, a GPU if there is one.
+        threads: CPU threads of each process. Without it, torch's own choice.
+        sampler: How to step.
+        head: The model's own head, to change what has no weights, such as
+            --head.spread 1.
+        network: Only for a network of your own: its class.
+    """
+
+
+def translate_main(words: list[str]) -> None:
+    """Run the verb."""
+    name, rest = split_target(words, "RUN", "translate runs/digits-translate")
+    run = None if name is None else run_folder(name)
+    saved = {} if run is None else saved_model(run)
+    defaults = {"head": saved["head"]} if ours(saved.get("head")) and saved else None
+    options = parse(translate, rest, usage=f"translate {name or 'RUN'}", defaults=defaults)
+    assert run is not None
+    values = options.values
+    check_positive(values, "n", "steps", "block", "threads")
+    file, key = values.pop("input"), values.pop("key")
+    split, n = values.pop("split"), values.pop("n")
+    with ranks() as team, threads(values.pop("threads")):
+        head, network = values.pop("head"), values.pop("network")
+        transport = load_transport(run, saved, network, head, values["weights"])
+        transport.to(team.device(values.pop("device")))
+        source = _read(file, key) if file else _start(transport, split, run)
+        if n is not None and n > len(source):
+            raise UsageError(f"n is {n}; there are {len(source):,} rows to carry")
+        _translate(run, team, transport, source[:n], **values)
+
+
+def _read(file: Path, key: str | None) -> Tensor:
+    """Rows of a file, (n, *event)."""
+    array, _ = read_arrays(file.expanduser(), key, None)
+    if array.dtype.kind not in "iuf" or array.ndim < 2 or not len(array):
+        raise ValueError(f"{file} holds no rows (n, *event) of numbers")
+    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
+
+
+def _start(transport: Transport, split: str, run: Path) -> Tensor:
+    """The data set that the coupling starts from, (n, *event)."""
+    source = getattr(transport.coupling, "source", None)
+    if not isinstance(source, Source):
+        raise UsageError(
+            f"{run} does not start from a data set but from {transport.coupling!r}: give rows to "
+            "carry with --input FILE"
+        )
+    return source.load(split).x
+
+
+def _translate(
+    run: Path,
+    team: Ranks,
+    transport: Transport,
+    source: Tensor,
+    *,
+    steps: int,
+    seed: int,
+    weights: str,
+    block: int,
+    sampler: Sampler,
+) -> None:
+    """Make the blocks of this process; assemble them all in the first."""
+    n = len(source)
+    meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
+    meta["source"] = "sha256:" + hashlib.sha256(source.contiguous().numpy().tobytes()).hexdigest()
+    number = fresh_key(torch.Generator().manual_seed(seed))
+    common = {"key": number, "steps": steps, "sampler": sampler, "block": block}
+
+    def draw(index: int) -> Draw:
+        return lambda watch: transport.translate_block(index, source, callback=watch, **common)
+
+    folder = run / "translated.parts"
+    # n too: the last block is filled up with copies of the last row.
+    asked = {**meta, "n": n}
+    blocks = make(folder, team, transport, sampler, draw, n=n, meta=asked, unit="rows")
+    if team.rank != 0:
+        return
+    samples, first, meta = gather(blocks, n, meta)
+    files = [run / "translated.npz"]
+    picture = _picture(first, n, transport)
+    if picture is not None:
+        files.append(run / "translated.png")
+        files[-1].write_bytes(picture)
+    arrays: dict[str, Any] = {"source": source.numpy(), "samples": samples}
+    write_arrays(files[0], **arrays, meta=np.array(json.dumps(meta)))
+    blocks.clear()
+    console.say(f"{n:,} rows carried by {run}: {cost(meta)}")
+    console.say(f"wrote {', '.join(map(str, files))}")
+
+
+def _picture(first: dict[str, np.ndarray], n: int, transport: Transport) -> bytes | None:
+    """The first rows on their way, a row of images each, if these are images."""
+    states = torch.from_numpy(first["states"])[:, :n]
+    chosen = torch.linspace(0, len(states) - 1, min(TIMES, len(states))).round().long()
+    rows = states[chosen].transpose(0, 1).flatten(0, 1)
+    shown = shades(rows, transport)
+    return None if shown is None else grid_png(shown, 255, columns=len(chosen))
