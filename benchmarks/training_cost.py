@@ -62,7 +62,7 @@ def main() -> None:
     arguments, words = parser.parse_known_args()
 
     file = recipes.find(arguments.recipe)
-    options = parse(train, words, usage="train", target="recipe", own=OWN, recipe=file).values
+    options = parse(train, words, usage="train", own=OWN, recipe=file).values
     parts = {name: value for name, value in options.items() if name not in OWN}
     data, split, config = (parts.pop(name) for name in ("data", "split", "trainer"))
     try:
