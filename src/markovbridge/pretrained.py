@@ -143,5 +143,7 @@ def _short(config: Any) -> str:
         arguments = ", ".join(f"{k}={_short(v)}" for k, v in config.get("init_args", {}).items())
         return f"{config['class_path'].rpartition('.')[2]}({arguments})"
     if isinstance(config, list):
+        if len(config) > 16:  # a rate matrix; config.json has it in full
+            return f"({_short(config[0])}, ... {len(config)} in all)"
         return "(" + ", ".join(_short(v) for v in config) + ")"
     return repr(config)

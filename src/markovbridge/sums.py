@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from markovbridge.laws import Binomial, Categorical, Poisson, SiteLaw
+from markovbridge.laws import RACE, Binomial, Categorical, Poisson, SiteLaw
 
 __all__ = ["Convolved", "Skellam", "SkellamBridge", "SurvivorBridge", "TwoMeans", "meetings"]
 
@@ -200,7 +200,13 @@ class SurvivorBridge(SiteLaw):
         ]
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
-        k = Categorical(self._hidden()[1]).sample(generator=generator)
+        # In blocks of sites, as a table of K for each of a large batch need not be kept.
+        fields = (self.start, self.end, *self.survival, self.log_arrived)
+        flat = [field.expand(self.start.shape).reshape(-1) for field in fields]
+        most = int(torch.minimum(self.start, self.end).max()) if self.start.numel() else 0
+        blocks = zip(*(field.split(max(1, RACE // (most + 1))) for field in flat), strict=True)
+        draws = [Categorical(survivors(*block)[1]).sample(generator=generator) for block in blocks]
+        k = torch.cat(draws).reshape(self.start.shape)
         return k + sum(part.sample(generator=generator) for part in self._parts(k))
 
     def site_log_prob(self, x: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from markovbridge.exact.empirical import Empirical
-from markovbridge.laws import Atoms, SiteLaw
+from markovbridge.laws import Atoms, Categorical, SiteLaw
 from markovbridge.processes.base import DiscreteProcess, JumpProcess
 
 __all__ = ["Reverse"]
@@ -102,8 +102,11 @@ class Reverse:
         values = torch.arange(self._size).unsqueeze(1)
         law = self.process.transition(values, t, s)
         assert isinstance(law, SiteLaw), "discrete processes move site by site"
-        columns = [law.site_log_prob(torch.full_like(values, v)) for v in range(self._size)]
-        each = torch.cat(columns, 1).double().exp()
+        if isinstance(law, Categorical):
+            each = law.log_probs[:, 0, : self._size].double().exp()
+        else:
+            columns = [law.site_log_prob(torch.full_like(values, v)) for v in range(self._size)]
+            each = torch.cat(columns, 1).double().exp()
         return reduce(torch.kron, [each] * self._sites)
 
     def marginal(self, t: float) -> Tensor:
