@@ -160,6 +160,18 @@ def test_printed_config_is_a_recipe(capsys, tmp_path):
     assert not {"output", "resume", "overwrite", "dry_run", "recipe"} & set(printed)
 
 
+def test_a_recipe_may_name_any_coupling(capsys, tmp_path):
+    printed = config(capsys, "train", "digits")
+    assert printed["coupling"] is None
+    source = {"class_path": "markovbridge.couplings.Gaussian", "init_args": {"std": 2.0}}
+    printed["coupling"] = {"class_path": "Independent", "init_args": {"source": source}}
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(printed))
+    found = config(capsys, "train", str(path))["coupling"]
+    assert found["class_path"] == "markovbridge.Independent"
+    assert found["init_args"]["source"]["init_args"]["std"] == 2.0
+
+
 def test_sums_of_objectives(capsys):
     written = "{class_path: Sum, init_args: {terms: [PathKL, EndNLL], weights: [1, 0.1]}}"
     changed = config(capsys, "train", "digits", "--objective", written)

@@ -57,7 +57,7 @@ def rehearse(
         ),
         ("memory", f"{memory:.2g} GiB for weights, average and optimiser, besides activations"),
         ("training", f"{trainer.steps:,} steps of {trainer.batch_size} samples"),
-        ("dry run", f"{STEPS} steps of one each, and a sample: {seconds:.1f} s on {rehearsal.device}"),
+        ("dry run", f"{STEPS} steps and a sample: {seconds:.1f} s on {rehearsal.device}"),
     ]
     console.say(f"{name}: the recipe works\n{console.table(rows)}")
 

@@ -38,7 +38,7 @@ __all__ = ["build", "train"]
 
 # Options of this command; all others are the recipe.
 OWN = ("output", "resume", "overwrite", "dry_run")
-COUPLING, TRAINER = Noised(), TrainingConfig()
+TRAINER = TrainingConfig()
 
 
 def train(
@@ -48,7 +48,7 @@ def train(
     network: Callable[[tuple[int, ...], int, int], nn.Module],
     head: Head,
     objective: Objective,
-    coupling: Coupling = COUPLING,
+    coupling: Coupling | None = None,
     split: Literal["train", "validation", "test", "all"] = "train",
     statistics: Literal["site", "channel", "all"] = "site",
     output: Path | None = None,
@@ -76,10 +76,10 @@ def train(
         network: The network, built for the shape of the data.
         head: How the network's output becomes a law of the data given the state.
         objective: The loss.
-        coupling: Which source goes with which data.
+        coupling: Which source goes with which data. Without it, Noised: time reversal.
         split: The part of the data to train on.
         statistics: Over what mean and variance of the data are taken, which the network's
-            input is statisticsd with: each site alone, a channel, or everything.
+            input is standardised with: each site alone, a channel, or everything.
         output: The run folder. Without it, runs/RECIPE.
         resume: Continue the run in the folder, if there is one.
         overwrite: Replace the run in the folder, if there is one.
@@ -156,7 +156,7 @@ def build(
     network: Callable[[tuple[int, ...], int, int], nn.Module],
     head: Head,
     objective: Objective,
-    coupling: Coupling,
+    coupling: Coupling | None,
     statistics: Literal["site", "channel", "all"],
     seed: int,
 ) -> Transport:
@@ -168,7 +168,9 @@ def build(
     """
     for rows in dataset.x.split(4096):
         process.check(rows, dataset.name)
+    coupling = Noised() if coupling is None else coupling
     x = dataset.x if process.support is None else process.check(dataset.x, dataset.name)
+    coupling = Noised() if coupling is None else coupling
     mean, variance = measure(x, statistics)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, "weights"))
