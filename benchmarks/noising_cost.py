@@ -12,7 +12,8 @@ copies. Against it stands what a training step of this package does,
 
 which needs no table and takes any t. Both draw for the same batch of 64 images of
 3 x 32 x 32 pixels, in one process, in turns; the median of the repetitions counts. The
-package is to take at most 1/20 of the time.
+package is to take at most 1/20 of the time. Give it no more threads than cores are idle:
+waiting for a thread that another program holds up costs more than the draw itself.
 """
 
 import argparse
