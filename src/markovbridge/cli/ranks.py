@@ -15,7 +15,7 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-__all__ = ["Ranks", "ranks"]
+__all__ = ["Ranks", "first", "ranks"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ class Ranks:
             reason = str(error).split("\n")[0]
             raise ValueError(f"device {name!r} cannot be used: {reason}") from error
         return device
+
+
+def first() -> bool:
+    """Whether this process is the one that tells, joined with the others or not."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from markovbridge import recipes
 from markovbridge.cli import console
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target, to_yaml
+from markovbridge.cli.ranks import first
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.data import Dataset, Source
 from markovbridge.heads import Head
@@ -133,7 +134,8 @@ def _prepare(
     _check(output, resume or overwrite)
     dataset = data.load(split)
     validation = data.load("validation") if trainer.validate_every else None
-    console.note(f"{describe(dataset)}: {dataset.source}")
+    if first():
+        console.note(f"{describe(dataset)}: {dataset.source}")
     transport = build(dataset, seed=trainer.seed, **parts)
     if overwrite:
         _clear(output)
@@ -218,7 +220,7 @@ def _check(output: Path, allowed: bool) -> None:
 
 def _clear(output: Path) -> None:
     """Delete the run in a folder, once for all processes."""
-    if int(os.environ.get("RANK", "0")) == 0:
+    if first():
         shutil.rmtree(output, ignore_errors=True)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         accelerator().wait_for_everyone()
