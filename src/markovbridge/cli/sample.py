@@ -99,7 +99,9 @@ def sample_main(words: list[str]) -> None:
     values = options.values
     check_positive(values, "n", "steps", "block", "threads")
     with ranks() as team, threads(values.pop("threads")):
-        transport = load_transport(run, saved, values.pop("network"), values["head"], values["weights"])
+        transport = load_transport(
+            run, saved, values.pop("network"), values["head"], values["weights"]
+        )
         transport.to(team.device(values.pop("device")))
         _sample(run, team, transport, **values)
 

@@ -39,7 +39,7 @@ from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks, ranks
 from markovbridge.cli.runs import ours, run_folder, write_arrays
-from markovbridge.data import Source
+from markovbridge.couplings import Data
 from markovbridge.data.arrays import read_arrays
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
@@ -58,7 +58,7 @@ def translate(
     n: int | None = None,
     input: Path | None = None,
     key: str | None = None,
-    split: Literal["train", "validation", "test", "all"] = "train",
+    split: Literal["train", "validation", "test", "all"] | None = None,
     steps: int = 100,
     seed: int = 0,
     weights: Literal["ema", "raw"] = "ema",
@@ -81,7 +81,7 @@ def translate(
         n: Carry the first so many rows. Without it, all.
         input: An .npy or .npz file of rows to carry, instead of the coupling's data set.
         key: Name of the array in an .npz file, if it holds several.
-        split: The part of the coupling's data set to carry.
+        split: The part of the coupling's data set to carry. Without it, that of the training.
         steps: Steps from source to data; for most samplers the network evaluations a row.
         seed: Seed of the noise.
         weights: The average of the weights over training (ema), or the last ones (raw) of
@@ -127,15 +127,15 @@ def _read(file: Path, key: str | None) -> Tensor:
     return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
 
 
-def _start(transport: Transport, split: str, run: Path) -> Tensor:
+def _start(transport: Transport, split: str | None, run: Path) -> Tensor:
     """The data set that the coupling starts from, (n, *event)."""
-    source = getattr(transport.coupling, "source", None)
-    if not isinstance(source, Source):
+    start = getattr(transport.coupling, "source", None)
+    if not isinstance(start, Data):
         raise UsageError(
-            f"{run} does not start from a data set but from {transport.coupling!r}: give rows to "
-            "carry with --input FILE"
+            f"{run} does not start from a data set but from {start or transport.coupling}: give "
+            "rows to carry with --input FILE"
         )
-    return source.load(split).x
+    return start.source.load(split or start.split).x
 
 
 def _translate(

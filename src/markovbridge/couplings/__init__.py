@@ -25,11 +25,21 @@ its own x_1 (https://arxiv.org/abs/2311.06978), at the price of no Markov proper
 
 from markovbridge.couplings.base import Coupling, Kernel
 from markovbridge.couplings.fixed import Dirac, Noised, Paired
-from markovbridge.couplings.sources import Gaussian, Independent, MinibatchOT, Rows
+from markovbridge.couplings.sources import (
+    Data,
+    Function,
+    Gaussian,
+    Independent,
+    MinibatchOT,
+    Rows,
+    Start,
+)
 
 __all__ = [
     "Coupling",
+    "Data",
     "Dirac",
+    "Function",
     "Gaussian",
     "Independent",
     "Kernel",
@@ -37,4 +47,5 @@ __all__ = [
     "Noised",
     "Paired",
     "Rows",
+    "Start",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,11 +19,23 @@ from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion, coefficient
 from markovbridge.schedules import Time
 
-__all__ = ["Gaussian", "Independent", "MinibatchOT", "Rows"]
+__all__ = ["Data", "Function", "Gaussian", "Independent", "MinibatchOT", "Rows", "Start"]
+
+
+class Start(ABC):
+    """Where paths start: states that are drawn without looking at the data."""
+
+    @abstractmethod
+    def draw(self, process: Process, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draws in the shape of `like`, in the coordinates of the process."""
+
+    @abstractmethod
+    def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and variance per site, broadcastable to the event of x; None if unknown."""
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Start):
     """A Gaussian source, N(mean, std² I) or N(mean, std² Γ).
 
     Attributes:
@@ -40,7 +54,6 @@ class Gaussian:
             raise ValueError(f"std must be positive, not {self.std}: a point is Dirac(value)")
 
     def draw(self, process: Process, like: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Draws in the shape of `like`."""
         if self.correlated:
             noise = linear(process).covariance.sample(like, generator=generator)
         else:
@@ -61,7 +74,6 @@ class Gaussian:
         return self.std**2 / process.covariance.marginal
 
     def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance per site, broadcastable to the event of x."""
         site = torch.ones((), dtype=x.dtype, device=x.device)
         if self.correlated:
             site = linear(process).covariance.variance(x.shape[1:]).to(x)
@@ -72,8 +84,45 @@ def _on(value: float | Tensor, x: Tensor) -> Tensor:
     return torch.as_tensor(value, dtype=x.dtype, device=x.device)
 
 
-class Rows:
-    """A data set in memory as a source: rows drawn at random. Not part of a saved model."""
+class _Set(Start):
+    """A data set as a source: rows drawn at random."""
+
+    @abstractmethod
+    def rows(self) -> Tensor:
+        """All of it, (N, *event), in the units of the data."""
+
+    @cached_property
+    def _known(self) -> dict[Any, tuple[Tensor, Tensor]]:
+        return {}
+
+    def draw(self, process: Process, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        x = self.rows()
+        index = torch.randint(len(x), (len(like),), device=like.device, generator=generator)
+        return _states(process, x[index.to(x.device)].to(like.device), like)
+
+    def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor]:
+        key = (process.support, x.device)
+        if key not in self._known:
+            states = process.check(self.rows(), "the source").double()
+            self._known[key] = (
+                states.mean(0).float().to(x.device),
+                states.var(0, correction=0).float().to(x.device),
+            )
+        return self._known[key]
+
+
+def _states(process: Process, drawn: Tensor, like: Tensor) -> Tensor:
+    """Draws from a source as states, or an error if they are none."""
+    if drawn.shape != like.shape:
+        raise ValueError(
+            f"the source gives states of shape {tuple(drawn.shape[1:])}, the data have "
+            f"{tuple(like.shape[1:])}"
+        )
+    return process.check(drawn, "the source").to(like.dtype)
+
+
+class Rows(_Set):
+    """A data set in memory as a source. Not part of a saved model."""
 
     config: ClassVar[dict[str, Any]] = {}
 
@@ -83,88 +132,99 @@ class Rows:
                 "the source is a data set that was held in memory, which is not saved with a "
                 "model: pass `coupling` when loading, or take a data source of markovbridge.data"
             )
-        self.x = x
+        self._x = x
+
+    def rows(self) -> Tensor:
+        return self._x
+
+
+@dataclass(frozen=True)
+class Data(_Set):
+    """A data source of `markovbridge.data` as a source.
+
+    Attributes:
+        source: Where the rows come from.
+        split: Which part of them.
+    """
+
+    source: Source
+    split: Literal["train", "validation", "test", "all"] = "train"
+
+    @cached_property
+    def _x(self) -> Tensor:
+        return self.source.load(self.split).x
+
+    def rows(self) -> Tensor:
+        return self._x
+
+
+@dataclass(frozen=True)
+class Function(Start):
+    """A function of the user's as a source. It is not part of a saved model.
+
+    Attributes:
+        function: `(like, generator) -> states` in the shape of `like`.
+    """
+
+    function: Callable[[Tensor, torch.Generator | None], Tensor]
+
+    def draw(self, process: Process, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        return _states(process, self.function(like, generator), like)
+
+    def moments(self, process: Process, x: Tensor) -> None:
+        return None
+
+
+# What a source may be given as; at run time, what a recipe can name.
+if TYPE_CHECKING:
+    Given = Start | Source | Tensor | Callable[[Tensor, torch.Generator | None], Tensor]
+else:
+    Given = Start
+
+
+def _start(source: Start | Source | Tensor | Callable[..., Tensor]) -> Start:
+    """A source as one of the above."""
+    if isinstance(source, Start):
+        return source
+    if isinstance(source, Tensor):
+        return Rows(source)
+    if isinstance(source, Source):
+        return Data(source)
+    if callable(source):
+        return Function(source)
+    raise TypeError(
+        "a source is Gaussian(...), a tensor (N, *event) of states, a data source of "
+        "markovbridge.data, or a function (like, generator) -> states, not "
+        f"{type(source).__name__}"
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class _Sourced(Coupling):
     """What couplings share that draw from a source of their own."""
 
-    # Named for recipes, which can hold a data source or Gaussian, and no tensor or function.
-    source: Source | Any = field(default_factory=Gaussian)
+    source: Given = field(default_factory=Gaussian)
     preserve: bool = False
 
     def __post_init__(self) -> None:
-        source = self.source
-        if isinstance(source, Tensor):
-            object.__setattr__(self, "source", Rows(source))
-        elif not (
-            isinstance(source, (Gaussian, Rows)) or hasattr(source, "load") or callable(source)
-        ):
-            raise TypeError(
-                "a source is Gaussian(...), a tensor (N, *event) of states, a data source of "
-                "markovbridge.data, or a function (like, generator) -> states, not "
-                f"{type(source).__name__}"
-            )
+        object.__setattr__(self, "source", _start(self.source))
 
-    @cached_property
-    def _rows(self) -> Tensor | None:
-        """The data set to draw from, if the source is one."""
-        if isinstance(self.source, Rows):
-            return self.source.x
-        return self.source.load("train").x if hasattr(self.source, "load") else None
-
-    @cached_property
-    def _known(self) -> dict[Any, tuple[Tensor, Tensor]]:
-        return {}
-
-    def draw(
-        self, process: Process, like: Tensor, *, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Draws from the source, in the shape of `like`."""
-        if isinstance(self.source, Gaussian):
-            return self.source.draw(process, like, generator)
-        rows = self._rows
-        if rows is None:
-            drawn = self.source(like, generator)
-        else:
-            index = torch.randint(len(rows), (len(like),), device=like.device, generator=generator)
-            drawn = rows[index.to(rows.device)].to(like.device)
-        if drawn.shape != like.shape:
-            raise ValueError(
-                f"the source gives states of shape {tuple(drawn.shape[1:])}, the data have "
-                f"{tuple(like.shape[1:])}"
-            )
-        return process.check(drawn, "the source").to(like.dtype)
-
-    def _moments(
-        self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the source; those of the data for a user's function."""
-        if isinstance(self.source, Gaussian):
-            return self.source.moments(process, x)
-        rows = self._rows
-        if rows is None:
-            return mean, variance
-        key = (process.support, x.device)
-        if key not in self._known:
-            states = process.check(rows, "the source").double()
-            self._known[key] = (
-                states.mean(0).float().to(x.device),
-                states.var(0, correction=0).float().to(x.device),
-            )
-        return self._known[key]
+    @property
+    def _source(self) -> Start:
+        assert isinstance(self.source, Start)
+        return self.source
 
     def start(
         self, process: Process, like: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        return self.draw(process, like, generator=generator)
+        return self._source.draw(process, like, generator)
 
     def standardise(
         self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
     ) -> Tensor:
-        moments = self._moments(process, x, mean, variance)
-        return standardise(process, x, t, mean, variance, moments)
+        moments = self._source.moments(process, x)
+        # Of an unknown source nothing is said but that it may resemble the data.
+        return standardise(process, x, t, mean, variance, moments or (mean, variance))
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,15 +233,15 @@ class Independent(_Sourced):
 
     Attributes:
         source: `Gaussian(...)` (the standard normal by default); a tensor (N, *event) or a
-            data source of `markovbridge.data`, whose rows are drawn; or a function of the
-            user's, `(like, generator) -> states` in the shape of `like`.
+            data source of `markovbridge.data` (`Data` chooses its split), whose rows are drawn;
+            or a function of the user's, `(like, generator) -> states` in the shape of `like`.
         preserve: Whether the network sees x_0.
     """
 
     def pair(
         self, process: Process, x1: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        return self.draw(process, x1, generator=generator)
+        return self._source.draw(process, x1, generator)
 
     def given_end(self, process: Process, x1: Tensor, t: Time) -> laws.Law:
         kernel = self.kernel(process, t)
@@ -213,7 +273,7 @@ class MinibatchOT(_Sourced):
     ) -> Tensor:
         from scipy.optimize import linear_sum_assignment
 
-        x0 = self.draw(process, x1, generator=generator)
+        x0 = self._source.draw(process, x1, generator)
         cost = torch.cdist(x1.flatten(1).double(), x0.flatten(1).double()) ** 2
         rows, columns = linear_sum_assignment(cost.cpu().numpy())
         matched = torch.empty(len(x1), dtype=torch.int64)
