@@ -170,7 +170,6 @@ def build(
     """
     for rows in dataset.x.split(4096):
         process.check(rows, dataset.name)
-    coupling = Noised() if coupling is None else coupling
     x = dataset.x if process.support is None else process.check(dataset.x, dataset.name)
     coupling = Noised() if coupling is None else coupling
     mean, variance = measure(x, statistics)
