@@ -41,6 +41,7 @@ VERBS = {
     "translate": Verb("translate", "RUN", "Carry one data set into another with a trained run."),
     "evaluate": Verb("evaluate", "RUN", "Score the samples of a run against real data."),
     "report": Verb("report", "RUN", "Write a run's report, one self-contained HTML page."),
+    "inspect": Verb("inspect", "RUN|DATA", "Show what a model or a data set does inside."),
     "recipes": Verb("listing", "[NAME]", "List the recipes, or print one."),
     "data": Verb("listing", "", "List the data sets, and what brings those not here."),
 }

@@ -27,36 +27,37 @@ class Series:
         name: In the legend; the empty string keeps it out.
         x: Positions.
         y: Values; those that are not finite are left out.
-        style: CSS class of the line: "faint", "main", "second".
+        style: CSS class of the line: "faint", "main", "second", "third".
     """
 
     name: str
     x: np.ndarray
     y: np.ndarray
-    style: Literal["faint", "main", "second"] = "main"
+    style: Literal["faint", "main", "second", "third"] = "main"
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """Maps values to positions between two pixels, linearly or by square root."""
+    """Maps values to positions between two pixels: linearly, by square root or logarithm."""
 
     low: float
     high: float
     start: float
     stop: float
-    root: bool = False
+    scale: Literal["linear", "root", "log"] = "linear"
 
     def __call__(self, value: np.ndarray | float) -> np.ndarray:
-        low, high, value = (
-            (math.sqrt(self.low), math.sqrt(self.high), np.sqrt(value))
-            if self.root
-            else (self.low, self.high, np.asarray(value, dtype=float))
-        )
-        return self.start + (value - low) / (high - low) * (self.stop - self.start)
+        bend = {"linear": np.asarray, "root": np.sqrt, "log": np.log}[self.scale]
+        low, high = float(bend(self.low)), float(bend(self.high))
+        return self.start + (bend(value) - low) / (high - low) * (self.stop - self.start)
 
     def ticks(self) -> list[float]:
         """Round values inside the range."""
-        if self.root:
+        if self.scale == "log":
+            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            steps = [m * 10.0**p for p in powers for m in ((1,) if len(powers) > 3 else (1, 2, 5))]
+            return [v for v in steps if self.low <= v <= self.high]
+        if self.scale == "root":
             power = math.floor(math.log10(self.high))
             steps = [m * 10.0**p for p in range(power - 2, power + 1) for m in (1, 2, 5)]
             inside = [v for v in steps if self.low <= v <= self.high]
@@ -89,6 +90,7 @@ def line_chart(
     y_label: str,
     description: str,
     y_range: tuple[float, float] | None = None,
+    y_log: bool = False,
 ) -> str:
     """Draw lines over a common axis.
 
@@ -98,6 +100,7 @@ def line_chart(
         y_label: Beside the axis.
         description: What the chart shows, for those who cannot see it.
         y_range: Values at the bottom and top; lines are cut off there. By default all fits.
+        y_log: Whether the vertical axis is logarithmic; values must then be positive.
 
     Returns:
         An `<svg>` element that scrolls on narrow screens, and the legend.
@@ -111,9 +114,15 @@ def line_chart(
     xs = np.concatenate([s.x[mask] for s, mask in zip(series, finite, strict=True)])
     ys = np.concatenate([s.y[mask] for s, mask in zip(series, finite, strict=True)])
     width, height = 760, 320
-    x_axis = _Axis(*_padded(xs.min(), xs.max(), 0.0), LEFT, width - RIGHT)
+    left, right = _padded(xs.min(), xs.max(), 0.0)
+    x_axis = _Axis(left, right, LEFT, width - RIGHT)
     low, high = y_range or (ys.min(), ys.max())
-    y_axis = _Axis(*_padded(low, high, 0.04), height - BOTTOM, TOP)
+    if y_log:
+        bottom, top = (math.exp(v) for v in _padded(math.log(low), math.log(high), 0.04))
+    else:
+        bottom, top = _padded(low, high, 0.04)
+    scale = "log" if y_log else "linear"
+    y_axis = _Axis(bottom, top, height - BOTTOM, TOP, scale)
     parts = [_frame(x_axis, y_axis, width, height, x_label, y_label)]
     for line, mask in zip(series, finite, strict=True):
         points = list(zip(x_axis(line.x[mask]), y_axis(line.y[mask]), strict=True))
@@ -145,8 +154,9 @@ def scatter_chart(
     root = bool(both.min() >= 0 and both.max() > 20 * max(np.median(both), 1e-12))
     low, high = (0.0, float(both.max())) if root else _padded(both.min(), both.max(), 0.04)
     width = height = 380
-    x_axis = _Axis(low, high, LEFT, width - RIGHT, root)
-    y_axis = _Axis(low, high, height - BOTTOM, TOP, root)
+    scale = "root" if root else "linear"
+    x_axis = _Axis(low, high, LEFT, width - RIGHT, scale)
+    y_axis = _Axis(low, high, height - BOTTOM, TOP, scale)
     parts = [_frame(x_axis, y_axis, width, height, x_label, y_label)]
     ends = [(float(x_axis(v)), float(y_axis(v))) for v in (low, high)]
     parts.append(

@@ -4,9 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from importlib.metadata import version
+from importlib.resources import files
 from typing import Any
 
-__all__ = ["command", "describe", "duration", "figure_of", "keys_table", "missing", "number"]
+__all__ = [
+    "command",
+    "describe",
+    "document",
+    "duration",
+    "figure_of",
+    "keys_table",
+    "missing",
+    "number",
+]
+
+
+def document(title: str, body: str) -> str:
+    """A whole page, with the style sheet inside; `body` is HTML."""
+    style = (files("markovbridge.report") / "style.css").read_text(encoding="utf-8")
+    made = f"markovbridge {version('markovbridge')}"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="generator" content="{made}"><link rel="icon" href="data:,">'
+        f"<title>{escape(title)} · markovbridge</title><style>{style}</style></head><body><main>"
+        f"{body}<footer>Written by {made}.</footer></main></body></html>\n"
+    )
 
 
 def number(value: float) -> str:

@@ -14,7 +14,6 @@ import platform
 from collections.abc import Sequence
 from html import escape
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,15 @@ from markovbridge.metrics import Record
 from markovbridge.metrics.evaluation import ENERGY, FRECHET
 from markovbridge.metrics.extractors import RAW
 from markovbridge.report.charts import Series, line_chart, running_mean
-from markovbridge.report.html import command, describe, duration, keys_table, missing, number
+from markovbridge.report.html import (
+    command,
+    describe,
+    document,
+    duration,
+    keys_table,
+    missing,
+    number,
+)
 from markovbridge.report.pictures import (
     grids_section,
     neighbours_section,
@@ -71,15 +78,7 @@ def _page(run: Run) -> str:
         _reproduce(run),
     ]
     body = "".join(f"<section>{section}</section>" for section in sections if section)
-    style = (files("markovbridge.report") / "style.css").read_text(encoding="utf-8")
-    made = f"markovbridge {version('markovbridge')}"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="generator" content="{made}"><link rel="icon" href="data:,">'
-        f"<title>{escape(name)} · markovbridge</title><style>{style}</style></head><body><main>"
-        f"{_head(run, name)}{body}<footer>Written by {made}.</footer></main></body></html>\n"
-    )
+    return document(name, f"{_head(run, name)}{body}")
 
 
 def _head(run: Run, name: str) -> str:
