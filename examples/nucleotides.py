@@ -45,25 +45,25 @@ def sequences(n, generator):
     return torch.where(kept, strand, other), 6 * float(each) + float(torch.tensor(2.0).log())
 
 
-def main(steps=400):
+def main(steps=500):
     generator = torch.manual_seed(0)
     data, entropy = sequences(4096, generator)
 
     # The ten lines: your rate matrix, a network, a loss, samples, a likelihood.
     process = mb.FiniteChain(substitution())
-    network = MLP((6,), process.features, process.states, width=128, depth=2)
+    network = MLP((6,), process.features, process.states, width=64, depth=2)
     model = mb.Transport(
         process, network, mb.Categorical(), shape=(6,), objective=mb.PathKL() + mb.EndNLL()
     )
     optimiser = torch.optim.Adam(model.parameters(), 2e-3)
     for _ in range(steps):
-        batch = data[torch.randint(len(data), (128,), generator=generator)]
+        batch = data[torch.randint(len(data), (64,), generator=generator)]
         optimiser.zero_grad()
         model.loss(batch, generator=generator).mean().backward()
         optimiser.step()
     model.eval()
     samples = model.sample(2000, steps=20, generator=generator)
-    held_out, _ = sequences(256, generator)
+    held_out, _ = sequences(128, generator)
     nats, error = model.log_likelihood(held_out, generator=generator).average()
 
     words = ["".join(BASES[base] for base in row) for row in samples[:8].tolist()]

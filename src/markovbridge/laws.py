@@ -42,7 +42,7 @@ __all__ = [
     "ZeroInflated",
 ]
 
-RACE = 2**23  # entries of a table drawn from at once: 32 MiB in float32
+BLOCK = 2**22  # entries of a table drawn from at once: 32 MiB in float64
 LOG_TINY = -69.0  # log of about 1e-30: the floor of log-means in float32
 
 
@@ -334,13 +334,17 @@ class Categorical(SiteLaw):
         )
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
-        # The exponential race: argmax of p_k / E_k is a draw from p. In blocks, so that a
-        # table per site of an image does not need two more of its size.
+        # The inverse of the distribution function, with one uniform per site: an entry of
+        # probability 0 adds nothing to the sum and is never drawn. In blocks, so that a table
+        # per site of an image does not need more of its size, and summed in float64.
         flat = self.logits.reshape(-1, self.logits.shape[-1])
-        draws = []
-        for logits in flat.split(max(1, RACE // flat.shape[-1])):
-            race = torch.empty_like(logits).exponential_(generator=generator).log_()
-            draws.append((logits - race).argmax(-1))
+        u = torch.rand(len(flat), 1, dtype=torch.float64, device=flat.device, generator=generator)
+        rows, draws = max(1, BLOCK // flat.shape[-1]), []
+        for logits, uniform in zip(flat.split(rows), u.split(rows), strict=True):
+            weights = (logits - logits.amax(-1, keepdim=True)).exp()
+            sums = weights.cumsum(-1, dtype=torch.float64)
+            # The factor keeps rounding from reaching the total, which no u < 1 may.
+            draws.append((sums <= uniform * sums[:, -1:] * (1 - 1e-15)).sum(-1))
         return torch.cat(draws).reshape(self.logits.shape[:-1])
 
     def site_log_prob(self, x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from markovbridge.laws import RACE, Binomial, Categorical, Poisson, SiteLaw
+from markovbridge.laws import BLOCK, Binomial, Categorical, Poisson, SiteLaw
 
 __all__ = ["Convolved", "Skellam", "SkellamBridge", "SurvivorBridge", "TwoMeans", "meetings"]
 
@@ -204,7 +204,7 @@ class SurvivorBridge(SiteLaw):
         fields = (self.start, self.end, *self.survival, self.log_arrived)
         flat = [field.expand(self.start.shape).reshape(-1) for field in fields]
         most = int(torch.minimum(self.start, self.end).max()) if self.start.numel() else 0
-        blocks = zip(*(field.split(max(1, RACE // (most + 1))) for field in flat), strict=True)
+        blocks = zip(*(field.split(max(1, BLOCK // (most + 1))) for field in flat), strict=True)
         draws = [Categorical(survivors(*block)[1]).sample(generator=generator) for block in blocks]
         k = torch.cat(draws).reshape(self.start.shape)
         return k + sum(part.sample(generator=generator) for part in self._parts(k))
@@ -259,15 +259,21 @@ def survivors(
     """
     most = int(torch.minimum(start, end).max()) if start.numel() else 0
     values = torch.arange(most + 1, device=start.device)
-    shape = (*start.shape, most + 1)
-    k = values.expand(shape)
-    binomial = Binomial(
-        end.unsqueeze(-1).expand(shape), kept.unsqueeze(-1), lost.unsqueeze(-1)
-    ).site_log_prob(k)
-    immigrants = Poisson(log_arrived.unsqueeze(-1).expand(shape)).site_log_prob(
-        start.unsqueeze(-1) - k
+    largest = int(torch.maximum(start, end).max()) if start.numel() else 0
+    counts = torch.arange(largest + 1, device=start.device, dtype=torch.float64)
+    factorials = torch.lgamma(counts + 1).to(log_arrived.dtype)  # looked up: lgamma is slow
+    dead, arrived = end.unsqueeze(-1) - values, start.unsqueeze(-1) - values
+    possible = (dead >= 0) & (arrived >= 0)
+    dead, arrived = dead.clamp_min(0), arrived.clamp_min(0)
+    joint = (
+        factorials[end].unsqueeze(-1)
+        - (factorials[: most + 1] + factorials[dead] + factorials[arrived])
+        + torch.xlogy(values, kept.unsqueeze(-1))
+        + torch.xlogy(dead, lost.unsqueeze(-1))
+        + torch.xlogy(arrived, log_arrived.exp().unsqueeze(-1))
+        - log_arrived.exp().unsqueeze(-1)
     )
-    return values, binomial + immigrants
+    return values, torch.where(possible, joint, -math.inf)
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,7 @@ def classes(hint: Any) -> list[str]:
         ours = cls.__module__.split(".")[0] == PACKAGE and not cls.__name__.startswith("_")
         if ours and not inspect.isabstract(cls):
             found.append(cls.__name__)
-    return sorted(found)
+    return sorted(set(found))  # a class can be reached along several bases
 
 
 def _base(hint: Any) -> type | None:
