@@ -28,7 +28,7 @@ lint: $(BIN)/.installed
 	$(BIN)/pyright
 
 test: lint  ## Lint, type-check, run the tests.
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 clean:
 	rm -rf $(VENV) runs build dist
