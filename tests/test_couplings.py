@@ -281,3 +281,16 @@ def test_couplings_survive_their_configuration():
 def test_a_source_is_checked():
     with pytest.raises(TypeError, match="source"):
         Independent(3.0)
+
+
+def test_a_split_of_a_data_source():
+    from markovbridge.couplings import Data
+    from markovbridge.data import Digits
+
+    coupling = Independent(Data(Digits(), "test"))
+    assert from_config(to_config(coupling)).source == coupling.source
+    like = torch.zeros(500, 1, 8, 8)
+    drawn = coupling.start(LinearDiffusion(), like, generator=torch.Generator().manual_seed(0))
+    known = {tuple(row.tolist()) for row in Digits().load("test").x.flatten(1).float()}
+    assert {tuple(row.tolist()) for row in drawn.flatten(1)} <= known
+    assert len(known) == 180

@@ -22,7 +22,7 @@ from markovbridge import (
 )
 from markovbridge.covariances import Dense, Isotropic, Matern, Torus
 from markovbridge.laws import Delta
-from markovbridge.processes import Interval, Positive
+from markovbridge.processes import Interval, Positive, Rounded
 
 LEVEL = 1e-5
 
@@ -375,9 +375,25 @@ def test_support_is_kept(support, inside, outside, low, high):
         process.check(torch.tensor([[outside]]))
 
 
+def test_counts_are_rounded():
+    support = Rounded(16)
+    process = LinearDiffusion(support=support)
+    counts = torch.arange(17, dtype=torch.uint8).reshape(1, -1)
+    states = process.check(counts)
+    torch.testing.assert_close(states, torch.linspace(-1, 1, 17).reshape(1, -1))
+    found = support.decode(states + 0.49 * 2 / 16)
+    assert found.dtype == torch.int64
+    assert torch.equal(found, counts.long())
+    assert support.decode(torch.tensor([-5.0, 5.0])).tolist() == [0, 16]
+    for wrong in (-1.0, 17.0, 2.5):
+        with pytest.raises(ValueError, match="no count in 0..16"):
+            process.check(torch.tensor([[1.0, wrong]]))
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: Rounded(0),
         lambda: Brownian(0.0),
         lambda: OrnsteinUhlenbeck(400.0),
         lambda: VE(1.0, 0.5),

@@ -96,3 +96,18 @@ def test_equal_values_lie_on_the_diagonal(values):
     for px, py in points:
         assert (px - x1) / (x2 - x1) == pytest.approx((py - y1) / (y2 - y1), abs=2e-3)
         assert -1e-3 <= (px - x1) / (x2 - x1) <= 1 + 1e-3
+
+
+def test_logarithmic_axes_keep_ratios():
+    x = np.array([0.0, 0.5, 1.0])
+    svg = line_chart(
+        [Series("n", x, np.array([1000.0, 100.0, 1.0]), "third")],
+        x_label="t",
+        y_label="n",
+        y_log=True,
+        description="n",
+    )
+    (_, y0), (_, y1), (_, y2) = line_of(svg, "third")
+    assert (y1 - y0) / (y2 - y0) == pytest.approx(1 / 3, abs=1e-3)
+    labels = [text.text for text in parse(svg).iter("text") if text.get("class") == "end"]
+    assert labels == ["1", "10", "100", "1,000"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from markovbridge.cli import console
 from markovbridge.cli.train import build, describe
-from markovbridge.data import CIFAR10, IDX, Binarised, ImageFolder, Source, Synthetic
+from markovbridge.data import CIFAR10, IDX, Binarised, ImageFolder, Selected, Source, Synthetic
 from markovbridge.data.cifar import EVENT
 from markovbridge.data.idx import KNOWN
 from markovbridge.training import Trainer, TrainingConfig
@@ -64,7 +64,7 @@ def rehearse(
 
 def stand_in(data: Source, split: str) -> Synthetic:
     """Synthetic data of the shape of a source, which need not be on this machine."""
-    inner = data.source if isinstance(data, Binarised) else data
+    inner = data.source if isinstance(data, Binarised | Selected) else data
     shape, maximum = None, 255
     if isinstance(inner, CIFAR10):
         shape = EVENT
@@ -82,7 +82,7 @@ def stand_in(data: Source, split: str) -> Synthetic:
 
 def availability(data: Source) -> str:
     """Whether the data are on this machine, and what brings them."""
-    inner = data.source if isinstance(data, Binarised) else data
+    inner = data.source if isinstance(data, Binarised | Selected) else data
     if not isinstance(inner, IDX | CIFAR10 | ImageFolder):
         return repr(data)
     try:
