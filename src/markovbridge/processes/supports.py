@@ -92,8 +92,8 @@ class Rounded(Support):
         wrong = (x < 0) | (x > self.maximum) | (x != x.round())
         if x.numel() and bool(wrong.any()):
             raise ValueError(
-                f"{name} holds {x[wrong][0].item():g}, which is no count in 0..{self.maximum}: set "
-                "`maximum` of the support, or take a process without one for reals"
+                f"{name} holds {x[wrong][0].item():g}, which is no count in 0..{self.maximum}: "
+                "set `maximum` of the support, or take a process without one for reals"
             )
         return x * (2 / self.maximum) - 1
 
