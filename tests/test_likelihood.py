@@ -102,7 +102,7 @@ def test_any_schedule(name):
 def test_correlated_table(process):
     transport, x, weights = pairs(process)
     repeated = x.repeat_interleave(25, 0)
-    bound = transport.log_likelihood(repeated, draws=200, generator=generator(), block=2**14)
+    bound = transport.log_likelihood(repeated, draws=400, generator=generator(), block=2**14)
     nats = bound.nats.reshape(len(x), 25)
     error = (bound.standard_error.reshape(len(x), 25) ** 2).sum(1).sqrt() / 25
     off = nats.mean(1) - weights.log()
