@@ -79,6 +79,23 @@ def test_the_papers_settings(name, t_end):
     assert recipe["trainer"]["batch_size"] == (100 if name == "celeba64" else 256)
 
 
+@pytest.mark.parametrize("data", ["digits", "fashion-mnist", "cifar10"])
+def test_bridge_recipes_differ_in_what_they_compare_only(data):
+    bridge, reversal, correlated = (
+        config(f"{data}-{name}") for name in ("bridge", "reversal", "correlated")
+    )
+    assert reversal["coupling"] == reversal["head"]["init_args"]["coupling"]
+    assert reversal["coupling"] == {"class_path": "markovbridge.Noised"}
+    assert correlated["process"]["init_args"].pop("covariance") != (
+        bridge["process"]["init_args"].pop("covariance")
+    )
+    assert correlated == bridge
+    del reversal["process"]["init_args"]["covariance"]
+    for recipe in (bridge, reversal):
+        del recipe["coupling"], recipe["head"]["init_args"]["coupling"]
+    assert reversal == bridge
+
+
 def test_find(tmp_path):
     path = tmp_path / "mine.yaml"
     with pytest.raises(FileNotFoundError, match="no such file"):
