@@ -110,6 +110,11 @@ class Transport(nn.Module):
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"shape must be the event shape, such as (1, 28, 28), not {shape}")
         self.coupling = Noised() if coupling is None else coupling
+        if head is None and self.coupling.preserve:
+            raise ValueError(
+                "preserve=True shows x_0 to a network with a head; an exact law of x_1 given x_t "
+                "does not see it: take the coupling with preserve=False"
+            )
         self.objective = PathKL(damping=1.0) if objective is None else objective
         self.autocast: torch.dtype | None = None
         for name, value in (("mean", mean), ("variance", variance)):

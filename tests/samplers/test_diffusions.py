@@ -263,6 +263,63 @@ def test_a_backward_model_gives_the_same_flow():
         torch.testing.assert_close(*pair, rtol=1e-9, atol=1e-9)
 
 
+class Twice(torch.nn.Module):
+    """The exact mean of x_1 ~ N(2 x_0, 1/4) given x_0 and x_t, under Brownian motion."""
+
+    def forward(self, features, t, condition):
+        t = t.view(-1, 1)
+        x, x0 = features[:, 0], features[:, 1]
+        gain = 0.25 * t / (0.25 * t**2 + t * (1 - t)).clamp_min(1e-12)
+        return (2 * x0 + gain * (x - (1 - t) * x0 - t * 2 * x0)).unsqueeze(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Plain(Independent):
+    """Shows a network the states as they are."""
+
+    def standardise(self, process, x, t, mean, variance):
+        return x.unsqueeze(1)
+
+
+def preserved(process):
+    return Transport(
+        process,
+        Twice(),
+        Endpoint(),
+        shape=(1,),
+        mean=0.0,
+        variance=1.0,
+        coupling=Plain(preserve=True),
+    )
+
+
+@pytest.mark.parametrize("sampler", [EulerMaruyama(last="noise"), Bridge()], ids=repr)
+def test_a_walk_that_preserves_its_coupling_is_told_its_start(sampler):
+    x0 = torch.linspace(-3, 3, 4000).unsqueeze(1)
+    moved = preserved(LinearDiffusion()).translate(
+        x0, steps=100, sampler=sampler, block=4000, generator=torch.Generator().manual_seed(0)
+    )
+    off = (moved - 2 * x0).double().ravel()
+    assert abs(float(off.mean())) < 4.5 * 0.5 / 4000**0.5
+    assert abs(float(np.corrcoef(off, x0.ravel())[0, 1])) < 4.5 / 4000**0.5
+    assert float(off.std()) == pytest.approx(0.5, abs=0.06)
+
+
+def test_scores_of_preserved_couplings_are_refused():
+    process = LinearDiffusion()
+    law = gaussian(process)
+    x = torch.zeros(3, 1)
+    kept, free = preserved(process), model(process.reversed(), law.reversed())
+    for make in (ProbabilityFlow, lambda backward=None: EulerMaruyama(0.5, backward=backward)):
+        for sampler in (make(), make(backward=free)):
+            with pytest.raises(ValueError, match="out of a point"):
+                kept.translate(x, steps=2, sampler=sampler)
+        with pytest.raises(ValueError, match="preserve=False"):
+            model(process, law).translate(x, steps=2, sampler=make(backward=kept))
+    with pytest.raises(ValueError, match="exact law"):
+        model(process, law, Independent(preserve=True))
+
+
 def test_the_reversed_pair_carries_the_data_back():
     process = LinearDiffusion(Brownian(0.8))
     law = gaussian(process)

@@ -30,11 +30,23 @@ from markovbridge.samplers.base import Model, Sampler
 __all__ = ["EulerMaruyama", "ProbabilityFlow"]
 
 
-def _linear(model: Model, sampler: Sampler) -> LinearDiffusion:
+def _linear(model: Model, sampler: EulerMaruyama | ProbabilityFlow) -> LinearDiffusion:
+    """The process, or an error if it is not one to be walked like this."""
     if not isinstance(model.process, LinearDiffusion):
         raise TypeError(
             f"{type(sampler).__name__} simulates a LinearDiffusion, not "
             f"{type(model.process).__name__}: take Bridge()"
+        )
+    needs_score = not isinstance(sampler, EulerMaruyama) or sampler.level != 1
+    if needs_score and model.coupling.preserve:
+        raise ValueError(
+            "a transport that preserves its coupling walks from a known x_0, and no flow leads "
+            "out of a point: take Bridge(), or EulerMaruyama() with level 1"
+        )
+    if needs_score and sampler.backward is not None and sampler.backward.coupling.preserve:
+        raise ValueError(
+            "the backward model preserves its coupling and would have to be told x_1, which is "
+            "not known on the way: train it with preserve=False"
         )
     return model.process
 
