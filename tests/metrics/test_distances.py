@@ -12,7 +12,7 @@ from markovbridge.metrics import (
     feature_errors,
     frechet_distance,
 )
-from markovbridge.metrics.distances import mean_distance
+from markovbridge.metrics.distances import pair_mean
 from markovbridge.randomness import generator
 
 
@@ -108,7 +108,7 @@ def test_energy_by_brute_force(block):
 
     expected = 2 * mean(x, y) - mean(x, x) - mean(y, y)
     assert energy_distance(x, y, block=block) == pytest.approx(expected, rel=1e-12)
-    assert mean_distance(x, block=block) == pytest.approx(mean(x, x), rel=1e-12)
+    assert pair_mean(x, block=block) == pytest.approx(mean(x, x), rel=1e-12)
 
 
 def test_energy_of_points_and_of_equal_samples():

@@ -16,7 +16,7 @@ from markovbridge.metrics import (
     frechet_distance,
     table,
 )
-from markovbridge.metrics.distances import mean_distance
+from markovbridge.metrics.distances import pair_mean
 from markovbridge.randomness import generator
 
 META = {"weights": "ema", "sampler": "Bridge", "evaluations": 50, "seed": 3, "split": "train"}
@@ -69,7 +69,7 @@ def test_floor_of_energy_is_the_mean_over_draws():
 def test_few_samples_get_a_split():
     y = counts(50, 4)
     records = evaluate(counts(10, 5), y, repeats=2, meta=META)
-    distinct = mean_distance(y) * 50 / 49
+    distinct = pair_mean(y) * 50 / 49
     assert records[0].floor == pytest.approx(distinct * (1 / 10 + 1 / 40), rel=1e-12)
     assert all(r.half_split is None for r in records)
     assert all("split: 10 reference items against the other 40" in r.floor_method for r in records)

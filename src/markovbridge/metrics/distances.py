@@ -28,6 +28,7 @@ each number.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,8 +42,9 @@ __all__ = [
     "Moments",
     "energy_distance",
     "feature_errors",
+    "feature_statistics",
     "frechet_distance",
-    "mean_distance",
+    "pair_mean",
 ]
 
 BLOCK = 2048  # rows: one block of pairwise distances takes 32 MiB
@@ -128,17 +130,24 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     return Moments.of(a).frechet_distance(Moments.of(b))
 
 
-def mean_distance(x: Tensor, y: Tensor | None = None, *, block: int = BLOCK) -> float:
-    """The mean Euclidean distance over all pairs (x_i, y_j), in O(block^2) memory.
+def pair_mean(
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    of: Callable[[Tensor], Tensor] = torch.sqrt,
+    block: int = BLOCK,
+) -> float:
+    """The mean over all pairs (x_i, y_j) of a function of |x_i - y_j|^2, in O(block^2) memory.
 
     Args:
         x: Shape `(n, *event)`.
         y: Shape `(m, *event)`; None means `x` itself, a point with itself (distance 0)
             included, at half the cost.
+        of: The function of squared Euclidean distances; their root by default.
         block: Rows of `x` and `y` held in float64 at a time.
 
     Returns:
-        The mean distance, in units of x.
+        The mean; of distances, in units of x.
     """
     rows = as_rows(x, "x")
     others = rows if y is None else as_rows(y, "y").to(rows.device)
@@ -154,7 +163,7 @@ def mean_distance(x: Tensor, y: Tensor | None = None, *, block: int = BLOCK) -> 
             if y is None and j == 0:
                 squares.fill_diagonal_(0)
             weight = 2 if y is None and j > 0 else 1  # a block off the diagonal stands for two
-            total += weight * squares.clamp_(min=0).sqrt_().sum()
+            total += weight * of(squares.clamp_(min=0)).sum()
     return float(total) / (rows.shape[0] * others.shape[0])
 
 
@@ -176,8 +185,8 @@ def energy_distance(x: Tensor, y: Tensor, *, block: int = BLOCK) -> float:
     """
     a = as_rows(x, "x")
     b = as_rows(y, "y").to(a.device)
-    within = mean_distance(a, block=block) + mean_distance(b, block=block)
-    return max(0.0, 2 * mean_distance(a, b, block=block) - within)
+    within = pair_mean(a, block=block) + pair_mean(b, block=block)
+    return max(0.0, 2 * pair_mean(a, b, block=block) - within)
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge.metrics.distances import Moments, feature_errors, mean_distance
+from markovbridge.metrics.distances import Moments, feature_errors, pair_mean
 from markovbridge.metrics.extractors import RAW, Extractor, Pixels
 from markovbridge.metrics.inception import Inception
 from markovbridge.metrics.rows import as_rows, check_same_width
 from markovbridge.randomness import generator
 
-__all__ = ["Record", "evaluate", "table"]
+__all__ = ["Floors", "Record", "check_meta", "evaluate", "label", "mean", "table"]
 
 ENERGY = "energy distance"
 FRECHET = "Fréchet distance"
@@ -49,7 +49,7 @@ FEATURE_ERRORS = {
 
 @dataclass(frozen=True)
 class Record:
-    """One figure and its circumstances. Lower is better for every metric here.
+    """One figure and its circumstances. Lower is better, but for correlations.
 
     Attributes:
         metric: "energy distance", "Fréchet distance", "FID", "mean error ...".
@@ -90,7 +90,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class _Floors:
+class Floors:
     """Random index pairs (play samples, play reference) into N reference items."""
 
     n: int
@@ -159,7 +159,7 @@ def evaluate(
     Raises:
         ValueError: On different event sizes, NaN, too few items or missing `meta`.
     """
-    facts = _check_meta(meta)
+    facts = check_meta(meta)
     reference = reference.to(samples.device)
     ours, real = as_rows(samples, "samples"), as_rows(reference, "reference")
     check_same_width(ours, real, ("samples", "reference"))
@@ -169,7 +169,7 @@ def evaluate(
             "an evaluation needs at least 2 samples, 4 reference items and 1 repeat, got "
             f"{n}, {total} and {repeats}"
         )
-    floors = _Floors(n, total, seed, repeats)
+    floors = Floors(n, total, seed, repeats)
 
     def record(
         metric: str, extractor: str, hashed: str | None, figures: tuple[float, float, float | None]
@@ -198,7 +198,12 @@ def evaluate(
     return records
 
 
-def _check_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+def check_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `Record` that say how samples were made.
+
+    Raises:
+        ValueError: If one is missing, or weights are neither "ema" nor "raw".
+    """
     keys = ("weights", "sampler", "evaluations", "seed", "split")
     missing = [key for key in keys if key not in meta]
     if missing:
@@ -211,13 +216,14 @@ def _check_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {key: meta[key] for key in keys}
 
 
-def _mean(values: list[float]) -> float:
+def mean(values: list[float]) -> float:
+    """The arithmetic mean of floats."""
     return sum(values) / len(values)
 
 
-def _energy(ours: Tensor, real: Tensor, floors: _Floors) -> tuple[float, float, float | None]:
-    spread = mean_distance(real)
-    value = max(0.0, 2 * mean_distance(ours, real) - mean_distance(ours) - spread)
+def _energy(ours: Tensor, real: Tensor, floors: Floors) -> tuple[float, float, float | None]:
+    spread = pair_mean(real)
+    value = max(0.0, 2 * pair_mean(ours, real) - pair_mean(ours) - spread)
     n, total = floors.n, floors.total
     distinct = spread * total / (total - 1)
     if not floors.bootstrap:
@@ -226,7 +232,7 @@ def _energy(ours: Tensor, real: Tensor, floors: _Floors) -> tuple[float, float, 
     return value, spread / n, distinct * (1 / half + 1 / (total - half))
 
 
-def _frechet(ours: Tensor, real: Tensor, floors: _Floors) -> tuple[float, float, float | None]:
+def _frechet(ours: Tensor, real: Tensor, floors: Floors) -> tuple[float, float, float | None]:
     whole = Moments.of(real)
 
     def against(a: Tensor, b: Tensor | None) -> float:
@@ -234,13 +240,13 @@ def _frechet(ours: Tensor, real: Tensor, floors: _Floors) -> tuple[float, float,
         return Moments.of(real[a]).frechet_distance(other)
 
     value = Moments.of(ours).frechet_distance(whole)
-    floor = _mean([against(a, b) for a, b in floors.draws()])
+    floor = mean([against(a, b) for a, b in floors.draws()])
     halves = [against(a, b) for a, b in floors.halves()]
-    return value, floor, _mean(halves) if halves else None
+    return value, floor, mean(halves) if halves else None
 
 
 def _feature_errors(
-    ours: Tensor, real: Tensor, floors: _Floors
+    ours: Tensor, real: Tensor, floors: Floors
 ) -> dict[str, tuple[float, float, float | None]]:
     def against(a: Tensor, b: Tensor | None) -> dict[str, float]:
         return feature_errors(real[a], real if b is None else real[b]).root_mean_square()
@@ -251,8 +257,8 @@ def _feature_errors(
     return {
         key: (
             value,
-            _mean([draw[key] for draw in draws]),
-            _mean([half[key] for half in halves]) if halves else None,
+            mean([draw[key] for draw in draws]),
+            mean([half[key] for half in halves]) if halves else None,
         )
         for key, value in values.items()
     }
@@ -299,7 +305,7 @@ def table(records: Sequence[Record]) -> str:
 
 def label(record: Record) -> str:
     """The metric and what it is measured in, for example "Fréchet distance (raw values)"."""
-    if record.metric in (ENERGY, *FEATURE_ERRORS.values()):
-        return record.metric  # these are in raw values always
+    if record.extractor == RAW and record.metric in (ENERGY, *FEATURE_ERRORS.values()):
+        return record.metric  # of these it goes without saying
     hashed = f", {record.extractor_weights}" if record.extractor_weights else ""
     return f"{record.metric} ({record.extractor}{hashed})"

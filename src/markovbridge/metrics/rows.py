@@ -5,16 +5,67 @@ Every metric here is a function of two sets of points in R^d. A set arrives as
 block of rows at a time, so that 60,000 images of 3,072 bytes never become
 1.5 GB of doubles. In float64 the squares and products of 8-bit images are exact
 integers.
+
+Count tables may be sparse or on disk. `draw_rows` makes a dense table of as many of
+their rows as a metric will look at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from scipy.sparse import issparse
 from torch import Tensor
 
-__all__ = ["as_rows", "blocks", "check_same_width"]
+from markovbridge.randomness import generator
+
+__all__ = ["Table", "as_rows", "blocks", "check_same_width", "draw_rows"]
+
+
+class Table(Protocol):
+    """Counts `(N, *event)`: a tensor, an array, a scipy sparse matrix, or rows on disk.
+
+    Rows on disk are taken by a tensor of positions, as `markovbridge.data.Rows` are.
+    """
+
+    @property
+    def shape(self) -> Any:
+        """(N, *event)."""
+        ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+def draw_rows(x: Table, limit: int, name: str, seed: int = 0) -> Tensor:
+    """Rows of a table as a dense tensor: all, or `limit` of them at random.
+
+    Args:
+        x: The table.
+        limit: The most rows to take. They stay in the order that they have in the table.
+        name: What to call it in an error.
+        seed: Of the choice.
+
+    Returns:
+        Shape `(min(N, limit), *event)`, integers if the table holds whole numbers.
+    """
+    total = x.shape[0]
+    index = torch.arange(total)
+    if total > limit:
+        order = torch.randperm(total, generator=generator("cpu", "rows", seed, total))
+        index = order[:limit].sort().values
+    if issparse(x):
+        rows = torch.from_numpy(x.tocsr()[index.numpy()].toarray())  # pyright: ignore[reportAttributeAccessIssue]
+    elif isinstance(x, np.ndarray):
+        rows = torch.from_numpy(x[index.numpy()])
+    else:
+        rows = x if isinstance(x, Tensor) and total <= limit else x[index]
+    as_rows(rows, name)
+    if rows.is_floating_point() and bool((rows == rows.round()).all()):
+        rows = rows.to(torch.int32 if float(rows.abs().max()) < 2**31 else torch.int64)
+    return rows
 
 
 def as_rows(x: Tensor, name: str) -> Tensor:
