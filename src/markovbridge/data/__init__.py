@@ -7,6 +7,7 @@
 | `CIFAR10` | the official python batches |
 | `ImageFolder` | PNG and JPEG files, CelebA |
 | `Arrays` | `.npy` and `.npz` files |
+| `CountTable` | `.h5ad`, 10x, `.mtx`, `.csv`, `.parquet`, `.npz` tables with covariates |
 | `Synthetic` | made-up counts of any shape |
 | `Binarised` | another source, made binary |
 | `Selected` | some classes of another source |
@@ -19,24 +20,33 @@ from markovbridge.data.arrays import Arrays
 from markovbridge.data.base import Dataset, Source, check_counts, partition
 from markovbridge.data.binarised import Binarised
 from markovbridge.data.cifar import CIFAR10
+from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.digits import Digits
 from markovbridge.data.folders import ImageFolder
 from markovbridge.data.idx import IDX
 from markovbridge.data.known import Availability, available
+from markovbridge.data.rows import BackedRows, Rows, SparseRows
 from markovbridge.data.selected import Selected
 from markovbridge.data.synthetic import Synthetic
+from markovbridge.data.tables import CountTable
 
 __all__ = [
     "CIFAR10",
     "IDX",
     "Arrays",
     "Availability",
+    "BackedRows",
     "Binarised",
+    "CountTable",
+    "Covariate",
+    "Covariates",
     "Dataset",
     "Digits",
     "ImageFolder",
+    "Rows",
     "Selected",
     "Source",
+    "SparseRows",
     "Synthetic",
     "available",
     "check_counts",

@@ -2,7 +2,8 @@ r"""What a data set is, where one comes from, and how it is split.
 
 A `Source` says where data come from; it is a frozen dataclass of plain values,
 so a recipe can name it and a checkpoint can record it. `Source.load(split)`
-reads a `Dataset`: a tensor `x` of shape (N, *event) with what is known of it.
+reads a `Dataset`: samples `x` of shape (N, *event) with what is known of them. `x` is a
+tensor or, for large tables of counts, `Rows` that become one batch by batch.
 
 Splits are `"train"`, `"validation"`, `"test"` and `"all"`. A source with an
 official test set keeps it, and may set part of its training set aside for
@@ -18,11 +19,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from markovbridge.data.covariates import Covariates
+from markovbridge.data.rows import Rows
 from markovbridge.randomness import generator
 
 __all__ = ["SPLITS", "Dataset", "Source", "check_counts", "partition"]
@@ -33,11 +36,11 @@ COUNT_TYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Samples in memory, with what is known of them.
+    """Samples, with what is known of them.
 
     Attributes:
         x: Samples (N, *event), images channels first. Counts are uint8, int16,
-            int32 or int64; reals are float32.
+            int32 or int64; reals are float32. `Rows` check their values when they are read.
         labels: Classes (N,), int64, or None.
         name: Name of the data set.
         split: The split these samples are, one of `SPLITS`.
@@ -45,13 +48,18 @@ class Dataset:
         licence: Licence of the data, or what is known of it.
         maximum: Largest admissible count, or None if counts are unbounded or x is real.
         label_names: Name of each class, or None.
+        condition: What is told to the network of each sample, (N, C) float32, NaN where it
+            is not known, or None.
+        covariates: How `condition` was encoded, and how it is for new samples, or None.
+        row_names: Name of each sample, or None.
+        column_names: Name of each feature, for samples of shape (N, features), or None.
 
     Raises:
         TypeError: If x or labels has another type.
         ValueError: If a value is not admissible, or shapes do not match.
     """
 
-    x: Tensor
+    x: Tensor | Rows
     labels: Tensor | None
     name: str
     split: str
@@ -59,6 +67,10 @@ class Dataset:
     licence: str
     maximum: int | None = None
     label_names: tuple[str, ...] | None = None
+    condition: Tensor | None = field(default=None, repr=False)
+    covariates: Covariates | None = field(default=None, repr=False)
+    row_names: tuple[str, ...] | None = field(default=None, repr=False)
+    column_names: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_split(self.split)
@@ -67,26 +79,33 @@ class Dataset:
                 f"{self.name}: samples have shape {tuple(self.x.shape)}; give at least one, "
                 "as (N, *event) with at least one axis after the first"
             )
-        if self.x.is_floating_point():
-            self._check_reals()
-        else:
+        if isinstance(self.x, Tensor) and self.x.is_floating_point():
+            self._check_reals(self.x)
+        elif isinstance(self.x, Tensor):
             check_counts(self.x, self.maximum, name=self.name)
         if self.labels is not None:
             self._check_labels(self.labels)
+        if self.condition is not None:
+            self._check_condition(self.condition)
+        columns = math.prod(self.shape)
+        for names, expected in ((self.row_names, len(self.x)), (self.column_names, columns)):
+            if names is not None and len(names) != expected:
+                raise ValueError(
+                    f"{self.name}: {len(names)} names are given for samples of shape "
+                    f"{tuple(self.x.shape)}; give one name a row, and one a column"
+                )
 
-    def _check_reals(self) -> None:
-        if self.x.dtype != torch.float32:
-            raise TypeError(
-                f"{self.name}: reals have type {self.x.dtype}; convert them with x.float()"
-            )
+    def _check_reals(self, x: Tensor) -> None:
+        if x.dtype != torch.float32:
+            raise TypeError(f"{self.name}: reals have type {x.dtype}; convert them with x.float()")
         if self.maximum is not None:
             raise ValueError(
                 f"{self.name}: maximum={self.maximum} is for counts, but the samples are reals; "
                 "leave it None, or give counts of an integer type"
             )
-        bad = ~torch.isfinite(self.x)
+        bad = ~torch.isfinite(x)
         if bad.any():
-            value, position = _first(self.x, bad)
+            value, position = _first(x, bad)
             raise ValueError(
                 f"{self.name}: x{position} is {value:g}; remove or replace what is not finite"
             )
@@ -103,6 +122,19 @@ class Dataset:
             )
         top = None if self.label_names is None else len(self.label_names) - 1
         check_counts(labels, top, name=f"labels of {self.name}")
+
+    def _check_condition(self, condition: Tensor) -> None:
+        width = None if self.covariates is None else len(self.covariates.names)
+        if condition.dtype != torch.float32 or condition.ndim != 2:
+            raise TypeError(
+                f"{self.name}: condition has type {condition.dtype} and shape "
+                f"{tuple(condition.shape)}; give float32 of shape (N, C)"
+            )
+        if len(condition) != len(self.x) or width not in (None, condition.shape[1]):
+            raise ValueError(
+                f"{self.name}: condition has shape {tuple(condition.shape)} beside "
+                f"{len(self.x)} samples and covariates of width {width}; give one row a sample"
+            )
 
     def __len__(self) -> int:
         return len(self.x)

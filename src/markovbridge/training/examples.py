@@ -1,9 +1,14 @@
-"""Training samples in memory, and which of them make up which batch.
+"""Training samples, and which of them make up which batch.
 
 Batches are cut from an endless stream: a permutation of the data, then another,
 and so on. The permutation of epoch e is a pure function of (seed, e), so batch k
 is a pure function of (seed, k) and there is no state to save. A batch may span
 two epochs; every sample is seen equally often.
+
+Samples in a file are read in chunks of consecutive rows (`markovbridge.data.rows`).
+Then the permutation is one of chunks, `WINDOW` of which are shuffled row by row:
+batch k touches the chunks of one window, which are read while the window before it
+is trained on.
 """
 
 from __future__ import annotations
@@ -15,12 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from markovbridge.data.rows import WINDOW, Rows
 from markovbridge.randomness import generator
 
 __all__ = ["Batches", "Examples"]
 
 TYPES = (torch.uint8, torch.int16, torch.int32, torch.int64, torch.float32)
 FINGERPRINT_ROWS = 1024
+FINGERPRINT_SPANS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +36,7 @@ class Examples:
 
     Attributes:
         x: Data (N, *event): counts as uint8, int16, int32 or int64 (they stay so in
-            memory and become int64 batch by batch), reals as float32.
+            memory and become int64 batch by batch), reals as float32; or `Rows`.
         condition: What the network is told about each sample, (N, ...), or None.
         source: Source states x0 paired with the data, (N, *event), or None to let the
             coupling draw them.
@@ -39,7 +46,7 @@ class Examples:
         ValueError: If there are no samples, or the lengths differ.
     """
 
-    x: Tensor
+    x: Tensor | Rows
     condition: Tensor | None = None
     source: Tensor | None = None
 
@@ -76,14 +83,19 @@ class Examples:
             "condition": _rows(self.condition, index, device, count=False),
         }
 
+    def prefetch(self, index: Tensor | None) -> None:
+        """Announce that the samples at `index` will be asked for, to read them meanwhile."""
+        if index is not None and isinstance(self.x, Rows):
+            self.x.prefetch(index)
+
     def fingerprint(self) -> dict[str, Any]:
         """What tells these samples from others: shape, type, and a hash of some rows."""
-        step = -(-len(self) // FINGERPRINT_ROWS)
         fields = {"x": self.x, "condition": self.condition, "source": self.source}
         digest = hashlib.sha256()
         for value in fields.values():
             if value is not None:
-                digest.update(value[::step].cpu().contiguous().numpy().tobytes())
+                for rows in _excerpt(value):
+                    digest.update(rows.cpu().contiguous().numpy().tobytes())
         described = {
             name: None if value is None else f"{value.dtype} {tuple(value.shape)}"
             for name, value in fields.items()
@@ -91,8 +103,18 @@ class Examples:
         return {**described, "hash": digest.hexdigest()}
 
 
+def _excerpt(value: Tensor | Rows) -> list[Tensor]:
+    """Some rows from all over: spread evenly or, from a file, in spans that are quick to read."""
+    n = len(value)
+    if not isinstance(value, Rows) or value.chunk == 1:
+        return [value[:: -(-n // FINGERPRINT_ROWS)]]
+    length = FINGERPRINT_ROWS // FINGERPRINT_SPANS
+    starts = [n * k // FINGERPRINT_SPANS for k in range(FINGERPRINT_SPANS)]
+    return [value[start : start + length] for start in starts]
+
+
 def _rows(
-    value: Tensor | None, index: Tensor, device: torch.device, *, count: bool
+    value: Tensor | Rows | None, index: Tensor, device: torch.device, *, count: bool
 ) -> Tensor | None:
     if value is None:
         return None
@@ -108,10 +130,11 @@ class Batches:
         n: Number of samples.
         size: Samples in a batch.
         seed: Seed of the order.
+        chunk: How many consecutive samples are read together; see the head of this module.
     """
 
-    def __init__(self, n: int, size: int, seed: int) -> None:
-        self.n, self.size, self.seed = n, size, seed
+    def __init__(self, n: int, size: int, seed: int, chunk: int = 1) -> None:
+        self.n, self.size, self.seed, self.chunk = n, size, seed, chunk
         self._epochs: dict[int, Tensor] = {}
 
     def __getitem__(self, step: int) -> Tensor:
@@ -125,8 +148,28 @@ class Batches:
             start += len(part)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
+    def ahead(self, step: int) -> Tensor | None:
+        """Indices of the batch one window after that of `step`; None without chunks."""
+        if self.chunk == 1:
+            return None
+        window = min(WINDOW * self.chunk, self.n)
+        return self[step + -(-window // self.size)]
+
     def _epoch(self, epoch: int) -> Tensor:
         if epoch not in self._epochs:
-            draw = generator("cpu", self.seed, "order", epoch)
-            self._epochs = {epoch: torch.randperm(self.n, generator=draw)}
+            if len(self._epochs) > 1:  # this epoch, and the next for what is read ahead
+                del self._epochs[max(self._epochs, key=lambda other: abs(other - epoch))]
+            self._epochs[epoch] = self._order(generator("cpu", self.seed, "order", epoch))
         return self._epochs[epoch]
+
+    def _order(self, draw: torch.Generator) -> Tensor:
+        """A random permutation of the samples, chunks of a window staying together."""
+        if self.chunk == 1:
+            return torch.randperm(self.n, generator=draw)
+        parts = []
+        chunks = torch.randperm(-(-self.n // self.chunk), generator=draw)
+        for window in chunks.split(WINDOW):
+            rows = (window[:, None] * self.chunk + torch.arange(self.chunk)).flatten()
+            rows = rows[rows < self.n]  # the last chunk may be shorter
+            parts.append(rows[torch.randperm(len(rows), generator=draw)])
+        return torch.cat(parts)

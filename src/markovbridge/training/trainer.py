@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from markovbridge.data.rows import Rows, dense
 from markovbridge.images import grid_png, is_image, to_shades
 from markovbridge.randomness import generator
 from markovbridge.training import checkpoint, resume
@@ -114,7 +115,8 @@ class Trainer:
         self.learner = Learner(transport, self.config, self.accelerator)
         self.step = 0
         self.log = RunLog(self.directory, self.accelerator.is_main_process)
-        self._batches = Batches(len(self.data), self.config.batch_size, self.config.seed)
+        chunk = self.data.x.chunk if isinstance(self.data.x, Rows) else 1
+        self._batches = Batches(len(self.data), self.config.batch_size, self.config.seed, chunk)
         self._identity = {}
         self._validation_loss: float | None = None
         self._before = 0.0  # seconds of the sessions before this one
@@ -156,7 +158,9 @@ class Trainer:
         with self._session() as (request, bar):
             stop = False
             while self.step < self.config.steps and not stop:
-                loss, norm = self.learner.update(self.step, self.data, self._batches[self.step])
+                batch = self._batches[self.step]
+                loss, norm = self.learner.update(self.step, self.data, batch)
+                self.data.prefetch(self._batches.ahead(self.step))
                 state = TrainingState(self.step + 1, loss, norm, self.config.rate(self.step))
                 self.step += 1
                 bar.update()
@@ -298,8 +302,9 @@ class Trainer:
             generator=generator(self.device, "samples", self.config.seed),
             block=min(n, 64),
         )
-        maximum = getattr(self.transport.process, "maximum", None) or float(self.data.x.max())
-        shades = to_shades(samples, min(0.0, float(self.data.x.min())), maximum)
+        x = dense(self.data.x)
+        maximum = getattr(self.transport.process, "maximum", None) or float(x.max())
+        shades = to_shades(samples, min(0.0, float(x.min())), maximum)
         path = self.directory / "samples" / f"step-{self.step:08d}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(grid_png(shades, 255))

@@ -1,0 +1,133 @@
+"""Tables of rows with names: `.csv`, `.tsv` and `.parquet`.
+
+Every column holds counts, besides the names of the rows, the covariates, and what is to be
+ignored. The first column names the rows if its header is empty, as data frames are written,
+or if it holds text and is no covariate.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from markovbridge.data.tables.table import Table, as_block, optional, strings
+
+__all__ = ["read_covariates", "read_frame"]
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+
+
+def read_frame(
+    path: Path,
+    *,
+    columns: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    transpose: bool = False,
+    maximum: int | None = None,
+) -> Table:
+    """A table whose cells are counts.
+
+    Args:
+        path: The file.
+        columns: Names of columns that are no counts but covariates.
+        ignore: Names of columns, rows if transposed, that are left out.
+        transpose: Whether the file has features in rows and samples in columns.
+        maximum: Largest admissible count, or None.
+
+    Raises:
+        ValueError: If a column is not there, or a value is no count.
+    """
+    frame, named = _named(_load(path), columns)
+    if transpose:
+        frame, named = frame.T, True
+    for name in ignore:
+        if name not in frame.columns:
+            raise ValueError(f"{path} has no column {name!r} to ignore")
+    frame = frame.drop(columns=list(ignore))
+    kept = [name for name in frame.columns if name in columns]
+    counts = frame.drop(columns=kept)
+    for name in counts.columns:
+        if counts[name].dtype.kind not in "iufb":
+            sample = next((v for v in counts[name] if isinstance(v, str)), counts[name].iloc[0])
+            raise ValueError(
+                f"{path}: column {str(name)!r} holds {str(sample)[:40]!r}, which is no count; "
+                "name it in covariates or in ignore"
+            )
+    if counts.shape[0] == 0 or counts.shape[1] == 0:
+        raise ValueError(f"{path} has {counts.shape[0]} rows and {counts.shape[1]} columns left")
+    values = counts.to_numpy()
+    if values.dtype.kind not in "iufb":  # pandas' own types, with its own missing values
+        values = counts.to_numpy(np.float64, na_value=np.nan)
+    rows = strings(frame.index) if named else None
+    features = strings(counts.columns)
+    block = as_block(values, path, rows, features, maximum=maximum)
+    return Table(block, rows, features, {str(name): frame[name] for name in kept})
+
+
+def read_covariates(
+    path: Path, names: Sequence[str] | None, n: int, wanted: Sequence[str]
+) -> dict[str, Any]:
+    """Columns of a table of covariates, in the order of the samples `names`.
+
+    Args:
+        path: A `.csv`, `.tsv` or `.parquet` file with a row a sample.
+        names: Names of the samples, matched with those of the rows; or None, for rows that
+            are in the order of the samples.
+        n: How many samples there are.
+        wanted: The columns that will be used, and so do not name rows.
+
+    Raises:
+        ValueError: If a sample is missing, or is there twice.
+    """
+    frame, named = _named(_load(path), wanted)
+    if named and names is not None:
+        frame.index = frame.index.astype(str)
+        twice = frame.index[frame.index.duplicated()]
+        if len(twice):
+            raise ValueError(f"{path} has the row {twice[0]!r} twice; keep one of them")
+        missing = [name for name in names if name not in frame.index]
+        if missing:
+            raise ValueError(
+                f"{path} has no row for sample {missing[0]!r}, nor for {len(missing) - 1:,} "
+                "others; its rows are matched by their names"
+            )
+        frame = frame.loc[list(names)]
+    elif len(frame) != n:
+        raise ValueError(
+            f"{path} has {len(frame):,} rows for {n:,} samples; give one a sample, in their "
+            "order, or name the rows of both tables"
+        )
+    return {str(name): frame[name] for name in frame.columns}
+
+
+def _load(path: Path) -> Any:
+    """The file as a pandas data frame."""
+    pd = optional("pandas", "reading tables")
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    try:
+        if suffixes[-1:] == [".parquet"]:
+            optional("pyarrow", "reading .parquet files")
+            return pd.read_parquet(path, engine="pyarrow")
+        suffix = suffixes[-2] if suffixes[-1:] == [".gz"] else suffixes[-1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pd.errors.DtypeWarning)
+            return pd.read_csv(path, sep=SEPARATORS[suffix], low_memory=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as a table ({error})") from error
+
+
+def _named(frame: Any, columns: Sequence[str]) -> tuple[Any, bool]:
+    """The frame with its row names as index, and whether it has any."""
+    pd = optional("pandas", "reading tables")
+    if not isinstance(frame.index, pd.RangeIndex):  # a parquet file may store it
+        return frame, True
+    first = frame.columns[0] if len(frame.columns) else ""
+    blank = str(first).startswith("Unnamed:") or first in ("", "index", "__index_level_0__")
+    text = len(frame.columns) and frame[first].dtype.kind not in "iufb" and first not in columns
+    if blank or text:
+        return frame.set_index(first), True
+    return frame, False

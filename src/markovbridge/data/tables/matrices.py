@@ -1,0 +1,132 @@
+"""Matrices without names in them: Matrix Market files, and NumPy's `.npz`.
+
+10x Genomics writes a folder: `matrix.mtx.gz` with features in rows, and beside it
+`barcodes.tsv.gz` with the names of its columns and `features.tsv.gz` (`genes.tsv` before
+version 3) with those of its rows. Such a folder is read with samples in rows. Names beside
+`sample1_matrix.mtx` may begin with `sample1_` too, and beside `counts.mtx` with `counts_`.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import io, sparse
+
+from markovbridge.data.arrays import unpacking
+from markovbridge.data.tables.table import Table, as_block, strings, unique
+
+__all__ = ["matrix_file", "read_mtx", "read_npz"]
+
+ROW_NAMES, COLUMN_NAMES = "row_names", "column_names"
+
+
+def matrix_file(folder: Path) -> Path | None:
+    """The Matrix Market file in a folder as 10x Genomics writes it, or None."""
+    for name in ("matrix.mtx.gz", "matrix.mtx"):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def read_mtx(path: Path, *, transpose: bool, maximum: int | None) -> Table:
+    """A Matrix Market file with the names beside it.
+
+    Args:
+        path: The `.mtx` or `.mtx.gz` file.
+        transpose: Whether features are in rows, for a file without names beside it; with
+            them it is seen.
+        maximum: Largest admissible count, or None.
+
+    Raises:
+        ValueError: If the file is damaged, or names do not fit the matrix.
+    """
+    try:
+        matrix = io.mmread(path)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as a Matrix Market file ({error})") from error
+    matrix = sparse.csr_matrix(matrix)
+    samples = _beside(path, "barcodes")
+    features = _beside(path, "features") or _beside(path, "genes")
+    rows = None if samples is None else tuple(line[0] for line in samples)
+    columns = None
+    if features is not None:
+        ids = tuple(line[0] for line in features)
+        columns = unique(tuple(line[min(1, len(line) - 1)] for line in features), ids)
+    expected = (None if rows is None else len(rows), None if columns is None else len(columns))
+    if expected == (None, None):
+        turned = transpose
+    else:
+        fits = [
+            all(want in (None, size) for want, size in zip(expected, shape, strict=True))
+            for shape in (matrix.shape, matrix.shape[::-1])
+        ]
+        if not any(fits):
+            raise ValueError(
+                f"{path} has {matrix.shape[0]:,} x {matrix.shape[1]:,} entries, but beside it are "
+                f"{expected[0]} barcodes and {expected[1]} features"
+            )
+        turned = fits[1]  # of a square matrix, features are in rows, as 10x writes it
+    if turned:
+        matrix = matrix.T
+    return Table(as_block(matrix, path, rows, columns, maximum=maximum), rows, columns)
+
+
+def read_npz(
+    path: Path, key: str | None, *, columns: Sequence[str], transpose: bool, maximum: int | None
+) -> Table:
+    """A NumPy file: a scipy sparse matrix, or one of its arrays.
+
+    Args:
+        path: The `.npz` file. Arrays `row_names` and `column_names` in it name the samples
+            and the features.
+        key: Name of the array of counts; None if it is the only one with two axes.
+        columns: Names of arrays (N,) that are covariates.
+        transpose: Whether features are in rows.
+        maximum: Largest admissible count, or None.
+
+    Raises:
+        ValueError: If the file is damaged, or has no such array.
+    """
+    with unpacking(path), np.load(path, allow_pickle=False) as content:
+        held = list(content.files)
+        if "format" in held and key is None:
+            matrix: Any = sparse.load_npz(path)
+        else:
+            tables = [name for name in held if content[name].ndim == 2]
+            if key is None and len(tables) == 1:
+                key = tables[0]
+            matrix = content[key] if key in held else None
+        named = {
+            name: strings(content[name]) for name in (ROW_NAMES, COLUMN_NAMES) if name in held
+        }
+        given = {name: content[name] for name in columns if name in held}
+    if matrix is None or matrix.ndim != 2:
+        raise ValueError(
+            f"{path} has {'no single array' if key is None else f'no array {key!r}'} of two axes; "
+            f"give key, one of {', '.join(held)}"
+        )
+    if transpose:
+        matrix = matrix.T
+    rows, features = named.get(ROW_NAMES), named.get(COLUMN_NAMES)
+    for names, size in zip((rows, features), matrix.shape, strict=True):
+        if names is not None and len(names) != size:
+            raise ValueError(f"{path} has {len(names)} names for {size} rows or columns")
+    return Table(as_block(matrix, path, rows, features, maximum=maximum), rows, features, given)
+
+
+def _beside(path: Path, kind: str) -> list[list[str]] | None:
+    """The cells of each line of the names beside a matrix, or None if there are none."""
+    stem = path.name.removesuffix(".gz").removesuffix(".mtx")
+    prefix = stem.removesuffix("matrix") if stem.endswith("matrix") else f"{stem}_"
+    for start in dict.fromkeys((prefix, "")):
+        for suffix in (".tsv.gz", ".tsv"):
+            file = path.with_name(f"{start}{kind}{suffix}")
+            if file.is_file():
+                opened = gzip.open if suffix.endswith(".gz") else open
+                with opened(file, "rt", encoding="utf-8") as lines:
+                    return [line.rstrip("\n").split("\t") for line in lines if line.strip()]
+    return None

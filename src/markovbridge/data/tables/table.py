@@ -1,0 +1,208 @@
+"""What every format of count tables becomes: counts, names and covariates.
+
+Samples are in rows and features in columns. Counts are checked where they are read: the
+first value that is none is named with its row and column, and with what it usually means.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from markovbridge.data.base import smallest_type
+from markovbridge.data.rows import Block, Rows, SparseRows, Stored
+
+__all__ = [
+    "Table",
+    "as_block",
+    "canonical",
+    "compact",
+    "optional",
+    "place",
+    "strings",
+    "unique",
+    "whole",
+]
+
+SMALL = 2**26  # bytes: a table that takes no more than this is held dense
+BLOCK = 2**22  # values checked at once
+SPARSE = 0.2  # share of nonzero entries below which compressed rows take less room
+NUMPY = {
+    torch.uint8: np.uint8,
+    torch.int16: np.int16,
+    torch.int32: np.int32,
+    torch.int64: np.int64,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table as it was read.
+
+    Attributes:
+        matrix: Counts (N, columns) in memory, or in their file.
+        row_names: Name of each row, or None.
+        column_names: Name of each column, or None.
+        columns: Further columns by name, N values each: possible covariates.
+    """
+
+    matrix: Block | Stored
+    row_names: Sequence[str] | None = None
+    column_names: Sequence[str] | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+def optional(module: str, what: str) -> ModuleType:
+    """Import a package that only `what` needs.
+
+    Raises:
+        ImportError: If it is missing, with what brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.split(".")[0]
+        raise ImportError(
+            f"{what} needs {package}; run `pip install 'markovbridge[counts]'`"
+        ) from error
+
+
+def whole(
+    values: np.ndarray, where: Callable[[int], str], *, remedy: str, maximum: int | None = None
+) -> np.ndarray:
+    """Counts in the smallest of torch's integer types that holds them and `maximum`.
+
+    Args:
+        values: Values (n,), of any integer or real type.
+        where: What to call the value at a position.
+        remedy: What to do about values that are no counts.
+        maximum: Largest admissible count, or None.
+
+    Raises:
+        TypeError: If the values are not numbers.
+        ValueError: If one is no count, or above `maximum`.
+    """
+    if values.dtype.kind not in "iufb":
+        raise TypeError(f"{where(0)} has type {values.dtype}; counts are numbers")
+    top = 0
+    for start in range(0, values.size, BLOCK):
+        part = values[start : start + BLOCK]
+        bad = part < 0
+        if part.dtype.kind == "f":
+            bad |= ~np.isfinite(part) | (part != np.floor(part))
+        if maximum is not None:
+            bad |= part > maximum
+        if bad.any():
+            at = start + int(bad.argmax())
+            raise ValueError(f"{where(at)} is {values[at]:.15g}; {_cause(values[at], remedy)}")
+        top = max(top, int(part.max()))
+    return values.astype(NUMPY[smallest_type(max(top, maximum or 0))], copy=False)
+
+
+def _cause(value: Any, remedy: str) -> str:
+    """What a value that is no count usually means."""
+    if not np.isfinite(value):
+        return "counts must all be there: fill in missing values, or drop that row or column"
+    if value != np.floor(value):
+        return f"counts are whole numbers, so this looks like normalised data: {remedy}"
+    if value < 0:
+        return f"counts are never negative, so this looks like scaled data: {remedy}"
+    return "that is above the maximum: raise it, or set it to None"
+
+
+def as_block(
+    matrix: Any,
+    path: Path,
+    row_names: Sequence[str] | None,
+    column_names: Sequence[str] | None,
+    *,
+    remedy: str = "store the raw counts",
+    maximum: int | None = None,
+) -> Block:
+    """A matrix in memory as checked counts: an array, or compressed rows.
+
+    Args:
+        matrix: A numpy array (N, columns) or a scipy sparse matrix.
+        path: Where it is from, for messages.
+        row_names: Name of each row, for messages.
+        column_names: Name of each column, for messages.
+        remedy: What to do about values that are no counts.
+        maximum: Largest admissible count, or None.
+    """
+    if sparse.issparse(matrix):
+        csr = sparse.csr_matrix(matrix)
+
+        def at(position: int) -> str:
+            row = int(np.searchsorted(csr.indptr, position, "right")) - 1
+            return place(path, row, int(csr.indices[position]), row_names, column_names)
+
+        data = whole(csr.data, at, remedy=remedy, maximum=maximum)
+        return canonical(sparse.csr_matrix((data, csr.indices, csr.indptr), shape=csr.shape))
+    width = matrix.shape[1]
+    values = whole(
+        np.ascontiguousarray(matrix).ravel(),
+        lambda position: place(path, *divmod(position, width), row_names, column_names),
+        remedy=remedy,
+        maximum=maximum,
+    )
+    return values.reshape(matrix.shape)
+
+
+def canonical(block: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The same counts with each row in the order of its columns, and no column twice."""
+    if block.has_canonical_format:
+        return block
+    block = block.astype(np.int64)  # sums may not fit in the type of the terms
+    block.sum_duplicates()
+    return block.astype(NUMPY[smallest_type(int(block.max()))])
+
+
+def compact(block: Block) -> Tensor | Rows:
+    """Counts as the samples of a data set: a tensor if small or full, else compressed rows."""
+    cells = block.shape[0] * block.shape[1]
+    width = block.dtype.itemsize
+    filled = block.nnz if isinstance(block, sparse.csr_matrix) else np.count_nonzero(block)
+    if cells * width <= SMALL or filled > SPARSE * cells:
+        full = block.toarray() if isinstance(block, sparse.csr_matrix) else block
+        return torch.from_numpy(np.ascontiguousarray(full))
+    return SparseRows(sparse.csr_matrix(block))
+
+
+def place(
+    path: Path,
+    row: int,
+    column: int,
+    row_names: Sequence[str] | None,
+    column_names: Sequence[str] | None,
+) -> str:
+    """What to call an entry: its file, row and column, counted from 0, and their names."""
+    beside = f" ({row_names[row]})" if row_names is not None else ""
+    below = f" ({column_names[column]})" if column_names is not None else ""
+    return f"{path}: row {row}{beside}, column {column}{below}"
+
+
+def strings(values: Any) -> tuple[str, ...]:
+    """Names as text, from text or bytes."""
+    return tuple(v.decode() if isinstance(v, bytes) else str(v) for v in values)
+
+
+def unique(names: Sequence[str], others: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of which those that occur twice are followed by what tells them apart."""
+    seen: dict[str, int] = {}
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+    if others is None or len(seen) == len(names):
+        return tuple(names)
+    return tuple(
+        name if seen[name] == 1 else f"{name} ({other})"
+        for name, other in zip(names, others, strict=True)
+    )
