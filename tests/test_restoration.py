@@ -8,7 +8,17 @@ import torch
 from scipy import stats
 
 from markovbridge import PureDeath, Transport, exact
-from markovbridge.restoration import Restoration, coverage, ranks, restore
+from markovbridge.randomness import fresh_key
+from markovbridge.restoration import (
+    Restoration,
+    coverage,
+    least_draws,
+    observed_time,
+    ranks,
+    restore,
+    restore_block,
+    score,
+)
 from problems import assert_follows
 
 MEAN, SIZE, SURVIVAL = 6.0, 2.0, 0.3
@@ -64,9 +74,9 @@ def test_restored_counts_follow_the_posterior():
 def test_intervals_are_quantiles():
     restored = Restoration(torch.arange(100).reshape(100, 1, 1))
     low, high = restored.interval(0.9)
-    assert (int(low), int(high)) == (5, 94)  # 90 of the 100 draws
+    assert (int(low), int(high)) == (4, 95)  # 91 of the 101 gaps between draws
     low, high = restored.interval(0.5)
-    assert (int(low), int(high)) == (25, 74)
+    assert (int(low), int(high)) == (24, 75)
     assert float(restored.mean) == 49.5
 
 
@@ -82,7 +92,21 @@ def test_ranks_of_ties_are_uniform():
     assert_follows(rank, np.full(5, 0.2))
 
 
-@pytest.mark.parametrize("draws", [3, 19, 50])
+def test_the_fewest_draws_of_a_level():
+    assert [least_draws(level) for level in (0.5, 0.8, 0.9, 0.95)] == [3, 9, 19, 39]
+    with pytest.raises(ValueError, match="take at least 19 draws, not 18"):
+        Restoration(torch.zeros(18, 1, 1)).interval(0.9)
+
+
+@pytest.mark.parametrize(("draws", "level"), [(3, 0.5), (19, 0.5), (19, 0.9), (39, 0.95)])
+def test_intervals_of_reals_hold_what_they_say(draws, level):
+    # Truth and draws of one continuous law: (D + 1 - 2k)/(D + 1) is the level exactly here.
+    x = torch.randn((draws + 1, 40_000, 1), dtype=torch.float64, generator=generator())
+    (found,) = coverage(Restoration(x[1:]), x[0], (level,), generator=generator())
+    assert abs(found.conservative - level) < 4.5 * math.sqrt(level * (1 - level) / 40_000)
+
+
+@pytest.mark.parametrize("draws", [19, 50])
 def test_coverage_of_a_perfect_sampler_is_exact(draws):
     truth, seen = problem(20_000)
     for found in coverage(perfect(seen, draws), truth, (0.5, 0.8, 0.9), generator=generator()):
@@ -90,8 +114,7 @@ def test_coverage_of_a_perfect_sampler_is_exact(draws):
         assert found.error < 0.003
         independent = math.sqrt(found.level * (1 - found.level) / truth.numel())
         assert abs(found.error / independent - 1) < 0.05  # sites are independent here
-        if draws >= 19:
-            assert found.conservative >= found.randomised
+        assert found.conservative >= found.randomised
 
 
 def test_coverage_sees_intervals_that_are_too_narrow_or_off():
@@ -112,6 +135,42 @@ def test_rows_are_the_units_of_the_error():
     restored = Restoration(perfect(seen, 19).draws.expand(-1, -1, 50))
     (found,) = coverage(restored, truth.expand(-1, 50), (0.9,), generator=generator())
     assert found.error > 0.5 * math.sqrt(0.9 * 0.1 / 2000)
+
+
+def test_blocks_are_the_whole():
+    process = PureDeath()
+    law = exact.NegativeBinomial(process, MEAN, SIZE)
+    transport = Transport(process, law, shape=(3,))
+    _, seen = problem(7)
+    options = {"draws": 4, "steps": 2, "block": 8}
+    whole = restore(transport, seen, survival=SURVIVAL, generator=generator(5), **options)
+    assert whole.draws.shape == (4, 7, 3)
+    t, key = observed_time(process, SURVIVAL), fresh_key(generator(5))
+    parts = [restore_block(transport, k, seen, t, key=key, **options) for k in (3, 2, 1, 0)]
+    rows = torch.cat(parts[::-1])[:28]
+    assert torch.equal(Restoration.of_rows(rows, 4).draws, whole.draws)
+    # Draws of a row do not depend on how many rows there are; each one is another.
+    fewer = restore(transport, seen[:2], survival=SURVIVAL, generator=generator(5), **options)
+    assert torch.equal(fewer.draws, whole.draws[:, :2])
+    assert len(whole.draws.unique(dim=0)) == 4
+    assert bool((whole.draws >= seen).all())
+
+
+def test_score():
+    truth, seen = problem(3000)
+    restored = perfect(seen, 19)
+    size, p = posterior(seen.numpy())
+    mean = seen + torch.from_numpy(size * (1 - p) / p)
+    found = score("exact", truth, mean, restored, generator=generator())
+    # The error of the posterior mean is the posterior variance, on average.
+    expected = float(np.mean(size * (1 - p) / p**2))
+    assert abs(found.mse - expected) < 4.5 * found.error
+    assert [c.level for c in found.coverage] == [0.5, 0.9]
+    # The mean of 19 draws adds a nineteenth of it.
+    noisy = score("draws", truth, restored.mean, restored, generator=generator())
+    assert abs(noisy.mse - expected * 20 / 19) < 4.5 * noisy.error
+    assert noisy.mse > found.mse
+    assert score("shift", truth, truth + 2).mse == 4
 
 
 def test_where():

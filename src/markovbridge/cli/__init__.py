@@ -39,6 +39,7 @@ VERBS = {
     "train": Verb("train", "RECIPE", "Train a transport from a recipe, into a run folder."),
     "sample": Verb("sample", "RUN", "Draw samples from a trained run."),
     "translate": Verb("translate", "RUN", "Carry one data set into another with a trained run."),
+    "restore": Verb("restore", "RUN", "Draw full-depth counts from thinned ones."),
     "evaluate": Verb("evaluate", "RUN", "Score the samples of a run against real data."),
     "report": Verb("report", "RUN", "Write a run's report, one self-contained HTML page."),
     "inspect": Verb("inspect", "RUN|DATA", "Show what a model or a data set does inside."),
