@@ -175,8 +175,8 @@ def test_table_data_are_compared_feature_by_feature(tmp_path):
     write_samples(run, x[:50], torch.stack([0 * x[:3], x[:3] // 2, x[:3]]))
     page = Page(write_report(run))
     assert not page.images
-    assert page.source.count('class="point"') == 3 * 30
-    assert "one of 30 features" in page.text
+    assert page.source.count('class="point"') == 4 * 30
+    assert "one of the 30 features" in page.text
     assert page.source.count('class="line') == 3
     assert "sample 7" in page.text
 

@@ -15,7 +15,14 @@ from markovbridge.cli.errors import UsageError, closest
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.runs import configuration, ours, read_samples, run_folder
 from markovbridge.data import Dataset, Source
-from markovbridge.metrics import Extractor, Inception, MobileNetV2, Pixels, table
+from markovbridge.metrics import (
+    Extractor,
+    Inception,
+    MobileNetV2,
+    Pixels,
+    evaluate_counts,
+    table,
+)
 from markovbridge.metrics import evaluate as score
 
 __all__ = ["evaluate"]
@@ -35,7 +42,8 @@ def evaluate(
 
     Every figure is printed beside its floor, what real data score against real data with
     as many samples, and is written to RUN/evaluation.json with all that one has to know
-    to read it.
+    to read it. Samples of a count table are scored by what matters for tables: features,
+    correlations, library sizes, two-sample distances and a classifier.
 
     Args:
         run: The run folder, with samples from `markovbridge sample`.
@@ -71,13 +79,12 @@ def _evaluate(
     if n is not None and not 2 <= n <= len(samples):
         raise UsageError(f"n is {n}; {run} has {len(samples):,} samples, of which 2 or more count")
     reference = data.load(split)
-    records = score(
-        samples[:n],
-        reference.x,
-        extractors=[extractors(word, reference) for word in extractor.split(",")],
-        seed=seed,
-        meta={**meta, "split": f"{reference.name}, {split}"},
-    )
+    facts = {**meta, "split": f"{reference.name}, {split}"}
+    networks = [extractors(word, reference) for word in extractor.split(",")]
+    if samples.ndim == 2 and not samples.is_floating_point():
+        records = evaluate_counts(samples[:n], reference.x, seed=seed, meta=facts)
+    else:
+        records = score(samples[:n], reference.x, extractors=networks, seed=seed, meta=facts)
     path = run / "evaluation.json"
     content: dict[str, Any] = {"records": [r.to_dict() for r in records], "samples": meta}
     fresh = path.with_name(f".{path.name}.new")

@@ -36,7 +36,16 @@ from markovbridge.metrics.inception import Inception
 from markovbridge.metrics.rows import as_rows, check_same_width
 from markovbridge.randomness import generator
 
-__all__ = ["Floors", "Record", "check_meta", "evaluate", "label", "mean", "table"]
+__all__ = [
+    "Floors",
+    "Record",
+    "check_meta",
+    "evaluate",
+    "label",
+    "lower_is_better",
+    "mean",
+    "table",
+]
 
 ENERGY = "energy distance"
 FRECHET = "Fréchet distance"
@@ -301,6 +310,11 @@ def table(records: Sequence[Record]) -> str:
         ]
         parts.append("\n".join([heading, *lines, f"  floor = {method}"]))
     return "\n\n".join(parts)
+
+
+def lower_is_better(record: Record) -> bool:
+    """Whether a lower figure is better: of all metrics but correlations."""
+    return not record.metric.endswith("log correlation")
 
 
 def label(record: Record) -> str:

@@ -136,7 +136,13 @@ def line_chart(
 
 
 def scatter_chart(
-    x: np.ndarray, y: np.ndarray, *, x_label: str, y_label: str, description: str
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    x_label: str,
+    y_label: str,
+    description: str,
+    log: bool = False,
 ) -> str:
     """Draw points about the diagonal, on square-root axes if the values are wide and positive.
 
@@ -146,15 +152,19 @@ def scatter_chart(
         x_label: Below the axis.
         y_label: Beside the axis.
         description: What the chart shows, for those who cannot see it.
+        log: Whether both axes are logarithmic; values must then be positive.
 
     Returns:
         An `<svg>` element.
     """
     both = np.concatenate([x, y])
     root = bool(both.min() >= 0 and both.max() > 20 * max(np.median(both), 1e-12))
-    low, high = (0.0, float(both.max())) if root else _padded(both.min(), both.max(), 0.04)
+    scale = "log" if log else "root" if root else "linear"
+    if log:
+        low, high = (math.exp(v) for v in _padded(*np.log([both.min(), both.max()]), 0.04))
+    else:
+        low, high = (0.0, float(both.max())) if root else _padded(both.min(), both.max(), 0.04)
     width = height = 380
-    scale = "root" if root else "linear"
     x_axis = _Axis(low, high, LEFT, width - RIGHT, scale)
     y_axis = _Axis(low, high, height - BOTTOM, TOP, scale)
     parts = [_frame(x_axis, y_axis, width, height, x_label, y_label)]

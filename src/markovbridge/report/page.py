@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 
 from markovbridge.metrics import Record
-from markovbridge.metrics.evaluation import ENERGY, FRECHET
+from markovbridge.metrics.evaluation import ENERGY, FRECHET, lower_is_better
 from markovbridge.metrics.extractors import RAW
 from markovbridge.report.charts import Series, line_chart, running_mean
 from markovbridge.report.html import (
@@ -139,8 +139,8 @@ def _evaluation(records: Sequence[Record], path: Path) -> str:
         key = (r.n, r.n_reference, r.split, r.weights, r.sampler, r.evaluations, r.seed)
         groups.setdefault((*key, r.floor_method), []).append(r)
     intro = (
-        "<p>Distances between samples and data; lower is better. The <em>floor</em> is what real "
-        "data score against real data: a value means something beside it only.</p>"
+        "<p>Samples against data; lower is better, but for correlations. The <em>floor</em> is "
+        "what real data score against real data: a value means something beside it only.</p>"
     )
     return title + intro + "".join(_record_table(group) for group in groups.values())
 
@@ -156,7 +156,8 @@ def _record_table(group: Sequence[Record]) -> str:
         cells = [f'<td class="value">{number(r.value)}</td>', f"<td>{number(r.floor)}</td>"]
         if halves:
             cells.append(f"<td>{'' if r.half_split is None else number(r.half_split)}</td>")
-        cells.append(f"<td>{f'{r.value / r.floor:#.2g}×' if r.floor > 0 else ''}</td>")
+        ratio = f"{r.value / r.floor:#.2g}×" if r.floor > 0 and lower_is_better(r) else ""
+        cells.append(f"<td>{ratio}</td>")
         rows.append(
             f'<tr><th scope="row">{escape(r.metric)}'
             f"<small>{escape(r.extractor + hashed)}</small></th>{''.join(cells)}</tr>"

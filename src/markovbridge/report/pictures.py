@@ -15,8 +15,10 @@ from torch import Tensor
 from markovbridge.images import data_uri, encode_png, to_bytes
 from markovbridge.metrics import Neighbours, nearest
 from markovbridge.metrics.distances import feature_statistics
+from markovbridge.metrics.rows import draw_rows
 from markovbridge.randomness import generator
 from markovbridge.report.charts import Series, line_chart, scatter_chart
+from markovbridge.report.counts import margin_charts
 from markovbridge.report.html import figure_of, missing, number
 from markovbridge.report.run import Run
 
@@ -24,6 +26,7 @@ __all__ = ["grids_section", "neighbours_section", "path_section", "samples_secti
 
 SEARCH_BUDGET = 2e11  # multiplications that a search for neighbours may take: seconds
 PAIRS = 12
+KEPT = 20_000  # rows of a table that is not in memory
 PATHS = 6
 PATH_TIMES = 11
 
@@ -70,7 +73,7 @@ def samples_section(run: Run) -> str:
     title = "<h2>Samples</h2>"
     if run.samples is None:
         return title + missing("Nothing has been sampled yet.", f"markovbridge sample {run.path}")
-    training = run.training.x if run.training is not None else None
+    training = _training(run)
     if not is_image(run.samples):
         return title + _features(run.samples, training, run)
     maximum = white(run, run.samples)
@@ -89,15 +92,24 @@ def samples_section(run: Run) -> str:
     return f'{title}<div class="panels">{left}{right}</div>'
 
 
+def _training(run: Run) -> Tensor | None:
+    """The training data, or as many rows as one can hold if they are sparse or on disk."""
+    if run.training is None or isinstance(run.training.x, Tensor):
+        return None if run.training is None else run.training.x
+    return draw_rows(run.training.x, KEPT, "training")
+
+
 def _no_training(run: Run) -> str:
     return missing(f"The training data could not be shown: {run.training_problem}")
 
 
 def _features(samples: Tensor, training: Tensor | None, run: Run) -> str:
-    """Means, variances and shares of zeros against the data's; a few rows."""
+    """Statistics of each feature against the data's; a few rows."""
     if training is None:
         return _no_training(run) + _rows(samples)
-    names = ("mean", "variance", "share of zeros")
+    if not samples.is_floating_point():
+        return margin_charts(samples, training) + _rows(samples)
+    names = ("mean", "variance")
     charts = [
         scatter_chart(
             real.numpy(),
@@ -108,11 +120,9 @@ def _features(samples: Tensor, training: Tensor | None, run: Run) -> str:
             "points on the diagonal agree",
         )
         for name, ours, real in zip(
-            names, feature_statistics(samples), feature_statistics(training), strict=True
+            names, feature_statistics(samples), feature_statistics(training), strict=False
         )
     ]
-    if samples.is_floating_point():
-        charts.pop()
     return (
         f"<p>Each point is one of {samples[0].numel():,} features; on the dashed line samples and "
         f'training data agree.</p><div class="charts">{"".join(charts)}</div>' + _rows(samples)
@@ -180,9 +190,9 @@ def neighbours_section(run: Run) -> str:
     title = "<h2>Nearest training data</h2>"
     if run.samples is None:
         return title + missing("This needs samples.", f"markovbridge sample {run.path}")
-    if run.training is None:
+    training = _training(run)
+    if training is None:
         return title + _no_training(run)
-    training = run.training.x
     affordable = int(SEARCH_BUDGET / (training.numel() + 1))
     n = min(len(run.samples), len(training), 1000, max(affordable, PAIRS))
     found = nearest(run.samples[:n], training)
