@@ -68,7 +68,7 @@ class Trainer:
 
     Args:
         transport: The model; its weights are trained in place.
-        data: Samples (N, *event), or `Examples` with conditions or sources.
+        data: Samples (N, *event), `Rows` of them, or `Examples` with conditions or sources.
         config: How to train.
         validation: Held-out samples, for the loss with averaged weights and dropout off.
         directory: Folder of the run, for checkpoints, logs, samples and the model; None
@@ -90,10 +90,10 @@ class Trainer:
     def __init__(
         self,
         transport: Transport,
-        data: Tensor | Examples,
+        data: Tensor | Rows | Examples,
         config: TrainingConfig | None = None,
         *,
-        validation: Tensor | Examples | None = None,
+        validation: Tensor | Rows | Examples | None = None,
         directory: str | Path | None = None,
         resume: bool = False,
         card: Mapping[str, Any] | None = None,
@@ -384,8 +384,8 @@ class Trainer:
             )
 
 
-def _examples(data: Tensor | Examples, name: str, transport: Transport) -> Examples:
-    examples = Examples(data) if isinstance(data, Tensor) else data
+def _examples(data: Tensor | Rows | Examples, name: str, transport: Transport) -> Examples:
+    examples = data if isinstance(data, Examples) else Examples(data)
     if examples.x.shape[1:] != transport.shape:
         raise ValueError(
             f"{name} has samples of shape {tuple(examples.x.shape[1:])}, "
