@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["load", "save"]
 
 FORMAT = 1
-PARTS = ("process", "network", "head", "coupling", "objective")
+NEW = {"covariates": None, "condition_dropout": 0.0, "masking": None}  # not in older files
+PARTS = ("process", "network", "head", "coupling", "objective", *NEW)
 
 T = TypeVar("T", bound="Transport")
 
@@ -79,7 +80,7 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
         config = json.loads(path.read_text())
         expected = config["weights"]["sha256"]
         weights_file = path.parent / config["weights"]["file"]
-        shape, saved = config["shape"], {part: config[part] for part in PARTS}
+        shape, saved = config["shape"], {part: {**NEW, **config}[part] for part in PARTS}
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if config.get("format") != FORMAT:
@@ -123,6 +124,7 @@ def _card(transport: Transport, config: dict[str, Any], facts: dict[str, Any]) -
         "parameters": f"{parameters:,}",
         "coupling": _short(config["coupling"]),
         "objective": _short(config["objective"]),
+        **{part.replace("_", " "): _short(config[part]) for part in NEW if config[part]},
         "event shape": " x ".join(map(str, transport.shape)),
         **{str(k): v for k, v in facts.items()},
     }

@@ -4,17 +4,14 @@ Training and sampling read top to bottom in `loss` and `sample_block`. With
 `head=None` the network is an exact law of `markovbridge.exact`, and everything
 works untrained.
 
-Samples are made in blocks: block k draws from a generator that is a pure
-function of (key, k), and the network always sees whole blocks. So a sample
-depends on the generator's state, its own index and the block size, and on
-nothing else: not on how many are drawn, in how many processes, or on whether
-the work was interrupted.
+Samples are made in blocks (`markovbridge.walks`): a sample depends on the generator's state,
+its own index and the block size, and on nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,28 +19,37 @@ import torch
 from torch import Tensor, nn
 
 from markovbridge import randomness
+from markovbridge.conditions import dropped, guided
 from markovbridge.couplings import Coupling, Noised
+from markovbridge.data.covariates import Covariates
+from markovbridge.data.rows import Rows, parts
 from markovbridge.heads import Head
 from markovbridge.laws import Law
 from markovbridge.likelihood import Bound, log_likelihood
+from markovbridge.masking import Masking, Observed, broadcast, pinned
 from markovbridge.objectives import Objective, PathKL
 from markovbridge.pretrained import load, save
 from markovbridge.processes import Process
 from markovbridge.samplers import Bridge, Sampler
 from markovbridge.schedules import Time, as_time
+from markovbridge.walks import Given, blocks, check_grid, rows, walk
 
 __all__ = ["Transport", "statistics"]
 
 BLOCK = 64
+ROUNDS = 10  # of imputation by replacement
+
+Callback = Callable[[float, Tensor], None]
 
 
 def statistics(
-    x: Tensor, per: Literal["site", "channel", "all"] = "site"
+    x: Tensor | Rows | Iterable[Tensor], per: Literal["site", "channel", "all"] = "site"
 ) -> tuple[Tensor, Tensor]:
     """Mean and variance of a data set, for standardising a network's input.
 
     Args:
-        x: Data, (N, *event); for a process with a `support`, `process.check(data)`.
+        x: Data, (N, *event), or a few samples at a time; for a process with a `support`,
+            `process.check(data)`.
         per: Over the data alone ("site"), over positions too ("channel", event[0] being
             the channel), or over everything ("all").
 
@@ -54,18 +60,20 @@ def statistics(
     """
     if per not in ("site", "channel", "all"):
         raise ValueError(f"statistics are per site, channel or all, not {per!r}")
-    if len(x) < 2:
-        raise ValueError(f"statistics need at least 2 samples, not {len(x)}")
-    axes = {"site": [0], "channel": [0, *range(2, x.ndim)], "all": list(range(x.ndim))}[per]
-    total, square, count = 0.0, 0.0, 0
-    for part in x.split(4096):  # never a second copy of a large data set
+    total, square, count, n, counts = 0.0, 0.0, 0, 0, False
+    # Never a second copy of a large data set.
+    for part in parts(x) if isinstance(x, Tensor | Rows) else x:
+        axes = {"site": [0], "channel": [0, *range(2, part.ndim)], "all": list(range(part.ndim))}
+        axes, counts, n = axes[per], not part.is_floating_point(), n + len(part)
         part = part.double()
         total = total + part.sum(axes, keepdim=True)
         square = square + (part**2).sum(axes, keepdim=True)
         count += part.numel() // max(1, torch.as_tensor(total).numel())
+    if n < 2:
+        raise ValueError(f"statistics need at least 2 samples, not {n}")
     mean = torch.as_tensor(total)[0] / count
     variance = torch.as_tensor(square)[0] / count - mean**2
-    if not x.is_floating_point():
+    if counts:
         mean = mean.clamp_min(1e-3 * float(mean.abs().mean()) + 1e-6)
     variance = variance.clamp_min(1e-3 * float(variance.mean()) + 1e-6)
     return mean.float(), variance.float()
@@ -78,13 +86,19 @@ class Transport(nn.Module):
         process: The reference process.
         network: `network(features, t, condition)`, giving (batch, outputs, *event) from
             (batch, features, *event), for a head; or, with `head=None`, a callable
-            `(x, t, condition) -> Law` such as those of `markovbridge.exact`.
+            `(x, t, condition) -> Law` such as those of `markovbridge.exact`, which with
+            `masking` is given an `Observed`, or None, after these.
         head: How the network's output becomes the law of x_1 given x_t.
         shape: Event shape.
         mean: Mean of the data, broadcastable to event (see `statistics`).
         variance: Variance of the data, likewise.
         coupling: Which source goes with which data point.
         objective: The loss.
+        covariates: What the numbers of a condition mean: kept for those who sample, to
+            `encode` classes and covariates.
+        condition_dropout: Probability that a sample loses its condition in training. At 0
+            the network learns nothing of the unconditional law, which guidance needs.
+        masking: Train with known sites of x_1, for `impute`: which ones.
     """
 
     mean: Tensor
@@ -101,6 +115,9 @@ class Transport(nn.Module):
         variance: Tensor | float | None = None,
         coupling: Coupling | None = None,
         objective: Objective | None = None,
+        covariates: Covariates | None = None,
+        condition_dropout: float = 0.0,
+        masking: Masking | None = None,
     ) -> None:
         super().__init__()
         self.process = process
@@ -116,6 +133,11 @@ class Transport(nn.Module):
                 "does not see it: take the coupling with preserve=False"
             )
         self.objective = PathKL(damping=1.0) if objective is None else objective
+        if not 0 <= condition_dropout <= 1:
+            raise ValueError(f"condition_dropout must lie in [0, 1], not {condition_dropout}")
+        self.covariates = covariates
+        self.condition_dropout = condition_dropout
+        self.masking = masking
         self.autocast: torch.dtype | None = None
         for name, value in (("mean", mean), ("variance", variance)):
             value = torch.as_tensor(1.0 if value is None else value, dtype=torch.float32)
@@ -142,34 +164,79 @@ class Transport(nn.Module):
         condition: Tensor | None = None,
         *,
         start: Tensor | None = None,
+        observed: Observed | None = None,
+        guidance: float = 1.0,
     ) -> Law:
         """The law of x_1 given x_t = x.
 
         Args:
             x: States, (batch, *event).
             t: A time, or one per sample.
-            condition: What the network is conditioned on, (batch, ...), or None.
+            condition: What the network is conditioned on, (batch, C), NaN being unknown.
             start: x_0, which a transport that preserves its coupling needs.
+            observed: Known sites of x_1, whose law is certain.
+            guidance: How strongly the condition acts: 1 as learned, 0 not at all, and more
+                than 1 beyond what was learned (see `markovbridge.conditions`).
         """
         t = as_time(t, x.device).expand(len(x))
+        if guidance == 1:
+            (law,) = self._laws(x, t, [condition], start, observed)
+        elif condition is None:
+            raise ValueError(f"guidance is {guidance}, but there is no condition to follow")
+        else:
+            condition = condition.float()
+            both = [condition, torch.full_like(condition, torch.nan)]
+            law = guided(self.process, x, *self._laws(x, t, both, start, observed), guidance)
+        return law if observed is None else pinned(self.process, x, t, law, observed)
+
+    def _laws(
+        self,
+        x: Tensor,
+        t: Tensor,
+        conditions: Sequence[Tensor | None],
+        start: Tensor | None,
+        observed: Observed | None,
+    ) -> list[Law]:
+        """What the network says of x_1 under each of several conditions, in one call."""
         if self.head is None:
-            return self.network(x, t, condition)
-        moments = self.mean, self.variance
-        features = self.coupling.standardise(self.process, x, t, *moments)
-        if self.coupling.preserve:
-            if start is None:
-                raise ValueError("this transport preserves its coupling: it needs x_0 as `start`")
-            at_start = self.coupling.standardise(self.process, start, 0.0, *moments)
-            features = torch.cat([features, at_start], 1)
+            more = () if self.masking is None else (observed,)
+            return [self.network(x, t, condition, *more) for condition in conditions]
+        features, times = self._features(x, t, start, observed), t.float()
+        condition, count = conditions[0], len(conditions)
+        if count > 1:
+            features = features.repeat(count, *[1] * (features.ndim - 1))
+            times, condition = (
+                times.repeat(count),
+                torch.cat([c for c in conditions if c is not None]),
+            )
         with torch.autocast(x.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            raw = self.network(features, t.float(), condition)
-        expected = (len(x), self.head.outputs(self.process), *self.shape)
+            raw = self.network(features, times, condition)
+        expected = (count * len(x), self.head.outputs(self.process), *self.shape)
         if raw.shape != expected:
             raise ValueError(
                 f"the network gave {tuple(raw.shape)}; its head needs {expected}: "
                 "(batch, outputs, *event)"
             )
-        return self.head(self.process, raw.float(), x, t, self.mean, self.variance)
+        return [
+            self.head(self.process, part, x, t, self.mean, self.variance)
+            for part in raw.float().split(len(x))
+        ]
+
+    def _features(
+        self, x: Tensor, t: Tensor, start: Tensor | None, observed: Observed | None
+    ) -> Tensor:
+        """What the network sees: x_t, x_0 if the coupling is preserved, known sites of x_1."""
+        moments = self.mean, self.variance
+        parts = [self.coupling.standardise(self.process, x, t, *moments)]
+        if self.coupling.preserve:
+            if start is None:
+                raise ValueError("this transport preserves its coupling: it needs x_0 as `start`")
+            parts.append(self.coupling.standardise(self.process, start, 0.0, *moments))
+        if self.masking is not None:
+            if observed is None:
+                observed = Observed(x, torch.zeros_like(x, dtype=torch.bool))
+            parts.append(observed.features(self.process, *moments))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def loss(
         self,
@@ -184,7 +251,8 @@ class Transport(nn.Module):
         Args:
             x1: Data, (batch, *event).
             x0: Source states paired with x1; drawn from the coupling if None.
-            condition: What the network is conditioned on.
+            condition: What the network is conditioned on; in training mode some samples lose
+                theirs, as `condition_dropout` says.
             generator: Source of randomness on the device of x1.
 
         Raises:
@@ -197,7 +265,13 @@ class Transport(nn.Module):
             x0 = self._check(x0, "x0")
         t = self.objective.times(len(x1), generator=generator, device=x1.device)
         x_t = self.process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
-        law = self.law(x_t, t, condition, start=x0)
+        if condition is not None and self.condition_dropout > 0 and self.training:
+            condition = dropped(condition, self.condition_dropout, generator)
+        observed = None
+        if self.masking is not None:
+            # Known sites are certain, so that the objective counts the others only.
+            observed = Observed(x1, self.masking.draw(x1, generator=generator))
+        law = self.law(x_t, t, condition, start=x0, observed=observed)
         return self.objective(self.process, law, x_t, x1, t)
 
     forward = loss
@@ -210,9 +284,10 @@ class Transport(nn.Module):
         steps: int | Tensor = 100,
         sampler: Sampler | None = None,
         condition: Tensor | None = None,
+        guidance: float = 1.0,
         generator: torch.Generator | None = None,
         block: int = BLOCK,
-        callback: Callable[[float, Tensor], None] | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         """Draw n samples.
 
@@ -221,7 +296,10 @@ class Transport(nn.Module):
             steps: Number of steps of the schedule's grid, or the grid itself: increasing
                 times (steps + 1,) from 0 to 1.
             sampler: How to step; `Bridge()` by default.
-            condition: What to condition on, (n, ...).
+            condition: What to condition on, (n, C), NaN being unknown: such as
+                `transport.covariates.encode({"label": 3}, n)`.
+            guidance: How strongly the condition acts; other than 1, each evaluation is one of
+                twice as many states.
             generator: Where the key of these samples is drawn from; fresh if None.
             block: How many samples the network sees at once. Memory grows with it. It is
                 part of what determines a sample, the batch shape changing roundings.
@@ -241,11 +319,12 @@ class Transport(nn.Module):
                 key=key,
                 steps=steps,
                 sampler=sampler,
-                condition=None if condition is None else _rows(condition, index, block, n),
+                condition=None if condition is None else rows(condition, index, block, n),
+                guidance=guidance,
                 block=block,
                 callback=callback,
             )
-            for index in range(_blocks(n, block))
+            for index in range(blocks(n, block))
         ]
         return torch.cat(parts)[:n]
 
@@ -258,19 +337,25 @@ class Transport(nn.Module):
         steps: int | Tensor = 100,
         sampler: Sampler | None = None,
         condition: Tensor | None = None,
+        guidance: float = 1.0,
         block: int = BLOCK,
-        callback: Callable[[float, Tensor], None] | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         """Samples index·block to (index + 1)·block - 1 of those that `key` stands for.
 
         What `sample` is made of, for those who spread blocks over processes or store them
-        as they come. Arguments as there; condition is that of this block, (block, ...).
+        as they come. Arguments as there; condition is that of this block, (block, C).
         """
         generator = randomness.generator(self.device, "sample", key, index)
-        grid = self._grid(steps, start=0.0)
-        like = torch.zeros((block, *self.shape), dtype=self._dtype, device=self.device)
-        x = self.coupling.start(self.process, like, generator=generator)
-        return self._walk(x, grid, sampler, condition, generator, callback)
+        return self._walk(
+            self._source(block, generator),
+            self._grid(steps, start=0.0),
+            sampler,
+            condition,
+            generator,
+            callback,
+            guidance=guidance,
+        )
 
     @torch.no_grad()
     def restore(
@@ -282,9 +367,10 @@ class Transport(nn.Module):
         steps: int | Tensor = 100,
         sampler: Sampler | None = None,
         condition: Tensor | None = None,
+        guidance: float = 1.0,
         generator: torch.Generator | None = None,
         block: int = BLOCK,
-        callback: Callable[[float, Tensor], None] | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         """Draw x_1 given x_t: full-depth counts from thinned ones, a clean from a noisy image.
 
@@ -296,11 +382,12 @@ class Transport(nn.Module):
             t: The time it stands for; or else
             survival: the known share of units that survived the thinning, in (0, 1).
             steps: Number of steps from t to 1, or the grid of times itself.
-            sampler: How to step; `Bridge()` by default.
-            condition: What to condition on, (n, ...).
+            sampler: As in `sample`, and so are the others.
+            condition: What to condition on, (n, C).
+            guidance: How strongly the condition acts.
             generator: Where the key of these draws is drawn from; fresh if None.
-            block: As in `sample`.
-            callback: As in `sample`.
+            block: How many samples the network sees at once.
+            callback: Called with (time, states).
 
         Returns:
             (n, *event): one draw for each row of x.
@@ -313,7 +400,21 @@ class Transport(nn.Module):
             p = torch.tensor(survival, dtype=torch.float64)
             t = float(self.process.schedule.time(p, 1 - p))
         assert t is not None
-        return self._carry("restore", x, t, steps, sampler, condition, generator, block, callback)
+        x, n = self._check(x, "x").to(self.device), len(x)
+        key, grid = randomness.fresh_key(generator), self._grid(steps, start=t)
+        parts = [
+            self._walk(
+                rows(x, index, block, n),
+                grid,
+                sampler,
+                None if condition is None else rows(condition, index, block, n),
+                randomness.generator(self.device, "restore", key, index),
+                callback,
+                guidance=guidance,
+            )
+            for index in range(blocks(n, block))
+        ]
+        return torch.cat(parts)[:n]
 
     @torch.no_grad()
     def translate(
@@ -323,28 +424,43 @@ class Transport(nn.Module):
         steps: int | Tensor = 100,
         sampler: Sampler | None = None,
         condition: Tensor | None = None,
+        guidance: float = 1.0,
         generator: torch.Generator | None = None,
         block: int = BLOCK,
-        callback: Callable[[float, Tensor], None] | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         """Carry given source states to the data: one data set into another.
 
         Args:
             x0: Source states, (n, *event).
             steps: Number of steps, or the grid of times itself.
-            sampler: How to step; `Bridge()` by default.
-            condition: What to condition on, (n, ...).
+            sampler: As in `sample`, and so are the others.
+            condition: What to condition on, (n, C).
+            guidance: How strongly the condition acts.
             generator: Where the key of these draws is drawn from; fresh if None.
-            block: As in `sample`.
-            callback: As in `sample`.
+            block: How many samples the network sees at once.
+            callback: Called with (time, states).
 
         Returns:
             (n, *event): where each row of x0 goes. Row i depends on the generator's state, i,
             the block size and row i of x0.
         """
-        return self._carry(
-            "translate", x0, 0.0, steps, sampler, condition, generator, block, callback
-        )
+        key = randomness.fresh_key(generator)
+        parts = [
+            self.translate_block(
+                index,
+                x0,
+                key=key,
+                steps=steps,
+                sampler=sampler,
+                condition=condition,
+                guidance=guidance,
+                block=block,
+                callback=callback,
+            )
+            for index in range(blocks(len(x0), block))
+        ]
+        return torch.cat(parts)[: len(x0)]
 
     @torch.no_grad()
     def translate_block(
@@ -356,25 +472,128 @@ class Transport(nn.Module):
         steps: int | Tensor = 100,
         sampler: Sampler | None = None,
         condition: Tensor | None = None,
+        guidance: float = 1.0,
         block: int = BLOCK,
-        callback: Callable[[float, Tensor], None] | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         """Where rows index·block to (index + 1)·block - 1 of x0 go, for the `key` of all.
 
         What `translate` is made of, as `sample_block` is of `sample`. Arguments as there, x0
         and condition being whole: (n, ...). Rows beyond n are made of the last.
         """
-        if block < 1:
-            raise ValueError(f"block must be at least 1, not {block}")
         n = len(x0)
         return self._walk(
-            self._check(_rows(x0, index, block, n), "x0").to(self.device),
+            self._check(rows(x0, index, block, n), "x0").to(self.device),
             self._grid(steps, start=0.0),
             sampler,
-            None if condition is None else _rows(condition, index, block, n),
+            None if condition is None else rows(condition, index, block, n),
             randomness.generator(self.device, "translate", key, index),
             callback,
+            guidance=guidance,
         )
+
+    @torch.no_grad()
+    def impute(
+        self,
+        x: Tensor,
+        observed: Tensor,
+        *,
+        steps: int | Tensor = 100,
+        rounds: int | None = None,
+        sampler: Sampler | None = None,
+        condition: Tensor | None = None,
+        guidance: float = 1.0,
+        generator: torch.Generator | None = None,
+        block: int = BLOCK,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Draw the unknown sites of x given the known ones. Call again for another draw.
+
+        Known sites follow the bridge to their value while the others are sampled. A network
+        trained with `masking` is told the values, and nothing is approximate but network and
+        steps. Any other network sees the known sites at time t only (replacement), which is
+        **approximate**: it draws the others as if the rest of the known values were still
+        open. `rounds` make up for it, step by step: back by the reference and forward again
+        (RePaint, https://arxiv.org/abs/2201.09865), so that the others come to agree with
+        what is known by then. The error falls with rounds and steps together.
+
+        Args:
+            x: States, (n, *event); what unknown sites hold does not matter.
+            observed: Which sites are known: bool, broadcastable to x.
+            steps: Number of steps, or the grid of times itself.
+            rounds: How often each step is taken. By default 1 for a network trained with
+                `masking`, else 10.
+            sampler: As in `sample`, and so are the others.
+            condition: What to condition on, (n, C).
+            guidance: How strongly the condition acts.
+            generator: Where the key of these draws is drawn from; fresh if None.
+            block: How many samples the network sees at once.
+            callback: Called with (time, states).
+
+        Returns:
+            (n, *event): one draw for each row of x, known sites as they are. Row i depends on
+            the generator's state, i, the block size and the rows of its block.
+        """
+        key = randomness.fresh_key(generator)
+        parts = [
+            self.impute_block(
+                index,
+                x,
+                observed,
+                key=key,
+                steps=steps,
+                rounds=rounds,
+                sampler=sampler,
+                condition=condition,
+                guidance=guidance,
+                block=block,
+                callback=callback,
+            )
+            for index in range(blocks(len(x), block))
+        ]
+        return torch.cat(parts)[: len(x)]
+
+    @torch.no_grad()
+    def impute_block(
+        self,
+        index: int,
+        x: Tensor,
+        observed: Tensor,
+        *,
+        key: int,
+        steps: int | Tensor = 100,
+        rounds: int | None = None,
+        sampler: Sampler | None = None,
+        condition: Tensor | None = None,
+        guidance: float = 1.0,
+        block: int = BLOCK,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Rows index·block to (index + 1)·block - 1 of `impute`, for the `key` of all.
+
+        Arguments as there, all being whole: (n, ...). Rows beyond n are made of the last.
+        """
+        if rounds is None:
+            rounds = ROUNDS if self.masking is None else 1
+        if rounds < 1:
+            raise ValueError(f"rounds must be at least 1, not {rounds}")
+        n = len(x)
+        data = rows(x, index, block, n).to(self.device)
+        mask = rows(broadcast(observed, x), index, block, n).to(self.device)
+        known = Observed(self._check(self._filled(data, mask), "x"), mask)
+        generator = randomness.generator(self.device, "impute", key, index)
+        made = self._walk(
+            self._source(block, generator),
+            self._grid(steps, start=0.0),
+            sampler,
+            None if condition is None else rows(condition, index, block, n),
+            generator,
+            callback,
+            guidance=guidance,
+            observed=known,
+            rounds=rounds,
+        )
+        return torch.where(mask, data.to(made.dtype), made)
 
     def log_likelihood(
         self,
@@ -420,34 +639,10 @@ class Transport(nn.Module):
                 block=block,
             )
 
-    def _carry(
-        self,
-        purpose: str,
-        x: Tensor,
-        t: float,
-        steps: int | Tensor,
-        sampler: Sampler | None,
-        condition: Tensor | None,
-        generator: torch.Generator | None,
-        block: int,
-        callback: Callable[[float, Tensor], None] | None,
-    ) -> Tensor:
-        """Walk from the given states at t to the data, in blocks, the last one padded."""
-        x = self._check(x, "x").to(self.device)
-        key, n = randomness.fresh_key(generator), len(x)
-        grid = self._grid(steps, start=t)
-        parts = [
-            self._walk(
-                _rows(x, index, block, n),
-                grid,
-                sampler,
-                None if condition is None else _rows(condition, index, block, n),
-                randomness.generator(self.device, purpose, key, index),
-                callback,
-            )
-            for index in range(_blocks(n, block))
-        ]
-        return torch.cat(parts)[:n]
+    def _source(self, n: int, generator: torch.Generator) -> Tensor:
+        """States to start sampling from, (n, *event)."""
+        like = torch.zeros((n, *self.shape), dtype=self.process.dtype, device=self.device)
+        return self.coupling.start(self.process, like, generator=generator)
 
     def _walk(
         self,
@@ -456,38 +651,47 @@ class Transport(nn.Module):
         sampler: Sampler | None,
         condition: Tensor | None,
         generator: torch.Generator,
-        callback: Callable[[float, Tensor], None] | None,
+        callback: Callback | None,
+        *,
+        guidance: float = 1.0,
+        observed: Observed | None = None,
+        rounds: int = 1,
     ) -> Tensor:
-        sampler = Bridge() if sampler is None else sampler
-        model = _Anchored(self, x, grid[0]) if self.coupling.preserve else self
+        """Walk from states x to the data, in evaluation mode."""
+        start = None
+        if self.coupling.preserve:
+            start = x
+            if grid[0] != 0:
+                raise ValueError(
+                    "this transport preserves its coupling and needs x_0: it cannot start at "
+                    f"t = {grid[0]}"
+                )
         with self._evaluating():
-            if callback is not None:
-                callback(grid[0], self._decode(x))
-            for t, s in zip(grid, grid[1:], strict=False):
-                x = sampler.step(model, x, t, s, condition=condition, generator=generator)
-                if callback is not None:
-                    callback(s, self._decode(x))
+            x = walk(
+                Given(self, start=start, observed=observed, guidance=guidance),
+                x,
+                grid,
+                Bridge() if sampler is None else sampler,
+                condition=None if condition is None else condition.to(self.device),
+                generator=generator,
+                callback=None if callback is None else lambda s, x: callback(s, self._decode(x)),
+                rounds=rounds,
+            )
         return self._decode(x)
+
+    def _filled(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Data with something valid where nothing is known."""
+        filler = torch.zeros_like(x, dtype=torch.float32)
+        if self.process.support is not None:
+            filler = self.process.support.decode(filler)
+        return torch.where(mask, x, filler.to(x.dtype))
 
     def _decode(self, x: Tensor) -> Tensor:
         """Data from states."""
         return x if self.process.support is None else self.process.support.decode(x)
 
     def _grid(self, steps: int | Tensor, start: float) -> list[float]:
-        if not isinstance(steps, Tensor):
-            return self.process.schedule.grid(steps, start).tolist()
-        grid = steps.double().flatten()
-        if (
-            len(grid) < 2
-            or not bool((grid[1:] > grid[:-1]).all())
-            or abs(float(grid[0]) - start) > 1e-6
-            or float(grid[-1]) != 1.0
-        ):
-            raise ValueError(
-                f"a grid must increase from {start} to 1, not {grid[:3].tolist()} ... "
-                f"{grid[-3:].tolist()}"
-            )
-        return grid.tolist()
+        return check_grid(self.process.schedule, steps, start)
 
     def _check(self, x: Tensor, name: str) -> Tensor:
         if x.shape[1:] != self.shape:
@@ -496,10 +700,6 @@ class Transport(nn.Module):
                 f"(batch, {', '.join(map(str, self.shape))})"
             )
         return self.process.check(x, name)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return self.process.dtype
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -537,36 +737,3 @@ class Transport(nn.Module):
             ValueError: If a file is damaged or names a class this package does not have.
         """
         return load(cls, Path(directory), parts)
-
-
-class _Anchored:
-    """A transport that is told where each path started."""
-
-    def __init__(self, transport: Transport, start: Tensor, t: float) -> None:
-        if t != 0:
-            raise ValueError(
-                f"this transport preserves its coupling and needs x_0: it cannot start at t = {t}"
-            )
-        self.process = transport.process
-        self.coupling = transport.coupling
-        self._transport = transport
-        self._start = start
-
-    def law(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
-        """The law of x_1 given x_t = x and x_0."""
-        return self._transport.law(x, t, condition, start=self._start)
-
-
-def _rows(values: Tensor, index: int, block: int, n: int) -> Tensor:
-    """The rows of a block, the last row standing in for those beyond n."""
-    if len(values) != n:
-        raise ValueError(f"condition has {len(values)} rows for {n} samples")
-    rows = torch.arange(index * block, (index + 1) * block, device=values.device)
-    return values[rows.clamp_max(n - 1)]
-
-
-def _blocks(n: int, block: int) -> int:
-    """How many blocks n samples take."""
-    if block < 1:
-        raise ValueError(f"block must be at least 1, not {block}")
-    return -(-n // block)

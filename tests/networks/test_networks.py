@@ -117,12 +117,22 @@ def test_condition_is_used_and_checked(make):
     x, t = inputs(2, 1, (1, 8, 8))
     one, other = torch.eye(3)[:2], torch.eye(3)[1:]
     assert (network(x, t, one) - network(x, t, other)).abs().amax() > 1e-4
-    with pytest.raises(ValueError, match="needs a condition of shape"):
-        network(x, t, None)
     with pytest.raises(ValueError, match=r"takes \(batch, 3\)"):
         network(x, t, torch.zeros(2, 4))
     with pytest.raises(ValueError, match="takes no condition"):
         make((1, 8, 8), 1, 1)(x, t, one)
+
+
+@pytest.mark.parametrize("make", [MLP, small_unet])
+def test_a_number_may_be_unknown(make):
+    network = build(make, (1, 8, 8), 1, 1, condition=2)
+    x, t = inputs(2, 1, (1, 8, 8))
+    nan, zero = torch.full((2, 2), torch.nan), torch.zeros(2, 2)
+    torch.testing.assert_close(network(x, t, None), network(x, t, nan))
+    part = torch.tensor([[0.0, torch.nan]]).expand(2, 2)
+    given = [network(x, t, condition) for condition in (nan, part, zero)]
+    for first, second in ((0, 1), (1, 2), (0, 2)):
+        assert (given[first] - given[second]).abs().amax() > 1e-4
 
 
 @pytest.mark.parametrize("make", [MLP, small_unet])

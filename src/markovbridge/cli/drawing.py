@@ -1,4 +1,4 @@
-"""What `sample` and `translate` share: a model, and blocks made from it by some processes."""
+"""What the verbs that draw share: a model, and blocks made from it by some processes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ from markovbridge.config import from_config, to_config
 from markovbridge.heads import Head
 from markovbridge.images import is_image, to_shades
 from markovbridge.metrics.extractors import hash_weights
+from markovbridge.pretrained import NEW
 from markovbridge.samplers import Sampler
 from markovbridge.transport import Transport
 
 __all__ = [
     "check_positive",
+    "condition_of",
     "cost",
     "gather",
     "load_transport",
@@ -53,7 +55,7 @@ def saved_model(run: Path) -> dict[str, Any]:
             try:
                 config = json.loads(path.read_text(encoding="utf-8"))
                 parts = ("shape", "process", "network", "head", "coupling")
-                return {part: config[part] for part in parts}
+                return {**NEW, **{part: config[part] for part in (*parts, *NEW & config.keys())}}
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{path} is damaged: {error}") from error
     raise FileNotFoundError(
@@ -78,8 +80,11 @@ def load_transport(
     if network is not None:
         process, coupling = from_config(saved["process"]), from_config(saved["coupling"])
         own = from_config(saved["head"]) if head is None else head
-        features, outputs = coupling.features(process), own.outputs(process)
-        parts["network"] = network(tuple(saved["shape"]), features, outputs)
+        masking, covariates = from_config(saved["masking"]), from_config(saved["covariates"])
+        features = coupling.features(process) + (masking.features(process) if masking else 0)
+        told = {"condition": len(covariates.names)} if covariates else {}
+        shape, outputs = tuple(saved["shape"]), own.outputs(process)
+        parts["network"] = network(shape, features, outputs, **told)
     elif not ours(saved["network"]):
         path = saved["network"]["class_path"]
         raise UsageError(f"the network of {run} is your own: name it with --network {path}")
@@ -202,6 +207,31 @@ def shades(x: Tensor, transport: Transport) -> Tensor | None:
     if x.is_floating_point():
         return to_shades(x, float(x.min()), float(x.max()))
     return to_shades(x, 0, largest(transport) or max(1, int(x.max())))
+
+
+def condition_of(transport: Transport, given: dict[str, Any] | None, n: int) -> Tensor | None:
+    """The condition (n, C) of n samples from what the command line gives by name.
+
+    The value "*" of a class or category takes each of its levels in turn, sample by sample.
+
+    Raises:
+        UsageError: If the model knows nothing of that name or level.
+    """
+    if not given:
+        return None
+    if transport.covariates is None:
+        raise UsageError("this model was trained without a condition; leave --condition out")
+    levels = {column.name: column.levels for column in transport.covariates.columns}
+    table = {
+        name: [levels[name][i % len(levels[name])] for i in range(n)]
+        if value == "*" and levels.get(name)
+        else value
+        for name, value in given.items()
+    }
+    try:
+        return transport.covariates.encode(table, n)
+    except ValueError as error:
+        raise UsageError(f"condition: {error}") from error
 
 
 def check_positive(values: dict[str, Any], *names: str) -> None:

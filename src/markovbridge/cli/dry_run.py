@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from markovbridge.cli import console
-from markovbridge.cli.train import build, describe
+from markovbridge.cli.train import build, describe, examples
 from markovbridge.data import CIFAR10, IDX, Binarised, ImageFolder, Selected, Source, Synthetic
 from markovbridge.data.cifar import EVENT
 from markovbridge.data.idx import KNOWN
@@ -40,7 +40,8 @@ def rehearse(
         sample_every=0,
     )
     started = time.perf_counter()
-    rehearsal = Trainer(transport, dataset.x, short)
+    told = examples(dataset, parts["condition"], transport.covariates)
+    rehearsal = Trainer(transport, told, short)
     model = rehearsal.run()
     model.sample(1, steps=1, block=1)
     seconds = time.perf_counter() - started

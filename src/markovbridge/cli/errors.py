@@ -82,7 +82,7 @@ def explain(message: str, function: Callable[..., Any]) -> str:
     if found := CALLABLE.search(message):
         return f"{where} is {found[2]!r}: {found[1].rstrip('.')}"
     if WRONG.search(message) and (found := VALUE.search(message)):
-        value = NESTED.sub(r"\1", found[1].strip()).strip("'")
+        value = NESTED.sub(r"\1", found[1].split("\n")[0].strip()).strip("'")
         return f"{where} is {value!r}; it must be {hints.describe(owner, keys[-1])}"
     rest = [line.strip(" -") for line in message.splitlines() if not FRAME.match(line)]
     return " ".join([f"{where}:", *rest] if where else rest)

@@ -19,7 +19,7 @@ __all__ = ["annotation", "classes", "describe", "flags", "load", "name", "option
 
 PACKAGE = __name__.split(".")[0]
 # What a network is called with; these are no options.
-CALLED_WITH = ("shape", "features", "outputs")
+CALLED_WITH = ("shape", "features", "outputs", "condition")
 METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH", bool: "true|false"}
 WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -94,6 +94,8 @@ def describe(owner: Any, option: str) -> str:
         return f"one of {', '.join(known)}, or module.Class"
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
+    if get_origin(hint) is dict:
+        return f"given by name, as --{option}.NAME VALUE"
     return WORDS.get(hint, str(getattr(hint, "__name__", hint)))
 
 
@@ -103,6 +105,8 @@ def metavar(hint: Any) -> str:
         return "CLASS"
     if get_origin(hint) is Literal:
         return "|".join(map(str, get_args(hint)))
+    if get_origin(hint) is dict:
+        return "{NAME: VALUE, ...}"
     return METAVARS.get(hint, "VALUE")
 
 

@@ -25,6 +25,7 @@ from markovbridge.cli import console
 from markovbridge.cli.blocks import Blocks, Draw
 from markovbridge.cli.drawing import (
     check_positive,
+    condition_of,
     cost,
     gather,
     load_transport,
@@ -34,6 +35,7 @@ from markovbridge.cli.drawing import (
     shades,
     threads,
 )
+from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks, ranks
 from markovbridge.cli.runs import ours, run_folder, write_arrays
@@ -54,6 +56,8 @@ def sample(
     n: int = 64,
     steps: int = 100,
     seed: int = 0,
+    condition: dict[str, Any] | None = None,
+    guidance: float = 1.0,
     weights: Literal["ema", "raw"] = "ema",
     block: int = BLOCK,
     device: str | None = None,
@@ -75,6 +79,10 @@ def sample(
         n: How many samples.
         steps: Steps from source to data; for most samplers the network evaluations a sample.
         seed: Seed of the samples.
+        condition: What to condition on, by name, for models trained with a condition:
+            --condition.label 3. Of a class or category, * takes each in turn. What is not
+            named is unknown.
+        guidance: How strongly the condition acts: 1 as learned, more than 1 beyond.
         weights: The average of the weights over training (ema), or the last ones (raw) of
             the newest checkpoint.
         block: Samples that go through the network at once; memory grows with it, and other
@@ -114,6 +122,8 @@ def _sample(
     n: int,
     steps: int,
     seed: int,
+    condition: dict[str, Any] | None,
+    guidance: float,
     weights: str,
     block: int,
     sampler: Sampler,
@@ -121,11 +131,20 @@ def _sample(
 ) -> None:
     """Make the blocks of this process; assemble them all in the first."""
     meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
+    if condition_of(transport, condition, n) is not None:
+        meta |= {"condition": condition, "guidance": guidance}
+    elif guidance != 1:
+        raise UsageError("guidance needs a condition to follow, such as --condition.label 3")
     key = fresh_key(torch.Generator().manual_seed(seed))
     common = {"key": key, "steps": steps, "sampler": sampler, "block": block}
 
     def draw(index: int) -> Draw:
-        return lambda watch: transport.sample_block(index, callback=watch, **common)
+        # A block whose last rows are not asked for yet: as if they were.
+        part = condition_of(transport, condition, (index + 1) * block)
+        own = None if part is None else part[index * block :]
+        return lambda watch: transport.sample_block(
+            index, condition=own, guidance=guidance, callback=watch, **common
+        )
 
     folder = run / "samples.parts"
     blocks = make(folder, team, transport, sampler, draw, n=n, meta=meta, unit="samples")

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from markovbridge import recipes
 from markovbridge.cli import console
@@ -27,11 +27,14 @@ from markovbridge.cli.options import parse, split_target, to_yaml
 from markovbridge.cli.ranks import first
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.data import Dataset, Source
+from markovbridge.data.covariates import Covariate, Covariates
+from markovbridge.data.rows import parts
 from markovbridge.heads import Head
+from markovbridge.masking import Masking
 from markovbridge.objectives import Objective
 from markovbridge.processes import Process
 from markovbridge.randomness import derive
-from markovbridge.training import Trainer, TrainingConfig, accelerator
+from markovbridge.training import Examples, Trainer, TrainingConfig, accelerator
 from markovbridge.transport import Transport
 from markovbridge.transport import statistics as measure
 
@@ -52,6 +55,9 @@ def train(
     coupling: Coupling | None = None,
     split: Literal["train", "validation", "test", "all"] = "train",
     statistics: Literal["site", "channel", "all"] = "site",
+    condition: Literal["none", "labels", "covariates"] = "none",
+    condition_dropout: float = 0.1,
+    masking: Masking | None = None,
     output: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -81,6 +87,12 @@ def train(
         split: The part of the data to train on.
         statistics: Over what mean and variance of the data are taken, which the network's
             input is standardised with: each site alone, a channel, or everything.
+        condition: What the network is told of each sample: none, its class (labels), or the
+            covariates of the data.
+        condition_dropout: Share of the training samples that lose their condition, so that
+            the network also learns to do without; guidance needs that.
+        masking: Show the network a random part of each training sample, for `impute`, such as
+            --masking.pattern mixed. Without it, none.
         output: The run folder. Without it, runs/RECIPE.
         resume: Continue the run in the folder, if there is one.
         overwrite: Replace the run in the folder, if there is one.
@@ -136,15 +148,18 @@ def _prepare(
     validation = data.load("validation") if trainer.validate_every else None
     if first():
         console.note(f"{describe(dataset)}: {dataset.source}")
+    condition = parts["condition"]
     transport = build(dataset, seed=trainer.seed, **parts)
     if overwrite:
         _clear(output)
     card = {"data": f"{dataset.name}, split {split}", "data licence": dataset.licence}
     return Trainer(
         transport,
-        dataset.x,
+        examples(dataset, condition, transport.covariates),
         trainer,
-        validation=None if validation is None else validation.x,
+        validation=None
+        if validation is None
+        else examples(validation, condition, transport.covariates),
         directory=output,
         resume=resume,
         card=card,
@@ -160,6 +175,9 @@ def build(
     objective: Objective,
     coupling: Coupling | None,
     statistics: Literal["site", "channel", "all"],
+    condition: Literal["none", "labels", "covariates"],
+    condition_dropout: float,
+    masking: Masking | None,
     seed: int,
 ) -> Transport:
     """The untrained transport of a recipe for a data set.
@@ -168,14 +186,14 @@ def build(
         TypeError: If the network is no module.
         ValueError: If the data are no states of the process, naming the value.
     """
-    for rows in dataset.x.split(4096):
-        process.check(rows, dataset.name)
-    x = dataset.x if process.support is None else process.check(dataset.x, dataset.name)
     coupling = Noised() if coupling is None else coupling
-    mean, variance = measure(x, statistics)
+    mean, variance = measure(_checked(dataset, process), statistics)
+    covariates = covariates_of(dataset, condition)
+    features = coupling.features(process) + (masking.features(process) if masking else 0)
+    told = {"condition": len(covariates.names)} if covariates else {}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, "weights"))
-        module = network(dataset.shape, coupling.features(process), head.outputs(process))
+        module = network(dataset.shape, features, head.outputs(process), **told)
     if not isinstance(module, nn.Module):
         raise TypeError(f"network gave a {type(module).__name__}; it must give a torch.nn.Module")
     return Transport(
@@ -187,7 +205,49 @@ def build(
         variance=variance,
         coupling=coupling,
         objective=objective,
+        covariates=covariates,
+        condition_dropout=condition_dropout if covariates else 0.0,
+        masking=masking,
     )
+
+
+def covariates_of(dataset: Dataset, condition: str) -> Covariates | None:
+    """What the network is told of each sample of a data set.
+
+    Raises:
+        UsageError: If the data set does not know it.
+    """
+    if condition == "none":
+        return None
+    if condition == "covariates":
+        if dataset.covariates is None:
+            raise UsageError(f"condition is covariates, but {dataset.name} has none")
+        return dataset.covariates
+    if dataset.labels is None:
+        raise UsageError(f"condition is labels, but {dataset.name} has none")
+    names = dataset.label_names
+    if names is None:
+        names = tuple(map(str, range(int(dataset.labels.max()) + 1)))
+    return Covariates((Covariate("label", names),))
+
+
+def examples(dataset: Dataset, condition: str, covariates: Covariates | None) -> Examples:
+    """The samples of a data set, with what the network is told of each."""
+    told = dataset.condition if condition == "covariates" else None
+    if condition == "labels":
+        assert covariates is not None and dataset.labels is not None
+        told = torch.eye(len(covariates.names))[dataset.labels]
+    return Examples(dataset.x, condition=told)
+
+
+def _checked(dataset: Dataset, process: Process) -> Iterator[Tensor]:
+    """The data a few samples at a time, in the coordinates of the process.
+
+    One pass checks and measures, for the data may have to be read from a file.
+    """
+    for rows in parts(dataset.x):
+        states = process.check(rows, dataset.name)
+        yield rows if process.support is None else states
 
 
 def describe(dataset: Dataset) -> str:

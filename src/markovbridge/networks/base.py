@@ -4,7 +4,7 @@ A network is called as `network(features, t, condition)`:
 
     features   (B, features, *shape) float32, of unit variance given t
     t          (B,) in [0, 1]
-    condition  None, or (B, condition) float32
+    condition  (B, condition) float32, NaN being unknown, or None for all unknown
     returns    (B, outputs, *shape)
 
 `features` and `outputs` come from the process and the head. A transport accepts

@@ -7,7 +7,12 @@ The time enters through sinusoids of tau = 1000 t,
 the positional code of Vaswani et al. (https://arxiv.org/abs/1706.03762, section
 3.5) as diffusion models use it (https://arxiv.org/abs/2006.11239, appendix B).
 Its wavelengths run from 6 to 60,000: it barely sees a number in [0, 1], hence
-the factor 1000. A condition is added to the embedding through one linear layer.
+the factor 1000.
+
+A condition is numbers, each of which may be unknown (NaN). It is added to the
+embedding through one linear layer, which sees for each number its value, 0 if
+unknown, and whether it is known. So one network learns conditional and
+unconditional laws (Ho & Salimans, https://arxiv.org/abs/2207.12598).
 """
 
 from __future__ import annotations
@@ -57,13 +62,19 @@ class ConditionEmbedding(nn.Module):
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         self.size = size
-        self.layer = nn.Linear(size, width) if size else None
+        self.layer = nn.Linear(2 * size, width) if size else None
 
     def forward(self, condition: Tensor | None) -> Tensor | None:
-        """Embed `condition` (B, size) to (B, width), or None to None.
+        """Embed a condition, in which NaN stands for unknown.
+
+        Args:
+            condition: (B, size), or None for all unknown.
+
+        Returns:
+            (B, width), (1, width) for None; None if the network takes no condition.
 
         Raises:
-            ValueError: If the condition is missing, not wanted, or of another size.
+            ValueError: If the condition is not wanted, or of another size.
         """
         if self.layer is None:
             if condition is not None:
@@ -73,12 +84,12 @@ class ConditionEmbedding(nn.Module):
                 )
             return None
         if condition is None:
-            raise ValueError(
-                f"This network needs a condition of shape (batch, {self.size}); none was given."
-            )
+            condition = self.layer.weight.new_full((1, self.size), torch.nan)
         if condition.ndim != 2 or condition.shape[1] != self.size:
             raise ValueError(
                 f"The condition has shape {tuple(condition.shape)}; "
                 f"this network takes (batch, {self.size})."
             )
-        return self.layer(condition.float())
+        condition = condition.float()
+        known = ~condition.isnan()
+        return self.layer(torch.cat([condition.nan_to_num(nan=0.0), known.float()], 1))

@@ -1,0 +1,101 @@
+r"""Conditions: what a model is told about a sample, and how strongly that acts.
+
+**Condition.** Numbers about a sample, (batch, C), each of which may be unknown: NaN. What
+they mean is up to `data.covariates.Covariates`, which encodes classes and covariates. In
+training a share of the samples lose all of theirs, so that one network learns the law given
+the condition and the law without it (Ho & Salimans, https://arxiv.org/abs/2207.12598).
+
+**Guidance** of strength γ stands between the two laws, and beyond them for γ > 1:
+
+    diffusions      score  γ s_c + (1 - γ) s_u,  that is  E_γ[x_1] = γ E_c[x_1] + (1 - γ) E_u[x_1]
+    jumps by means  rates  λ_c^γ λ_u^{1-γ},      that is  y_γ = y_c^γ y_u^{1-γ}
+    tables          law    p_γ(x_1^i) ∝ p_c(x_1^i)^γ p_u(x_1^i)^{1-γ}
+
+Both scores are affine in E[x_1 | x_t] with the same coefficients, so the first line is exact.
+So is the second where rates are proportional to expected steps y: pure death (`Mean` and
+`NegativeBinomial` heads, y = E[x_1 - x_t]) and the random walk (`TwoMeans`); for birth and
+death the two means are what is interpolated, the rate of immigration being known
+(log-rates: Nisonoff et al., https://arxiv.org/abs/2406.01572). Of a table per site it is the
+posterior that is interpolated: rates are then those of a process pinned at an end drawn from
+p_γ, and arrive at the data at any γ. For Poisson tables under pure death that *is* the
+interpolation of rates; for masking it is so up to the normaliser, the pace of unmasking being
+given; for other chains it is a definition of its own. No line makes samples of p_c^γ p_u^{1-γ}
+in general, as guided marginals at t < 1 are not those of any one law; independent Poisson
+counts are an exception, where samples are exactly Poisson(μ_c^γ μ_u^{1-γ}).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from markovbridge import laws
+from markovbridge.laws import Law
+from markovbridge.processes.base import Process, match
+from markovbridge.processes.integers import IntegerProcess
+from markovbridge.sums import TwoMeans
+
+__all__ = ["dropped", "guided"]
+
+
+def dropped(condition: Tensor, dropout: float, generator: torch.Generator | None) -> Tensor:
+    """A condition (batch, C) of which some samples, at random, have lost theirs to NaN."""
+    u = torch.rand(len(condition), device=condition.device, generator=generator)
+    return torch.where(match(u < dropout, condition), torch.nan, condition.float())
+
+
+def guided(
+    process: Process, x: Tensor, conditional: Law, unconditional: Law, strength: float
+) -> Law:
+    """The law of x_1 given x_t = x between two, or beyond the first; see the module's head.
+
+    Args:
+        process: The process.
+        x: State, (batch, *event).
+        conditional: The law at strength 1.
+        unconditional: The law at strength 0, of the same kind.
+        strength: γ.
+
+    Raises:
+        TypeError: If there is no such law between laws of this kind.
+    """
+
+    def between(first: Tensor, second: Tensor) -> Tensor:
+        return strength * first + (1 - strength) * second
+
+    def inner(c: Law, u: Law) -> Law:
+        if isinstance(c, laws.Shifted) and isinstance(u, laws.Shifted):
+            base = inner(c.base, u.base)
+            assert isinstance(base, laws.SiteLaw)
+            return laws.Shifted(c.offset, base)
+        if isinstance(c, laws.Poisson) and isinstance(u, laws.Poisson):
+            return laws.Poisson(between(c.log_rate, u.log_rate))
+        if isinstance(c, laws.NegativeBinomial) and isinstance(u, laws.NegativeBinomial):
+            size = between(c.size.log(), u.size.log()).exp()
+            return laws.NegativeBinomial(between(c.log_mean, u.log_mean), size)
+        if isinstance(c, laws.Rounded) and isinstance(u, laws.Rounded):
+            return laws.Rounded(between(c.log_target, u.log_target), c.stochastic)
+        if isinstance(c, laws.LogisticMixture) and isinstance(u, laws.LogisticMixture):
+            return inner(c.table(), u.table())
+        if isinstance(c, laws.Categorical) and isinstance(u, laws.Categorical):
+            first, second = c.log_probs, u.log_probs
+            possible = (first > -math.inf) & (second > -math.inf)
+            return laws.Categorical(torch.where(possible, between(first, second), -math.inf))
+        if isinstance(c, TwoMeans) and isinstance(u, TwoMeans):
+            assert isinstance(process, IntegerProcess)
+            up, down = between(c.log_up, u.log_up), between(c.log_down, u.log_down)
+            return process.stepped(x, up, down)
+        if isinstance(c, laws.Delta) and isinstance(u, laws.Delta):
+            return laws.Delta(between(c.value, u.value))
+        if isinstance(c, laws.Gaussian) and isinstance(u, laws.Gaussian):
+            return laws.Gaussian(between(c.loc, u.loc), c.scale, c.covariance)
+        if isinstance(c, laws.Normal) and isinstance(u, laws.Normal):
+            return laws.Normal(between(c.loc, u.loc), c.std)
+        raise TypeError(
+            f"guidance does not know what lies between a {type(c).__name__} and a "
+            f"{type(u).__name__} law: sample with guidance=1"
+        )
+
+    return inner(conditional, unconditional)

@@ -1,0 +1,166 @@
+r"""Walks: from states at the first time of a grid to the data, in blocks.
+
+Samples are made in blocks: block k draws from a generator that is a pure function of
+(key, k), and the network always sees whole blocks, the last one filled up. So a sample
+depends on the generator's state, its own index and the block size, and on nothing else: not
+on how many are drawn, in how many processes, or on whether the work was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from markovbridge.laws import Law
+from markovbridge.masking import Observed
+from markovbridge.processes.base import DiscreteProcess, Process
+from markovbridge.samplers import Sampler
+from markovbridge.schedules import Schedule, Time
+
+if TYPE_CHECKING:
+    from markovbridge.transport import Transport
+
+__all__ = ["Given", "blocks", "check_grid", "rows", "walk"]
+
+
+class Given:
+    """A transport that is told more than x_t, for samplers.
+
+    Args:
+        transport: The model.
+        start: x_0, where a transport that preserves its coupling started.
+        observed: Known sites of x_1.
+        guidance: Strength of the condition.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        start: Tensor | None = None,
+        observed: Observed | None = None,
+        guidance: float = 1.0,
+    ) -> None:
+        self.process = transport.process
+        self.coupling = transport.coupling
+        self.observed = observed
+        self._transport, self._start, self._guidance = transport, start, guidance
+
+    def law(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
+        """The law of x_1 given x_t = x and all else that is known."""
+        return self._transport.law(
+            x, t, condition, start=self._start, observed=self.observed, guidance=self._guidance
+        )
+
+
+def walk(
+    model: Given,
+    x: Tensor,
+    grid: Sequence[float],
+    sampler: Sampler,
+    *,
+    condition: Tensor | None,
+    generator: torch.Generator,
+    callback: Callable[[float, Tensor], None] | None = None,
+    rounds: int = 1,
+) -> Tensor:
+    """Walk from states at the first time of a grid to its last, the data.
+
+    Known sites go along the bridge to their value, whatever the sampler makes of them. With
+    `rounds` above 1, each step but the first is followed by as many moves less one: back by
+    the reference and forward again.
+
+    Returns:
+        x_1, in the shape of x.
+    """
+    process = model.process
+    if rounds > 1 and process.direction != "noising":
+        raise TypeError(
+            f"{type(process).__name__} is stated from source to data, so there is no way to "
+            "noise a state again: take rounds=1, or a network trained with known sites"
+        )
+    if callback is not None:
+        callback(grid[0], x)
+    for t, s in pairwise(grid):
+        for left in reversed(range(rounds if t > grid[0] else 1)):
+            y = sampler.step(model, x, t, s, condition=condition, generator=generator)
+            if model.observed is not None:
+                y = _held(process, x, y, model.observed, t, s, generator)
+            x = process.transition(y, s, t).sample(generator=generator) if left else y
+        if callback is not None:
+            callback(s, x)
+    return x
+
+
+def _held(
+    process: Process,
+    x: Tensor,
+    y: Tensor,
+    observed: Observed,
+    t: float,
+    s: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """x_s = y made from x_t = x, with known sites drawn from the bridge to their value.
+
+    Leaps may step beyond a known value, from where no bridge leads to it. Of diffusions
+    nothing is changed: there is always a way, and noise is correlated over the event.
+    """
+    mask = observed.mask
+    if not isinstance(process, DiscreteProcess) or not bool(mask.any()):
+        return y
+    start, end = x[mask].unsqueeze(1), observed.values[mask].unsqueeze(1)
+    y = y.clone()
+    y[mask] = process.bridge(start, end, t, s, 1.0).sample(generator=generator).squeeze(1)
+    return y
+
+
+def check_grid(schedule: Schedule, steps: int | Tensor, start: float) -> list[float]:
+    """The times of a walk from `start` to 1: of the schedule, or those given.
+
+    Raises:
+        ValueError: If given times do not increase from `start` to 1.
+    """
+    if not isinstance(steps, Tensor):
+        return schedule.grid(steps, start).tolist()
+    grid = steps.double().flatten()
+    if (
+        len(grid) < 2
+        or not bool((grid[1:] > grid[:-1]).all())
+        or abs(float(grid[0]) - start) > 1e-6
+        or float(grid[-1]) != 1.0
+    ):
+        raise ValueError(
+            f"a grid must increase from {start} to 1, not {grid[:3].tolist()} ... "
+            f"{grid[-3:].tolist()}"
+        )
+    return grid.tolist()
+
+
+def rows(values: Tensor, index: int, block: int, n: int, name: str = "condition") -> Tensor:
+    """The rows of a block, the last row standing in for those beyond n.
+
+    Raises:
+        ValueError: If there are not n rows, or a block holds none.
+    """
+    if len(values) != n:
+        raise ValueError(f"{name} has {len(values)} rows for {n} samples")
+    if index >= blocks(n, block):
+        raise ValueError(f"there is no block {index}: {n} samples take {blocks(n, block)}")
+    chosen = torch.arange(index * block, (index + 1) * block, device=values.device)
+    return values[chosen.clamp_max(n - 1)]
+
+
+def blocks(n: int, block: int) -> int:
+    """How many blocks n samples take.
+
+    Raises:
+        ValueError: If a block holds none.
+    """
+    if block < 1:
+        raise ValueError(f"block must be at least 1, not {block}")
+    return -(-n // block)
