@@ -27,6 +27,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from markovbridge.data.rows import Rows
 from markovbridge.randomness import generator as keyed
 from markovbridge.restoration import Restoration
 
@@ -61,7 +62,7 @@ class Wiener:
     @classmethod
     def fit(
         cls,
-        x1: Tensor,
+        x1: Tensor | Rows,
         survival: float,
         *,
         transform: Literal["counts", "anscombe"] = "counts",
@@ -78,9 +79,10 @@ class Wiener:
         Raises:
             ValueError: If there are too many sites for their covariance, or too few rows.
         """
-        if x1[0].numel() > SITES:
+        sites = math.prod(x1.shape[1:])
+        if sites > SITES:
             raise ValueError(
-                f"a linear restoration of {x1[0].numel():,} sites needs too large a covariance; "
+                f"a linear restoration of {sites:,} sites needs too large a covariance; "
                 f"{SITES:,} are possible"
             )
         if len(x1) < 2:
@@ -89,9 +91,8 @@ class Wiener:
             raise ValueError(f"transform must be counts or anscombe, not {transform!r}")
         if not 0 < survival < 1:
             raise ValueError(f"survival must lie in (0, 1), not {survival}")
-        if len(x1) > ROWS:
-            x1 = x1[torch.randperm(len(x1), generator=keyed("cpu", "wiener"))[:ROWS]]
-        rows = x1.cpu().flatten(1)
+        order = torch.randperm(len(x1), generator=keyed("cpu", "wiener"))
+        rows = x1[order[:ROWS].sort().values].cpu().flatten(1)
         values, place = rows.unique(return_inverse=True)
         mean_f, variance_f = _given(values.double(), survival, transform)
         rows, seen = rows.double(), mean_f[place]

@@ -1,18 +1,27 @@
-"""`markovbridge evaluate`: score the samples of a run against real data.
+"""`markovbridge evaluate`: score the samples of a run against real data, and its likelihood.
 
 RUN/evaluation.json    {"records": [...], "samples": how the samples were made}
+RUN/likelihood.json    {"records": [...], "model": hash of its weights}
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+from torch import nn
+
+from markovbridge import heldout
 from markovbridge.cli import console
+from markovbridge.cli.drawing import check_positive, load_transport, saved_model
+from markovbridge.cli.drawing import threads as limited
 from markovbridge.cli.errors import UsageError, closest
 from markovbridge.cli.options import parse, split_target
+from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.runs import configuration, ours, read_samples, run_folder
 from markovbridge.data import Dataset, Source
 from markovbridge.metrics import (
@@ -24,6 +33,9 @@ from markovbridge.metrics import (
     table,
 )
 from markovbridge.metrics import evaluate as score
+from markovbridge.metrics.extractors import hash_weights
+from markovbridge.randomness import generator
+from markovbridge.transport import BLOCK
 
 __all__ = ["evaluate"]
 
@@ -37,22 +49,39 @@ def evaluate(
     n: int | None = None,
     seed: int = 0,
     data: Source | None = None,
+    likelihood: int = 0,
+    looks: int = 64,
+    device: str | None = None,
+    threads: int | None = None,
+    network: Callable[[tuple[int, ...], int, int], nn.Module] | None = None,
 ) -> None:
-    """Score the samples of a run against real data.
+    """Score the samples of a run against real data, and its likelihood.
 
     Every figure is printed beside its floor, what real data score against real data with
     as many samples, and is written to RUN/evaluation.json with all that one has to know
     to read it. Samples of a count table are scored by what matters for tables: features,
     correlations, library sizes, two-sample distances and a classifier.
 
+    With --likelihood 500 the model is also asked how likely 500 points of held-out data are: a
+    bound in nats and bits per dimension, beside what an independent histogram of each site
+    gives them, into RUN/likelihood.json. It needs no samples.
+
     Args:
         run: The run folder, with samples from `markovbridge sample`.
-        split: Real data to compare with. Without it, those of the training.
+        split: Real data to compare with. Without it, those of the training for samples, and
+            test for the likelihood.
         extractor: What Fréchet distances are measured in: pixels, mobilenet:PATH or
             inception:PATH, PATH being the file of weights; several with commas between.
         n: Use the first n samples only. Without it, all.
-        seed: Seed of the random splits of the real data that floors are averaged over.
+        seed: Seed of the random splits of the real data that floors are averaged over, and of
+            the choice of data points and times of the likelihood.
         data: Real data, if not those of the training.
+        likelihood: Bound the likelihood of so many data points, drawn at random.
+        looks: How often the network looks at each of them; the time grows with it, and the
+            error falls.
+        device: For the likelihood, such as cpu or cuda. Without it, a GPU if there is one.
+        threads: CPU threads. Without it, torch's own choice.
+        network: For the likelihood of a network of your own: its class.
     """
 
 
@@ -69,12 +98,27 @@ def evaluate_main(words: list[str]) -> None:
     if values["data"] is None:
         path = source.get("class_path") if isinstance(source, dict) else source
         raise UsageError(f"the data of {run} are of your own class: name it with --data {path}")
-    _evaluate(run, **{**values, "split": values["split"] or config.get("split", "train")})
+    check_positive(values, "looks", "threads")
+    if values["likelihood"] < 0 or values["likelihood"] == 1:
+        raise UsageError(f"likelihood is {values['likelihood']}; it must be 0, or 2 and more")
+    wanted = {key: values.pop(key) for key in ("likelihood", "looks", "device", "network")}
+    split, trained = values.pop("split"), config.get("split", "train")
+    with limited(values.pop("threads")):
+        asked = wanted["likelihood"] > 0
+        if not asked or (run / "samples.npz").is_file():
+            _samples(run, split=split or trained, **values)
+        if asked:
+            chosen = split or "test"
+            if chosen in (trained, "train", "all") or trained == "all":
+                console.note(f"warning: split {chosen} is not held out; {run} saw {trained}")
+            common = {key: values[key] for key in ("data", "seed")}
+            _likelihood(run, split=chosen, trained=trained, **common, **wanted)
 
 
-def _evaluate(
+def _samples(
     run: Path, *, data: Source, split: str, extractor: str, n: int | None, seed: int
 ) -> None:
+    """Score the samples of a run."""
     samples, meta = read_samples(run)
     if n is not None and not 2 <= n <= len(samples):
         raise UsageError(f"n is {n}; {run} has {len(samples):,} samples, of which 2 or more count")
@@ -85,13 +129,59 @@ def _evaluate(
         records = evaluate_counts(samples[:n], reference.x, seed=seed, meta=facts)
     else:
         records = score(samples[:n], reference.x, extractors=networks, seed=seed, meta=facts)
-    path = run / "evaluation.json"
-    content: dict[str, Any] = {"records": [r.to_dict() for r in records], "samples": meta}
+    content = {"records": [r.to_dict() for r in records], "samples": meta}
+    path = _write(run / "evaluation.json", content)
+    console.say(table(records))
+    console.say(f"\nwrote {path}; for a page of it all: markovbridge report {run}")
+
+
+def _likelihood(
+    run: Path,
+    *,
+    data: Source,
+    split: str,
+    trained: str,
+    likelihood: int,
+    looks: int,
+    seed: int,
+    device: str | None,
+    network: Callable[..., nn.Module] | None,
+) -> None:
+    """Bound the likelihood of data points beside a histogram."""
+    if looks % 2:
+        raise UsageError(f"looks is {looks}; it must be even, two for each stratum of times")
+    transport = load_transport(run, saved_model(run), network, None, "ema")
+    transport.to(Ranks(0, 1, 0).device(device))
+    new = data.load(split)
+    if likelihood > len(new):
+        raise UsageError(f"likelihood is {likelihood}; {new.name}, {split}, has {len(new):,} rows")
+    order = torch.randperm(len(new), generator=generator("cpu", "likelihood", seed))
+    chosen = order[:likelihood].sort().values
+    known = data.load(trained) if new.maximum is not None else None
+    with console.Progress(likelihood, "data points") as progress:
+        records = heldout.held_out(
+            transport,
+            new.x[chosen],
+            training=None if known is None else known.x,
+            maximum=new.maximum,
+            draws=looks,
+            seed=seed,
+            block=BLOCK,
+            split=f"{new.name}, {split}",
+            callback=progress.advance,
+        )
+    content = {"records": [r.to_dict() for r in records], "model": hash_weights(transport)}
+    path = _write(run / "likelihood.json", content)
+    console.say(heldout.table(records))
+    console.say(f"\nwrote {path}")
+
+
+def _write(path: Path, content: dict[str, Any]) -> Path:
+    """Write JSON, whole or not at all."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
     os.replace(fresh, path)
-    console.say(table(records))
-    console.say(f"\nwrote {path}; for a page of it all: markovbridge report {run}")
+    return path
 
 
 def extractors(word: str, reference: Dataset) -> Extractor:

@@ -46,6 +46,7 @@ from markovbridge.cli.runs import configuration, ours, run_folder, write_arrays
 from markovbridge.data import Source
 from markovbridge.data.arrays import read_arrays, to_counts
 from markovbridge.data.base import smallest_type
+from markovbridge.data.rows import Rows
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
 from markovbridge.processes import PureDeath
@@ -204,7 +205,7 @@ def _restore(
     transport: Transport,
     x: Tensor,
     truth: Tensor | None,
-    training: Tensor | None,
+    training: Tensor | Rows | None,
     data: dict[str, Any],
     *,
     survival: float,
@@ -255,7 +256,7 @@ def _scores(
     t: float,
     survival: float,
     truth: Tensor,
-    training: Tensor,
+    training: Tensor | Rows,
     restored: Restoration,
     block: int,
     seed: int,
