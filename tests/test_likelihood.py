@@ -5,10 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from markovbridge import Logistic, NegativeBinomial, PureDeath, Transport, exact, laws
 from markovbridge.couplings import Dirac, Gaussian, Independent, MinibatchOT, Noised
+from markovbridge.covariances import Isotropic
+from markovbridge.decoders import log_interval, truncation
 from markovbridge.heads import Mean
 from markovbridge.processes import (
     VP,
@@ -18,6 +20,7 @@ from markovbridge.processes import (
     Ehrenfest,
     LinearDiffusion,
     Positive,
+    Rounded,
     UniformChain,
 )
 from problems import COUNTS, PROBLEMS, SCHEDULES
@@ -313,6 +316,66 @@ def test_density_is_that_of_the_data_not_of_its_coordinates():
     bound = transport.log_likelihood(x, draws=400, generator=generator(), block=2**15)
     truth = stats.lognorm.logpdf(x[:, 0].numpy(), 0.5, scale=math.exp(0.2))
     assert abs((bound.nats.numpy() - truth).mean()) < 0.01
+
+
+@pytest.mark.parametrize(
+    "process",
+    [
+        LinearDiffusion(Brownian(0.8), support=Rounded(4)),
+        LinearDiffusion(VP(), Isotropic(0.3), direction="noising", support=Rounded(4)),
+    ],
+    ids=["brownian", "vp"],
+)
+def test_of_rounded_reals_the_counts_have_the_probability(process):
+    # With the exact law all that is lost is what the decoder does not know: KL(truth | decoder)
+    # of a count given x_end, here by a sum over a grid of x_end.
+    pmf = np.array([0.1, 0.35, 0.05, 0.3, 0.2])
+    coupling = Dirac(2) if process.direction == "forward" else Noised()
+    every = process.check(torch.arange(5).unsqueeze(1))
+    law = exact.Empirical(process, every, torch.from_numpy(pmf), coupling=coupling)
+    transport = Transport(process, law, shape=(1,), coupling=coupling)
+    counts = np.repeat(np.arange(5), (400 * pmf).round().astype(int))
+    bound = transport.log_likelihood(
+        torch.from_numpy(counts).unsqueeze(1), draws=200, generator=generator(), block=2**15
+    )
+    q = torch.tensor(truncation(process, torch.Size([1])), dtype=torch.float64)
+    t = process.schedule.time(1 - q, q)
+    kernel, (gain, variance) = coupling.kernel(process, t), process.piece(t, 1.0)
+    site = float(process.covariance.variance((1,)).mean())
+    left = math.sqrt(float(variance) * site)
+    assert left == pytest.approx(0.25 * 0.5, rel=1e-6)  # a quarter of a count, in coordinates
+    points = every.double().numpy()[:, 0]
+    x = np.linspace(-4, 4, 20001)
+    density = stats.norm.pdf(
+        x, float(kernel.gain) * points[:, None], math.sqrt(float(kernel.variance) * site)
+    )
+    edges = np.array([-np.inf, -0.75, -0.25, 0.25, 0.75, np.inf])
+    decoded = np.diff(stats.norm.cdf((edges[:, None] - float(gain) * x) / left), axis=0)
+    joint = pmf[:, None] * density
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lost = np.where(joint > 1e-12, joint * np.log(joint / joint.sum(0) / decoded), 0.0)
+    gap = np.nansum(lost) * (x[1] - x[0])
+    assert 0 < gap < 0.25
+    entropy = -(pmf * np.log(pmf)).sum()
+    error = float((bound.standard_error**2).sum().sqrt()) / len(counts)
+    assert error < 0.01
+    assert abs(-float(bound.nats.mean()) - entropy - gap) < 5 * error + 2e-3
+
+
+def test_decoder_of_cells_far_from_the_count():
+    # Without cancellation: log [Φ(b) - Φ(a)] far in both tails, against scipy.
+    low = torch.tensor([-30.0, 20.0, -1.0, -torch.inf, 7.0], dtype=torch.float64)
+    high = torch.tensor([-29.0, 21.0, 2.0, -8.0, torch.inf], dtype=torch.float64)
+    expected = [
+        special.log_ndtr(-29.0),
+        special.log_ndtr(-20.0),
+        math.log(special.ndtr(2.0) - special.ndtr(-1.0)),
+        special.log_ndtr(-8.0),
+        special.log_ndtr(-7.0),
+    ]
+    torch.testing.assert_close(
+        log_interval(low, high), torch.tensor(expected).double(), rtol=1e-9, atol=0
+    )
 
 
 def test_units_and_averages():

@@ -13,10 +13,9 @@ https://arxiv.org/abs/2305.11089, have process and loss; the weight that makes t
 bound is p'/(1 - p)). With other couplings a mixture of bridges is not Markov, the model is,
 and the bound contains the relative entropy between them.
 
-A diffusion is stopped at mortality `TRUNCATION`, its path measures being singular at the
-very end, and finished by the reference transition as a decoder, whose expectation is in
-closed form (Kingma et al., https://arxiv.org/abs/2107.00630, do so with a decoder of their
-own). Any decoder gives a bound; this one is tight as the truncation goes to 0.
+A diffusion is stopped shortly before the end, its path measures being singular there, and
+finished by a decoder (`markovbridge.decoders`). Of counts carried as reals (`Rounded`) the
+bound is one on their probability, as for the processes on counts.
 
 With `steps` the bound is that of the `Bridge` sampler with these steps instead, whose kernel
 p(x_s | x_t) = Σ_y law(y | x_t) p(x_s | x_t, y) is known:
@@ -50,6 +49,7 @@ from torch import Tensor
 
 from markovbridge.baselines import baseline
 from markovbridge.couplings import Dirac, Independent, Noised
+from markovbridge.decoders import decoder, log_volume, squared_norm, truncation
 from markovbridge.laws import (
     Atoms,
     Categorical,
@@ -70,7 +70,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Bound", "log_likelihood"]
 
-TRUNCATION = 1e-4  # mortality at which diffusions are stopped
 BINS = 20  # of the piecewise constant density of times
 PILOT = 16  # rows in each bin of the pilot pass
 DEFENCE = 0.2  # share of the density that is uniform, for what the pilot has not seen
@@ -151,8 +150,9 @@ def log_likelihood(
         paths.set_grid(transport._grid(steps, start=0.0))
         integrand = paths.step
     mean, error = _integrate(integrand, len(x1), draws, block, generator, x1.device)
-    bound = _log_volume(transport, data).to(prior) - prior - paths.decoder() - paths.known()
-    bound = bound - mean
+    bound = -prior - paths.decoder() - paths.known() - mean
+    if isinstance(transport.process, LinearDiffusion):
+        bound = bound + log_volume(transport.process, data).to(bound)
     return Bound(bound, error, x1[0].numel())
 
 
@@ -169,7 +169,8 @@ class _Paths:
     ) -> None:
         self.transport, self.process = transport, transport.process
         self.x1, self.x0, self.condition, self.generator = x1, x0, condition, generator
-        self.end = TRUNCATION if isinstance(self.process, LinearDiffusion) else 0.0
+        diffuses = isinstance(self.process, LinearDiffusion)
+        self.end = truncation(self.process, x1.shape[1:]) if diffuses else 0.0
         self.baseline = baseline(self.process, transport.coupling, x1, x0, self.end)
         self.grid = torch.zeros(0, dtype=torch.float64)
 
@@ -241,19 +242,10 @@ class _Paths:
 
     def decoder(self) -> Tensor:
         """E[-log p(x_1 | x_end)] of the last, untrained piece of a diffusion: (batch,)."""
-        zero = torch.zeros(len(self.x1), dtype=torch.float64, device=self.x1.device)
-        process = self.process
-        if not isinstance(process, LinearDiffusion):
-            return zero
-        q = zero + self.end
-        t = process.schedule.time(1 - q, q)
-        x0, x1 = self._ends(torch.arange(len(zero), device=zero.device))
-        gain, variance = process.piece(t, 1.0)
-        # What x_1 - a x_end is given both ends: a Gaussian of this mean and variance.
-        start, end, noise = process.weights(0.0, t, 1.0)
-        mean = match((1 - gain * end).to(x1), x1) * x1 - match((gain * start).to(x1), x1) * x0
-        distance = _distance(process, mean) + gain**2 * noise * x1[0].numel()
-        return 0.5 * (distance / variance + _log_determinant(process, x1, variance))
+        if not isinstance(self.process, LinearDiffusion):
+            return torch.zeros(len(self.x1), dtype=torch.float64, device=self.x1.device)
+        x0, x1 = self._ends(torch.arange(len(self.x1), device=self.x1.device))
+        return decoder(self.process, x0, x1, self.end)
 
 
 def _step_ratio(
@@ -356,7 +348,7 @@ def _prior(transport: Transport, x1: Tensor) -> Tensor:
         sites = x1[0].numel()
         first, second = noised.scale.double(), source.scale.double().flatten()
         ratio = (first.flatten() / second) ** 2
-        distance = _distance(process, noised.loc - source.loc) / second**2
+        distance = squared_norm(process, noised.loc - source.loc) / second**2
         return 0.5 * (distance + sites * (ratio - 1 - ratio.log()))
     if isinstance(noised, Categorical) and isinstance(source, Categorical):
         p, log_q = noised.log_probs.double().exp(), source.log_probs.double()
@@ -373,25 +365,3 @@ def _prior(transport: Transport, x1: Tensor) -> Tensor:
             "Logistic(exact_ends=True)"
         )
     return prior
-
-
-def _distance(process: LinearDiffusion, x: Tensor) -> Tensor:
-    """|Γ^{-1/2} x|², (batch,) float64."""
-    return (x * process.covariance.solve(x)).reshape(len(x), -1).double().sum(1)
-
-
-def _log_determinant(process: LinearDiffusion, x: Tensor, variance: Tensor) -> Tensor:
-    """Log det(2π v Γ), (batch,) float64."""
-    own = process.covariance.logdet(x.shape[1:])
-    return own + x[0].numel() * (2 * math.pi * variance).log()
-
-
-def _log_volume(transport: Transport, data: Tensor) -> Tensor:
-    """Log |dz/dx| of the coordinates z in which data x are carried, (batch,)."""
-    support = transport.process.support
-    if support is None:
-        return torch.zeros(len(data), dtype=torch.float64)
-    with torch.enable_grad():
-        x = data.detach().double().requires_grad_()
-        (slope,) = torch.autograd.grad(support.encode(x).sum(), x)
-    return slope.log().reshape(len(data), -1).sum(1)

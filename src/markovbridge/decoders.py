@@ -1,0 +1,127 @@
+r"""Decoders: how the likelihood bound of a diffusion ends.
+
+Path measures of diffusions are singular at the very end, so the path is stopped at a small
+mortality and finished by a decoder p(data | x_end), whose expectation over x_end is part of
+the bound (Kingma et al., https://arxiv.org/abs/2107.00630, end theirs so). Any decoder gives
+a bound.
+
+- **Reals**: the reference itself, x_1 ~ N(a x_end, v Γ). It is tight as the truncation goes
+  to 0. Data carried in coordinates z = φ(x) (`supports`) have the density of z times |φ'|.
+- **Counts as reals** (`Rounded`): a count is a cell of coordinates, and the decoder gives the
+  cell of each site its probability under N(a x_end, v Γ_ii). What is bounded is the log
+  *probability* of the counts, in the units of every other process on counts. Where the noise
+  that is left is far smaller than a cell nothing is gained but the errors of a network that
+  does not know of cells, and where it is larger the decoder is lost: the path is stopped
+  where its standard deviation is `CELL` cells.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from markovbridge.processes.base import match
+from markovbridge.processes.diffusions import LinearDiffusion, coefficient
+from markovbridge.processes.supports import Rounded
+
+__all__ = ["decoder", "log_interval", "log_volume", "squared_norm", "truncation"]
+
+TRUNCATION = 1e-4  # mortality at which the paths of reals are stopped
+CELL = 0.25  # standard deviation at the stop, in cells
+NODES = 40  # of the Gauss–Hermite rule over x_end
+
+
+def truncation(process: LinearDiffusion, event: torch.Size) -> float:
+    """The mortality at which paths are stopped."""
+    if not isinstance(process.support, Rounded):
+        return TRUNCATION
+    most = float(process.covariance.variance(event).max())
+    wanted = (CELL * 2 / process.support.maximum) ** 2 / most
+
+    def left(log_q: float) -> float:
+        return float(process.piece(_time(process, math.exp(log_q)), 1.0)[1])
+
+    low, high = math.log(1e-12), math.log(0.5)
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if left(middle) < wanted else (low, middle)
+    return math.exp(low)
+
+
+def _time(process: LinearDiffusion, mortality: float) -> Tensor:
+    q = torch.tensor(mortality, dtype=torch.float64)
+    return process.schedule.time(1 - q, q)
+
+
+def decoder(process: LinearDiffusion, x0: Tensor, x1: Tensor, end: float) -> Tensor:
+    """E[-log p(data | x_end)] given both ends of the path: (batch,) float64.
+
+    Args:
+        process: The reference.
+        x0: Sources, (batch, *event), in coordinates.
+        x1: Data points, likewise.
+        end: Mortality at x_end.
+    """
+    t = _time(process, end).to(x1.device).expand(len(x1))
+    gain, variance = process.piece(t, 1.0)
+    # x_1 - a x_end is, given both ends, a Gaussian of this mean and variance (times Γ).
+    start, weight, noise = process.weights(0.0, t, 1.0)
+    mean = coefficient(1 - gain * weight, x1) * x1 - coefficient(gain * start, x1) * x0
+    spread = gain**2 * noise
+    if isinstance(process.support, Rounded):
+        return _cells(process, process.support.maximum, x1, mean, spread, variance)
+    far = squared_norm(process, mean) + spread * x1[0].numel()
+    determinant = process.covariance.logdet(x1.shape[1:])
+    determinant = determinant + x1[0].numel() * (2 * math.pi * variance).log()
+    return 0.5 * (far / variance + determinant)
+
+
+def _cells(
+    process: LinearDiffusion,
+    maximum: int,
+    x1: Tensor,
+    mean: Tensor,
+    spread: Tensor,
+    variance: Tensor,
+) -> Tensor:
+    """E[-log P(cell of x_1)], the sum over sites, by Gauss–Hermite quadrature."""
+    site = process.covariance.variance(x1.shape[1:]).to(x1.device).double()
+    x, mean = x1.double(), mean.double()
+    deviation, scale = (match(v, x).sqrt() * site.sqrt() for v in (spread, variance))
+    inside, infinity = 0.5 / maximum, torch.inf
+    above = torch.where(x > 1 - inside, infinity, 1 / maximum)
+    below = torch.where(x < inside - 1, infinity, 1 / maximum)
+    total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    for node, weight in zip(nodes, weights / weights.sum(), strict=True):
+        off = mean + float(node) * deviation
+        each = log_interval((off - below) / scale, (off + above) / scale)
+        total = total - float(weight) * each.reshape(len(x), -1).sum(1)
+    return total
+
+
+def log_interval(low: Tensor, high: Tensor) -> Tensor:
+    """Log [Φ(high) - Φ(low)] for low < high, without cancellation in either tail."""
+    flip = low + high > 0
+    low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
+    upper = torch.special.log_ndtr(high)
+    return upper + torch.log1p(-(torch.special.log_ndtr(low) - upper).exp())
+
+
+def squared_norm(process: LinearDiffusion, x: Tensor) -> Tensor:
+    """|Γ^{-1/2} x|², (batch,) float64."""
+    return (x * process.covariance.solve(x)).reshape(len(x), -1).double().sum(1)
+
+
+def log_volume(process: LinearDiffusion, data: Tensor) -> Tensor:
+    """Log |dz/dx| of the coordinates z in which data x are carried, (batch,); 0 for counts."""
+    support = process.support
+    if support is None or isinstance(support, Rounded):
+        return torch.zeros(len(data), dtype=torch.float64)
+    with torch.enable_grad():
+        x = data.detach().double().requires_grad_()
+        (slope,) = torch.autograd.grad(support.encode(x).sum(), x)
+    return slope.log().reshape(len(data), -1).sum(1)
