@@ -1,0 +1,92 @@
+r"""Trained diffusions side by side: several samplers, one table, one picture.
+
+    python benchmarks/compare_runs.py runs/digits-bridge runs/digits-reversal \
+        --flow 10 50 --noise 20 100 --figure rows.png
+
+Draws samples of each run by Heun's probability flow in FLOW steps (2 FLOW - 1 evaluations of
+the network) and by Euler-Maruyama in NOISE steps, and prints the energy distance in raw values
+and the Fréchet distance to the data of the first run, beside those of two halves of the data.
+The picture has a row of data and a row of samples of each run, by the last flow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import markovbridge as mb
+from markovbridge import metrics
+from markovbridge.cli.evaluate import extractors
+from markovbridge.cli.runs import configuration
+from markovbridge.config import from_config
+from markovbridge.data import Dataset
+from markovbridge.images import grid_png
+from markovbridge.samplers import Sampler
+
+COLUMNS = 16  # of the picture
+BLOCK = 512
+
+
+def data_of(run: Path, split: str | None) -> Dataset:
+    """The data that a run was trained on, or another part of them."""
+    config = configuration(run)
+    return from_config(config["data"]).load(split or config.get("split", "train"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--flow", type=int, nargs="*", default=[10, 50])
+    parser.add_argument("--noise", type=int, nargs="*", default=[20, 100])
+    parser.add_argument("--samples", type=int, default=1797)
+    parser.add_argument("--split", help="part of the data to compare with")
+    parser.add_argument("--extractor", default="pixels", help="pixels or mobilenet:PATH")
+    parser.add_argument("--figure", type=Path, help="write a picture of samples here")
+    arguments = parser.parse_args()
+    data = data_of(arguments.runs[0], arguments.split)
+    features = extractors(arguments.extractor, data)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    real = data.x[order]
+
+    def scores(a: Tensor, b: Tensor) -> str:
+        energy = metrics.energy_distance(a.flatten(1).double(), b.flatten(1).double())
+        frechet = metrics.frechet_distance(features(a).double(), features(b).double())
+        return f"{energy:.3f} / {frechet:.3g}"
+
+    walks: dict[str, tuple[Sampler, int]] = {
+        **{f"flow, {2 * n - 1}": (mb.ProbabilityFlow(), n) for n in arguments.flow},
+        **{f"noise, {n}": (mb.EulerMaruyama(), n) for n in arguments.noise},
+    }
+    n = arguments.samples
+    half = min(n, len(real) // 2)
+    lines = [
+        f"{n} samples against {len(real)} of {data.name}; energy / Fréchet distance "
+        f"({features.name}); {half} real ones against {half} others: "
+        f"{scores(real[:half], real[half : 2 * half])}",
+        "| run | " + " | ".join(walks) + " |\n" + "|---" * (1 + len(walks)) + "|",
+    ]
+    rows = [real[:COLUMNS]]
+    for run in arguments.runs:
+        model, cells, shown = mb.Transport.from_pretrained(run / "model"), [], None
+        for name, (sampler, steps) in walks.items():
+            noise = torch.Generator().manual_seed(0)
+            made = model.sample(n, steps=steps, sampler=sampler, generator=noise, block=BLOCK)
+            cells.append(scores(made, real))
+            if shown is None or isinstance(sampler, mb.ProbabilityFlow):
+                shown = made[:COLUMNS]
+            sys.stderr.write(f"{run.name}, {name}: {cells[-1]}\n")
+        lines.append(f"| {run.name} | {' | '.join(cells)} |")
+        if shown is not None:
+            rows.append(shown.to(real.dtype))
+    sys.stdout.write("\n".join(lines) + "\n")
+    if arguments.figure is not None:
+        picture = grid_png(torch.cat(rows), data.maximum or 255, columns=COLUMNS)
+        arguments.figure.write_bytes(picture)
+
+
+if __name__ == "__main__":
+    main()
