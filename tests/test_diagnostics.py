@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from markovbridge import PureDeath, Transport, exact, laws
-from markovbridge.diagnostics import self_consistency
+from markovbridge.diagnostics import MEANING, over_time, self_consistency
 from markovbridge.processes import UniformChain
 
 TABLE = torch.tensor([[0.15, 0.02, 0.03], [0.1, 0.3, 0.05], [0.0, 0.05, 0.3]]).double()
@@ -117,6 +117,56 @@ def test_a_poisson_law_around_an_overdispersed_mean():
     assert found["law variance"].value > 0.3
 
 
+def test_an_exact_law_is_consistent_at_every_time():
+    law, x1, process = mixture()
+    transport = Transport(process, law, shape=(2,))
+    seen = []
+    found = over_time(
+        transport,
+        x1,
+        pieces=4,
+        generator=torch.Generator().manual_seed(1),
+        block=4096,
+        callback=seen.append,
+    )
+    assert seen == found and len(found) == 4
+    assert found[0].survival[0] == 0.01 and found[-1].survival[1] == 0.95
+    lengths = [end - start for start, end in (piece.times for piece in found)]
+    assert max(lengths) - min(lengths) < 1e-9
+    for before, after in zip(found, found[1:], strict=False):
+        assert before.times[1] == after.times[0]
+        assert before.survival[1] == after.survival[0]
+    for piece in found:
+        for name in OVER_DATA:
+            assert abs(piece.checks[name].value) < 4.5 * piece.checks[name].error
+        assert piece.checks["integrability"].value < 1e-5
+        derivative = piece.checks["derivative"]
+        assert derivative.value < 1.5 * derivative.error + 1e-5
+        assert derivative.error < 5e-3
+
+
+def test_where_a_model_is_off_shows():
+    law, x1, process = negative_binomial()
+
+    def late(x, t):
+        return math.log(1.5) * (t > 0.5).double().unsqueeze(1)
+
+    network = Wrong(law, late)
+    transport = Transport(process, network, shape=(3,))
+    rng = torch.Generator().manual_seed(1)
+    first, second = over_time(
+        transport, x1, pieces=2, survival=(0.1, 0.9), generator=rng, block=4096
+    )
+    assert first.times[1] == 0.5
+    assert abs(first.checks["mean"].value) < 4.5 * first.checks["mean"].error
+    off = second.checks["mean"]
+    assert abs(off.value + 1 / 3) < 4.5 * off.error
+
+
+def test_every_check_has_a_meaning():
+    assert set(MEANING) == {*OVER_DATA, *ARITHMETIC}
+
+
 def test_the_same_for_any_block():
     law, x1, process = table()
     transport = Transport(process, law, shape=(2,))
@@ -142,3 +192,9 @@ def test_refuses():
         )
     with pytest.raises(ValueError, match="at least 2"):
         check(exact.Poisson(PureDeath(), 1.0), torch.ones((1, 1), dtype=torch.int64))
+    transport = Transport(PureDeath(), exact.Poisson(PureDeath(), 1.0), shape=(1,))
+    x1 = torch.ones((3, 1), dtype=torch.int64)
+    with pytest.raises(ValueError, match="survival must rise"):
+        self_consistency(transport, x1, survival=(0.5, 0.5))
+    with pytest.raises(ValueError, match="pieces must be"):
+        over_time(transport, x1, pieces=0)

@@ -15,11 +15,13 @@ states have mean 0 and that covariance, if the model is right.
 
 States are those of data, thinned at random times; sites i and j are drawn with
 probabilities y/Σy, where the model expects births next. All numbers are relative, and 0
-for an exact law up to the error stated beside them.
+for an exact law up to the error stated beside them. `over_time` asks at one piece of time
+after the other, which shows where a model is off.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,10 +34,24 @@ from markovbridge.processes.counts import PureDeath
 if TYPE_CHECKING:
     from markovbridge.transport import Transport
 
-__all__ = ["Check", "self_consistency"]
+__all__ = ["MEANING", "Check", "Piece", "over_time", "self_consistency"]
 
-STEP = 0.02  # of u, in the difference quotient
-LEAST = 0.05  # survival and mortality are drawn no smaller
+STEP = 0.02  # of u, in the difference quotient, but no more than a quarter of u itself
+SURVIVAL = (0.05, 0.95)  # is drawn in between
+
+MEANING = {
+    "mean": "Units still to come beyond those expected, as a share of these.",
+    "variance": "Squared error of the expected count of a site, against the variance that its "
+    "own change with one more unit implies.",
+    "covariance": "The same with the errors of all sites: do they go together as the model's "
+    "own changes imply?",
+    "integrability": "A unit at i and then at j must be as likely as j and then i: relative "
+    "difference.",
+    "derivative": "Change of the expected counts over time, against what their changes with "
+    "one more unit imply.",
+    "law variance": "Variance of the law that steps are drawn from, against the implied one; a "
+    "Poisson law around a mean is not meant to have it.",
+}
 
 
 @dataclass(frozen=True)
@@ -52,11 +68,27 @@ class Check:
     error: float
 
 
+@dataclass(frozen=True)
+class Piece:
+    """The checks of a piece of time.
+
+    Attributes:
+        times: Where it begins and ends.
+        survival: Survival there.
+        checks: By name, as of `self_consistency`.
+    """
+
+    times: tuple[float, float]
+    survival: tuple[float, float]
+    checks: dict[str, Check]
+
+
 @torch.no_grad()
 def self_consistency(
     transport: Transport,
     x1: Tensor,
     *,
+    survival: tuple[float, float] = SURVIVAL,
     condition: Tensor | None = None,
     generator: torch.Generator | None = None,
     block: int = 64,
@@ -67,6 +99,7 @@ def self_consistency(
         transport: A model of `PureDeath`.
         x1: Data, (n, *event), preferably held out: one thinned state is made of each point
             and costs seven evaluations. Errors fall as n^-1/2.
+        survival: States are thinned to survivals between these two.
         condition: What to condition on, (n, ...).
         generator: Source of randomness on the device of the transport.
         block: How many states the network sees at once.
@@ -89,6 +122,8 @@ def self_consistency(
         raise TypeError(
             f"these identities are those of PureDeath, not of {type(process).__name__}"
         )
+    if not 0 < survival[0] < survival[1] < 1:
+        raise ValueError(f"survival must rise between two numbers in (0, 1), not {survival}")
     x1 = transport._check(x1, "x1").to(transport.device)
     if len(x1) < 2:
         raise ValueError(f"self-consistency needs at least 2 data points, not {len(x1)}")
@@ -101,6 +136,7 @@ def self_consistency(
                 transport,
                 process,
                 x1[part],
+                survival,
                 None if condition is None else condition[part],
                 generator,
             )
@@ -122,17 +158,65 @@ def self_consistency(
     }
 
 
+def over_time(
+    transport: Transport,
+    x1: Tensor,
+    *,
+    pieces: int = 6,
+    survival: tuple[float, float] = (0.01, 0.95),
+    condition: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    block: int = 64,
+    callback: Callable[[Piece], None] | None = None,
+) -> list[Piece]:
+    """Self-consistency at one piece of time after the other, of equal length in t.
+
+    Args:
+        transport: A model of `PureDeath`.
+        x1: Data, (n, *event): all of them in each piece.
+        pieces: How many.
+        survival: Where the first begins and the last ends.
+        condition: What to condition on, (n, ...).
+        generator: Source of randomness on the device of the transport.
+        block: How many states the network sees at once.
+        callback: Called with each piece when it is done.
+
+    Raises:
+        TypeError: As `self_consistency`.
+        ValueError: As `self_consistency`.
+    """
+    if pieces < 1:
+        raise ValueError(f"pieces must be at least 1, not {pieces}")
+    schedule = transport.process.schedule
+    p = torch.tensor(survival, dtype=torch.float64)
+    start, end = schedule.time(p, 1 - p).tolist()
+    edges = torch.linspace(start, end, pieces + 1, dtype=torch.float64)
+    alive = [survival[0], *schedule.survival(edges[1:-1]).tolist(), survival[1]]
+    found = []
+    for k in range(pieces):
+        between = alive[k], alive[k + 1]
+        checks = self_consistency(
+            transport, x1, survival=between, condition=condition, generator=generator, block=block
+        )
+        found.append(Piece((float(edges[k]), float(edges[k + 1])), between, checks))
+        if callback is not None:
+            callback(found[-1])
+    return found
+
+
 def _observe(
     transport: Transport,
     process: PureDeath,
     x1: Tensor,
+    survival: tuple[float, float],
     condition: Tensor | None,
     generator: torch.Generator | None,
 ) -> dict[str, Tensor]:
     """Both sides of every identity at one state for each data point."""
     schedule, n = process.schedule, len(x1)
     u = torch.rand(n, dtype=torch.float64, device=x1.device, generator=generator)
-    q = 1 - (LEAST + (1 - 2 * LEAST) * u)
+    low, high = survival
+    q = 1 - (low + (high - low) * u)
     t = schedule.time(1 - q, q)
     x0 = transport.coupling.pair(process, x1, generator=generator)
     x = process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
@@ -163,10 +247,12 @@ def _observe(
     cross = y_i * ((y_plus_i - y).sum(1) + 1)
     one = y_i * y_plus_i.gather(1, at_j).squeeze(1)
     other = y.gather(1, at_j).squeeze(1) * y_plus_j.gather(1, at_i).squeeze(1)
+    # Twice the step backwards must not lead beyond the source, at u = 0.
+    step = (-q.log() / 4).clamp_max(STEP)
     rates = []
-    for h in (STEP, 2 * STEP):
-        later, earlier = (mean(x, q * torch.exp(x.new_tensor(-s, dtype=q.dtype))) for s in (h, -h))
-        rates.append(((later - earlier) / (2 * h)).gather(1, at_i).squeeze(1))
+    for h in (step, 2 * step):
+        later, earlier = mean(x, q * (-h).exp()), mean(x, q * h.exp())
+        rates.append((later - earlier).gather(1, at_i).squeeze(1) / (2 * h))
     m = (x1 - x).double().flatten(1)
     residual = m - y
     r_i = residual.gather(1, at_i).squeeze(1)

@@ -41,6 +41,7 @@ VERBS = {
     "translate": Verb("translate", "RUN", "Carry one data set into another with a trained run."),
     "restore": Verb("restore", "RUN", "Draw full-depth counts from thinned ones."),
     "evaluate": Verb("evaluate", "RUN", "Score the samples of a run against real data."),
+    "diagnose": Verb("diagnose", "RUN", "Check a trained model of counts against itself."),
     "report": Verb("report", "RUN", "Write a run's report, one self-contained HTML page."),
     "inspect": Verb("inspect", "RUN|DATA", "Show what a model or a data set does inside."),
     "recipes": Verb("listing", "[NAME]", "List the recipes, or print one."),
