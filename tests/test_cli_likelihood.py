@@ -8,7 +8,7 @@ import pytest
 from markovbridge.cli import main
 from markovbridge.data import Digits
 from markovbridge.diagnostics import MEANING
-from markovbridge.heldout import Heldout, Histogram
+from markovbridge.nats import Histogram, Nats
 
 SMALL = ["--network.width", "16", "--network.depth", "1", "--trainer.threads", "1"]
 SMALL += ["--trainer.warmup", "5", "--trainer.steps", "20", "--trainer.log_every", "10"]
@@ -40,7 +40,7 @@ def error(capsys):
 def test_likelihood_needs_no_samples(run, capsys):
     assert call("evaluate", run, "--likelihood", "20", "--looks", "8") == 0
     content = json.loads((run / "likelihood.json").read_text())
-    ours, histogram = (Heldout(**record) for record in content["records"])
+    ours, histogram = (Nats(**record) for record in content["records"])
     assert len(content["model"]) == 64
     assert (ours.n, ours.draws, ours.split) == (20, 8, "digits, test")
     assert f"{ours.bits:.4f} ± {ours.bits_error:.4f}" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from markovbridge import heldout
+from markovbridge import nats
 from markovbridge.cli import console
 from markovbridge.cli.drawing import check_positive, load_transport, saved_model
 from markovbridge.cli.drawing import threads as limited
@@ -159,7 +159,7 @@ def _likelihood(
     chosen = order[:likelihood].sort().values
     known = data.load(trained) if new.maximum is not None else None
     with console.Progress(likelihood, "data points") as progress:
-        records = heldout.held_out(
+        records = nats.held_out(
             transport,
             new.x[chosen],
             training=None if known is None else known.x,
@@ -172,7 +172,7 @@ def _likelihood(
         )
     content = {"records": [r.to_dict() for r in records], "model": hash_weights(transport)}
     path = _write(run / "likelihood.json", content)
-    console.say(heldout.table(records))
+    console.say(nats.table(records))
     console.say(f"\nwrote {path}")
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from markovbridge import PureDeath, Transport, exact
-from markovbridge.heldout import Histogram, held_out, table
+from markovbridge.nats import Histogram, held_out, table
 
 
 def test_frequencies_are_smoothed_by_hand():

@@ -28,7 +28,7 @@ from markovbridge.data.rows import Rows, parts
 if TYPE_CHECKING:
     from markovbridge.transport import Transport
 
-__all__ = ["Heldout", "Histogram", "held_out", "table"]
+__all__ = ["Nats", "Histogram", "held_out", "table"]
 
 PART = 250  # data points between two words of progress
 CELLS = 2**26  # of the table of values at each site
@@ -87,7 +87,7 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class Heldout:
+class Nats:
     """-log p of held-out data, averaged, and how it was measured.
 
     Attributes:
@@ -138,7 +138,7 @@ def held_out(
     split: str = "test",
     weights: str = "ema",
     callback: Callable[[int], None] | None = None,
-) -> list[Heldout]:
+) -> list[Nats]:
     """Bound the likelihood of held-out data, and that of a histogram beside it.
 
     Args:
@@ -176,7 +176,7 @@ def held_out(
         ours = name == "this model"
         (nats, error), (behind, behind_error) = _mean(loss), _mean(loss - first)
         found.append(
-            Heldout(
+            Nats(
                 model=name,
                 bound=ours,
                 nats=nats,
@@ -199,7 +199,7 @@ def _mean(values: Tensor) -> tuple[float, float]:
     return float(values.mean()), float(values.std()) / math.sqrt(len(values))
 
 
-def table(records: Sequence[Heldout]) -> str:
+def table(records: Sequence[Nats]) -> str:
     """Figures as text for a terminal."""
     first = records[0]
     rows = [("", "nats", "bits per dimension")]
