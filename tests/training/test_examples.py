@@ -1,6 +1,9 @@
+import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
+from markovbridge.data.rows import WINDOW, BackedRows, SparseRows
 from markovbridge.training import Examples
 from markovbridge.training.examples import Batches
 
@@ -28,6 +31,83 @@ def test_a_batch_is_a_function_of_seed_and_step_alone():
 def test_epochs_have_different_orders():
     batches = Batches(50, 50, seed=0)
     assert not torch.equal(batches[0], batches[1])
+
+
+class File:
+    """Counts 2k and 2k + 1 in row k, which play a file."""
+
+    def __init__(self, n, chunk):
+        self.shape, self.dtype, self.chunk, self.taken = (n, 2), torch.int32, chunk, []
+
+    def take(self, rows):
+        self.taken.append(int(rows[0]))
+        return sparse.csr_matrix(2 * rows[:, None] + np.arange(2))
+
+
+@pytest.mark.parametrize(("n", "chunk"), [(1000, 3), (1001, 3), (7, 10), (WINDOW * 5, 5)])
+def test_with_chunks_batches_still_are_a_stream_of_permutations(n, chunk):
+    batches = Batches(n, 16, seed=3, chunk=chunk)
+    stream = torch.cat([batches[k] for k in range(3 * n // 16 + 1)])
+    epochs = stream[: 2 * n].split(n)
+    for epoch in epochs:
+        assert torch.equal(epoch.sort().values, torch.arange(n))
+    assert not torch.equal(*epochs)
+    assert torch.equal(Batches(n, 16, seed=3, chunk=chunk)[9], batches[9])
+
+
+def test_a_window_has_the_rows_of_few_chunks_in_any_order():
+    chunk, n = 3, 1000
+    order = torch.cat([Batches(n, 100, seed=3, chunk=chunk)[k] for k in range(10)])
+    first = order[: WINDOW * chunk - 2]  # the last chunk, which has one row, may be among them
+    assert len(set((first // chunk).tolist())) <= WINDOW
+    assert (first[:50] // chunk).diff().count_nonzero() > 40
+
+
+def test_every_chunk_is_as_likely_to_come_first():
+    # 2,000 seeds, which of 128 chunks the first sample is from: counts have mean 15.625, and
+    # chi-square with 127 degrees of freedom has its quantile at 1 - 1e-5 at 206.8.
+    firsts = torch.tensor([int(Batches(256, 1, seed, chunk=2)[0][0]) // 2 for seed in range(2000)])
+    seen = torch.bincount(firsts, minlength=128)
+    assert ((seen - 15.625) ** 2 / 15.625).sum() < 206.8
+
+
+def test_what_comes_a_window_later_is_announced_and_then_not_waited_for():
+    stored = File(2000, chunk=4)
+    examples = Examples(BackedRows(stored))
+    batches = Batches(2000, 32, seed=1, chunk=4)
+    window = WINDOW * 4 // 32
+    assert torch.equal(batches.ahead(5), batches[5 + window])
+    for step in range(window):
+        examples.rows(batches[step], CPU)
+        examples.prefetch(batches.ahead(step))
+    assert examples.x[:1].tolist() == [[0, 1]]  # is read after all that was announced
+    read = len(stored.taken)
+    for step in range(window, 2 * window):
+        examples.rows(batches[step], CPU)
+    assert len(stored.taken) == read
+    assert Batches(2000, 32, seed=1).ahead(5) is None
+
+
+def test_rows_of_a_file_train_like_those_in_memory():
+    rows = BackedRows(File(100, chunk=7))
+    index = torch.tensor([99, 3, 50])
+    got = Examples(rows).rows(index, CPU)["x1"]
+    assert got.tolist() == [[198, 199], [6, 7], [100, 101]]
+    assert got.dtype == torch.int64
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_fingerprint_tells_rows_apart(kind):
+    def rows(start):
+        x = torch.arange(start, start + 6000).reshape(3000, 2)
+        if kind == "memory":
+            return SparseRows(sparse.csr_matrix(x.numpy()))
+        stored = File(3000, chunk=50)
+        stored.take = lambda rows: x.numpy()[rows]
+        return BackedRows(stored)
+
+    assert Examples(rows(0)).fingerprint() == Examples(rows(0)).fingerprint()
+    assert Examples(rows(0)).fingerprint() != Examples(rows(1)).fingerprint()
 
 
 def test_rows_widen_counts_and_leave_reals_and_conditions_alone():

@@ -28,7 +28,7 @@ from markovbridge.data.known import Availability, available
 from markovbridge.data.rows import BackedRows, Rows, SparseRows
 from markovbridge.data.selected import Selected
 from markovbridge.data.synthetic import Synthetic
-from markovbridge.data.tables import CountTable
+from markovbridge.data.tables import CountTable, write_results, write_table
 
 __all__ = [
     "CIFAR10",
@@ -51,4 +51,6 @@ __all__ = [
     "available",
     "check_counts",
     "partition",
+    "write_results",
+    "write_table",
 ]

@@ -19,7 +19,7 @@ from scipy import io, sparse
 from markovbridge.data.arrays import unpacking
 from markovbridge.data.tables.table import Table, as_block, strings, unique
 
-__all__ = ["matrix_file", "read_mtx", "read_npz"]
+__all__ = ["beginning", "matrix_file", "read_mtx", "read_npz"]
 
 ROW_NAMES, COLUMN_NAMES = "row_names", "column_names"
 
@@ -118,11 +118,15 @@ def read_npz(
     return Table(as_block(matrix, path, rows, features, maximum=maximum), rows, features, given)
 
 
+def beginning(path: Path) -> str:
+    """What the names of the files beside a Matrix Market file begin with."""
+    stem = path.name.removesuffix(".gz").removesuffix(".mtx")
+    return stem.removesuffix("matrix") if stem.endswith("matrix") else f"{stem}_"
+
+
 def _beside(path: Path, kind: str) -> list[list[str]] | None:
     """The cells of each line of the names beside a matrix, or None if there are none."""
-    stem = path.name.removesuffix(".gz").removesuffix(".mtx")
-    prefix = stem.removesuffix("matrix") if stem.endswith("matrix") else f"{stem}_"
-    for start in dict.fromkeys((prefix, "")):
+    for start in dict.fromkeys((beginning(path), "")):
         for suffix in (".tsv.gz", ".tsv"):
             file = path.with_name(f"{start}{kind}{suffix}")
             if file.is_file():

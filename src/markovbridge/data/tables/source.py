@@ -29,7 +29,7 @@ from markovbridge.data.tables.hdf5 import StoredMatrix, read_10x_h5, read_h5ad
 from markovbridge.data.tables.matrices import matrix_file, read_mtx, read_npz
 from markovbridge.data.tables.table import Table, compact
 
-__all__ = ["SUFFIXES", "CountTable", "kind"]
+__all__ = ["SUFFIXES", "CountTable", "kind_of", "suffix_of"]
 
 SUFFIXES = (".h5ad", ".h5", ".mtx", ".csv", ".tsv", ".parquet", ".npz")
 ZIPPED = (".mtx", ".csv", ".tsv")
@@ -123,7 +123,7 @@ class CountTable(Source):
             ValueError: If the file is damaged or of no known kind.
         """
         path = Path(self.path).expanduser()
-        suffix = kind(path)
+        suffix = kind_of(path)
         self._check_fields(path, suffix)
         if suffix == ".h5ad":
             wanted = bool(self.covariates) and self.obs is None
@@ -155,7 +155,7 @@ class CountTable(Source):
             raise ValueError(f"{path} has {n} samples of {width} features")
         if self.obs is not None:
             file = Path(self.obs).expanduser()
-            kind(file)
+            kind_of(file)
             columns = read_covariates(file, table.row_names, n, self.covariates)
             table = Table(table.matrix, table.row_names, table.column_names, columns)
         for name in self.covariates:
@@ -200,6 +200,11 @@ class CountTable(Source):
         """The chosen rows, all if None: a tensor, sparse in memory, or in the file."""
         matrix = table.matrix
         if not isinstance(matrix, StoredMatrix):
+            if self.backed:
+                raise ValueError(
+                    f"{self.path} stores its counts by column (CSC), which cannot be read batch by "
+                    "batch; leave backed=None, or save them by row: adata.X = adata.X.tocsr()"
+                )
             return compact(matrix if chosen is None else matrix[chosen.numpy()])
         n = matrix.shape[0] if chosen is None else len(chosen)
         needed = PER_VALUE * matrix.stored * n / matrix.shape[0]
@@ -212,7 +217,7 @@ class CountTable(Source):
             matrix.close()
 
 
-def kind(path: Path) -> str:
+def kind_of(path: Path) -> str:
     """The suffix that says how a file is read, one of `SUFFIXES`.
 
     Raises:
@@ -223,6 +228,18 @@ def kind(path: Path) -> str:
         if matrix_file(path) is None:
             raise FileNotFoundError(f"{path} is a folder without a matrix.mtx or matrix.mtx.gz")
         return ".mtx"
+    suffix = suffix_of(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; give the path of a table of counts")
+    return suffix
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix of a file of counts, one of `SUFFIXES`, without a `.gz` after it.
+
+    Raises:
+        ValueError: If it has none of them.
+    """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     zipped = suffixes[-1:] == [".gz"]
     last = suffixes[-2] if zipped and len(suffixes) > 1 else "".join(suffixes[-1:])
@@ -231,6 +248,4 @@ def kind(path: Path) -> str:
             f"{path} is of no known kind; tables of counts are {', '.join(SUFFIXES)} files, "
             f"and {', '.join(ZIPPED)} may be compressed with gzip"
         )
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; give the path of a table of counts")
     return last
