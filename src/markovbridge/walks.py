@@ -22,7 +22,7 @@ from markovbridge.samplers import Sampler
 from markovbridge.schedules import Schedule, Time
 
 if TYPE_CHECKING:
-    from markovbridge.transport import Transport
+    from markovbridge.sampling import Sampling
 
 __all__ = ["Given", "blocks", "check_grid", "rows", "walk"]
 
@@ -39,7 +39,7 @@ class Given:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: Sampling,
         *,
         start: Tensor | None = None,
         observed: Observed | None = None,
