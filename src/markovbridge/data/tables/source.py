@@ -202,8 +202,8 @@ class CountTable(Source):
         if not isinstance(matrix, StoredMatrix):
             if self.backed:
                 raise ValueError(
-                    f"{self.path} stores its counts by column (CSC), which cannot be read batch by "
-                    "batch; leave backed=None, or save them by row: adata.X = adata.X.tocsr()"
+                    f"{self.path} stores its counts by column (CSC), which cannot be read batch "
+                    "by batch; leave backed=None, or save them by row: adata.X = adata.X.tocsr()"
                 )
             return compact(matrix if chosen is None else matrix[chosen.numpy()])
         n = matrix.shape[0] if chosen is None else len(chosen)
