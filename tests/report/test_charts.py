@@ -1,6 +1,7 @@
 """Charts: well-formed, and every point where it belongs."""
 
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -111,3 +112,25 @@ def test_logarithmic_axes_keep_ratios():
     assert (y1 - y0) / (y2 - y0) == pytest.approx(1 / 3, abs=1e-3)
     labels = [text.text for text in parse(svg).iter("text") if text.get("class") == "end"]
     assert labels == ["1", "10", "100", "1,000"]
+
+
+def test_errors_are_bars_about_the_values():
+    x, y = np.arange(3.0), np.array([1.0, 2.0, 3.0])
+    plain = line_chart([Series("a", x, y)], x_label="x", y_label="y", description="d")
+    chart = line_chart(
+        [Series("a", x, y, "main", np.array([0.5, 0.0, 0.25]))],
+        x_label="x",
+        y_label="y",
+        description="d",
+    )
+    bars = re.findall(
+        r'<line class="line main" x1="([\d.]+)" x2="\1" y1="(.*?)" y2="(.*?)"', chart
+    )
+    assert "line main" in plain and len(bars) == 3
+    points = re.search(r'points="([^"]*)"', chart)[1].split()
+    for (at, low, high), point in zip(bars, points, strict=True):
+        px, py = map(float, point.split(","))
+        assert float(at) == px
+        assert (float(low) + float(high)) / 2 == pytest.approx(py, abs=0.11)
+    heights = [float(low) - float(high) for _, low, high in bars]
+    assert heights[1] == 0 and heights[0] == pytest.approx(2 * heights[2], abs=0.2)

@@ -28,12 +28,14 @@ class Series:
         x: Positions.
         y: Values; those that are not finite are left out.
         style: CSS class of the line: "faint", "main", "second", "third".
+        error: Of the values, drawn as bars up and down on a linear axis; None for none.
     """
 
     name: str
     x: np.ndarray
     y: np.ndarray
     style: Literal["faint", "main", "second", "third"] = "main"
+    error: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,14 @@ def line_chart(
         points = list(zip(x_axis(line.x[mask]), y_axis(line.y[mask]), strict=True))
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in _thin(points, 1200))
         parts.append(f'<polyline class="line {line.style}" points="{path}"/>')
+        if line.error is not None:
+            ends = [y_axis(line.y[mask] + side * line.error[mask]) for side in (-1, 1)]
+            for (x, _), one, other in zip(points, *ends, strict=True):
+                parts.append(
+                    f'<line class="line {line.style}" x1="{x:.1f}" x2="{x:.1f}" '
+                    f'y1="{one:.1f}" y2="{other:.1f}" '
+                    'style="stroke-width:1;stroke-dasharray:none"/>'
+                )
         if len(points) == 1:
             x, y = points[0]
             parts.append(f'<circle class="dot {line.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')

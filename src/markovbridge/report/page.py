@@ -8,7 +8,6 @@ with the command that makes it.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Sequence
@@ -24,6 +23,11 @@ from markovbridge.metrics import Record
 from markovbridge.metrics.evaluation import ENERGY, FRECHET, lower_is_better
 from markovbridge.metrics.extractors import RAW
 from markovbridge.report.charts import Series, line_chart, running_mean
+from markovbridge.report.findings import (
+    diagnostics_section,
+    likelihood_section,
+    restoration_section,
+)
 from markovbridge.report.html import (
     command,
     describe,
@@ -71,7 +75,10 @@ def _page(run: Run) -> str:
         samples_section(run),
         path_section(run),
         _evaluation(run.records, run.path),
+        likelihood_section(run),
+        restoration_section(run),
         neighbours_section(run),
+        diagnostics_section(run),
         _loss(run),
         grids_section(run),
         _model(run),
@@ -87,7 +94,7 @@ def _head(run: Run, name: str) -> str:
     if data is not None:
         shape = " × ".join(map(str, data.shape))
         parts.append(f"{len(data):,} training items of shape {shape} from {data.name}.")
-    model = _saved_model(run)
+    model = run.model
     if "process" in model:
         process = str(model["process"].get("class_path", "")).rpartition(".")[2]
         head = str((model.get("head") or {}).get("class_path", "")).rpartition(".")[2]
@@ -113,10 +120,8 @@ def _facts(run: Run) -> dict[str, str]:
         facts["Training steps"] = number(run.history[-1]["step"])
     if (elapsed := _last(run, "elapsed_s")) is not None:
         facts["Training time"] = duration(elapsed)
-    if (device := _last(run, "device")) is not None:
-        facts["Device"] = escape(str(device))
-    if (weights := _last(run, "weights")) is not None:
-        facts["Weights"] = number(weights)
+    if run.weights is not None:
+        facts["Weights"] = number(run.weights)
     if (loss := _last(run, "validation_loss")) is not None:
         facts["Held-out loss"] = number(loss)
     elif (loss := _last(run, "loss")) is not None:
@@ -127,6 +132,9 @@ def _facts(run: Run) -> dict[str, str]:
         if record.metric in (ENERGY, "FID") or (record.metric, record.extractor) == (FRECHET, RAW):
             name = record.metric[0].upper() + record.metric[1:]
             facts[name] = f"{number(record.value)} <small>floor {number(record.floor)}</small>"
+    if run.likelihood:
+        bits = run.likelihood[0]
+        facts["Bits per dimension"] = f"{bits.bits:.3f} <small>± {bits.bits_error:.3f}</small>"
     return facts
 
 
@@ -232,18 +240,8 @@ def _log(run: Run) -> str:
     return f"<details><summary>The log</summary>{command(lines)}</details>"
 
 
-def _saved_model(run: Run) -> dict[str, Any]:
-    file = run.path / "model" / "config.json"
-    if not file.is_file():
-        return {}
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged: {error}") from None
-
-
 def _model(run: Run) -> str:
-    model = _saved_model(run)
+    model = run.model
     rows = {
         part: f"<code>{escape(describe(model[part]))}</code>"
         for part in ("process", "coupling", "head", "objective", "network")

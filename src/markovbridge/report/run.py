@@ -6,7 +6,11 @@
     RUN/samples/*.png       grids drawn while training
     RUN/samples.npz         samples, and how they were made
     RUN/path.npz            a few samples on their way, at some times
+    RUN/model/              the trained model: its configuration and weights
     RUN/evaluation.json     records of the evaluation
+    RUN/likelihood.json     of the likelihood of held-out data
+    RUN/restored.npz        restored counts, and how they were made
+    RUN/diagnostics.json    self-consistency at pieces of time
 
 Arrays are read without pickle. The training data are loaded from their source, if
 this machine has them.
@@ -15,22 +19,27 @@ this machine has them.
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 import yaml
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from markovbridge.config import from_config
 from markovbridge.data import Dataset, Source
 from markovbridge.metrics import Record
+from markovbridge.nats import Nats
 
 __all__ = ["Run", "read_run"]
+
+Kind = TypeVar("Kind", Record, Nats)
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,12 @@ class Run:
         times: Shape `(T,)`, increasing from 0 to 1.
         states: Shape `(T, n, *event)`: n samples at these times.
         records: Of the evaluation.
+        model: Configuration of the saved model.
+        weights: How many numbers it has.
+        likelihood: Of held-out data.
+        restored: Arrays of restored counts, by name.
+        restored_meta: How they were made.
+        diagnostics: Self-consistency, and how it was checked.
         training: The training data.
         training_problem: Why they could not be loaded, or None.
     """
@@ -62,8 +77,20 @@ class Run:
     times: Tensor | None
     states: Tensor | None
     records: list[Record]
+    model: dict[str, Any]
+    weights: int | None
+    likelihood: list[Nats]
+    restored: dict[str, np.ndarray]
+    restored_meta: dict[str, Any]
+    diagnostics: dict[str, Any]
     training: Dataset | None
     training_problem: str | None
+
+    @property
+    def counts(self) -> bool:
+        """Whether the model is one of pure death."""
+        process = self.model.get("process") or {}
+        return str(process.get("class_path", "")).endswith(".PureDeath")
 
 
 def read_run(path: str | Path) -> Run:
@@ -81,8 +108,10 @@ def read_run(path: str | Path) -> Run:
     config = yaml.safe_load((path / "config.yaml").read_text())
     if not isinstance(config, dict):
         raise ValueError(f"{path / 'config.yaml'} must hold named options")
-    samples = _arrays(path / "samples.npz", ("samples", "meta"))
-    states = _arrays(path / "path.npz", ("times", "states"))
+    samples = _arrays(path / "samples.npz", "sample")
+    states = _arrays(path / "path.npz", "sample")
+    restored = _arrays(path / "restored.npz", "restore")
+    restored_meta = json.loads(str(restored.pop("meta"))) if restored else {}
     training, problem = _training(config)
     return Run(
         path=path,
@@ -94,20 +123,49 @@ def read_run(path: str | Path) -> Run:
         samples_meta=json.loads(str(samples["meta"])) if samples else {},
         times=torch.from_numpy(states["times"]) if states else None,
         states=torch.from_numpy(states["states"]) if states else None,
-        records=_records(path / "evaluation.json"),
+        records=_records(path / "evaluation.json", Record),
+        model=_json(path / "model" / "config.json", "train --resume true"),
+        weights=_weights(path / "model" / "model.safetensors"),
+        likelihood=_records(path / "likelihood.json", Nats),
+        restored=restored,
+        restored_meta=restored_meta,
+        diagnostics=_json(path / "diagnostics.json", "diagnose"),
         training=training,
         training_problem=problem,
     )
 
 
-def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _arrays(path: Path, verb: str) -> dict[str, np.ndarray]:
+    """All arrays of a file that a verb has written; none if there is no file."""
     if not path.is_file():
         return {}
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: file[name] for name in names}
+            return dict(file)
     except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is damaged ({error}); run `markovbridge sample` again") from None
+        raise ValueError(f"{path} is damaged ({error}); run `markovbridge {verb}` again") from None
+
+
+def _json(path: Path, verb: str) -> dict[str, Any]:
+    """What a verb has written as JSON; nothing if there is no file."""
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); run `markovbridge {verb}` again") from None
+
+
+def _weights(path: Path) -> int | None:
+    """How many numbers a network has, from the header of the file of its weights."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = [name for name in file.keys() if name.startswith("network.")]
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}); train again with --resume true") from None
 
 
 def _lines(path: Path) -> list[str]:
@@ -130,11 +188,11 @@ def _history(path: Path) -> list[dict[str, Any]]:
     return [steps[step] for step in sorted(steps)]
 
 
-def _records(path: Path) -> list[Record]:
+def _records(path: Path, kind: type[Kind]) -> list[Kind]:
     if not path.is_file():
         return []
     try:
-        return [Record(**record) for record in json.loads(path.read_text())["records"]]
+        return [kind(**record) for record in json.loads(path.read_text())["records"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is damaged or of another version ({error}); run `markovbridge evaluate` again"

@@ -1,0 +1,45 @@
+"""Run folders for reports, and pages read back."""
+
+from html.parser import HTMLParser
+
+import yaml
+
+from markovbridge.config import to_config
+
+VOID = {"meta", "link", "img", "path", "circle", "line", "polyline"}
+
+
+class Page(HTMLParser):
+    """Checks that tags balance; collects text, tables, sources and texts for the blind."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.open, self.text, self.images, self.sources = [], "", [], []
+        self.source = path.read_text()
+        self.feed(self.source)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.sources += [v for k, v in attributes.items() if k in ("src", "href") and v]
+        if tag == "img":
+            self.images.append(attributes["alt"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def make_run(path, source, **extra):
+    path.mkdir()
+    config = {"data": to_config(source), "training": {"steps": 40, "note": "<b>&"}, **extra}
+    (path / "config.yaml").write_text(yaml.safe_dump(config))
+    return path
