@@ -170,7 +170,8 @@ class Transport(Sampling):
         else:
             condition = condition.float()
             both = [condition, torch.full_like(condition, torch.nan)]
-            law = guided(self.process, x, *self._laws(x, t, both, start, observed), guidance)
+            first, second = self._laws(x, t, both, start, observed)
+            law = guided(self.process, x, first, second, guidance)
         return law if observed is None else pinned(self.process, x, t, law, observed)
 
     def _laws(
