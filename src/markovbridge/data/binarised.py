@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from markovbridge.data.base import Dataset, Source
+from markovbridge.data.rows import dense
 from markovbridge.randomness import generator
 
 __all__ = ["Binarised"]
@@ -56,10 +57,11 @@ class Binarised(Source):
             raise ValueError(
                 f"{data.name} has no largest count to binarise by; give its source a maximum"
             )
+        x = dense(data.x)
         if self.method == "threshold":
-            x = data.x > math.floor(self.threshold * data.maximum)
+            x = x > math.floor(self.threshold * data.maximum)
         else:
-            x = self._draw(data.x, data.maximum, split)
+            x = self._draw(x, data.maximum, split)
         return dataclasses.replace(
             data, x=x.to(torch.uint8), name=f"{data.name}-binarised", maximum=1
         )

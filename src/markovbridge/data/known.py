@@ -10,6 +10,7 @@ from markovbridge.data.cifar import CIFAR10
 from markovbridge.data.digits import Digits
 from markovbridge.data.folders import ImageFolder
 from markovbridge.data.idx import IDX
+from markovbridge.data.tables import CountTable
 
 __all__ = ["Availability", "available"]
 
@@ -19,6 +20,8 @@ KNOWN: tuple[tuple[str, str, Source], ...] = (
     ("mnist", "70,000 of 1x28x28, counts 0..255", IDX("mnist")),
     ("cifar10", "60,000 of 3x32x32, counts 0..255", CIFAR10()),
     ("celeba", "202,599 of 3x64x64, counts 0..255", ImageFolder(name="celeba", crop=140)),
+    ("mouse-brain", "10,000 cells x 1,000 genes, counts", CountTable(Path("mouse-brain.h5ad"))),
+    ("reuters", "395 news items x 4,258 words, counts", CountTable(Path("reuters.npz"))),
 )
 
 
@@ -31,7 +34,7 @@ class Availability:
         content: How many samples of which shape.
         source: The source that reads it.
         present: Whether its files are here. They are found by name; `source.load` checks them.
-        path: The folder they are in, or None.
+        path: The folder they are in, or their file, or None.
         remedy: What brings them, or an empty string if they are here.
     """
 
@@ -50,6 +53,12 @@ def available() -> list[Availability]:
 
 def check(name: str, content: str, source: Source) -> Availability:
     """Look for one data set, without reading it."""
+    if isinstance(source, CountTable):
+        try:
+            return Availability(name, content, source, True, source.file(), "")
+        except FileNotFoundError as error:
+            remedy = str(error).partition("; ")[2]
+            return Availability(name, content, source, False, None, remedy)
     if not isinstance(source, IDX | CIFAR10 | ImageFolder):
         return Availability(name, content, source, True, None, "")
     try:

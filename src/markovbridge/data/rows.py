@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -89,7 +89,7 @@ class SparseRows(Rows):
 
     def __init__(self, matrix: sparse.csr_matrix) -> None:
         self.matrix = matrix
-        self.shape = torch.Size(matrix.shape)
+        self.shape = torch.Size(cast(tuple[int, int], matrix.shape))
         self.dtype = torch.from_numpy(matrix.data[:0]).dtype
 
     def __getitem__(self, index: Tensor | slice) -> Tensor:

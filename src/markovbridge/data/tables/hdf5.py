@@ -12,9 +12,9 @@ matrix in HDF5, versions 2 and 3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class StoredMatrix:
     ) -> None:
         self.shape = shape
         self._group, self._path, self._remedy, self._maximum = group, path, remedy, maximum
-        self._names = row_names, column_names
+        self._row_names, self._column_names = row_names, column_names
         self._dense = not hasattr(group, "keys")
         values = group if self._dense else group["data"]
         self.stored = int(values.size)
@@ -103,7 +103,7 @@ class StoredMatrix:
         if len(blocks) == 1:
             return blocks[0]
         stack = np.concatenate if isinstance(blocks[0], np.ndarray) else sparse.vstack
-        return stack(blocks)
+        return cast(Block, stack(blocks))
 
     def close(self) -> None:
         """Close the file."""
@@ -129,13 +129,14 @@ class StoredMatrix:
             sparse.csr_matrix((counts, columns, ends), shape=(stop - start, self.shape[1]))
         )
 
-    def _whole(self, values: np.ndarray, position: Any) -> np.ndarray:
-        return whole(
-            values,
-            lambda at: place(self._path, *position(at), *self._names),
-            remedy=self._remedy,
-            maximum=self._maximum,
-        )
+    def _whole(self, values: np.ndarray, position: Callable[[int], tuple[int, int]]) -> np.ndarray:
+        """Checked counts, `position` being the row and column of each."""
+
+        def where(at: int) -> str:
+            row, column = position(at)
+            return place(self._path, row, column, self._row_names, self._column_names)
+
+        return whole(values, where, remedy=self._remedy, maximum=self._maximum)
 
 
 def read_h5ad(path: Path, layer: str | None, columns: bool, maximum: int | None) -> Table:

@@ -45,10 +45,10 @@ def read_mtx(path: Path, *, transpose: bool, maximum: int | None) -> Table:
         ValueError: If the file is damaged, or names do not fit the matrix.
     """
     try:
-        matrix = io.mmread(path)
+        content = io.mmread(path)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as a Matrix Market file ({error})") from error
-    matrix = sparse.csr_matrix(matrix)
+    matrix: Any = sparse.csr_matrix(content)
     samples = _beside(path, "barcodes")
     features = _beside(path, "features") or _beside(path, "genes")
     rows = None if samples is None else tuple(line[0] for line in samples)

@@ -8,14 +8,18 @@
 | `.csv`, `.tsv`, `.csv.gz`, `.tsv.gz`, `.parquet` | a table | header, first column |
 | `.npz` | a scipy sparse matrix or an array | `row_names`, `column_names` |
 
-Small tables become tensors. Large sparse ones stay sparse, and those of `.h5ad` and `.h5`
-that would take more than a quarter of the memory stay in their file: `markovbridge.data.rows`.
+A relative path that is not there is looked for in the folder that the environment variable
+MARKOVBRIDGE_DATA names. Small tables become tensors. Large sparse ones stay sparse, and those
+of `.h5ad` and `.h5` that would take more than a quarter of the memory stay in their file:
+`markovbridge.data.rows`.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -23,6 +27,7 @@ from torch import Tensor
 
 from markovbridge.data.base import Dataset, Source, partition
 from markovbridge.data.covariates import Covariate, Covariates
+from markovbridge.data.locations import VARIABLE
 from markovbridge.data.rows import BackedRows, Rows
 from markovbridge.data.tables.frames import read_covariates, read_frame
 from markovbridge.data.tables.hdf5 import StoredMatrix, read_10x_h5, read_h5ad
@@ -34,6 +39,17 @@ __all__ = ["SUFFIXES", "CountTable", "kind_of", "suffix_of"]
 SUFFIXES = (".h5ad", ".h5", ".mtx", ".csv", ".tsv", ".parquet", ".npz")
 ZIPPED = (".mtx", ".csv", ".tsv")
 SHARE = 1 / 4  # of the memory that a table from a file may take
+REMEDIES = {  # what brings the tables that `markovbridge data` lists
+    "mouse-brain.h5ad": (
+        "run `pip download --no-deps --no-binary scanpy scanpy==1.11.5` and then `python "
+        "examples/unpack_counts.py brain scanpy-1.11.5.tar.gz mouse-brain.h5ad`, in the folder "
+        f"that {VARIABLE} names"
+    ),
+    "reuters.npz": (
+        "run `pip download --no-deps lda==3.0.2` and then `python examples/unpack_counts.py "
+        f"reuters lda-3.0.2-*.whl reuters.npz`, in the folder that {VARIABLE} names"
+    ),
+}
 PER_VALUE = 8  # bytes of a stored value in memory: its column, and up to an int32
 
 
@@ -42,7 +58,7 @@ class CountTable(Source):
     """Counts (N, features) from a file, with covariates of the samples.
 
     Attributes:
-        path: The file, or the folder of a 10x matrix.
+        path: The file, or the folder of a 10x matrix; see above for where it is looked for.
         layer: The layer of an `.h5ad` file with the counts; None for X, "raw" for `adata.raw`.
         covariates: Columns that the network is told: of `obs`, of the table itself, or of
             the table at `obs`. Text is categorical, numbers are continuous.
@@ -87,9 +103,9 @@ class CountTable(Source):
             ImportError: If a package is missing that reads it.
             ValueError: If the file is damaged, a value is no count, or a covariate is unknown.
         """
-        path = Path(self.path).expanduser()
+        path = self.file()
         table = self.read()
-        n = table.matrix.shape[0]
+        n = table.shape[0]
         chosen = self.positions(n, split)
         encoding = self._covariates(table)
         condition = None
@@ -107,13 +123,24 @@ class CountTable(Source):
             maximum=self.maximum,
             condition=condition,
             covariates=encoding,
-            row_names=None if rows is None else tuple(rows[i] for i in chosen.tolist()),
+            row_names=None if rows is None else tuple(rows[int(i)] for i in chosen),
             column_names=None if table.column_names is None else tuple(table.column_names),
         )
 
     def positions(self, n: int, split: str) -> Tensor:
         """Which of the `n` rows of the file belong to a split, int64 in rising order."""
         return partition(n, split, validation=self.validation, test=self.test, seed=self.seed)
+
+    def file(self) -> Path:
+        """Where the file is.
+
+        Raises:
+            FileNotFoundError: If there is none; the message says what brings it, if it is known.
+            ValueError: If it is of no known kind.
+        """
+        path = found(Path(self.path))
+        kind_of(path)
+        return path
 
     def read(self) -> Table:
         """The whole table, before it is split; counts of `.h5ad` and `.h5` stay in the file.
@@ -122,7 +149,7 @@ class CountTable(Source):
             FileNotFoundError: If there is no such file.
             ValueError: If the file is damaged or of no known kind.
         """
-        path = Path(self.path).expanduser()
+        path = self.file()
         suffix = kind_of(path)
         self._check_fields(path, suffix)
         if suffix == ".h5ad":
@@ -150,11 +177,11 @@ class CountTable(Source):
                 transpose=self.transpose,
                 maximum=self.maximum,
             )
-        n, width = table.matrix.shape
+        n, width = table.shape
         if n == 0 or width == 0:
             raise ValueError(f"{path} has {n} samples of {width} features")
         if self.obs is not None:
-            file = Path(self.obs).expanduser()
+            file = found(Path(self.obs))
             kind_of(file)
             columns = read_covariates(file, table.row_names, n, self.covariates)
             table = Table(table.matrix, table.row_names, table.column_names, columns)
@@ -187,7 +214,7 @@ class CountTable(Source):
         """How the covariates are encoded, the same for every split."""
         if not self.covariates:
             return None
-        training = self.positions(table.matrix.shape[0], "train").tolist()
+        training = self.positions(table.shape[0], "train").tolist()
         fitted = []
         for name in self.covariates:
             values = table.columns[name]
@@ -198,7 +225,7 @@ class CountTable(Source):
 
     def _samples(self, table: Table, chosen: Tensor | None) -> Tensor | Rows:
         """The chosen rows, all if None: a tensor, sparse in memory, or in the file."""
-        matrix = table.matrix
+        matrix: Any = table.matrix
         if not isinstance(matrix, StoredMatrix):
             if self.backed:
                 raise ValueError(
@@ -217,6 +244,15 @@ class CountTable(Source):
             matrix.close()
 
 
+def found(path: Path) -> Path:
+    """The path, or if it is not there that in the folder of data sets, if it is there."""
+    path = path.expanduser()
+    if path.exists() or path.is_absolute() or not os.environ.get(VARIABLE):
+        return path
+    other = Path(os.environ[VARIABLE]).expanduser() / path
+    return other if other.exists() else path
+
+
 def kind_of(path: Path) -> str:
     """The suffix that says how a file is read, one of `SUFFIXES`.
 
@@ -230,7 +266,8 @@ def kind_of(path: Path) -> str:
         return ".mtx"
     suffix = suffix_of(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; give the path of a table of counts")
+        remedy = REMEDIES.get(path.name, "give the path of a table of counts")
+        raise FileNotFoundError(f"no file {path}; {remedy}")
     return suffix
 
 

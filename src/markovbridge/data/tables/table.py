@@ -7,11 +7,12 @@ first value that is none is named with its row and column, and with what it usua
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -59,6 +60,11 @@ class Table:
     row_names: Sequence[str] | None = None
     column_names: Sequence[str] | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many samples and features there are."""
+        return cast(tuple[int, int], self.matrix.shape)
 
 
 def optional(module: str, what: str) -> ModuleType:
@@ -161,14 +167,14 @@ def canonical(block: sparse.csr_matrix) -> sparse.csr_matrix:
     """The same counts with each row in the order of its columns, and no column twice."""
     if block.has_canonical_format:
         return block
-    block = block.astype(np.int64)  # sums may not fit in the type of the terms
-    block.sum_duplicates()
-    return block.astype(NUMPY[smallest_type(int(block.max()))])
+    wide: Any = block.astype(np.int64)  # sums may not fit in the type of the terms
+    wide.sum_duplicates()
+    return wide.astype(NUMPY[smallest_type(int(wide.max()))])
 
 
 def compact(block: Block) -> Tensor | Rows:
     """Counts as the samples of a data set: a tensor if small or full, else compressed rows."""
-    cells = block.shape[0] * block.shape[1]
+    cells = math.prod(cast(tuple[int, int], block.shape))
     width = block.dtype.itemsize
     filled = block.nnz if isinstance(block, sparse.csr_matrix) else np.count_nonzero(block)
     if cells * width <= SMALL or filled > SPARSE * cells:

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from scipy import io, sparse
@@ -42,7 +42,7 @@ class _Names:
 
     rows: Sequence[str] | None
     features: Sequence[str] | None
-    columns: Mapping[str, Sequence[Any]]
+    columns: Mapping[str, Any]
 
 
 def write_table(
@@ -126,12 +126,12 @@ def write_results(
         ImportError: If a package is missing that writes it.
         ValueError: If there are no results, or shapes do not match.
     """
-    path, origin = Path(path).expanduser(), Path(source.path).expanduser()
+    path, origin = Path(path).expanduser(), source.file()
     suffix = _writable(path, None, obsm)
     if not results and not obsm:
         raise ValueError("there are no results to write")
     table = source.read()
-    matrix, (n, width) = table.matrix, table.matrix.shape
+    matrix, (n, width) = cast(Any, table.matrix), table.shape
     chosen = source.positions(n, split).numpy()
     _check_shapes(results, (len(chosen), width))
     _check_shapes(obsm, (len(chosen),))
@@ -140,12 +140,12 @@ def write_results(
             some = None if split == "all" else chosen
             writer = _extended(origin, some, results, obsm or {}, overwrite)
             return _write({path: writer}, overwrite)
-        rows = None if table.row_names is None else [table.row_names[i] for i in chosen]
+        rows = None if table.row_names is None else [table.row_names[int(i)] for i in chosen]
         columns = {name: np.asarray(values)[chosen] for name, values in table.columns.items()}
         around = _Names(rows, table.column_names, columns)
         if suffix == ".h5ad":
             taken = isinstance(matrix, StoredMatrix)
-            counts = matrix.take(chosen) if taken else matrix[chosen]  # pyright: ignore
+            counts = matrix.take(chosen) if taken else matrix[chosen]
             return _write({path: _anndata(counts, around, results, obsm or {})}, overwrite)
     finally:
         if isinstance(matrix, StoredMatrix):
