@@ -12,6 +12,7 @@ from typing import Any
 
 from markovbridge.cli import console
 from markovbridge.cli.train import build, describe, examples
+from markovbridge.couplings import Coupling, Data, Independent, MinibatchOT
 from markovbridge.data import CIFAR10, IDX, Binarised, ImageFolder, Selected, Source, Synthetic
 from markovbridge.data.cifar import EVENT
 from markovbridge.data.idx import KNOWN
@@ -28,6 +29,7 @@ def rehearse(
 ) -> None:
     """Do two small steps and say what the recipe would train."""
     dataset = stand_in(data, split).load("all")
+    parts["coupling"] = _rehearsed(parts["coupling"])
     transport = build(dataset, seed=trainer.seed, **parts)
     short = dataclasses.replace(
         trainer,
@@ -61,6 +63,15 @@ def rehearse(
         ("dry run", f"{STEPS} steps and a sample: {seconds:.1f} s on {rehearsal.device}"),
     ]
     console.say(f"{name}: the recipe works\n{console.table(rows)}")
+
+
+def _rehearsed(coupling: Coupling | None) -> Coupling | None:
+    """The coupling, with synthetic data if its source is a data set."""
+    source = getattr(coupling, "source", None)
+    if not isinstance(source, Data):
+        return coupling
+    assert isinstance(coupling, Independent | MinibatchOT)
+    return dataclasses.replace(coupling, source=Data(stand_in(source.source, source.split), "all"))
 
 
 def stand_in(data: Source, split: str) -> Synthetic:
