@@ -3,8 +3,15 @@
 `evaluate` scores samples and returns `Record`s, `evaluate_counts` those of count tables;
 `table` prints them. The parts can be used alone: `energy_distance`, `frechet_distance`,
 `sliced_wasserstein`, `mmd`, `classifier_auc`, `correlation_error`, `nearest` and others.
+`held_out` scores predictions of hidden entries, and `NegativeBinomialMixture` is the simple
+model to beat.
 """
 
+from markovbridge.metrics.count_baselines import (
+    NegativeBinomialMixture,
+    best_pseudocount,
+    scale_depth,
+)
 from markovbridge.metrics.counts import embed, evaluate_counts
 from markovbridge.metrics.distances import (
     FeatureErrors,
@@ -16,6 +23,15 @@ from markovbridge.metrics.distances import (
 from markovbridge.metrics.evaluation import Record, evaluate, table
 from markovbridge.metrics.extractors import Extractor, ModuleExtractor, Pixels
 from markovbridge.metrics.features import Agreement, Margins, agreement, correlation_error, margins
+from markovbridge.metrics.held_out import (
+    HeldOut,
+    crps,
+    held_out,
+    held_out_table,
+    poisson_deviance,
+    spearman,
+    thin,
+)
 from markovbridge.metrics.inception import Inception
 from markovbridge.metrics.mobilenet import MobileNetV2
 from markovbridge.metrics.neighbours import Neighbours, nearest
@@ -30,27 +46,37 @@ __all__ = [
     "Agreement",
     "Extractor",
     "FeatureErrors",
+    "HeldOut",
     "Inception",
     "Margins",
     "MobileNetV2",
     "ModuleExtractor",
     "Moments",
+    "NegativeBinomialMixture",
     "Neighbours",
     "Pixels",
     "Record",
     "agreement",
+    "best_pseudocount",
     "classifier_auc",
     "correlation_error",
+    "crps",
     "embed",
     "energy_distance",
     "evaluate",
     "evaluate_counts",
     "feature_errors",
     "frechet_distance",
+    "held_out",
+    "held_out_table",
     "margins",
     "median_distance",
     "mmd",
     "nearest",
+    "poisson_deviance",
+    "scale_depth",
     "sliced_wasserstein",
+    "spearman",
     "table",
+    "thin",
 ]
