@@ -9,7 +9,7 @@ from markovbridge import Transport
 from markovbridge.cli import main
 from markovbridge.cli import restore as verb
 from markovbridge.data import Digits
-from markovbridge.restoration import restore
+from markovbridge.restoration import restore, thin
 
 SMALL = ["--network.width", "16", "--network.depth", "1", "--trainer.threads", "1"]
 SMALL += ["--trainer.warmup", "5", "--trainer.steps", "20", "--trainer.log_every", "10"]
@@ -122,7 +122,7 @@ def test_an_interrupted_call_is_continued(run, monkeypatch):
 
 def test_counts_of_a_file(run, tmp_path, capsys):
     file = tmp_path / "thinned.npz"
-    thinned = verb.thin(TEST[:6], 0.3, 0)
+    thinned = thin(TEST[:6], 0.3, 0)
     np.savez(file, mine=thinned.double().numpy(), other=np.zeros(3))
     assert call(run, "--input", str(file), "--key", "mine", "--draws", "20") == 0
     arrays, meta = result(run)
@@ -130,15 +130,6 @@ def test_counts_of_a_file(run, tmp_path, capsys):
     assert arrays["draws"].shape == (20, 6, 1, 8, 8)
     assert "truth" not in arrays and "scores" not in meta
     assert "MSE" not in capsys.readouterr().out
-
-
-def test_thinning_is_binomial_and_the_same_for_the_first_rows():
-    x = torch.full((300, 50), 10)
-    kept = verb.thin(x, 0.3, 1)
-    assert abs(float(kept.double().mean()) - 3) < 4.5 * (2.1 / kept.numel()) ** 0.5
-    assert abs(float(kept.double().var()) - 2.1) < 0.15
-    assert torch.equal(verb.thin(x[:70], 0.3, 1), kept[:70])
-    assert not torch.equal(verb.thin(x, 0.3, 2), kept)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from markovbridge.restoration import (
     restore,
     restore_block,
     score,
+    thin,
 )
 from problems import assert_follows
 
@@ -171,6 +172,15 @@ def test_score():
     assert abs(noisy.mse - expected * 20 / 19) < 4.5 * noisy.error
     assert noisy.mse > found.mse
     assert score("shift", truth, truth + 2).mse == 4
+
+
+def test_thinning_is_binomial_and_the_same_for_the_first_rows():
+    x = torch.full((300, 50), 10)
+    kept = thin(x, 0.3, 1)
+    assert abs(float(kept.double().mean()) - 3) < 4.5 * (2.1 / kept.numel()) ** 0.5
+    assert abs(float(kept.double().var()) - 2.1) < 0.15
+    assert torch.equal(thin(x[:70], 0.3, 1), kept[:70])
+    assert not torch.equal(thin(x, 0.3, 2), kept)
 
 
 def test_where():

@@ -53,6 +53,7 @@ __all__ = [
     "restore",
     "restore_block",
     "score",
+    "thin",
 ]
 
 LEVELS = (0.5, 0.9)
@@ -126,6 +127,27 @@ def observed_time(process: Process, survival: float) -> float:
         raise ValueError(f"survival must lie in (0, 1), not {survival}")
     p = torch.tensor(survival, dtype=torch.float64)
     return float(process.schedule.time(p, 1 - p))
+
+
+def thin(x1: Tensor, survival: float, seed: int = 0) -> Tensor:
+    """Counts of which each unit is kept with a probability: what a short exposure sees.
+
+    Args:
+        x1: Counts of full depth, (n, *event), of an integer type.
+        survival: The probability, in (0, 1).
+        seed: Of the draws; the first rows are the same for any n.
+
+    Returns:
+        Counts of the same type.
+    """
+    if not 0 < survival < 1:
+        raise ValueError(f"survival must lie in (0, 1), not {survival}")
+    parts = []
+    for index, part in enumerate(x1.split(64)):
+        rng = randomness.generator("cpu", "thin", seed, index)
+        shares = torch.full(part.shape, survival, dtype=torch.float64)
+        parts.append(torch.binomial(part.cpu().double(), shares, generator=rng))
+    return torch.cat(parts).to(x1)
 
 
 @torch.no_grad()

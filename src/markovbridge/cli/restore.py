@@ -60,12 +60,13 @@ from markovbridge.restoration import (
     observed_time,
     restore_block,
     score,
+    thin,
 )
 from markovbridge.samplers import Sampler, Trapezoidal
 from markovbridge.transport import BLOCK, Transport
 from markovbridge.wiener import SITES, Wiener
 
-__all__ = ["restore", "thin"]
+__all__ = ["restore"]
 
 SAMPLER = Trapezoidal()
 ROWS = 64  # of the run's own data, unless told otherwise
@@ -187,16 +188,6 @@ def _read(file: Path, key: str | None) -> Tensor:
     if array.ndim < 2 or not array.size:
         raise ValueError(f"{file} holds no rows (n, *event) of counts")
     return to_counts(array, None, str(file))
-
-
-def thin(x1: Tensor, survival: float, seed: int) -> Tensor:
-    """Counts of which each unit is kept with this probability; the first rows for any n."""
-    parts = []
-    for index, part in enumerate(x1.split(64)):
-        rng = generator("cpu", "thin", seed, index)
-        shares = torch.full(part.shape, survival, dtype=torch.float64)
-        parts.append(torch.binomial(part.double(), shares, generator=rng))
-    return torch.cat(parts).to(x1.dtype)
 
 
 def _restore(

@@ -202,7 +202,7 @@ def diagnostics_section(run: Run) -> str:
         "<p>Whatever the data, the expected number of units still to come determines its own "
         "change in time, and how errors go together. A network need not obey this: how far it is "
         "off says how far it is from being the mean of any law, without knowing the true one. 0 "
-        "is perfect, up to the error stated.</p>"
+        "is perfect, up to the error: bars are one standard error.</p>"
     )
     heads = ("", "largest", "at t")
     return title + text + "".join(charts) + _table(heads, rows, caption)
