@@ -237,6 +237,10 @@ def examples(dataset: Dataset, condition: str, covariates: Covariates | None) ->
     if condition == "labels":
         assert covariates is not None and dataset.labels is not None
         told = torch.eye(len(covariates.names))[dataset.labels]
+    if dataset.observed is not None:
+        raise UsageError(
+            f"{dataset.name} has missing entries; train on complete rows, then impute"
+        )
     return Examples(dataset.x, condition=told)
 
 

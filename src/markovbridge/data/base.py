@@ -51,6 +51,8 @@ class Dataset:
         condition: What is told to the network of each sample, (N, C) float32, NaN where it
             is not known, or None.
         covariates: How `condition` was encoded, and how it is for new samples, or None.
+        observed: Which entries are known, (N, *event) bool, x being 0 elsewhere; None for all.
+            Such data are to be imputed, not to be trained on.
         row_names: Name of each sample, or None.
         column_names: Name of each feature, for samples of shape (N, features), or None.
 
@@ -69,6 +71,7 @@ class Dataset:
     label_names: tuple[str, ...] | None = None
     condition: Tensor | None = field(default=None, repr=False)
     covariates: Covariates | None = field(default=None, repr=False)
+    observed: Tensor | None = field(default=None, repr=False)
     row_names: tuple[str, ...] | None = field(default=None, repr=False)
     column_names: tuple[str, ...] | None = field(default=None, repr=False)
 
@@ -87,6 +90,11 @@ class Dataset:
             self._check_labels(self.labels)
         if self.condition is not None:
             self._check_condition(self.condition)
+        if self.observed is not None and self.observed.shape != self.x.shape:
+            raise ValueError(
+                f"{self.name}: observed has shape {tuple(self.observed.shape)} beside samples of "
+                f"shape {tuple(self.x.shape)}; give them the same"
+            )
         columns = math.prod(self.shape)
         for names, expected in ((self.row_names, len(self.x)), (self.column_names, columns)):
             if names is not None and len(names) != expected:

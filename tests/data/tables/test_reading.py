@@ -233,10 +233,27 @@ class TestFrames:
 
     def test_missing_cells_are_named(self, tmp_path):
         (tmp_path / "a.csv").write_text("site,ant,bee\nwood,1,2\nlawn,,7\n")
-        with pytest.raises(
-            ValueError, match=r"row 1 \(lawn\), column 0 \(ant\) is nan; .* fill in"
-        ):
+        with pytest.raises(ValueError, match=r"row 1 \(lawn\), column 0 \(ant\) is nan; .* drop"):
             loaded(tmp_path / "a.csv")
+
+    @pytest.mark.parametrize("suffix", ["csv", "parquet", "npz", "h5ad"])
+    def test_missing_cells_are_marked_where_they_may_be(self, tmp_path, counts, suffix):
+        path, gone = tmp_path / f"a.{suffix}", counts % 5 == 1
+        frame = self.frame(np.where(gone, np.nan, counts))
+        if suffix == "npz":
+            np.savez(path, frame.to_numpy())
+        elif suffix == "h5ad":
+            h5ad(path, frame.to_numpy())
+        else:
+            frame.to_csv(path) if suffix == "csv" else frame.astype("Int64").to_parquet(path)
+        data = loaded(path, missing=True)
+        assert data.x.tolist() == np.where(gone, 0, counts).tolist()
+        assert data.observed.tolist() == (~gone).tolist()
+        test = loaded(path, "test", missing=True)
+        chosen = CountTable(path).positions(40, "test")
+        assert torch.equal(test.observed, data.observed[chosen])
+        with pytest.raises(ValueError, match="is nan"):
+            loaded(path)
 
     def test_pandas_own_integers(self, tmp_path, counts):
         self.frame(counts).astype("Int64").to_parquet(tmp_path / "a.parquet")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from markovbridge.data.tables.table import Table, as_block, optional, strings
+from markovbridge.data.tables.table import Table, as_block, known, optional, strings
 
 __all__ = ["read_covariates", "read_frame"]
 
@@ -27,6 +27,7 @@ def read_frame(
     columns: Sequence[str] = (),
     ignore: Sequence[str] = (),
     transpose: bool = False,
+    missing: bool = False,
     maximum: int | None = None,
 ) -> Table:
     """A table whose cells are counts.
@@ -36,6 +37,7 @@ def read_frame(
         columns: Names of columns that are no counts but covariates.
         ignore: Names of columns, rows if transposed, that are left out.
         transpose: Whether the file has features in rows and samples in columns.
+        missing: Whether cells may be empty.
         maximum: Largest admissible count, or None.
 
     Raises:
@@ -62,10 +64,11 @@ def read_frame(
     values = counts.to_numpy()
     if values.dtype.kind not in "iufb":  # pandas' own types, with its own missing values
         values = counts.to_numpy(np.float64, na_value=np.nan)
+    values, observed = known(values) if missing else (values, None)
     rows = strings(frame.index) if named else None
     features = strings(counts.columns)
     block = as_block(values, path, rows, features, maximum=maximum)
-    return Table(block, rows, features, {str(name): frame[name] for name in kept})
+    return Table(block, rows, features, {str(name): frame[name] for name in kept}, observed)
 
 
 def read_covariates(

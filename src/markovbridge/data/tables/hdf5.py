@@ -26,6 +26,7 @@ from markovbridge.data.tables.table import (
     Table,
     as_block,
     canonical,
+    known,
     optional,
     place,
     strings,
@@ -139,13 +140,21 @@ class StoredMatrix:
         return whole(values, where, remedy=self._remedy, maximum=self._maximum)
 
 
-def read_h5ad(path: Path, layer: str | None, columns: bool, maximum: int | None) -> Table:
+def read_h5ad(
+    path: Path,
+    layer: str | None,
+    *,
+    columns: bool,
+    missing: bool = False,
+    maximum: int | None = None,
+) -> Table:
     """The counts of an AnnData file.
 
     Args:
         path: The file.
         layer: Name of a layer, None for X, or "raw" for `adata.raw`.
         columns: Whether to read `obs` as well.
+        missing: Whether entries of a dense matrix may be NaN; it is then read at once.
         maximum: Largest admissible count, or None.
 
     Raises:
@@ -177,14 +186,19 @@ def read_h5ad(path: Path, layer: str | None, columns: bool, maximum: int | None)
     facts.update(path=path, maximum=maximum)
     kind = str(group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", "")))
     shape = (len(rows), len(features))
-    if kind.startswith("csc"):
+    observed = None
+    if missing and not hasattr(group, "keys"):
+        values, observed = known(group[:])
+        matrix = as_block(values, **facts)
+        file.close()
+    elif kind.startswith("csc"):
         # By column, no range of rows lies together: all of it is read at once.
         parts = (group["data"][:], group["indices"][:], group["indptr"][:])
         matrix = as_block(sparse.csc_matrix(parts, shape=shape), **facts)
         file.close()
     else:
         matrix = StoredMatrix(group, shape, **facts)
-    return Table(matrix, rows, features, obs)
+    return Table(matrix, rows, features, obs, observed)
 
 
 def read_10x_h5(path: Path, key: str | None, maximum: int | None) -> Table:

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import io, sparse
 
 from markovbridge.data.arrays import unpacking
-from markovbridge.data.tables.table import Table, as_block, strings, unique
+from markovbridge.data.tables.table import Table, as_block, known, strings, unique
 
 __all__ = ["beginning", "matrix_file", "read_mtx", "read_npz"]
 
@@ -76,7 +76,13 @@ def read_mtx(path: Path, *, transpose: bool, maximum: int | None) -> Table:
 
 
 def read_npz(
-    path: Path, key: str | None, *, columns: Sequence[str], transpose: bool, maximum: int | None
+    path: Path,
+    key: str | None,
+    *,
+    columns: Sequence[str],
+    transpose: bool,
+    missing: bool,
+    maximum: int | None,
 ) -> Table:
     """A NumPy file: a scipy sparse matrix, or one of its arrays.
 
@@ -86,6 +92,7 @@ def read_npz(
         key: Name of the array of counts; None if it is the only one with two axes.
         columns: Names of arrays (N,) that are covariates.
         transpose: Whether features are in rows.
+        missing: Whether entries of an array may be NaN.
         maximum: Largest admissible count, or None.
 
     Raises:
@@ -115,7 +122,9 @@ def read_npz(
     for names, size in zip((rows, features), matrix.shape, strict=True):
         if names is not None and len(names) != size:
             raise ValueError(f"{path} has {len(names)} names for {size} rows or columns")
-    return Table(as_block(matrix, path, rows, features, maximum=maximum), rows, features, given)
+    matrix, observed = known(matrix) if missing else (matrix, None)
+    block = as_block(matrix, path, rows, features, maximum=maximum)
+    return Table(block, rows, features, given, observed)
 
 
 def beginning(path: Path) -> str:

@@ -16,6 +16,7 @@ of `.h5ad` and `.h5` that would take more than a quarter of the memory stay in t
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ class CountTable(Source):
         ignore: Columns of a table that are neither counts nor covariates.
         transpose: Whether features are in rows. Seen by itself for 10x folders.
         key: The array of an `.npz` file, or the genome of an old 10x `.h5` file with several.
+        missing: Whether entries may be missing: empty cells of a table, NaN in dense arrays.
+            The data set then says which are `observed`. For imputation, not for training.
         maximum: Largest admissible count, or None if there is none.
         backed: Whether to leave the counts in their file and read them batch by batch; None
             to do so where they would take more than a quarter of the memory.
@@ -84,6 +87,7 @@ class CountTable(Source):
     ignore: tuple[str, ...] = ()
     transpose: bool = False
     key: str | None = None
+    missing: bool = False
     maximum: int | None = None
     backed: bool | None = None
     validation: float = 0.1
@@ -112,7 +116,7 @@ class CountTable(Source):
         if encoding is not None:
             values = {name: list(table.columns[name]) for name in self.covariates}
             condition = encoding.encode(values, n)[chosen]
-        rows = table.row_names
+        rows, observed = table.row_names, table.observed
         return Dataset(
             x=self._samples(table, None if split == "all" else chosen),
             labels=None,
@@ -123,6 +127,7 @@ class CountTable(Source):
             maximum=self.maximum,
             condition=condition,
             covariates=encoding,
+            observed=None if observed is None else torch.from_numpy(observed)[chosen],
             row_names=None if rows is None else tuple(rows[int(i)] for i in chosen),
             column_names=None if table.column_names is None else tuple(table.column_names),
         )
@@ -154,7 +159,13 @@ class CountTable(Source):
         self._check_fields(path, suffix)
         if suffix == ".h5ad":
             wanted = bool(self.covariates) and self.obs is None
-            table = read_h5ad(path, self.layer, wanted, self.maximum)
+            table = read_h5ad(
+                path,
+                self.layer,
+                columns=wanted,
+                missing=self.missing,
+                maximum=self.maximum,
+            )
         elif suffix == ".h5":
             table = read_10x_h5(path, self.key, self.maximum)
         elif suffix == ".mtx":
@@ -167,6 +178,7 @@ class CountTable(Source):
                 self.key,
                 columns=self.covariates,
                 transpose=self.transpose,
+                missing=self.missing,
                 maximum=self.maximum,
             )
         else:
@@ -175,6 +187,7 @@ class CountTable(Source):
                 columns=() if self.obs else self.covariates,
                 ignore=self.ignore,
                 transpose=self.transpose,
+                missing=self.missing,
                 maximum=self.maximum,
             )
         n, width = table.shape
@@ -184,7 +197,7 @@ class CountTable(Source):
             file = found(Path(self.obs))
             kind_of(file)
             columns = read_covariates(file, table.row_names, n, self.covariates)
-            table = Table(table.matrix, table.row_names, table.column_names, columns)
+            table = dataclasses.replace(table, columns=columns)
         for name in self.covariates:
             if name not in table.columns:
                 raise ValueError(
@@ -200,6 +213,7 @@ class CountTable(Source):
             "key": ".npz .h5",
             "ignore": ".csv .tsv .parquet",
             "transpose": ".csv .tsv .parquet .mtx .npz",
+            "missing": ".csv .tsv .parquet .npz .h5ad",
             "backed": ".h5ad .h5",
         }
         for field, suffixes in meant.items():

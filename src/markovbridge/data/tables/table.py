@@ -27,6 +27,7 @@ __all__ = [
     "as_block",
     "canonical",
     "compact",
+    "known",
     "optional",
     "place",
     "strings",
@@ -54,12 +55,14 @@ class Table:
         row_names: Name of each row, or None.
         column_names: Name of each column, or None.
         columns: Further columns by name, N values each: possible covariates.
+        observed: Which counts are known, (N, columns) bool, the others being 0; None for all.
     """
 
     matrix: Block | Stored
     row_names: Sequence[str] | None = None
     column_names: Sequence[str] | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
+    observed: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -117,12 +120,20 @@ def whole(
 def _cause(value: Any, remedy: str) -> str:
     """What a value that is no count usually means."""
     if not np.isfinite(value):
-        return "counts must all be there: fill in missing values, or drop that row or column"
+        return "counts must all be there: drop that row or column, or impute with missing=True"
     if value != np.floor(value):
         return f"counts are whole numbers, so this looks like normalised data: {remedy}"
     if value < 0:
         return f"counts are never negative, so this looks like scaled data: {remedy}"
     return "that is above the maximum: raise it, or set it to None"
+
+
+def known(matrix: Any) -> tuple[Any, np.ndarray | None]:
+    """A dense matrix with 0 where it is NaN, and where it is not; None if it never is."""
+    if sparse.issparse(matrix) or matrix.dtype.kind != "f":
+        return matrix, None
+    gone = np.isnan(matrix)
+    return (np.where(gone, 0, matrix), ~gone) if gone.any() else (matrix, None)
 
 
 def as_block(
