@@ -230,13 +230,14 @@ def _restore(
     made, _, meta = gather(blocks, n, meta)
     restored = Restoration.of_rows(torch.from_numpy(made), draws)
     meta["rows"] = len(x)
+    found: list[Score] = []
     if truth is not None and training is not None:
         found = _scores(transport, x, t, survival, truth, training, restored, block, seed)
         meta["scores"] = [dataclasses.asdict(one) for one in found]
     files = _write(run, transport, x, truth, restored, meta)
     blocks.clear()
     console.say(f"{len(x):,} rows restored by {run}, {draws} draws of each: {cost(meta)}")
-    if truth is not None:
+    if found:
         console.say(_table(found))
     console.say(f"wrote {', '.join(map(str, files))}")
 
@@ -265,7 +266,11 @@ def _scores(
     if truth[0].numel() > SITES:
         console.note(f"no linear baselines: they are for up to {SITES:,} sites")
     else:
-        for transform, title in (("counts", "best linear"), ("anscombe", "best linear, Anscombe")):
+        titles: dict[Literal["counts", "anscombe"], str] = {
+            "counts": "best linear",
+            "anscombe": "best linear, Anscombe",
+        }
+        for transform, title in titles.items():
             linear = Wiener.fit(
                 training, survival, transform=transform, maximum=largest(transport)
             )
