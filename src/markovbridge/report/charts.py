@@ -171,8 +171,8 @@ def scatter_chart(
     root = bool(both.min() >= 0 and both.max() > 20 * max(np.median(both), 1e-12))
     scale = "log" if log else "root" if root else "linear"
     if log:
-        ends = math.log(both.min()), math.log(both.max())
-        low, high = (math.exp(value) for value in _padded(*ends, 0.04))
+        logs = math.log(both.min()), math.log(both.max())
+        low, high = (math.exp(value) for value in _padded(*logs, 0.04))
     else:
         low, high = (0.0, float(both.max())) if root else _padded(both.min(), both.max(), 0.04)
     width = height = 380
