@@ -79,7 +79,7 @@ class StoredMatrix:
         large = values.dtype.str[1:] in ("u4", "u8", "i8", "f8")
         self.dtype = torch.int64 if large else torch.int32
         per_row = max(1.0, self.stored / max(1, shape[0]))
-        self.chunk = int(min(max(CHUNK_VALUES / per_row, 1), CHUNK_ROWS))
+        self.chunk = int(min(max(CHUNK_VALUES / per_row, 2), CHUNK_ROWS))
         # A dense array of mostly zeros is compressed as it is read.
         self._sparsely = self._dense and np.count_nonzero(group[: self.chunk]) < SPARSE * (
             min(self.chunk, shape[0]) * shape[1]
