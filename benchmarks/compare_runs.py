@@ -52,21 +52,25 @@ def main() -> None:
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
     real = data.x[order]
 
-    def scores(a: Tensor, b: Tensor) -> str:
-        energy = metrics.energy_distance(a.flatten(1).double(), b.flatten(1).double())
-        frechet = metrics.frechet_distance(features(a).double(), features(b).double())
-        return f"{energy:.3f} / {frechet:.3g}"
+    def seen(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.flatten(1).double(), features(x).double()
+
+    def scores(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> str:
+        energy = metrics.energy_distance(a[0], b[0])
+        return f"{energy:.3f} / {metrics.frechet_distance(a[1], b[1]):.3g}"
 
     walks: dict[str, tuple[Sampler, int]] = {
         **{f"flow, {2 * n - 1}": (mb.ProbabilityFlow(), n) for n in arguments.flow},
         **{f"noise, {n}": (mb.EulerMaruyama(), n) for n in arguments.noise},
     }
     n = arguments.samples
+    raw, known = seen(real)
     half = min(n, len(real) // 2)
+    first, second = ((raw[k], known[k]) for k in (slice(half), slice(half, 2 * half)))
     lines = [
         f"{n} samples against {len(real)} of {data.name}; energy / Fréchet distance "
         f"({features.name}); {half} real ones against {half} others: "
-        f"{scores(real[:half], real[half : 2 * half])}",
+        f"{scores(first, second)}",
         "| run | " + " | ".join(walks) + " |\n" + "|---" * (1 + len(walks)) + "|",
     ]
     rows = [real[:COLUMNS]]
@@ -75,7 +79,7 @@ def main() -> None:
         for name, (sampler, steps) in walks.items():
             noise = torch.Generator().manual_seed(0)
             made = model.sample(n, steps=steps, sampler=sampler, generator=noise, block=BLOCK)
-            cells.append(scores(made, real))
+            cells.append(scores(seen(made), (raw, known)))
             if shown is None or isinstance(sampler, mb.ProbabilityFlow):
                 shown = made[:COLUMNS]
             sys.stderr.write(f"{run.name}, {name}: {cells[-1]}\n")
