@@ -295,3 +295,14 @@ def test_exact_laws_ignore_a_condition():
     x = torch.zeros(2, 1, dtype=torch.int64)
     law = transport.law(x, 0.5, torch.zeros(2, 1), guidance=4.0)
     torch.testing.assert_close(law.mean, transport.law(x, 0.5).mean)
+
+
+def test_of_several_covariates_any_may_be_unknown():
+    condition = torch.ones(40_000, 5)
+    known = ~dropped(condition, 0.3, generator("cpu", "several"), sizes=(3, 1, 1)).isnan()
+    assert bool((known[:, :3].all(1) | ~known[:, :3].any(1)).all())  # one covariate
+    for pattern, share in (((0, 0, 0), 0.3 + 0.7 * 0.3**3), ((1, 1, 1), 0.7**4)):
+        found = (known[:, [0, 3, 4]] == torch.tensor(pattern, dtype=torch.bool)).all(1)
+        assert abs(float(found.float().mean()) - share) < 5 * (share * (1 - share) / 40_000) ** 0.5
+    mixed = (known[:, [0, 3, 4]] == torch.tensor([True, False, True])).all(1)
+    assert abs(float(mixed.float().mean()) - 0.7**3 * 0.3) < 0.01

@@ -7,6 +7,7 @@ process = mb.PureDeath(maximum=16)
 ...
 """
 
+from markovbridge.count_model import CountModel
 from markovbridge.couplings import Dirac, Independent, MinibatchOT, Noised, Paired
 from markovbridge.heads import (
     Categorical,
@@ -63,6 +64,7 @@ __all__ = [
     "Coefficients",
     "Corrected",
     "Cosine",
+    "CountModel",
     "Dirac",
     "DiscreteTimeChain",
     "DiscretisedGaussianChain",

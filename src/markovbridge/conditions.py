@@ -27,6 +27,7 @@ counts are an exception, where samples are exactly Poisson(μ_c^γ μ_u^{1-γ}).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -40,10 +41,31 @@ from markovbridge.sums import TwoMeans
 __all__ = ["dropped", "guided"]
 
 
-def dropped(condition: Tensor, dropout: float, generator: torch.Generator | None) -> Tensor:
-    """A condition (batch, C) of which some samples, at random, have lost theirs to NaN."""
+def dropped(
+    condition: Tensor,
+    dropout: float,
+    generator: torch.Generator | None,
+    sizes: Sequence[int] = (),
+) -> Tensor:
+    """A condition (batch, C) of which some samples, at random, have lost theirs to NaN.
+
+    Of several covariates, the others lose each on its own as well, so that any of them may
+    be unknown.
+
+    Args:
+        condition: The condition, (batch, C).
+        dropout: Probability of losing everything, and then of losing a covariate.
+        generator: Source of randomness.
+        sizes: How many numbers of the condition each covariate has, C in sum.
+    """
     u = torch.rand(len(condition), device=condition.device, generator=generator)
-    return torch.where(match(u < dropout, condition), torch.nan, condition.float())
+    lost = match(u < dropout, condition)
+    if len(sizes) > 1:
+        shape = (len(condition), len(sizes))
+        u = torch.rand(shape, device=condition.device, generator=generator)
+        repeats = torch.tensor(sizes, device=condition.device)
+        lost = lost | (u < dropout).repeat_interleave(repeats, dim=1)
+    return torch.where(lost, torch.nan, condition.float())
 
 
 def guided(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from markovbridge.networks import MLP, Network, UNet
+from markovbridge.networks import MLP, Attention, Network, UNet
 from markovbridge.networks.embedding import TimeEmbedding
 from markovbridge.randomness import derive, generator
 
@@ -28,6 +28,10 @@ def small_unet(shape, features, outputs, **kwargs):
     return UNet(shape, features, outputs, **own)
 
 
+def small_attention(shape, features, outputs, **kwargs):
+    return Attention(shape, features, outputs, **({"width": 16, "depth": 2} | kwargs))
+
+
 def inputs(batch, features, shape, key="inputs"):
     g = generator("cpu", key)
     return torch.randn(batch, features, *shape, generator=g), torch.rand(batch, generator=g)
@@ -37,6 +41,9 @@ NETWORKS = [
     pytest.param(MLP, (), id="mlp-scalar"),
     pytest.param(MLP, (5,), id="mlp-vector"),
     pytest.param(MLP, (1, 4, 3), id="mlp-image"),
+    pytest.param(small_attention, (), id="attention-scalar"),
+    pytest.param(small_attention, (5,), id="attention-vector"),
+    pytest.param(small_attention, (1, 4, 3), id="attention-image"),
     pytest.param(small_unet, (1, 28, 28), id="unet-28"),
     pytest.param(small_unet, (3, 9, 14), id="unet-odd"),
     pytest.param(small_unet, (1, 1, 1), id="unet-pixel"),
@@ -220,3 +227,34 @@ def test_unet_names_the_extra_when_diffusers_is_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers.models.unets.unet_2d", None)
     with pytest.raises(ImportError, match=r"markovbridge\[images\]"):
         UNet((1, 8, 8), 1, 1)
+
+
+def test_compressed_features_are_those_of_the_same_network_given_their_asinh():
+    plain, compressed = build(MLP, (5,), 2, 1), build(MLP, (5,), 2, 1, compress=True)
+    x, t = inputs(3, 2, (5,))
+    assert torch.equal(compressed(100 * x, t), plain((100 * x).asinh(), t))
+
+
+def test_attention_is_equivariant_when_columns_are_permuted_with_their_embeddings():
+    network = build(small_attention, (7,), 3, 2)
+    x, t = inputs(4, 3, (7,))
+    before = network(x, t)
+    order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
+    assert (network(x[:, :, order], t) - before[:, :, order]).abs().amax() > 1e-3
+    with torch.no_grad():
+        network.place.copy_(network.place[order])
+    torch.testing.assert_close(network(x[:, :, order], t), before[:, :, order])
+
+
+def test_attention_lets_every_column_see_every_other():
+    network = build(small_attention, (6,), 1, 1)
+    x, t = inputs(1, 1, (6,))
+    x.requires_grad_()
+    for column in range(6):
+        (gradient,) = torch.autograd.grad(network(x, t)[0, 0, column], x)
+        assert bool((gradient[0, 0].abs() > 0).all())
+
+
+def test_attention_refuses_a_width_that_its_heads_do_not_divide():
+    with pytest.raises(ValueError, match="width is 10; give a multiple of the 4 heads"):
+        Attention((3,), 1, 1, width=10)

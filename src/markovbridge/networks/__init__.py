@@ -1,7 +1,8 @@
 """Networks: from standardised features, a time and a condition to a head's parameters."""
 
+from markovbridge.networks.attention import Attention
 from markovbridge.networks.base import Network
 from markovbridge.networks.mlp import MLP
 from markovbridge.networks.unet import UNet
 
-__all__ = ["MLP", "Network", "UNet"]
+__all__ = ["MLP", "Attention", "Network", "UNet"]

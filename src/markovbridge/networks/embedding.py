@@ -22,7 +22,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["TIME_SCALE", "ConditionEmbedding", "TimeEmbedding"]
+__all__ = ["TIME_SCALE", "AdaptiveNorm", "ConditionEmbedding", "TimeEmbedding"]
 
 TIME_SCALE = 1000.0
 
@@ -93,3 +93,26 @@ class ConditionEmbedding(nn.Module):
         condition = condition.float()
         known = ~condition.isnan()
         return self.layer(torch.cat([condition.nan_to_num(nan=0.0), known.float()], 1))
+
+
+class AdaptiveNorm(nn.Module):
+    """Layer norm whose scale and shift are read from the embedding.
+
+    Args:
+        width: Size of what is normalised, (B, width) or (B, tokens, width).
+        code: Size of the embedding, (B, code) or (1, code).
+    """
+
+    def __init__(self, width: int, code: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = nn.Linear(code, 2 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
+        """Normalise `hidden` over its last axis."""
+        scale, shift = self.modulation(embedding).chunk(2, dim=1)
+        if hidden.ndim == 3:
+            scale, shift = scale.unsqueeze(1), shift.unsqueeze(1)
+        return self.norm(hidden) * (1 + scale) + shift

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from markovbridge.networks.base import Network, check_dropout, check_integer
-from markovbridge.networks.embedding import ConditionEmbedding, TimeEmbedding
+from markovbridge.networks.embedding import AdaptiveNorm, ConditionEmbedding, TimeEmbedding
 
 __all__ = ["MLP"]
 
@@ -35,6 +35,8 @@ class MLP(Network):
         width: Size of the hidden layers.
         depth: Number of residual blocks.
         dropout: Probability of zeroing a hidden unit while training.
+        compress: Take asinh of the features, for heavy tails: linear near 0, logarithmic in
+            what is many standard deviations away.
         condition: Numbers in the condition of one sample; 0 takes none.
     """
 
@@ -46,19 +48,21 @@ class MLP(Network):
         width: int = 512,
         depth: int = 3,
         dropout: float = 0.0,
+        compress: bool = False,
         condition: int = 0,
     ) -> None:
         super().__init__(shape, features, outputs, condition)
         check_integer("width", width, least=2)
         check_integer("depth", depth, least=1)
         check_dropout(dropout)
+        self.compress = compress
         entries = math.prod(self.shape)
         code = max(32, width // 4)  # the embedding needs less room than the data
         self.time = TimeEmbedding(code)
         self.condition_embedding = ConditionEmbedding(condition, code)
         self.input = nn.Linear(features * entries, width)
         self.blocks = nn.ModuleList(_Block(width, code, dropout) for _ in range(depth))
-        self.norm = _AdaptiveNorm(width, code)
+        self.norm = AdaptiveNorm(width, code)
         self.output = nn.Linear(width, outputs * entries)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
@@ -69,25 +73,10 @@ class MLP(Network):
         extra = self.condition_embedding(condition)
         if extra is not None:
             embedding = embedding + extra
-        hidden = self.input(features.flatten(1))
+        hidden = self.input((features.asinh() if self.compress else features).flatten(1))
         for block in self.blocks:
             hidden = block(hidden, embedding)
         return self.output(self.norm(hidden, embedding)).unflatten(1, (self.outputs, *self.shape))
-
-
-class _AdaptiveNorm(nn.Module):
-    """Layer norm whose scale and shift are read from the embedding."""
-
-    def __init__(self, width: int, code: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulation = nn.Linear(code, 2 * width)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
-
-    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
-        scale, shift = self.modulation(embedding).chunk(2, dim=1)
-        return self.norm(hidden) * (1 + scale) + shift
 
 
 class _Block(nn.Module):
@@ -95,7 +84,7 @@ class _Block(nn.Module):
 
     def __init__(self, width: int, code: int, dropout: float) -> None:
         super().__init__()
-        self.norm = _AdaptiveNorm(width, code)
+        self.norm = AdaptiveNorm(width, code)
         self.layers = nn.Sequential(
             nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width)
         )

@@ -1,0 +1,491 @@
+r"""A model of a count table in three lines, with the manners of scikit-learn.
+
+    model = CountModel().fit(table)
+    cells = model.sample(1000)
+    model.restore(shallow, survival=0.5).mean
+
+The table is a numpy array, a sparse matrix, a DataFrame, AnnData or the path of a file; what
+comes back is of the same kind (`markovbridge.data.tables.objects`). Inside is a `Transport` of
+unbounded counts by pure death, whose parts are the parameters of the constructor; it is at
+`transport_`, for all that is not here.
+
+**Depth.** Thinning is the reference process itself: counts of survival p are its state at time
+t(p). So shallow counts are restored by walking on from there, which is exact posterior
+sampling. With `library_size="covariate"` the network is also told the logarithm of the total
+of each row, or, in `condition_dropout` of the cases, not: then a depth can be asked for.
+
+**Missing entries.** The network is trained with a random part of each row shown to it
+(`Masking`), and so learns the law of the other entries given any of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from markovbridge.config import from_config, to_config
+from markovbridge.data.covariates import Covariates
+from markovbridge.data.rows import Rows, dense, parts
+from markovbridge.data.tables.objects import TableObject, read_object, write_object
+from markovbridge.data.tables.told import LIBRARY, chosen, encoded, known, logs
+from markovbridge.estimator import Estimator
+from markovbridge.heads import Head, Mean
+from markovbridge.masking import Masking
+from markovbridge.networks import MLP, Attention, Network
+from markovbridge.objectives import Objective, PathKL
+from markovbridge.prediction import Prediction
+from markovbridge.processes import PureDeath
+from markovbridge.randomness import derive
+from markovbridge.restoration import DRAWS, Restoration, restore
+from markovbridge.samplers import Adaptive
+from markovbridge.training import Examples, Trainer, TrainingConfig
+from markovbridge.transport import BLOCK, Transport, statistics
+
+__all__ = ["CountModel"]
+
+FORMAT = 1
+FILE = "count_model.json"
+QUANTILES = 1001  # that stand for the law of library sizes
+MASKING = Masking(none=0.5)
+
+RandomState = int | np.random.Generator | np.random.RandomState | torch.Generator | None
+
+
+class CountModel(Estimator):
+    """A generative model of the rows of a count table.
+
+    Args:
+        network: "mlp", for tables of any width; or "attention" over the features, for up to a
+            few hundred of them.
+        width: Size of the hidden layers.
+        depth: Number of blocks.
+        head: The law of the remaining counts; `Mean()` if None.
+        objective: The loss; `PathKL(damping=1)` if None.
+        library_size: "covariate" tells the network the total of each row; None does not.
+        condition_dropout: Share of the training rows that are not told their covariates, and
+            of the others each covariate.
+        masking: Which entries are shown in training, for `impute`; None for none.
+        steps: Training steps.
+        batch_size: Rows of a training step.
+        learning_rate: Its peak; it falls to 0 along a cosine.
+        ema: Decay of the average of the weights.
+        tolerance: What a step of the adaptive sampler may cost, in nats per row: smaller is
+            slower and nearer to the law of the model.
+        layer: The layer of AnnData that holds the counts; None for X.
+        random_state: Seed of training, and of draws that are given no `random_state`.
+
+    Attributes:
+        transport_: The fitted `Transport`.
+        n_features_in_: Number of features.
+        feature_names_in_: Their names, if the table had any.
+        covariates_: How covariates are encoded, or None.
+        library_sizes_: Quantiles of the totals of the training rows.
+        kind_: What tables come out as, one of `data.tables.objects.KINDS`.
+        loss_: Loss of each training step.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: Literal["mlp", "attention"] = "mlp",
+        width: int = 256,
+        depth: int = 2,
+        head: Head | None = None,
+        objective: Objective | None = None,
+        library_size: Literal["covariate"] | None = None,
+        condition_dropout: float = 0.1,
+        masking: Masking | None = MASKING,
+        steps: int = 1500,
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        ema: float = 0.995,
+        tolerance: float = 1.0,
+        layer: str | None = None,
+        random_state: RandomState = None,
+    ) -> None:
+        self.network = network
+        self.width = width
+        self.depth = depth
+        self.head = head
+        self.objective = objective
+        self.library_size = library_size
+        self.condition_dropout = condition_dropout
+        self.masking = masking
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.ema = ema
+        self.tolerance = tolerance
+        self.layer = layer
+        self.random_state = random_state
+
+    # Fitting
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        covariates: Sequence[str] | Mapping[str, Any] | None = None,
+        directory: str | Path | None = None,
+    ) -> CountModel:
+        """Train on a table.
+
+        Args:
+            X: Counts (n, features); see the head of this module.
+            y: Not used; here because scikit-learn passes it.
+            covariates: What is known of each row: names of columns of X (`obs` of AnnData), or
+                n values by name, as a data frame or a dictionary. Text is categorical, numbers
+                are continuous; a value may be missing.
+            directory: A folder for checkpoints and the log. The same call continues an
+                interrupted training.
+
+        Raises:
+            ValueError: If a value is no count, or a parameter or covariate is not admissible.
+        """
+        if self.library_size not in ("covariate", None):
+            raise ValueError(
+                f"library_size must be 'covariate' or None, not {self.library_size!r}"
+            )
+        if self.network not in ("mlp", "attention"):
+            raise ValueError(f"network must be 'mlp' or 'attention', not {self.network!r}")
+        named = isinstance(covariates, Sequence) and not isinstance(covariates, str)
+        table = read_object(
+            X, layer=self.layer, covariates=list(covariates or ()) if named else ()
+        )
+        totals = torch.cat([part.long().sum(1) for part in parts(table.x)])
+        beside = chosen(table, covariates)
+        encoding, condition = encoded(beside, totals if self.library_size else None)
+        seed = _seed(self.random_state)
+        steps = TrainingConfig(
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            warmup=min(50, self.steps // 10),
+            decay="cosine",
+            ema=self.ema,
+            seed=seed,
+            log_every=max(1, self.steps // 50),
+            checkpoint_every=max(1, self.steps // 5),
+        )
+        trainer = Trainer(
+            self._transport(table.x, encoding, seed),
+            Examples(table.x, condition),
+            steps,
+            directory=directory,
+            resume=directory is not None,
+        )
+        loss = [state.loss for state in trainer]
+        self.loss_ = torch.stack(loss).float().cpu().numpy() if loss else np.empty(0)
+        self.transport_ = trainer.averaged.cpu()
+        self.covariates_ = encoding
+        self.kind_ = table.kind
+        self.n_features_in_ = int(table.x.shape[1])
+        if table.column_names is not None:
+            self.feature_names_in_ = np.array(table.column_names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        grid = torch.linspace(0, 1, QUANTILES, dtype=torch.float64)
+        ordered = totals.double().sort().values
+        self.library_sizes_ = ordered[(grid * (len(ordered) - 1)).round().long()].numpy()
+        return self
+
+    def _transport(self, x: Tensor | Rows, encoding: Covariates | None, seed: int) -> Transport:
+        process, head = PureDeath(), Mean() if self.head is None else self.head
+        mean, variance = statistics(x)
+        features = process.features + (self.masking.features(process) if self.masking else 0)
+        told = 0 if encoding is None else len(encoding.names)
+        shape, outputs = (x.shape[1],), head.outputs(process)
+        size: dict[str, Any] = {"width": self.width, "depth": self.depth, "condition": told}
+        network: Network
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive(seed, "weights"))
+            if self.network == "attention":
+                network = Attention(shape, features, outputs, **size)
+            else:
+                network = MLP(shape, features, outputs, compress=True, **size)
+        return Transport(
+            process,
+            network,
+            head,
+            shape=shape,
+            mean=mean,
+            variance=variance,
+            objective=PathKL(damping=1.0) if self.objective is None else self.objective,
+            covariates=encoding,
+            condition_dropout=self.condition_dropout if encoding else 0.0,
+            masking=self.masking,
+        )
+
+    # What a fitted model does
+
+    def sample(
+        self,
+        n: int = 1,
+        *,
+        covariates: Mapping[str, Any] | None = None,
+        library_size: float | Sequence[float] | None = None,
+        guidance: float = 1.0,
+        random_state: RandomState = None,
+    ) -> Any:
+        """Draw new rows.
+
+        Args:
+            n: How many.
+            covariates: Values by name, one for all or n; those left out are unknown.
+            library_size: Totals to aim at, one for all or n. By default they are drawn as
+                those of the training rows.
+            guidance: How strongly covariates act; see `markovbridge.conditions`.
+            random_state: Seed, or generator.
+
+        Returns:
+            (n, features), of the kind that the model was fitted to; covariates that were
+            given come along in a data frame and AnnData.
+        """
+        transport = self._fitted()
+        generator = self._generator(random_state)
+        told = dict(covariates or {})
+        if library_size is not None and self.library_size is None:
+            raise ValueError(
+                "this model was not told library sizes: fit it with library_size='covariate' to "
+                "ask for one"
+            )
+        values = dict(told)
+        if self.library_size is not None:
+            if library_size is None:
+                u = torch.rand(n, generator=generator, dtype=torch.float64)
+                library_size = self.library_sizes_[(u * QUANTILES).long().numpy()].tolist()
+            values[LIBRARY] = logs(library_size)
+        made = transport.sample(
+            n,
+            steps=1,
+            sampler=Adaptive(self.tolerance),
+            condition=self._condition(values, n),
+            guidance=guidance,
+            generator=generator,
+        )
+        columns = {
+            name: [v] * n if isinstance(v, str) or not hasattr(v, "__len__") else list(v)
+            for name, v in told.items()
+        }
+        return write_object(made, self.kind_, column_names=self._names, columns=columns)
+
+    def restore(
+        self,
+        X: Any,
+        survival: float,
+        *,
+        draws: int = DRAWS,
+        covariates: Mapping[str, Any] | None = None,
+        random_state: RandomState = None,
+    ) -> Prediction:
+        """Full-depth counts from thinned ones.
+
+        Args:
+            X: Counts (n, features) of which each unit was kept with probability `survival`.
+            survival: That probability, in (0, 1): the depth of X over that of the training.
+            draws: How many draws for each row.
+            covariates: Values by name; by default those that come with X.
+            random_state: Seed, or generator.
+        """
+        transport, table = self._fitted(), self._read(X)
+        made = restore(
+            transport,
+            dense(table.x).long(),
+            survival=survival,
+            draws=draws,
+            steps=1,
+            sampler=Adaptive(self.tolerance),
+            condition=self._condition(known(table, self.covariates_, covariates), len(table.x)),
+            generator=self._generator(random_state),
+        )
+        return Prediction(made, table)
+
+    def impute(
+        self,
+        X: Any,
+        observed: Any = None,
+        *,
+        draws: int = DRAWS,
+        covariates: Mapping[str, Any] | None = None,
+        random_state: RandomState = None,
+    ) -> Prediction:
+        """Missing entries from the others of their row.
+
+        Args:
+            X: Counts (n, features), NaN where they are missing.
+            observed: Or else a mask of what was measured, (n, features) bool.
+            draws: How many draws of each missing entry.
+            covariates: Values by name; by default those that come with X.
+            random_state: Seed, or generator.
+
+        Raises:
+            ValueError: If nothing says which entries are missing.
+        """
+        transport, table = self._fitted(), self._read(X, missing=True)
+        mask = table.observed
+        if observed is not None:
+            given = torch.from_numpy(np.asarray(observed, dtype=bool).copy())
+            if tuple(given.shape) != tuple(table.x.shape):
+                raise ValueError(
+                    f"observed has shape {tuple(given.shape)}, X {tuple(table.x.shape)}"
+                )
+            mask = given if mask is None else mask & given
+        if mask is None:
+            raise ValueError("nothing is missing in X: mark entries by NaN, or give `observed`")
+        x = dense(table.x).long()
+        condition = self._condition(known(table, self.covariates_, covariates), len(x))
+        index = torch.arange(len(x)).repeat_interleave(draws)
+        made = transport.impute(
+            x[index],
+            mask[index],
+            steps=1,
+            sampler=Adaptive(self.tolerance),
+            condition=None if condition is None else condition[index],
+            generator=self._generator(random_state),
+        )
+        return Prediction(Restoration.of_rows(made, draws), table)
+
+    def score_samples(
+        self, X: Any, *, draws: int = BLOCK, covariates: Mapping[str, Any] | None = None
+    ) -> np.ndarray:
+        """A lower bound on the log-probability of each row, in nats: (n,).
+
+        Args:
+            X: Counts (n, features).
+            draws: How often the network looks at each row; the error falls with it.
+            covariates: Values by name; by default those that come with X.
+        """
+        transport, table = self._fitted(), self._read(X)
+        x = dense(table.x).long()
+        condition = self._condition(known(table, self.covariates_, covariates), len(x))
+        generator = torch.Generator().manual_seed(derive("score"))
+        bound = transport.log_likelihood(x, condition=condition, draws=draws, generator=generator)
+        return bound.nats.cpu().numpy()
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of `score_samples`, which higher is better of; for `cross_val_score`."""
+        return float(self.score_samples(X).mean())
+
+    # Files
+
+    def save(self, directory: str | Path) -> None:
+        """Write the model to a folder: safetensors and JSON, no pickle."""
+        transport, folder = self._fitted(), Path(directory)
+        params = {name: to_config(value) for name, value in self.get_params().items()}
+        if not isinstance(self.random_state, int):
+            params["random_state"] = None  # the state of a generator is not part of a model
+        facts = {
+            "format": FORMAT,
+            "params": params,
+            "kind": self.kind_,
+            "features": self._names,
+            "library_sizes": self.library_sizes_.tolist(),
+        }
+        transport.save_pretrained(folder / "model", card={"written by": "CountModel"})
+        fresh = folder / f".{FILE}.new"
+        fresh.write_text(json.dumps(facts), encoding="utf-8")
+        fresh.replace(folder / FILE)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> CountModel:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such model.
+            ValueError: If a file is damaged.
+        """
+        path = Path(directory) / FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no {path}; CountModel.save writes one")
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            if facts["format"] != FORMAT:
+                raise ValueError(f"format {facts['format']} instead of {FORMAT}")
+            model = cls(**{name: from_config(v) for name, v in facts["params"].items()})
+            model.kind_ = facts["kind"]
+            model.library_sizes_ = np.array(facts["library_sizes"])
+            names = facts["features"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        model.transport_ = Transport.from_pretrained(path.parent / "model")
+        model.covariates_ = model.transport_.covariates
+        (model.n_features_in_,) = model.transport_.shape
+        if names is not None:
+            model.feature_names_in_ = np.array(names, dtype=object)
+        return model
+
+    # Inside
+
+    @property
+    def _names(self) -> list[str] | None:
+        names = getattr(self, "feature_names_in_", None)
+        return None if names is None else names.tolist()
+
+    def _fitted(self) -> Transport:
+        if not hasattr(self, "transport_"):
+            raise ValueError("this CountModel is not fitted yet: call fit(X) first")
+        return self.transport_
+
+    def _read(self, X: Any, missing: bool = False) -> TableObject:
+        """A table of the features that the model knows."""
+        names = () if self.covariates_ is None else [c.name for c in self.covariates_.columns]
+        there = getattr(X, "columns", ())
+        table = read_object(
+            X,
+            layer=self.layer,
+            covariates=[name for name in names if name in there],
+            missing=missing,
+        )
+        if table.x.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {table.x.shape[1]} features, but the model was fitted to "
+                f"{self.n_features_in_}"
+            )
+        names = self._names
+        if names is not None and table.column_names is not None:
+            theirs = list(table.column_names)
+            if theirs != names:
+                at = next(
+                    k
+                    for k, pair in enumerate(zip(theirs, names, strict=True))
+                    if len(set(pair)) > 1
+                )
+                kind = "in another order" if sorted(theirs) == sorted(names) else "other ones"
+                raise ValueError(
+                    f"the features of X are {kind}: column {at} is {theirs[at]!r} instead of "
+                    f"{names[at]!r}; take X[:, model.feature_names_in_]"
+                )
+        return table
+
+    def _condition(self, values: Mapping[str, Any], n: int) -> Tensor | None:
+        if self.covariates_ is None:
+            if values:
+                raise ValueError(f"the model was fitted without covariates, not {list(values)}")
+            return None
+        return self.covariates_.encode(values, n)
+
+    def _generator(self, random_state: RandomState) -> torch.Generator | None:
+        given = self.random_state if random_state is None else random_state
+        if given is None or isinstance(given, torch.Generator):
+            return given if given is not None else torch.Generator().manual_seed(_seed(None))
+        return torch.Generator().manual_seed(_seed(given))
+
+
+def _seed(random_state: RandomState) -> int:
+    """A seed from whatever randomness is stated with."""
+    if random_state is None:
+        return torch.Generator().seed() >> 1
+    if isinstance(random_state, torch.Generator):
+        return int(torch.randint(2**31, (), generator=random_state).item())
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    return int(random_state)

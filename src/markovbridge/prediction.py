@@ -1,0 +1,50 @@
+"""Draws of the counts of a table, in the form of that table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from markovbridge.data.tables.objects import TableObject, write_object
+from markovbridge.restoration import Restoration
+
+__all__ = ["Prediction"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Draws of the counts of a table, in the form of that table.
+
+    Attributes:
+        restoration: The draws, (draws, n, features).
+        table: What they stand in for.
+    """
+
+    restoration: Restoration
+    table: TableObject
+
+    @property
+    def draws(self) -> np.ndarray:
+        """All draws, (draws, n, features)."""
+        return self.restoration.draws.cpu().numpy()
+
+    @property
+    def mean(self) -> Any:
+        """Mean of the draws: the estimate of least squared error."""
+        return self._like(self.restoration.mean)
+
+    @property
+    def std(self) -> Any:
+        """Standard deviation of a draw."""
+        return self._like(self.restoration.std)
+
+    def interval(self, level: float = 0.9) -> tuple[Any, Any]:
+        """Ends of central intervals, which hold the truth with probability `level` at least."""
+        low, high = self.restoration.interval(level)
+        return self._like(low), self._like(high)
+
+    def _like(self, values: Tensor) -> Any:
+        return write_object(values, self.table.kind, like=self.table)
