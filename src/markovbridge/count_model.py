@@ -43,7 +43,7 @@ from markovbridge.prediction import Prediction
 from markovbridge.processes import PureDeath
 from markovbridge.randomness import derive
 from markovbridge.restoration import DRAWS, Restoration, restore
-from markovbridge.samplers import Adaptive
+from markovbridge.samplers import Sampler
 from markovbridge.training import Examples, Trainer, TrainingConfig
 from markovbridge.transport import BLOCK, Transport, statistics
 
@@ -265,7 +265,7 @@ class CountModel(Estimator):
         made = transport.sample(
             n,
             steps=1,
-            sampler=Adaptive(self.tolerance),
+            sampler=self._sampler(),
             condition=self._condition(values, n),
             guidance=guidance,
             generator=generator,
@@ -301,7 +301,7 @@ class CountModel(Estimator):
             survival=survival,
             draws=draws,
             steps=1,
-            sampler=Adaptive(self.tolerance),
+            sampler=self._sampler(),
             condition=self._condition(known(table, self.covariates_, covariates), len(table.x)),
             generator=self._generator(random_state),
         )
@@ -346,7 +346,7 @@ class CountModel(Estimator):
             x[index],
             mask[index],
             steps=1,
-            sampler=Adaptive(self.tolerance),
+            sampler=self._sampler(),
             condition=None if condition is None else condition[index],
             generator=self._generator(random_state),
         )
@@ -463,6 +463,11 @@ class CountModel(Estimator):
                     f"{names[at]!r}; take X[:, model.feature_names_in_]"
                 )
         return table
+
+    def _sampler(self) -> Sampler:
+        from markovbridge.samplers import Adaptive
+
+        return Adaptive(self.tolerance)
 
     def _condition(self, values: Mapping[str, Any], n: int) -> Tensor | None:
         if self.covariates_ is None:
