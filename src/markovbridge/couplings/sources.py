@@ -15,6 +15,7 @@ from markovbridge import laws
 from markovbridge.couplings.base import Coupling, Kernel, linear, standardise, unknown
 from markovbridge.covariances import Isotropic
 from markovbridge.data.base import Source
+from markovbridge.data.rows import dense
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion, coefficient
 from markovbridge.schedules import Time
@@ -152,7 +153,7 @@ class Data(_Set):
 
     @cached_property
     def _x(self) -> Tensor:
-        return self.source.load(self.split).x
+        return dense(self.source.load(self.split).x)
 
     def rows(self) -> Tensor:
         return self._x
