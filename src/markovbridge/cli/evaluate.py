@@ -22,7 +22,7 @@ from markovbridge.cli.drawing import threads as limited
 from markovbridge.cli.errors import UsageError, closest
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.runs import configuration, ours, read_samples, run_folder
+from markovbridge.cli.runs import configuration, held_out, ours, read_samples, run_folder
 from markovbridge.data import Dataset, Source
 from markovbridge.metrics import (
     Extractor,
@@ -34,6 +34,7 @@ from markovbridge.metrics import (
 )
 from markovbridge.metrics import evaluate as score
 from markovbridge.metrics.extractors import hash_weights
+from markovbridge.metrics.rows import draw_rows
 from markovbridge.randomness import generator
 from markovbridge.transport import BLOCK
 
@@ -76,7 +77,8 @@ def evaluate(
         seed: Seed of the random splits of the real data that floors are averaged over, and of
             the choice of data points and times of the likelihood.
         data: Real data, if not those of the training.
-        likelihood: Bound the likelihood of so many data points, drawn at random.
+        likelihood: Bound the likelihood of so many data points, drawn at random, or of all if
+            there are fewer.
         looks: How often the network looks at each of them; the time grows with it, and the
             error falls.
         device: For the likelihood, such as cpu or cuda. Without it, a GPU if there is one.
@@ -109,8 +111,8 @@ def evaluate_main(words: list[str]) -> None:
             _samples(run, split=split or trained, **values)
         if asked:
             chosen = split or "test"
-            if chosen in (trained, "train", "all") or trained == "all":
-                console.note(f"warning: split {chosen} is not held out; {run} saw {trained}")
+            if not held_out(chosen, trained):
+                console.note(f"warning: split {chosen} is not held out: {run} saw {trained}")
             common = {key: values[key] for key in ("data", "seed")}
             _likelihood(run, split=chosen, trained=trained, **common, **wanted)
 
@@ -128,7 +130,8 @@ def _samples(
     if samples.ndim == 2 and not samples.is_floating_point():
         records = evaluate_counts(samples[:n], reference.x, seed=seed, meta=facts)
     else:
-        records = score(samples[:n], reference.x, extractors=networks, seed=seed, meta=facts)
+        x = draw_rows(reference.x, len(reference), "reference")
+        records = score(samples[:n], x, extractors=networks, seed=seed, meta=facts)
     content = {"records": [r.to_dict() for r in records], "samples": meta}
     path = _write(run / "evaluation.json", content)
     console.say(table(records))
@@ -153,12 +156,10 @@ def _likelihood(
     transport = load_transport(run, saved_model(run), network, None, "ema")
     transport.to(Ranks(0, 1, 0).device(device))
     new = data.load(split)
-    if likelihood > len(new):
-        raise UsageError(f"likelihood is {likelihood}; {new.name}, {split}, has {len(new):,} rows")
     order = torch.randperm(len(new), generator=generator("cpu", "likelihood", seed))
     chosen = order[:likelihood].sort().values
     known = data.load(trained) if new.maximum is not None else None
-    with console.Progress(likelihood, "data points") as progress:
+    with console.Progress(len(chosen), "data points") as progress:
         records = nats.held_out(
             transport,
             new.x[chosen],

@@ -94,9 +94,10 @@ def samples_section(run: Run) -> str:
 
 def _training(run: Run) -> Tensor | None:
     """The training data, or as many rows as one can hold if they are sparse or on disk."""
-    if run.training is None or isinstance(run.training.x, Tensor):
-        return None if run.training is None else run.training.x
-    return draw_rows(run.training.x, KEPT, "training")
+    if run.training is None:
+        return None
+    x = run.training.x
+    return x if isinstance(x, Tensor) else draw_rows(x, KEPT, "training")
 
 
 def _no_training(run: Run) -> str:
