@@ -61,6 +61,8 @@ def test_likelihood_beside_samples(run, capsys):
     assert "not held out" not in capsys.readouterr().err
     assert call("evaluate", run, "--likelihood", "10", "--looks", "2", "--split", "train") == 0
     assert "split train is not held out" in capsys.readouterr().err
+    assert call("evaluate", run, "--likelihood", "999", "--looks", "2") == 0
+    assert json.loads((run / "likelihood.json").read_text())["records"][0]["n"] == 180
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,6 @@ def test_likelihood_beside_samples(run, capsys):
         (["--likelihood", "-3"], "likelihood is -3; it must be 0, or 2 and more"),
         (["--likelihood", "1"], "likelihood is 1; it must be 0, or 2 and more"),
         (["--likelihood", "10", "--looks", "3"], "looks is 3; it must be even"),
-        (["--likelihood", "9999"], "digits, test, has 180 rows"),
     ],
 )
 def test_likelihood_refuses(run, capsys, options, expected):
@@ -84,10 +85,14 @@ def test_diagnose(run, capsys):
     assert content["meta"]["data"] == "digits, test" and content["meta"]["n"] == 30
     assert len(content["pieces"]) == 3
     assert all(set(piece["checks"]) == set(MEANING) for piece in content["pieces"])
-    text = capsys.readouterr().out
-    assert "integrability" in text
+    told = capsys.readouterr()
+    text = told.out
+    assert "integrability" in text and "not held out" not in told.err
     first = content["pieces"][0]["checks"]["mean"]
     assert f"{first['value']:.2g} ± {first['error']:.1g}" in text
+    assert call("diagnose", run, "--n", "4", "--pieces", "1", "--split", "train") == 0
+    assert "split train is not held out" in capsys.readouterr().err
+    assert call("diagnose", run, "--n", "30", "--pieces", "3", "--seed", "2") == 0
     again = (run / "diagnostics.json").read_text()
     assert call("diagnose", run, "--n", "30", "--pieces", "3", "--seed", "2") == 0
     assert (run / "diagnostics.json").read_text() == again

@@ -23,7 +23,7 @@ from markovbridge.cli.drawing import threads as limited
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.runs import configuration, ours, run_folder
+from markovbridge.cli.runs import configuration, held_out, ours, run_folder
 from markovbridge.data import Source
 from markovbridge.diagnostics import MEANING, Piece, over_time
 from markovbridge.metrics.extractors import hash_weights
@@ -76,7 +76,8 @@ def diagnose_main(words: list[str]) -> None:
     name, rest = split_target(words, "RUN", "diagnose runs/digits")
     run = None if name is None else run_folder(name)
     saved = {} if run is None else saved_model(run)
-    source = {} if run is None else configuration(run).get("data")
+    config = {} if run is None else configuration(run)
+    source = config.get("data")
     defaults = {"data": source} if source and ours(source) else None
     options = parse(diagnose, rest, usage=f"diagnose {name or 'RUN'}", defaults=defaults)
     assert run is not None
@@ -94,6 +95,8 @@ def diagnose_main(words: list[str]) -> None:
                 f"{type(transport.process).__name__}"
             )
         transport.to(Ranks(0, 1, 0).device(values.pop("device")))
+        if not held_out(values["split"], trained := config.get("split", "train")):
+            console.note(f"warning: split {values['split']} is not held out: {run} saw {trained}")
         _diagnose(run, transport, **values)
 
 

@@ -42,7 +42,7 @@ from markovbridge.cli.drawing import (
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks, ranks
-from markovbridge.cli.runs import configuration, ours, run_folder, write_arrays
+from markovbridge.cli.runs import configuration, held_out, ours, run_folder, write_arrays
 from markovbridge.data import Source
 from markovbridge.data.arrays import read_arrays, to_counts
 from markovbridge.data.base import smallest_type
@@ -159,8 +159,11 @@ def restore_main(words: list[str]) -> None:
         elif source is None:
             raise UsageError(f"the data of {run} are of your own class: name it with --data")
         else:
+            trained = config.get("split", "train")
+            if not held_out(split, trained):
+                console.note(f"warning: split {split} is not held out: {run} saw {trained}")
             truth = source.load(split).x[: ROWS if n is None else n]
-            training = source.load(config.get("split", "train")).x
+            training = source.load(trained).x
             x = thin(truth, values["survival"], values["seed"])
         if n is not None and n > len(x):
             raise UsageError(f"n is {n}; there are {len(x):,} rows to restore")

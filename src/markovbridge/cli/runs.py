@@ -16,7 +16,15 @@ from torch import Tensor
 
 from markovbridge.cli.errors import closest
 
-__all__ = ["configuration", "ours", "read_arrays", "read_samples", "run_folder", "write_arrays"]
+__all__ = [
+    "configuration",
+    "held_out",
+    "ours",
+    "read_arrays",
+    "read_samples",
+    "run_folder",
+    "write_arrays",
+]
 
 PACKAGE = __name__.split(".")[0]
 
@@ -67,6 +75,11 @@ def ours(config: Any) -> bool:
         path = config.get("class_path", PACKAGE)
         return str(path).split(".")[0] == PACKAGE and all(map(ours, config.values()))
     return all(map(ours, config)) if isinstance(config, list) else True
+
+
+def held_out(split: str, trained: str) -> bool:
+    """Whether a model that was trained on one split has not seen another."""
+    return trained != "all" and split not in (trained, "all")
 
 
 def read_samples(run: Path) -> tuple[Tensor, dict[str, Any]]:
