@@ -36,13 +36,13 @@ from markovbridge.data.tables.objects import TableObject, read_object, write_obj
 from markovbridge.data.tables.told import LIBRARY, chosen, encoded, known, logs
 from markovbridge.estimator import Estimator
 from markovbridge.heads import Head, Mean
-from markovbridge.masking import Masking
+from markovbridge.masking import Masking, Observed
 from markovbridge.networks import MLP, Attention, Network
 from markovbridge.objectives import Objective, PathKL
 from markovbridge.prediction import Prediction
 from markovbridge.processes import PureDeath
 from markovbridge.randomness import derive
-from markovbridge.restoration import DRAWS, Restoration, restore
+from markovbridge.restoration import DRAWS, Restoration, observed_time, restore
 from markovbridge.samplers import Sampler
 from markovbridge.training import Examples, Trainer, TrainingConfig
 from markovbridge.transport import BLOCK, Transport, statistics
@@ -295,17 +295,20 @@ class CountModel(Estimator):
             random_state: Seed, or generator.
         """
         transport, table = self._fitted(), self._read(X)
+        t = observed_time(transport.process, survival)
+        x = dense(table.x).long()
+        condition = self._condition(known(table, self.covariates_, covariates), len(x))
         made = restore(
             transport,
-            dense(table.x).long(),
-            survival=survival,
+            x,
+            t,
             draws=draws,
             steps=1,
             sampler=self._sampler(),
-            condition=self._condition(known(table, self.covariates_, covariates), len(table.x)),
+            condition=condition,
             generator=self._generator(random_state),
         )
-        return Prediction(made, table)
+        return Prediction(made, _expected(transport, x, t, condition), table)
 
     def impute(
         self,
@@ -350,7 +353,9 @@ class CountModel(Estimator):
             condition=None if condition is None else condition[index],
             generator=self._generator(random_state),
         )
-        return Prediction(Restoration.of_rows(made, draws), table)
+        # Nothing has come to be at time 0: known entries are all there is to know.
+        expected = _expected(transport, torch.zeros_like(x), 0.0, condition, Observed(x, mask))
+        return Prediction(Restoration.of_rows(made, draws), expected, table)
 
     def score_samples(
         self, X: Any, *, draws: int = BLOCK, covariates: Mapping[str, Any] | None = None
@@ -481,6 +486,24 @@ class CountModel(Estimator):
         if given is None or isinstance(given, torch.Generator):
             return given if given is not None else torch.Generator().manual_seed(_seed(None))
         return torch.Generator().manual_seed(_seed(given))
+
+
+@torch.no_grad()
+def _expected(
+    transport: Transport,
+    x: Tensor,
+    t: float,
+    condition: Tensor | None,
+    observed: Observed | None = None,
+) -> Tensor:
+    """E[x_1 | x_t = x], (n, features), which takes one evaluation."""
+    transport.eval()
+    found = []
+    for rows in torch.arange(len(x)).split(BLOCK):
+        told = None if condition is None else condition[rows]
+        some = None if observed is None else Observed(observed.values[rows], observed.mask[rows])
+        found.append(transport.law(x[rows], t, told, observed=some).mean)
+    return torch.cat(found)
 
 
 def _seed(random_state: RandomState) -> int:

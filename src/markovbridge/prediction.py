@@ -20,10 +20,12 @@ class Prediction:
 
     Attributes:
         restoration: The draws, (draws, n, features).
+        expected: The mean of their law, (n, features), as the network states it.
         table: What they stand in for.
     """
 
     restoration: Restoration
+    expected: Tensor
     table: TableObject
 
     @property
@@ -33,8 +35,8 @@ class Prediction:
 
     @property
     def mean(self) -> Any:
-        """Mean of the draws: the estimate of least squared error."""
-        return self._like(self.restoration.mean)
+        """Expected counts, the estimate of least squared error: without the noise of draws."""
+        return self._like(self.expected)
 
     @property
     def std(self) -> Any:
