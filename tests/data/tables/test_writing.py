@@ -119,6 +119,10 @@ class TestResults:
         assert got.obs_names.tolist() == [ROWS[i] for i in chosen]
         assert got.X.toarray().tolist() == counts[chosen].tolist()
         assert got.layers["new"].tolist() == counts[chosen].tolist()
+        first = {"new": counts[chosen[:3]]}
+        write_results(source, tmp_path / "first.h5ad", first, split="test", n=3)
+        got = anndata.read_h5ad(tmp_path / "first.h5ad")
+        assert got.obs_names.tolist() == [ROWS[i] for i in chosen[:3]]
         with pytest.raises(ValueError, match=r"'new' has shape \(10, 7\); give 40 x 7"):
             write_results(source, tmp_path / "c.h5ad", {"new": counts[chosen]})
 

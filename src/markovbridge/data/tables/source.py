@@ -147,6 +147,11 @@ class CountTable(Source):
         kind_of(path)
         return path
 
+    @property
+    def suffix(self) -> str:
+        """What the file is, one of `SUFFIXES`; it must be there."""
+        return kind_of(self.file())
+
     def read(self) -> Table:
         """The whole table, before it is split; counts of `.h5ad` and `.h5` stay in the file.
 

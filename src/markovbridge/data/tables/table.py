@@ -69,6 +69,12 @@ class Table:
         """How many samples and features there are."""
         return cast(tuple[int, int], self.matrix.shape)
 
+    def close(self) -> None:
+        """Close the file, if the counts were left in it."""
+        close = getattr(self.matrix, "close", None)
+        if close is not None:
+            close()
+
 
 def optional(module: str, what: str) -> ModuleType:
     """Import a package that only `what` needs.

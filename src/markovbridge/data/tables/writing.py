@@ -103,6 +103,7 @@ def write_results(
     results: Mapping[str, Values],
     *,
     split: str = "all",
+    n: int | None = None,
     obsm: Mapping[str, Values] | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
@@ -115,6 +116,7 @@ def write_results(
         results: Matrices (N, features) by name, N being the rows of the split. Of several,
             `cells.csv` becomes `cells_NAME.csv`.
         split: The rows they belong to.
+        n: Only the first so many of these; None for all.
         obsm: Arrays (N, k) by name; `.h5ad` only.
         overwrite: Replace files, and layers, that exist.
 
@@ -131,13 +133,13 @@ def write_results(
     if not results and not obsm:
         raise ValueError("there are no results to write")
     table = source.read()
-    matrix, (n, width) = cast(Any, table.matrix), table.shape
-    chosen = source.positions(n, split).numpy()
+    matrix, (total, width) = cast(Any, table.matrix), table.shape
+    chosen = source.positions(total, split).numpy()[:n]
     _check_shapes(results, (len(chosen), width))
     _check_shapes(obsm, (len(chosen),))
     try:
         if suffix == ".h5ad" and kind_of(origin) == ".h5ad" and source.layer != "raw":
-            some = None if split == "all" else chosen
+            some = None if len(chosen) == total else chosen
             writer = _extended(origin, some, results, obsm or {}, overwrite)
             return _write({path: writer}, overwrite)
         rows = None if table.row_names is None else [table.row_names[int(i)] for i in chosen]
@@ -148,8 +150,7 @@ def write_results(
             counts = matrix.take(chosen) if taken else matrix[chosen]
             return _write({path: _anndata(counts, around, results, obsm or {})}, overwrite)
     finally:
-        if isinstance(matrix, StoredMatrix):
-            matrix.close()
+        table.close()
     if suffix == ".npz":
         return _write({path: _npz({k: _matrix(v) for k, v in results.items()}, around)}, overwrite)
     writers: dict[Path, Writer] = {}
