@@ -40,6 +40,7 @@ VERBS = {
     "sample": Verb("sample", "RUN", "Draw samples from a trained run."),
     "translate": Verb("translate", "RUN", "Carry one data set into another with a trained run."),
     "restore": Verb("restore", "RUN", "Draw full-depth counts from thinned ones."),
+    "impute": Verb("impute", "RUN", "Draw the unknown part of data given the known part."),
     "evaluate": Verb("evaluate", "RUN", "Score the samples of a run against real data."),
     "diagnose": Verb("diagnose", "RUN", "Check a trained model of counts against itself."),
     "report": Verb("report", "RUN", "Write a run's report, one self-contained HTML page."),
