@@ -84,7 +84,7 @@ def restoration_section(run: Run) -> str:
     text = (
         f"<p>Of each unit the input has kept {meta['survival']:.3g} on average ("
         f"{escape(str(meta['input']))}). From there the model has drawn {meta['draws']} times "
-        "what the whole may have been.</p>"
+        "what the whole may have been. Pictures of the input are brightened.</p>"
     )
     arrays = {name: torch.from_numpy(array) for name, array in run.restored.items()}
     shown = _rows(run, arrays) if is_image(tuple(arrays["input"].shape[1:])) else _points(arrays)
@@ -95,7 +95,7 @@ def _rows(run: Run, arrays: dict[str, Tensor]) -> str:
     """A row for each image: input, draws, mean, truth."""
     survival = run.restored_meta["survival"]
     bright = (arrays["input"][:ROWS].double() / survival).round()
-    columns = {"input, brightened": bright}
+    columns = {"input": bright}
     for k, draw in enumerate(arrays["draws"][:3], 1):
         columns[f"draw {k}"] = draw[:ROWS].double()
     columns["mean"] = arrays["mean"][:ROWS].double().round()

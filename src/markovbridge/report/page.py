@@ -134,7 +134,7 @@ def _facts(run: Run) -> dict[str, str]:
             facts[name] = f"{number(record.value)} <small>floor {number(record.floor)}</small>"
     if run.likelihood:
         bits = run.likelihood[0]
-        facts["Bits per dimension"] = f"{bits.bits:.3f} <small>± {bits.bits_error:.3f}</small>"
+        facts["Bits per dimension"] = f"≤ {bits.bits:.3f} <small>± {bits.bits_error:.3f}</small>"
     return facts
 
 
