@@ -169,8 +169,9 @@ class _Paths:
     ) -> None:
         self.transport, self.process = transport, transport.process
         self.x1, self.x0, self.condition, self.generator = x1, x0, condition, generator
-        diffuses = isinstance(self.process, LinearDiffusion)
-        self.end = truncation(self.process, x1.shape[1:]) if diffuses else 0.0
+        process = self.process
+        diffuses = isinstance(process, LinearDiffusion)
+        self.end = truncation(process, x1.shape[1:]) if diffuses else 0.0
         self.baseline = baseline(self.process, transport.coupling, x1, x0, self.end)
         self.grid = torch.zeros(0, dtype=torch.float64)
 
