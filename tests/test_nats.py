@@ -67,6 +67,21 @@ def test_a_perfect_model_of_independent_sites_and_its_histogram_agree():
     assert "independent histogram" in text and "200 looks" in text
 
 
+def test_tables_of_counts_are_set_beside_negative_binomials():
+    # Independent negative binomials, which the exact model knows, are of both families.
+    process = PureDeath()
+    transport = Transport(process, exact.NegativeBinomial(process, 3.0, 2.0), shape=(4,))
+    rng = np.random.default_rng(2)
+    training, x1 = (torch.from_numpy(rng.negative_binomial(2, 0.4, (n, 4))) for n in (4000, 400))
+    ours, single, *rest = held_out(transport, x1, training=training, draws=100, block=4096)
+    assert single.model == "negative binomial per feature"
+    assert not single.bound and single.draws == 0
+    assert abs(single.behind * 4 * math.log(2)) < 0.05  # nats
+    for mixture in rest:
+        assert mixture.model.startswith("mixture of ") and abs(mixture.behind) < 0.05
+    assert abs(ours.nats - single.nats) < 0.2
+
+
 def test_without_a_histogram():
     process = PureDeath()
     transport = Transport(process, exact.Poisson(process, 2.0), shape=(1,))

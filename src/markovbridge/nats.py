@@ -11,6 +11,10 @@ values at a site being k, and π_k the frequency of k over all sites (with one m
 
 a as makes the training data most likely with each value left out in turn,
 Σ c_k log((c_k - 1 + a π_k)/(N - 1 + a)).
+
+Counts of a table, one axis of features and no largest value, are set beside two laws that are
+simple and strong there (`metrics.count_baselines`): the negative binomial per feature with a
+size factor of the row, and a mixture of profiles, their number chosen on held-out rows.
 """
 
 from __future__ import annotations
@@ -24,6 +28,9 @@ import torch
 from torch import Tensor
 
 from markovbridge.data.rows import Rows, parts
+from markovbridge.metrics import NegativeBinomialMixture
+from markovbridge.metrics.rows import draw_rows
+from markovbridge.randomness import generator
 
 if TYPE_CHECKING:
     from markovbridge.transport import Transport
@@ -32,6 +39,7 @@ __all__ = ["Nats", "Histogram", "held_out", "table"]
 
 PART = 250  # data points between two words of progress
 CELLS = 2**26  # of the table of values at each site
+FITTED = 2**23  # counts that the baselines of tables are fitted to
 CONCENTRATIONS = tuple(2.0**k for k in range(-3, 17))
 
 
@@ -139,13 +147,14 @@ def held_out(
     weights: str = "ema",
     callback: Callable[[int], None] | None = None,
 ) -> list[Nats]:
-    """Bound the likelihood of held-out data, and that of a histogram beside it.
+    """Bound the likelihood of held-out data, and that of simple models beside it.
 
     Args:
         transport: The model.
         x1: Data it has not seen, (n, *event), n >= 2.
-        training: Data for the histogram; none without.
-        maximum: Largest admissible count of the data, for the histogram.
+        training: Data for the simple models; none without.
+        maximum: Largest admissible count of the data, for a histogram; None for tables of
+            counts without one.
         draws: How often the model looks at each data point; even.
         seed: Of the looks.
         block: How many states the network sees at once.
@@ -154,7 +163,7 @@ def held_out(
         callback: Called with a number of data points whenever so many more are done.
 
     Returns:
-        The model's figures, and the histogram's if it was asked for.
+        The model's figures, and those of simple models if there are training data.
     """
     if len(x1) < 2:
         raise ValueError(f"a standard error takes at least 2 data points, not {len(x1)}")
@@ -169,6 +178,8 @@ def held_out(
     if training is not None and maximum is not None:
         histogram = Histogram.fit(training, maximum)
         losses["independent histogram of each site"] = -histogram.log_prob(x1)
+    elif training is not None and x1.ndim == 2 and not x1.is_floating_point():
+        losses |= _tables(x1, training, seed)
     scale = x1[0].numel() * math.log(2)
     first = losses["this model"]
     found = []
@@ -193,6 +204,20 @@ def held_out(
             )
         )
     return found
+
+
+def _tables(x1: Tensor, training: Tensor | Rows, seed: int) -> dict[str, Tensor]:
+    """-log p of rows of counts under the baselines of count tables."""
+    limit = max(1000, FITTED // training.shape[1])
+    rows = draw_rows(training, limit, "training", seed)
+    order = torch.randperm(len(rows), generator=generator("cpu", "baselines", seed))
+    held, kept = order[: len(rows) // 10 + 1], order[len(rows) // 10 + 1 :]
+    one = NegativeBinomialMixture.fit(rows)
+    best = NegativeBinomialMixture.choose(rows[kept], rows[held], candidates=(1, 2, 4, 8))
+    losses = {"negative binomial per feature": -one.log_prob(x1)}
+    if best.components > 1:
+        losses[f"mixture of {best.components} profiles"] = -best.log_prob(x1)
+    return losses
 
 
 def _mean(values: Tensor) -> tuple[float, float]:

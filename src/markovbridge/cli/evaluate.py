@@ -64,8 +64,9 @@ def evaluate(
     correlations, library sizes, two-sample distances and a classifier.
 
     With --likelihood 500 the model is also asked how likely 500 points of held-out data are: a
-    bound in nats and bits per dimension, beside what an independent histogram of each site
-    gives them, into RUN/likelihood.json. It needs no samples.
+    bound in nats and bits per dimension, beside what simple models give them (an independent
+    histogram of each site; for tables of counts, negative binomials of one profile and of
+    several), into RUN/likelihood.json. It needs no samples.
 
     Args:
         run: The run folder, with samples from `markovbridge sample`.
@@ -158,7 +159,8 @@ def _likelihood(
     new = data.load(split)
     order = torch.randperm(len(new), generator=generator("cpu", "likelihood", seed))
     chosen = order[:likelihood].sort().values
-    known = data.load(trained) if new.maximum is not None else None
+    simple = new.maximum is not None or new.x.ndim == 2  # images or tables of counts
+    known = data.load(trained) if simple else None
     with console.Progress(len(chosen), "data points") as progress:
         records = nats.held_out(
             transport,
