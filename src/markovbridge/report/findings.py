@@ -63,8 +63,8 @@ def likelihood_section(run: Run) -> str:
     )
     text = (
         "<p>How surprising data are that the model has not seen; lower is better. The figures of "
-        "the model are upper bounds, tight for a perfect one. What it gains over a model that takes "
-        "each site on its own is what it knows of how sites go together.</p>"
+        "the model are upper bounds, tight for a perfect one. What it gains over a model that "
+        "takes each site on its own is what it knows of how sites go together.</p>"
     )
     heads = ("", "nats", "bits per dimension", "difference")
     return title + text + _table(heads, rows, caption)
