@@ -50,12 +50,12 @@ from markovbridge.images import grid_png, is_image
 from markovbridge.masking import broadcast
 from markovbridge.randomness import fresh_key, generator
 from markovbridge.restoration import Restoration, coverage, least_draws
-from markovbridge.samplers import Bridge, Sampler
-from markovbridge.transport import BLOCK, Transport
+from markovbridge.samplers import Sampler
+from markovbridge.sampling import BLOCK, STEPS
+from markovbridge.transport import Transport
 
 __all__ = ["impute"]
 
-SAMPLER = Bridge()
 ROWS = 64  # of the run's own data, unless told otherwise
 SHOWN = 8  # rows of the picture
 SHOWN_DRAWS = 3
@@ -73,7 +73,7 @@ def impute(
     key: str | None = None,
     split: Literal["train", "validation", "test", "all"] = "test",
     data: Source | None = None,
-    steps: int = 100,
+    steps: int = STEPS,
     rounds: int | None = None,
     seed: int = 0,
     condition: dict[str, Any] | None = None,
@@ -82,7 +82,7 @@ def impute(
     block: int = BLOCK,
     device: str | None = None,
     threads: int | None = None,
-    sampler: Sampler = SAMPLER,
+    sampler: Sampler | None = None,
     head: Head | None = None,
     network: Callable[[tuple[int, ...], int, int], nn.Module] | None = None,
 ) -> None:
@@ -109,8 +109,8 @@ def impute(
         key: Name of the array in an .npz file, if it holds several.
         split: The part of the run's own data to hide something of.
         data: Data to take, if not those of the training.
-        steps: Steps from source to data; for most samplers the network evaluations a draw, times
-            the rounds.
+        steps: Steps from source to data; one or two network evaluations each, times the
+            rounds.
         rounds: How often each step is taken. Without it, 1 for a model trained with --masking,
             else 10.
         seed: Seed of the draws, and of a random mask.
@@ -122,7 +122,7 @@ def impute(
             draws come of another value.
         device: Such as cpu or cuda. Without it, a GPU if there is one.
         threads: CPU threads of each process. Without it, torch's own choice.
-        sampler: How to step.
+        sampler: How to step. Without it, as for `sample`.
         head: The model's own head, to change what has no weights, such as
             --head.kernel stochastic.
         network: Only for a network of your own: its class.
@@ -237,9 +237,10 @@ def impute_rows(
     guidance: float,
     weights: str,
     block: int,
-    sampler: Sampler,
+    sampler: Sampler | None,
 ) -> None:
     """Make the blocks of this process; assemble them all in the first."""
+    sampler = transport.default_sampler() if sampler is None else sampler
     n = len(x) * draws
     meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
     told = condition_of(transport, condition, len(x))
@@ -274,25 +275,26 @@ def impute_rows(
     lines = []
     if truth is not None and not bool(mask.all()):
         meta["scores"] = _scores(transport, truth, ~mask, result, seed)
-        lines = [f"{name}: {value}" for name, value in meta["scores"].items()]
+        lines = [(name, f"{value:.3g}") for name, value in meta["scores"].items()]
     files = _write(run, transport, seen, mask, truth, result, meta)
     blocks.clear()
     console.say(f"{len(x):,} rows imputed by {run}, {draws} draws of each: {cost(meta)}")
-    for line in lines:
-        console.say(line)
+    if lines:
+        console.say(console.table(lines))
     console.say(f"wrote {', '.join(map(str, files))}")
 
 
 def _scores(
     transport: Transport, truth: Tensor, hidden: Tensor, draws: Tensor, seed: int
-) -> dict[str, str]:
+) -> dict[str, float]:
     """What the draws say of hidden sites against the truth."""
-    error = (draws.double().mean(0) - truth)[hidden]
-    plain = transport._decode(transport.mean.cpu().expand(transport.shape)).double()
-    naive = (plain - truth)[hidden]
+    plain = transport._decode(transport.mean.cpu().expand(transport.shape))
     found = {
-        "root mean squared error of the mean of the draws": f"{float((error**2).mean()) ** 0.5:.4g}",
-        "of the mean of the training data": f"{float((naive**2).mean()) ** 0.5:.4g}",
+        f"rmse of {name}": float(((guess.double() - truth)[hidden] ** 2).mean().sqrt())
+        for name, guess in (
+            ("the mean of the draws", draws.double().mean(0)),
+            ("the mean of the training data", plain),
+        )
     }
     if len(draws) >= least_draws(LEVEL):
         (share,) = coverage(
@@ -302,9 +304,8 @@ def _scores(
             where=hidden,
             generator=generator("cpu", "ties", seed),
         )
-        found[f"central {LEVEL:.0%} of the draws hold the truth"] = (
-            f"{share.randomised:.1%} ± {share.error:.1%} (ties at random)"
-        )
+        found[f"truth in the central {LEVEL:.0%} of the draws"] = share.randomised
+        found["standard error"] = share.error
     return found
 
 

@@ -1,0 +1,226 @@
+"""Conditions, guidance and imputation on the command line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from markovbridge import Transport
+from markovbridge.cli import main
+from markovbridge.cli.blocks import Blocks
+from markovbridge.data import Digits
+
+SMALL = ["--network.width", "16", "--network.depth", "1", "--trainer.threads", "1"]
+SMALL += ["--trainer.warmup", "5", "--trainer.log_every", "10", "--trainer.sample_every", "0"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    words = ["train", "digits-classes", "--output", str(folder), *SMALL, "--trainer.steps", "20"]
+    assert main([*words, "--trainer.validate_every", "10", "--split", "train"]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def verb(name, run, *options):
+    words = [name, str(run), "--block", "16", "--steps", "4", "--threads", "1", *options]
+    return main(words)
+
+
+def arrays(path):
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def error(capsys):
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+# Training -----------------------------------------------------------------------------------
+
+
+def test_the_model_knows_its_condition(run):
+    transport = Transport.from_pretrained(run / "model")
+    assert transport.network.condition == 10 and transport.condition_dropout == 0.1
+    (label,) = transport.covariates.columns
+    assert label.name == "label" and label.levels == tuple("0123456789")
+    assert transport.masking.pattern == "mixed"
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["condition"] == "labels" and config["masking"]["none"] == 0.5
+
+
+def test_what_training_refuses(capsys, tmp_path):
+    words = ["train", "digits", "--output", str(tmp_path / "x"), *SMALL]
+    assert main([*words, "--condition", "covariates"]) == 2
+    assert "condition is covariates, but digits has none" in error(capsys)
+    np.save(tmp_path / "x.npy", np.ones((20, 1, 8, 8)))
+    data = ["--data", "Arrays", "--data.path", str(tmp_path / "x.npy"), "--condition", "labels"]
+    assert main([*words, *data]) == 2
+    assert "condition is labels, but x has none" in error(capsys)
+    assert main([*words, "--masking.pattern", "box"]) == 2
+    assert "masking.pattern is 'box'; it must be one of sites, boxes, mixed" in error(capsys)
+    assert not (tmp_path / "x").exists()
+
+
+# Sampling -----------------------------------------------------------------------------------
+
+
+def test_samples_of_a_class_are_those_from_python(run):
+    assert verb("sample", run, "--n", "20", "--condition.label", "3", "--guidance", "2") == 0
+    made = arrays(run / "samples.npz")
+    meta = json.loads(str(made["meta"]))
+    assert meta["guidance"] == 2 and str(meta["condition"]["label"]) == "3"
+    transport = Transport.from_pretrained(run / "model")
+    condition = transport.covariates.encode({"label": 3}, 20)
+    expected = transport.sample(
+        20,
+        steps=4,
+        condition=condition,
+        guidance=2.0,
+        block=16,
+        generator=torch.Generator().manual_seed(0),
+    )
+    np.testing.assert_array_equal(made["samples"], expected.numpy())
+    assert verb("sample", run, "--n", "20") == 0
+    assert (arrays(run / "samples.npz")["samples"] != made["samples"]).any()
+
+
+def test_every_class_in_turn(run):
+    assert verb("sample", run, "--n", "25", "--condition.label", "*") == 0
+    some = arrays(run / "samples.npz")["samples"]
+    assert verb("sample", run, "--n", "40", "--condition.label", "*") == 0
+    np.testing.assert_array_equal(arrays(run / "samples.npz")["samples"][:25], some)
+    transport = Transport.from_pretrained(run / "model")
+    condition = torch.eye(10)[torch.arange(32) % 10]
+    expected = transport.sample(
+        32,
+        steps=4,
+        condition=condition,
+        block=16,
+        generator=torch.Generator().manual_seed(0),
+    )
+    np.testing.assert_array_equal(some, expected[:25].numpy())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--condition.label", "12"], "'12' is no known level of covariate 'label'"),
+        (["--condition.lable", "1"], "'lable' is no covariate of this model; it knows label"),
+        (["--condition", "3"], "condition is '3'; it must be given by name"),
+        (["--guidance", "2"], "guidance needs a condition to follow"),
+    ],
+)
+def test_what_sampling_refuses(run, capsys, options, message):
+    assert verb("sample", run, *options) == 2
+    assert message in error(capsys)
+
+
+def test_a_model_without_a_condition_takes_none(tmp_path, capsys):
+    words = ["train", "digits", "--output", str(tmp_path / "run"), *SMALL, "--trainer.steps", "5"]
+    assert main([*words, "--trainer.warmup", "1"]) == 0
+    capsys.readouterr()
+    assert verb("sample", tmp_path / "run", "--condition.label", "1") == 2
+    assert "was trained without a condition" in error(capsys)
+
+
+# Imputation ---------------------------------------------------------------------------------
+
+
+def test_impute_hides_and_scores(run, capsys):
+    assert verb("impute", run, "--observed", "top", "--n", "5") == 0
+    text = capsys.readouterr().out
+    assert "rmse of the mean of the draws" in text and "truth in the central 90%" in text
+    made = arrays(run / "imputed.npz")
+    truth = Digits().load("test").x[:5].numpy()
+    assert made["draws"].shape == (20, 5, 1, 8, 8) and made["observed"].shape == (5, 1, 8, 8)
+    assert made["observed"][..., :4, :].all() and not made["observed"][..., 4:, :].any()
+    np.testing.assert_array_equal(made["truth"], truth)
+    for draw in made["draws"]:
+        np.testing.assert_array_equal(draw[..., :4, :], truth[..., :4, :])
+    np.testing.assert_allclose(made["mean"], made["draws"].mean(0, dtype=float), rtol=1e-6)
+    hidden = ~made["observed"]
+    meta = json.loads(str(made["meta"]))
+    error = (made["draws"].mean(0, dtype=float) - truth)[hidden]
+    assert meta["scores"]["rmse of the mean of the draws"] == pytest.approx(
+        float((error**2).mean() ** 0.5)
+    )
+    assert (run / "imputed.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_impute_of_files_is_that_from_python(run, tmp_path):
+    rng = np.random.default_rng(0)
+    x, mask = rng.integers(0, 17, (5, 1, 8, 8)), rng.random((5, 1, 8, 8)) < 0.5
+    np.save(tmp_path / "x.npy", np.where(mask, x, np.nan))
+    np.savez(tmp_path / "x.npz", x=x, known=mask)
+    made = []
+    for options in (
+        ["--input", str(tmp_path / "x.npy"), "--observed", "finite"],
+        [
+            *("--input", str(tmp_path / "x.npz"), "--key", "x"),
+            *("--observed", f"{tmp_path / 'x.npz'}:known"),
+        ],
+    ):
+        assert verb("impute", run, *options, "--draws", "2", "--rounds", "2") == 0
+        made.append(arrays(run / "imputed.npz"))
+    np.testing.assert_array_equal(made[0]["draws"], made[1]["draws"])
+    assert "truth" not in made[0]
+    transport = Transport.from_pretrained(run / "model")
+    expected = transport.impute(
+        torch.from_numpy(x).repeat_interleave(2, 0),
+        torch.from_numpy(mask).repeat_interleave(2, 0),
+        steps=4,
+        rounds=2,
+        block=16,
+        generator=torch.Generator().manual_seed(0),
+    )
+    np.testing.assert_array_equal(made[0]["draws"], expected.unflatten(0, (5, 2)).movedim(1, 0))
+
+
+def test_impute_goes_on_where_it_was(run, monkeypatch, capsys):
+    options = ["--observed", "random:0.5", "--n", "4", "--draws", "10", "--condition.label", "2"]
+    assert verb("impute", run, *options) == 0
+    whole = arrays(run / "imputed.npz")["draws"]
+    (run / "imputed.npz").unlink()
+    make, calls = Blocks.make, []
+
+    def interrupted(self, index, *args, **kwargs):
+        calls.append(index)
+        if index == 1 and len(calls) == 2:
+            raise KeyboardInterrupt
+        return make(self, index, *args, **kwargs)
+
+    monkeypatch.setattr(Blocks, "make", interrupted)
+    assert verb("impute", run, *options) == 130
+    assert not (run / "imputed.npz").exists()
+    capsys.readouterr()
+    assert verb("impute", run, *options) == 0
+    assert "continuing an interrupted call" in capsys.readouterr().err
+    assert calls == [0, 1, 1, 2]
+    np.testing.assert_array_equal(arrays(run / "imputed.npz")["draws"], whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "impute needs to know what is known"),
+        (["--observed", "middle"], "observed is 'middle'; it must be top, bottom, left, right"),
+        (["--observed", "random:2"], "the share must lie in [0, 1], as in random:0.5"),
+        (["--observed", "top", "--rounds", "0"], "rounds is 0; it must be at least 1"),
+        (["--observed", "top", "--guidance", "2"], "guidance needs a condition to follow"),
+        (["--observed", "top", "--n", "9999"], "there are 180 rows to impute"),
+    ],
+)
+def test_what_impute_refuses(run, capsys, options, message):
+    assert verb("impute", run, *options) == 2
+    assert message in error(capsys)
