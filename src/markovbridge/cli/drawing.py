@@ -39,6 +39,7 @@ __all__ = [
     "saved_model",
     "shades",
     "threads",
+    "told",
 ]
 
 
@@ -221,17 +222,22 @@ def condition_of(transport: Transport, given: dict[str, Any] | None, n: int) -> 
         return None
     if transport.covariates is None:
         raise UsageError("this model was trained without a condition; leave --condition out")
-    levels = {column.name: column.levels for column in transport.covariates.columns}
-    table = {
-        name: [levels[name][i % len(levels[name])] for i in range(n)]
-        if value == "*" and levels.get(name)
-        else value
-        for name, value in given.items()
-    }
     try:
-        return transport.covariates.encode(table, n)
+        return transport.covariates.encode(told(transport, given, n), n)
     except ValueError as error:
         raise UsageError(f"condition: {error}") from error
+
+
+def told(transport: Transport, given: dict[str, Any] | None, n: int) -> dict[str, list[Any]]:
+    """What each of n samples is conditioned on, n values by name; see `condition_of`."""
+    columns = () if transport.covariates is None else transport.covariates.columns
+    levels = {column.name: column.levels for column in columns}
+    return {
+        name: [levels[name][i % len(levels[name])] for i in range(n)]
+        if value == "*" and levels.get(name)
+        else [value] * n
+        for name, value in (given or {}).items()
+    }
 
 
 def check_positive(values: dict[str, Any], *names: str) -> None:

@@ -4,6 +4,8 @@
                         and `sd` (n, *event) of each; `levels` (L,), and `low` and `high`
                         (L, n, *event), the ends of central intervals; `truth`, where it is
                         known; `meta`, how they were made, with `scores`, as JSON
+    RUN/restored.h5ad   for a count table: the rows with `restored_mean`, `restored_low` and
+                        `restored_high` as layers; see `markovbridge.cli.tables`
     RUN/restored.png    rows of images: input, three draws, mean, and the truth where known
 
 The draws of row i are a function of the model, the options, i and row i of the input. From
@@ -43,10 +45,11 @@ from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks, ranks
 from markovbridge.cli.runs import configuration, held_out, ours, run_folder, write_arrays
-from markovbridge.data import Source
+from markovbridge.cli.tables import results_table, table_at
+from markovbridge.data import CountTable, Source
 from markovbridge.data.arrays import read_arrays, to_counts
 from markovbridge.data.base import smallest_type
-from markovbridge.data.rows import Rows
+from markovbridge.data.rows import Rows, dense
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
 from markovbridge.processes import PureDeath
@@ -108,7 +111,7 @@ def restore(
         survival: The share of units that the input has kept, in (0, 1). It must be given.
         draws: Draws for each row; intervals of 90 percent take 19 at least.
         n: The first so many rows. Without it, all of an input, and 64 of the run's own data.
-        input: An .npy or .npz file of thinned counts.
+        input: An .npy or .npz file of thinned counts, or a count table such as cells.h5ad.
         key: Name of the array in an .npz file, if it holds several.
         split: The part of the run's own data to thin.
         data: Data to thin, if not those of the training.
@@ -154,8 +157,10 @@ def restore_main(words: list[str]) -> None:
             )
         transport.to(team.device(values.pop("device")))
         truth = training = None
+        table = source if isinstance(source, CountTable) else None
         if file is not None:
-            x = _read(file, array)
+            table, split = table_at(file), "all"
+            x = _read(file, array) if table is None else dense(table.load("all").x)
         elif source is None:
             raise UsageError(f"the data of {run} are of your own class: name it with --data")
         else:
@@ -168,7 +173,9 @@ def restore_main(words: list[str]) -> None:
         if n is not None and n > len(x):
             raise UsageError(f"n is {n}; there are {len(x):,} rows to restore")
         data = {"input": str(file) if file else f"split {split}, thinned"}
-        _restore(run, team, transport, x[:n], truth, training, data, **values)
+        made = _restore(run, team, transport, x[:n], truth, training, data, **values)
+        if made is not None:
+            _tables(run, table, split, made, x[:n] if file is None else None)
 
 
 def _check(values: dict[str, Any]) -> None:
@@ -209,8 +216,8 @@ def _restore(
     weights: str,
     block: int,
     sampler: Sampler,
-) -> None:
-    """Make the blocks of this process; assemble them all in the first."""
+) -> Restoration | None:
+    """Make the blocks of this process; assemble and return them all in the first."""
     n = len(x) * draws
     meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
     told = hashlib.sha256(x.contiguous().numpy().tobytes()).hexdigest()
@@ -229,7 +236,7 @@ def _restore(
     asked = {**meta, "n": n}
     blocks = make(folder, team, transport, sampler, draw, n=n, meta=asked, unit="draws")
     if team.rank != 0:
-        return
+        return None
     made, _, meta = gather(blocks, n, meta)
     restored = Restoration.of_rows(torch.from_numpy(made), draws)
     meta["rows"] = len(x)
@@ -243,6 +250,22 @@ def _restore(
     if found:
         console.say(_table(found))
     console.say(f"wrote {', '.join(map(str, files))}")
+    return restored
+
+
+def _tables(
+    run: Path, table: CountTable | None, split: str, made: Restoration, thinned: Tensor | None
+) -> None:
+    """Write mean and interval, and what was thinned for it, where the data are a table."""
+    if table is None:
+        return
+    low, high = made.interval(max(LEVELS))
+    results = {"restored_mean": made.mean, "restored_low": low, "restored_high": high}
+    if thinned is not None:
+        results["thinned"] = thinned
+    files = results_table(run, "restored", table, split, results)
+    if files:
+        console.say(f"wrote {', '.join(map(str, files))}")
 
 
 def _scores(

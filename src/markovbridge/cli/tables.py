@@ -1,0 +1,107 @@
+"""Where the data are a count table, verbs write tables beside their arrays.
+
+    RUN/samples.h5ad     samples, with the features' names, and what they were conditioned on
+    RUN/restored.h5ad    the rows that were restored, with mean and interval as layers
+
+in the format of the table itself: `samples.csv` and `NAME_restored_mean.csv`, say, for a table
+NAME.csv. Results of an `.npz` are in `samples.npz` and `restored.npz` as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from markovbridge.cli import console
+from markovbridge.cli.runs import configuration, ours
+from markovbridge.config import from_config
+from markovbridge.data import CountTable, write_results, write_table
+from markovbridge.data.tables.writing import Values
+
+__all__ = ["results_table", "samples_table", "table_at", "table_of"]
+
+SUFFIXES = {  # of what is written, by that of the table
+    ".h5ad": ".h5ad",
+    ".h5": ".h5ad",
+    ".csv": ".csv",
+    ".tsv": ".tsv",
+    ".parquet": ".parquet",
+    ".mtx": ".mtx.gz",
+}
+
+
+def table_of(run: Path) -> CountTable | None:
+    """The table that a run was trained on, or None if it was not, or is not here."""
+    config = configuration(run).get("data")
+    if not isinstance(config, dict) or not ours(config):
+        return None
+    try:
+        source = from_config(config)
+        if not isinstance(source, CountTable):
+            return None
+        source.file()
+        return source
+    except (FileNotFoundError, ValueError) as error:
+        console.note(f"no table of the results is written: {error}")
+        return None
+
+
+def samples_table(run: Path, samples: np.ndarray, told: Mapping[str, Any]) -> list[Path]:
+    """Write samples (n, features) as a table.
+
+    Args:
+        run: The run folder.
+        samples: The samples.
+        told: What each was conditioned on, n values by name.
+
+    Returns:
+        The files written; none if the run was not trained on a table.
+    """
+    source = table_of(run)
+    suffix = None if source is None else SUFFIXES.get(source.suffix)
+    if source is None or suffix is None:
+        return []
+    table = source.read()
+    table.close()
+    return write_table(
+        run / f"samples{suffix}",
+        samples,
+        row_names=[f"sample {k}" for k in range(len(samples))],
+        column_names=table.column_names,
+        columns=told,
+        overwrite=True,
+    )
+
+
+def table_at(file: Path) -> CountTable | None:
+    """The table in a file, or None if the file is one of plain arrays."""
+    arrays = file.suffix.lower() in (".npy", ".npz")
+    return None if arrays else CountTable(file)
+
+
+def results_table(
+    run: Path, verb: str, source: CountTable, split: str, results: Mapping[str, Values]
+) -> list[Path]:
+    """Write results beside the counts they were made from.
+
+    Args:
+        run: The run folder.
+        verb: What was done to the rows: "restored".
+        source: The table that has these rows.
+        split: The part of the table they are, its first rows.
+        results: Matrices (n, features) by name.
+
+    Returns:
+        The files written; none for an `.npz`.
+    """
+    suffix = SUFFIXES.get(source.suffix)
+    if suffix is None:
+        return []
+    n = len(next(iter(results.values())))
+    stem = verb if suffix == ".h5ad" else source.file().name.split(".")[0]
+    return write_results(
+        source, run / f"{stem}{suffix}", results, split=split, n=n, overwrite=True
+    )

@@ -1,0 +1,114 @@
+"""The command line on count tables: files in, files out."""
+
+import shutil
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from markovbridge.cli import main
+from markovbridge.data import CountTable, write_table
+
+GENES = tuple(f"gene{k}" for k in range(6))
+CELLS = tuple(f"cell{k}" for k in range(50))
+
+
+@pytest.fixture(scope="module")
+def counts():
+    return torch.poisson(torch.full((50, 6), 3.0), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module", params=["h5ad", "csv"])
+def trained(request, counts, tmp_path_factory):
+    """A run trained on a table, with its batches as a condition."""
+    folder = tmp_path_factory.mktemp("tables")
+    table = folder / f"cells.{request.param}"
+    columns = {"batch": ["a", "b"] * 25}
+    write_table(table, counts.int(), row_names=CELLS, column_names=GENES, columns=columns)
+    backed = {"backed": True} if request.param == "h5ad" else {}
+    fields = {"path": str(table), "covariates": ["batch"], **backed}
+    network = {"width": 16, "depth": 1}
+    recipe = {
+        "data": {"class_path": "CountTable", "init_args": fields},
+        "process": {"class_path": "PureDeath", "init_args": {"maximum": None}},
+        "network": {"class_path": "MLP", "init_args": network},
+        "head": "NegativeBinomial",
+        "objective": "PathKL",
+        "condition": "covariates",
+        "trainer": {"steps": 5, "batch_size": 8, "warmup": 1, "threads": 1},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["train", str(folder / "recipe.yaml"), "--output", str(folder / "run")]) == 0
+    return folder / "run", table
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A run of one's own, to write into, and its table."""
+    return shutil.copytree(trained[0], tmp_path / "run"), trained[1]
+
+
+def test_samples_become_a_table_with_the_names_of_the_features(run):
+    run, table = run
+    options = ["--n", "4", "--steps", "2", "--condition.batch", "*"]
+    assert main(["sample", str(run), *options]) == 0
+    data = CountTable(run / f"samples{table.suffix}", covariates=("batch",)).load("all")
+    assert data.x.tolist() == np.load(run / "samples.npz")["samples"].tolist()
+    assert data.row_names == ("sample 0", "sample 1", "sample 2", "sample 3")
+    assert data.column_names == GENES
+    assert data.condition.tolist() == [[1, 0], [0, 1]] * 2
+
+
+def test_restored_rows_keep_their_names(run, counts):
+    run, table = run
+    words = ["restore", str(run), "--survival", "0.5", "--draws", "19", "--steps", "2"]
+    assert main([*words, "--n", "3"]) == 0
+    rows = CountTable(table).positions(50, "test")[:3]
+    arrays = np.load(run / "restored.npz")
+    if table.suffix == ".h5ad":
+        made = anndata.read_h5ad(run / "restored.h5ad")
+        assert np.array_equal(made.X, counts[rows].numpy())
+        assert np.array_equal(made.layers["thinned"], arrays["input"])
+        names, columns = made.obs_names, made.var_names
+        mean, high = made.layers["restored_mean"], made.layers["restored_high"]
+    else:
+        frames = {
+            name: pd.read_csv(run / f"cells_{name}.csv", index_col=0).drop(columns="batch")
+            for name in ("restored_mean", "restored_high")
+        }
+        mean, high = (frame.to_numpy() for frame in frames.values())
+        names, columns = frames["restored_mean"].index, frames["restored_mean"].columns
+    assert list(names) == [CELLS[i] for i in rows]
+    assert list(columns) == list(GENES)
+    assert np.allclose(mean, arrays["mean"], rtol=1e-6)
+    assert np.array_equal(high, arrays["high"][-1])
+
+
+def test_a_table_of_thinned_counts_is_restored(run, counts, tmp_path):
+    run, table = run
+    thinned = tmp_path / f"shallow{table.suffix}"
+    write_table(thinned, (counts[:5] // 2).int(), row_names=CELLS[:5], column_names=GENES)
+    words = ["restore", str(run), "--survival", "0.5", "--draws", "19", "--steps", "2"]
+    assert main([*words, "--input", str(thinned)]) == 0
+    arrays = np.load(run / "restored.npz")
+    assert arrays["input"].tolist() == (counts[:5] // 2).int().tolist()
+    if table.suffix == ".h5ad":
+        made = anndata.read_h5ad(run / "restored.h5ad")
+        assert list(made.obs_names) == list(CELLS[:5])
+        assert np.allclose(made.layers["restored_mean"], arrays["mean"])
+    else:
+        made = pd.read_csv(run / "shallow_restored_mean.csv", index_col=0)
+        assert np.allclose(made.to_numpy(), arrays["mean"], rtol=1e-6)
+
+
+def test_without_its_table_a_run_still_samples(run, capsys):
+    run, _ = run
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"]["init_args"]["path"] = "gone.h5ad"
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["sample", str(run), "--n", "2", "--steps", "2"]) == 0
+    assert "no table of the results is written: no file gone.h5ad" in capsys.readouterr().err
+    assert (run / "samples.npz").is_file()
