@@ -12,6 +12,7 @@ SHAPES = {
     "fashion-mnist": "16 of 1x28x28, counts 0..255",
     "fashion-mnist-translate": "16 of 1x28x28, counts 0..255",
     "mnist-binary": "16 of 1x28x28, counts 0..1",
+    "table": "16 of 1000, counts 0..255",
 }
 
 

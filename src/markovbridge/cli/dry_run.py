@@ -13,7 +13,16 @@ from typing import Any
 from markovbridge.cli import console
 from markovbridge.cli.train import build, describe, examples
 from markovbridge.couplings import Coupling, Data, Independent, MinibatchOT
-from markovbridge.data import CIFAR10, IDX, Binarised, ImageFolder, Selected, Source, Synthetic
+from markovbridge.data import (
+    CIFAR10,
+    IDX,
+    Binarised,
+    CountTable,
+    ImageFolder,
+    Selected,
+    Source,
+    Synthetic,
+)
 from markovbridge.data.cifar import EVENT
 from markovbridge.data.idx import KNOWN
 from markovbridge.training import Trainer, TrainingConfig
@@ -22,6 +31,7 @@ __all__ = ["rehearse"]
 
 SAMPLES = 16
 STEPS = 2
+FEATURES = 1000  # of a table that is not on this machine
 
 
 def rehearse(
@@ -84,6 +94,8 @@ def stand_in(data: Source, split: str) -> Synthetic:
         shape = (inner.channels, inner.size, inner.size)
     elif isinstance(inner, IDX) and inner.name in KNOWN:
         shape = (1, *KNOWN[inner.name].event)
+    elif isinstance(inner, CountTable) and not _here(inner):
+        shape = (FEATURES,)
     if shape is None:
         dataset = data.load(split)
         shape, maximum = dataset.shape, dataset.maximum or 255
@@ -95,9 +107,19 @@ def stand_in(data: Source, split: str) -> Synthetic:
 def availability(data: Source) -> str:
     """Whether the data are on this machine, and what brings them."""
     inner = data.source if isinstance(data, Binarised | Selected) else data
+    if isinstance(inner, CountTable):
+        return repr(data) if _here(inner) else f"{data!r}, not on this machine: {inner.path}"
     if not isinstance(inner, IDX | CIFAR10 | ImageFolder):
         return repr(data)
     try:
         return f"{data!r}, in {inner.folder()}"
     except FileNotFoundError:
         return f"{data!r}, not on this machine: {inner.remedy}"
+
+
+def _here(table: CountTable) -> bool:
+    """Whether a table is on this machine."""
+    try:
+        return table.file().exists()
+    except FileNotFoundError:
+        return False

@@ -26,9 +26,11 @@ from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target, to_yaml
 from markovbridge.cli.ranks import first
 from markovbridge.couplings import Coupling, Noised
-from markovbridge.data import Dataset, Source
+from markovbridge.data import CountTable, Dataset, Source
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.rows import parts
+from markovbridge.data.tables.matrices import matrix_file
+from markovbridge.data.tables.source import suffix_of
 from markovbridge.heads import Head
 from markovbridge.masking import Masking
 from markovbridge.objectives import Objective
@@ -72,6 +74,10 @@ def train(
 
       markovbridge train digits --trainer.steps 500 --head.kernel stochastic
 
+    Or it is the path of a table of counts, for the recipe `table` with that file:
+
+      markovbridge train cells.h5ad --data.covariates '[batch]' --trainer.steps 3000
+
     Several processes share a batch:
 
       torchrun --standalone --nproc_per_node=2 -m -- markovbridge train RECIPE
@@ -107,9 +113,12 @@ def train_main(words: list[str]) -> None:
     name, rest = split_target(words, "RECIPE", "train digits")
     usage = f"train {name or 'RECIPE'}"
     try:
-        file = None if name is None else recipes.find(name)
-    except FileNotFoundError as error:
+        table = None if name is None else _table(name)
+        file = None if name is None else recipes.find("table" if table else name)
+    except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
+    if table is not None:
+        rest = [*table, *_told(rest), *rest]
     options = parse(train, rest, usage=usage, own=OWN, recipe=file)
     assert name is not None and file is not None
     values = options.values
@@ -123,13 +132,40 @@ def train_main(words: list[str]) -> None:
     if resume and overwrite:
         raise UsageError("--resume continues a run and --overwrite replaces it: give one of them")
     if output is None:
-        output = file.parent if Path(name).is_dir() else Path("runs") / file.stem
+        stem = Path(name).name.split(".")[0] if table else file.stem
+        own = Path(name).is_dir() and not table
+        output = file.parent if own else Path("runs") / stem
     trainer = _prepare(output, resume=resume, overwrite=overwrite, **values)
     if trainer.accelerator.is_main_process:
         (output / "config.yaml").write_text(to_yaml(options.config) + "\n", encoding="utf-8")
     trainer.run()
     if trainer.accelerator.is_main_process:
         console.say(f"wrote {output}; to sample: markovbridge sample {output}")
+
+
+def _table(name: str) -> list[str] | None:
+    """The options for a table of counts of this name; None if it is no such path.
+
+    Raises:
+        FileNotFoundError: If it is called like a table, but there is none.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if matrix_file(path) is None:
+            return None
+    else:
+        try:
+            suffix_of(path)
+        except ValueError:
+            return None
+    return ["--data.path", str(CountTable(path).file().resolve())]
+
+
+def _told(words: list[str]) -> list[str]:
+    """That the network is told covariates, if any are named and nothing else is said."""
+    named = any(word.split("=")[0] == "--data.covariates" for word in words)
+    said = any(word.split("=")[0] == "--condition" for word in words)
+    return ["--condition", "covariates"] if named and not said else []
 
 
 def _prepare(

@@ -1,0 +1,73 @@
+"""Nothing but a file: a table of counts on the command line."""
+
+import numpy as np
+import pytest
+import yaml
+
+from markovbridge.cli import main
+from markovbridge.data import write_table
+
+pytest.importorskip("pandas")
+
+SMALL = ["--network.width", "8", "--network.depth", "1", "--trainer.batch_size", "16"]
+SHORT = ["--trainer.steps", "3", "--trainer.warmup", "1"]
+
+
+@pytest.fixture
+def cells(tmp_path, monkeypatch):
+    """A small table with a covariate in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    counts = np.random.default_rng(0).poisson(2, size=(60, 3))
+    batch = ["a" if k % 3 else "b" for k in range(60)]
+    names = [f"c{k}" for k in range(60)]
+    write_table(
+        "cells.csv",
+        counts,
+        row_names=names,
+        column_names=["x", "y", "z"],
+        columns={"batch": batch},
+    )
+    return tmp_path
+
+
+def configuration(run):
+    return yaml.safe_load((run / "config.yaml").read_text())
+
+
+def test_a_file_is_trained_on_by_the_recipe_table(cells, capsys):
+    assert main(["train", "cells.csv", "--data.ignore", "[batch]", *SMALL, *SHORT]) == 0
+    run = cells / "runs" / "cells"
+    config = configuration(run)
+    assert config["data"]["init_args"]["path"] == str(cells / "cells.csv")
+    assert config["condition"] == "none" and config["masking"]["none"] == 0.5
+    assert main(["sample", str(run), "--n", "5", "--steps", "2"]) == 0
+    text = (run / "samples.csv").read_text().splitlines()
+    assert text[0] == ",x,y,z" and len(text) == 6
+    capsys.readouterr()
+
+
+def test_covariates_that_are_named_are_told_to_the_network(cells, capsys):
+    told = ["--data.covariates", "[batch]"]
+    assert main(["train", "cells.csv", *told, *SMALL, *SHORT]) == 0
+    assert configuration(cells / "runs" / "cells")["condition"] == "covariates"
+    again = ["train", "cells.csv", *told, "--condition", "none", "--output", "other"]
+    assert main([*again, *SMALL, *SHORT]) == 0
+    assert configuration(cells / "other")["condition"] == "none"
+    capsys.readouterr()
+
+
+def test_a_folder_of_10x_is_a_table_and_a_run_is_a_run(cells, capsys):
+    (cells / "matrices").mkdir()
+    write_table(cells / "matrices" / "matrix.mtx.gz", np.eye(40, 3, dtype=int))
+    assert main(["train", "matrices", *SMALL, *SHORT]) == 0
+    run = cells / "runs" / "matrices"
+    assert main(["train", str(run), "--resume", "true"]) == 0  # a folder that is a run
+    assert not (cells / "runs" / "runs").exists()
+    capsys.readouterr()
+
+
+def test_a_table_that_is_not_there_is_missed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "nothing.h5ad"]) == 2
+    assert "no file nothing.h5ad" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
