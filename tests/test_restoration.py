@@ -99,6 +99,13 @@ def test_the_fewest_draws_of_a_level():
         Restoration(torch.zeros(18, 1, 1)).interval(0.9)
 
 
+def test_ranks_need_fewer_draws_than_intervals():
+    truth, seen = problem(20_000)
+    (found,) = coverage(perfect(seen, 3), truth, (0.8,), generator=generator())
+    assert abs(found.randomised - 0.8) < 4.5 * found.error
+    assert math.isnan(found.conservative) and math.isnan(found.width)
+
+
 @pytest.mark.parametrize(("draws", "level"), [(3, 0.5), (19, 0.5), (19, 0.9), (39, 0.95)])
 def test_intervals_of_reals_hold_what_they_say(draws, level):
     # Truth and draws of one continuous law: (D + 1 - 2k)/(D + 1) is the level exactly here.

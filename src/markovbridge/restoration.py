@@ -280,8 +280,9 @@ class Coverage:
         randomised: Share by randomised ranks: equal to `level` under a perfect sampler.
         error: Its standard error, from the spread between rows (sites of a row depend).
         conservative: Share of truths inside the closed intervals `Restoration.interval`: at
-            least `randomised` for counts, and the one a user of those intervals meets.
-        width: Mean length of the intervals, in units of the data.
+            least `randomised` for counts, and the one a user of those intervals meets. NaN if
+            there are too few draws for intervals of that level.
+        width: Mean length of the intervals, in units of the data, or NaN likewise.
     """
 
     level: float
@@ -319,10 +320,12 @@ def coverage(
     found = []
     for level in levels:
         _check_level(level)
-        low, high = restoration.interval(level)
         randomised, error = _share((place - 0.5).abs() <= level / 2, where)
-        inside, _ = _share((truth >= low) & (truth <= high), where)
-        width = float((high - low).double()[where].mean())
+        inside = width = math.nan
+        if len(restoration.draws) >= least_draws(level):
+            low, high = restoration.interval(level)
+            inside, _ = _share((truth >= low) & (truth <= high), where)
+            width = float((high - low).double()[where].mean())
         found.append(Coverage(level, randomised, error, inside, width))
     return found
 
