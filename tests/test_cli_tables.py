@@ -104,6 +104,28 @@ def test_a_table_of_thinned_counts_is_restored(run, counts, tmp_path):
         assert np.allclose(made.to_numpy(), arrays["mean"], rtol=1e-6)
 
 
+def test_empty_cells_are_imputed(run, counts, tmp_path):
+    run, table = run
+    gone = torch.rand(5, 6, generator=torch.Generator().manual_seed(1)) < 0.3
+    cells = torch.where(gone, torch.nan, counts[:5])
+    holes = tmp_path / f"holes{table.suffix}"
+    write_table(holes, cells, row_names=CELLS[:5], column_names=GENES)
+    words = ["impute", str(run), "--input", str(holes), "--observed", "finite"]
+    assert main([*words, "--draws", "19", "--steps", "2", "--rounds", "1"]) == 0
+    arrays = np.load(run / "imputed.npz")
+    assert arrays["observed"].tolist() == (~gone).tolist()
+    if table.suffix == ".h5ad":
+        made = anndata.read_h5ad(run / "imputed.h5ad")
+        mean, names = made.layers["imputed_mean"], made.obs_names
+        assert {"imputed_low", "imputed_high", "observed"} <= set(made.layers)
+    else:
+        frame = pd.read_csv(run / "holes_imputed_mean.csv", index_col=0)
+        mean, names = frame.to_numpy(), frame.index
+    assert list(names) == list(CELLS[:5])
+    assert np.allclose(mean, arrays["mean"], rtol=1e-6)
+    assert np.array_equal(mean[~gone], counts[:5][~gone].numpy())
+
+
 def test_without_its_table_a_run_still_samples(run, capsys):
     run, _ = run
     config = yaml.safe_load((run / "config.yaml").read_text())

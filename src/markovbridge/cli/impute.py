@@ -4,6 +4,8 @@
                        `observed`, which sites are known, bool; `draws` (D, n, *event), and
                        `mean` and `sd` (n, *event) of each; `truth`, where it is known; `meta`,
                        how they were made, with `scores`, as JSON
+    RUN/imputed.h5ad   for a count table: the rows with `imputed_mean`, `imputed_low` and
+                       `imputed_high` as layers; see `markovbridge.cli.tables`
     RUN/imputed.png    rows of images: what is known, three draws, mean, and the truth if known
 
 The draws of row i are a function of the model, the options, i, and the rows of its block.
@@ -43,8 +45,10 @@ from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks, ranks
 from markovbridge.cli.runs import configuration, ours, run_folder, write_arrays
-from markovbridge.data import Source
+from markovbridge.cli.tables import results_table, table_at
+from markovbridge.data import CountTable, Source
 from markovbridge.data.arrays import read_arrays
+from markovbridge.data.rows import dense
 from markovbridge.heads import Head
 from markovbridge.images import grid_png, is_image
 from markovbridge.masking import broadcast
@@ -105,7 +109,8 @@ def impute(
             the data. It must be given.
         draws: Draws for each row.
         n: The first so many rows. Without it, all of an input, and 64 of the run's own data.
-        input: An .npy or .npz file of data; what unknown sites hold does not matter.
+        input: An .npy or .npz file of data, or a count table such as cells.csv; what unknown
+            sites hold does not matter, and they may be NaN, or empty cells.
         key: Name of the array in an .npz file, if it holds several.
         split: The part of the run's own data to hide something of.
         data: Data to take, if not those of the training.
@@ -150,8 +155,11 @@ def impute_main(words: list[str]) -> None:
         head, network = values.pop("head"), values.pop("network")
         transport = load_transport(run, saved, network, head, values["weights"])
         transport.to(team.device(values.pop("device")))
+        table = source if isinstance(source, CountTable) else None
         if file is not None:
-            x, told = _read(file, array), str(file)
+            table, split = table_at(file, missing=True), "all"
+            x = _read(file, array) if table is None else _cells(table)
+            told = str(file)
         elif source is None:
             raise UsageError(f"the data of {run} are of your own class: name it with --data")
         else:
@@ -162,7 +170,9 @@ def impute_main(words: list[str]) -> None:
         mask = known(observed, x, values["seed"])
         truth = None if file is not None else x
         facts = {"input": told, "observed": observed}
-        impute_rows(run, team, transport, x, mask, truth=truth, facts=facts, **values)
+        made = impute_rows(run, team, transport, x, mask, truth=truth, facts=facts, **values)
+        if made is not None and table is not None:
+            _tables(run, table, split, made, mask)
 
 
 def _read(file: Path, key: str | None) -> Tensor:
@@ -171,6 +181,24 @@ def _read(file: Path, key: str | None) -> Tensor:
     if array.dtype.kind not in "iuf" or array.ndim < 2 or not array.size:
         raise ValueError(f"{file} holds no rows (n, *event) of numbers")
     return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
+
+
+def _cells(table: CountTable) -> Tensor:
+    """Counts of a table, (n, features), NaN where they are missing."""
+    data = table.load("all")
+    x = dense(data.x)
+    return x if data.observed is None else torch.where(data.observed, x.double(), torch.nan)
+
+
+def _tables(run: Path, table: CountTable, split: str, draws: Tensor, mask: Tensor) -> None:
+    """Write mean and interval, and what was known, where the data are a table."""
+    made = Restoration(draws)
+    results = {"imputed_mean": made.mean, "observed": mask.to(torch.uint8)}
+    if len(draws) >= least_draws(LEVEL):
+        results["imputed_low"], results["imputed_high"] = made.interval(LEVEL)
+    files = results_table(run, "imputed", table, split, results)
+    if files:
+        console.say(f"wrote {', '.join(map(str, files))}")
 
 
 def known(word: str, x: Tensor, seed: int) -> Tensor:
@@ -238,8 +266,8 @@ def impute_rows(
     weights: str,
     block: int,
     sampler: Sampler | None,
-) -> None:
-    """Make the blocks of this process; assemble them all in the first."""
+) -> Tensor | None:
+    """Make the blocks of this process; assemble and return the draws in the first."""
     sampler = transport.default_sampler() if sampler is None else sampler
     n = len(x) * draws
     meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
@@ -268,7 +296,7 @@ def impute_rows(
     asked = {**meta, "n": n}
     blocks = make(folder, team, transport, sampler, draw, n=n, meta=asked, unit="draws")
     if team.rank != 0:
-        return
+        return None
     made, _, meta = gather(blocks, n, meta)
     result = torch.from_numpy(made).unflatten(0, (-1, draws)).transpose(0, 1)
     meta["rows"] = len(x)
@@ -282,6 +310,7 @@ def impute_rows(
     if lines:
         console.say(console.table(lines))
     console.say(f"wrote {', '.join(map(str, files))}")
+    return result
 
 
 def _scores(

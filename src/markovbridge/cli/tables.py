@@ -2,6 +2,7 @@
 
     RUN/samples.h5ad     samples, with the features' names, and what they were conditioned on
     RUN/restored.h5ad    the rows that were restored, with mean and interval as layers
+    RUN/imputed.h5ad     the rows that were imputed, likewise
 
 in the format of the table itself: `samples.csv` and `NAME_restored_mean.csv`, say, for a table
 NAME.csv. Results of an `.npz` are in `samples.npz` and `restored.npz` as they are.
@@ -19,6 +20,7 @@ from markovbridge.cli import console
 from markovbridge.cli.runs import configuration, ours
 from markovbridge.config import from_config
 from markovbridge.data import CountTable, write_results, write_table
+from markovbridge.data.tables.source import suffix_of
 from markovbridge.data.tables.writing import Values
 
 __all__ = ["results_table", "samples_table", "table_at", "table_of"]
@@ -76,10 +78,15 @@ def samples_table(run: Path, samples: np.ndarray, told: Mapping[str, Any]) -> li
     )
 
 
-def table_at(file: Path) -> CountTable | None:
-    """The table in a file, or None if the file is one of plain arrays."""
+def table_at(file: Path, *, missing: bool = False) -> CountTable | None:
+    """The table in a file, or None if the file is one of plain arrays.
+
+    Args:
+        file: The file.
+        missing: Whether entries may be missing.
+    """
     arrays = file.suffix.lower() in (".npy", ".npz")
-    return None if arrays else CountTable(file)
+    return None if arrays else CountTable(file, missing=missing and suffix_of(file) != ".mtx")
 
 
 def results_table(
