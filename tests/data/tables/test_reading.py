@@ -236,14 +236,17 @@ class TestFrames:
         with pytest.raises(ValueError, match=r"row 1 \(lawn\), column 0 \(ant\) is nan; .* drop"):
             loaded(tmp_path / "a.csv")
 
-    @pytest.mark.parametrize("suffix", ["csv", "parquet", "npz", "h5ad"])
+    @pytest.mark.parametrize("suffix", ["csv", "parquet", "npz", "h5ad", "sparse", "columns"])
     def test_missing_cells_are_marked_where_they_may_be(self, tmp_path, counts, suffix):
-        path, gone = tmp_path / f"a.{suffix}", counts % 5 == 1
+        forms = {"sparse": sparse.csr_matrix, "columns": sparse.csc_matrix}
+        path, gone = tmp_path / f"a.{'h5ad' if suffix in forms else suffix}", counts % 5 == 1
         frame = self.frame(np.where(gone, np.nan, counts))
         if suffix == "npz":
             np.savez(path, frame.to_numpy())
         elif suffix == "h5ad":
             h5ad(path, frame.to_numpy())
+        elif suffix in forms:
+            h5ad(path, forms[suffix](frame.to_numpy()))
         else:
             frame.to_csv(path) if suffix == "csv" else frame.astype("Int64").to_parquet(path)
         data = loaded(path, missing=True)

@@ -154,7 +154,7 @@ def read_h5ad(
         path: The file.
         layer: Name of a layer, None for X, or "raw" for `adata.raw`.
         columns: Whether to read `obs` as well.
-        missing: Whether entries of a dense matrix may be NaN; it is then read at once.
+        missing: Whether entries may be NaN; the matrix is then read at once.
         maximum: Largest admissible count, or None.
 
     Raises:
@@ -187,14 +187,18 @@ def read_h5ad(
     kind = str(group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", "")))
     shape = (len(rows), len(features))
     observed = None
-    if missing and not hasattr(group, "keys"):
-        values, observed = known(group[:])
-        matrix = as_block(values, **facts)
-        file.close()
-    elif kind.startswith("csc"):
+    by_column = kind.startswith("csc")
+    if missing or by_column:
         # By column, no range of rows lies together: all of it is read at once.
-        parts = (group["data"][:], group["indices"][:], group["indptr"][:])
-        matrix = as_block(sparse.csc_matrix(parts, shape=shape), **facts)
+        values: Any
+        if hasattr(group, "keys"):
+            form = sparse.csc_matrix if by_column else sparse.csr_matrix
+            values = form(tuple(group[name][:] for name in ("data", "indices", "indptr")), shape)
+        else:
+            values = group[:]
+        if missing:
+            values, observed = known(values)
+        matrix = as_block(values, **facts)
         file.close()
     else:
         matrix = StoredMatrix(group, shape, **facts)

@@ -69,7 +69,7 @@ class CountTable(Source):
         ignore: Columns of a table that are neither counts nor covariates.
         transpose: Whether features are in rows. Seen by itself for 10x folders.
         key: The array of an `.npz` file, or the genome of an old 10x `.h5` file with several.
-        missing: Whether entries may be missing: empty cells of a table, NaN in dense arrays.
+        missing: Whether entries may be missing: empty cells of a table, NaN in a matrix.
             The data set then says which are `observed`. For imputation, not for training.
         maximum: Largest admissible count, or None if there is none.
         backed: Whether to leave the counts in their file and read them batch by batch; None
@@ -248,8 +248,9 @@ class CountTable(Source):
         if not isinstance(matrix, StoredMatrix):
             if self.backed:
                 raise ValueError(
-                    f"{self.path} stores its counts by column (CSC), which cannot be read batch "
-                    "by batch; leave backed=None, or save them by row: adata.X = adata.X.tocsr()"
+                    f"{self.path} stores its counts by column (CSC), or they may be missing, and "
+                    "so cannot be read batch by batch; leave backed=None, or save them by row: "
+                    "adata.X = adata.X.tocsr()"
                 )
             return compact(matrix if chosen is None else matrix[chosen.numpy()])
         n = matrix.shape[0] if chosen is None else len(chosen)

@@ -135,9 +135,16 @@ def _cause(value: Any, remedy: str) -> str:
 
 
 def known(matrix: Any) -> tuple[Any, np.ndarray | None]:
-    """A dense matrix with 0 where it is NaN, and where it is not; None if it never is."""
-    if sparse.issparse(matrix) or matrix.dtype.kind != "f":
+    """A matrix with 0 where it is NaN, and where it is not, (N, columns); None if it never is."""
+    if matrix.dtype.kind != "f":
         return matrix, None
+    if sparse.issparse(matrix):
+        entries = sparse.coo_matrix(matrix)
+        gone = np.isnan(entries.data)
+        observed = np.ones(matrix.shape, dtype=bool)
+        observed[entries.row[gone], entries.col[gone]] = False
+        entries.data[gone] = 0
+        return (entries, observed) if gone.any() else (matrix, None)
     gone = np.isnan(matrix)
     return (np.where(gone, 0, matrix), ~gone) if gone.any() else (matrix, None)
 
