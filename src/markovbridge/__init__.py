@@ -17,6 +17,7 @@ from markovbridge.heads import (
     NegativeBinomial,
     TwoMeans,
 )
+from markovbridge.masking import Masking
 from markovbridge.objectives import (
     DriftMatching,
     EndMSE,
@@ -51,6 +52,7 @@ from markovbridge.samplers import (
     Gillespie,
     ProbabilityFlow,
     TauLeaping,
+    Trapezoidal,
 )
 from markovbridge.schedules import Cosine, Linear, Logistic, Survival
 from markovbridge.transport import Transport, statistics
@@ -83,6 +85,7 @@ __all__ = [
     "LinearDiffusion",
     "Logistic",
     "LogisticMixture",
+    "Masking",
     "Mean",
     "MinibatchOT",
     "NegativeBinomial",
@@ -98,6 +101,7 @@ __all__ = [
     "Survival",
     "TauLeaping",
     "Transport",
+    "Trapezoidal",
     "TwoMeans",
     "UniformChain",
     "VE",
