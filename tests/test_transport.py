@@ -9,7 +9,19 @@ import torch
 from torch import nn
 
 import markovbridge as mb
-from markovbridge import Bridge, Gillespie, Mean, PureDeath, Transport, exact, statistics
+from markovbridge import (
+    Bridge,
+    Categorical,
+    Gillespie,
+    Mean,
+    NegativeBinomial,
+    PureDeath,
+    Transport,
+    Trapezoidal,
+    UniformChain,
+    exact,
+    statistics,
+)
 from markovbridge.networks import MLP
 from markovbridge.randomness import fresh_key, generator
 from problems import assert_follows
@@ -97,7 +109,8 @@ def test_samples_depend_on_the_generator_and_nothing_else():
 def test_a_condition_goes_to_its_own_sample():
     model = watching()
     condition = torch.arange(10.0).unsqueeze(1)
-    model.sample(10, steps=2, condition=condition, block=4, generator=generator("cpu", 1))
+    options = {"block": 4, "sampler": Bridge(), "generator": generator("cpu", 1)}
+    model.sample(10, steps=2, condition=condition, **options)
     seen = [call[2].squeeze(1).tolist() for call in model.network.calls]
     assert seen == [[0, 1, 2, 3]] * 2 + [[4, 5, 6, 7]] * 2 + [[8, 9, 9, 9]] * 2
     with pytest.raises(ValueError, match="condition has 3 rows for 10 samples"):
@@ -107,7 +120,8 @@ def test_a_condition_goes_to_its_own_sample():
 def test_grids_of_times():
     model, grid = watching(), torch.tensor([0.0, 0.1, 0.7, 1.0])
     seen = []
-    model.sample(2, steps=grid, block=2, callback=lambda t, x: seen.append((t, x)))
+    watch = {"callback": lambda t, x: seen.append((t, x))}
+    model.sample(2, steps=grid, block=2, sampler=Bridge(), **watch)
     assert [t for t, _ in seen] == pytest.approx([0, 0.1, 0.7, 1])
     assert bool((seen[0][1] == 0).all())
     asked = [call[1].tolist() for call in model.network.calls]
@@ -117,12 +131,25 @@ def test_grids_of_times():
             model.sample(2, steps=torch.tensor(wrong))
 
 
+def test_default_samplers():
+    def default(process, head):
+        return Transport(process, MLP((2,), 1, 2), head, shape=(2,)).default_sampler()
+
+    counts = PureDeath(maximum=9)
+    assert default(counts, Mean()) == Trapezoidal()
+    assert default(counts, NegativeBinomial()) == Trapezoidal()
+    assert default(counts, Mean("stochastic")) == Bridge()
+    assert default(counts, Categorical()) == Bridge()
+    assert default(UniformChain(categories=3), Categorical()) == Bridge()
+    assert Transport(counts, exact.Poisson(counts, 1.0), shape=(2,)).default_sampler() == Bridge()
+
+
 # Training and sampling modes ---------------------------------------------------------------
 
 
 def test_dropout_is_off_when_sampling_and_on_when_training():
     model = watching().train()
-    model.sample(2, steps=2)
+    model.sample(2, steps=2, sampler=Bridge())
     assert [call[3:] for call in model.network.calls] == [(False, False)] * 2
     model.loss(data(4))
     assert model.network.calls[-1][3:] == (True, True)

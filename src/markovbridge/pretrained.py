@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["load", "save"]
 
 FORMAT = 1
-NEW = {"covariates": None, "condition_dropout": 0.0, "masking": None}  # not in older files
+# Not in older files.
+NEW = {"covariates": None, "condition_dropout": 0.0, "masking": None, "error_curve": None}
 PARTS = ("process", "network", "head", "coupling", "objective", *NEW)
 
 T = TypeVar("T", bound="Transport")

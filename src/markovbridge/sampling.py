@@ -17,16 +17,19 @@ from torch import Tensor, nn
 
 from markovbridge import randomness
 from markovbridge.couplings import Coupling
+from markovbridge.grids import ErrorCurve
+from markovbridge.heads import Head, NegativeBinomial
 from markovbridge.laws import Law
 from markovbridge.masking import Masking, Observed, broadcast
-from markovbridge.processes import Process
-from markovbridge.samplers import Bridge, Sampler
+from markovbridge.processes import Process, PureDeath
+from markovbridge.samplers import Bridge, Sampler, Trapezoidal
 from markovbridge.schedules import Time
 from markovbridge.walks import Given, blocks, check_grid, rows, walk
 
-__all__ = ["BLOCK", "Sampling"]
+__all__ = ["BLOCK", "STEPS", "Sampling"]
 
 BLOCK = 64
+STEPS = 50
 ROUNDS = 10  # of imputation by replacement
 
 Callback = Callable[[float, Tensor], None]
@@ -36,7 +39,9 @@ class Sampling(nn.Module, ABC):
     """What `Transport` draws."""
 
     process: Process
+    head: Head | None
     coupling: Coupling
+    error_curve: ErrorCurve | None
     masking: Masking | None
     shape: tuple[int, ...]
     mean: Tensor
@@ -59,12 +64,22 @@ class Sampling(nn.Module, ABC):
         """Where the weights are."""
         return self.mean.device
 
+    def default_sampler(self) -> Sampler:
+        """The sampler to take if none is named.
+
+        Leaps of second order where the mean alone is learned and the process is pure death:
+        at 10 evaluations they do what single leaps do at hundreds. `Bridge` otherwise.
+        """
+        kernel = getattr(self.head, "kernel", None)  # another kernel asks for another bridge
+        leaps = isinstance(self.head, NegativeBinomial) or kernel == "poisson"
+        return Trapezoidal() if leaps and isinstance(self.process, PureDeath) else Bridge()
+
     @torch.no_grad()
     def sample(
         self,
         n: int,
         *,
-        steps: int | Tensor = 100,
+        steps: int | Tensor = STEPS,
         sampler: Sampler | None = None,
         condition: Tensor | None = None,
         guidance: float = 1.0,
@@ -76,9 +91,9 @@ class Sampling(nn.Module, ABC):
 
         Args:
             n: How many.
-            steps: Number of steps of the schedule's grid, or the grid itself: increasing
-                times (steps + 1,) from 0 to 1.
-            sampler: How to step; `Bridge()` by default.
+            steps: Number of steps, on the grid of `error_curve` if there is one and of the
+                schedule if not; or the grid itself: increasing times (steps + 1,) from 0 to 1.
+            sampler: How to step; `default_sampler()` if None.
             condition: What to condition on, (n, C), NaN being unknown: such as
                 `transport.covariates.encode({"label": 3}, n)`.
             guidance: How strongly the condition acts; other than 1, each evaluation is one of
@@ -117,7 +132,7 @@ class Sampling(nn.Module, ABC):
         index: int,
         *,
         key: int,
-        steps: int | Tensor = 100,
+        steps: int | Tensor = STEPS,
         sampler: Sampler | None = None,
         condition: Tensor | None = None,
         guidance: float = 1.0,
@@ -147,7 +162,7 @@ class Sampling(nn.Module, ABC):
         t: float | None = None,
         *,
         survival: float | None = None,
-        steps: int | Tensor = 100,
+        steps: int | Tensor = STEPS,
         sampler: Sampler | None = None,
         condition: Tensor | None = None,
         guidance: float = 1.0,
@@ -204,7 +219,7 @@ class Sampling(nn.Module, ABC):
         self,
         x0: Tensor,
         *,
-        steps: int | Tensor = 100,
+        steps: int | Tensor = STEPS,
         sampler: Sampler | None = None,
         condition: Tensor | None = None,
         guidance: float = 1.0,
@@ -252,7 +267,7 @@ class Sampling(nn.Module, ABC):
         x0: Tensor,
         *,
         key: int,
-        steps: int | Tensor = 100,
+        steps: int | Tensor = STEPS,
         sampler: Sampler | None = None,
         condition: Tensor | None = None,
         guidance: float = 1.0,
@@ -281,7 +296,7 @@ class Sampling(nn.Module, ABC):
         x: Tensor,
         observed: Tensor,
         *,
-        steps: int | Tensor = 100,
+        steps: int | Tensor = STEPS,
         rounds: int | None = None,
         sampler: Sampler | None = None,
         condition: Tensor | None = None,
@@ -344,7 +359,7 @@ class Sampling(nn.Module, ABC):
         observed: Tensor,
         *,
         key: int,
-        steps: int | Tensor = 100,
+        steps: int | Tensor = STEPS,
         rounds: int | None = None,
         sampler: Sampler | None = None,
         condition: Tensor | None = None,
@@ -410,7 +425,7 @@ class Sampling(nn.Module, ABC):
                 Given(self, start=start, observed=observed, guidance=guidance),
                 x,
                 grid,
-                Bridge() if sampler is None else sampler,
+                self.default_sampler() if sampler is None else sampler,
                 condition=None if condition is None else condition.to(self.device),
                 generator=generator,
                 callback=None if callback is None else lambda s, x: callback(s, self._decode(x)),
@@ -430,6 +445,8 @@ class Sampling(nn.Module, ABC):
         return x if self.process.support is None else self.process.support.decode(x)
 
     def _grid(self, steps: int | Tensor, start: float) -> list[float]:
+        if self.error_curve is not None and not isinstance(steps, Tensor):
+            return self.error_curve.grid(steps, start).tolist()
         return check_grid(self.process.schedule, steps, start)
 
     def _check(self, x: Tensor, name: str) -> Tensor:

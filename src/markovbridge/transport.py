@@ -18,6 +18,7 @@ from markovbridge.conditions import dropped, guided
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, parts
+from markovbridge.grids import ErrorCurve
 from markovbridge.heads import Head
 from markovbridge.laws import Law
 from markovbridge.likelihood import Bound, log_likelihood
@@ -88,6 +89,9 @@ class Transport(Sampling):
         condition_dropout: Probability that a sample loses its condition in training. At 0
             the network learns nothing of the unconditional law, which guidance needs.
         masking: Train with known sites of x_1, for `impute`: which ones.
+        error_curve: How far the best guess is from the data over time, which decides where a
+            number of `steps` stops; `grids.measure` takes it from a trained model, and
+            training under pure death does so by itself.
     """
 
     mean: Tensor
@@ -107,6 +111,7 @@ class Transport(Sampling):
         covariates: Covariates | None = None,
         condition_dropout: float = 0.0,
         masking: Masking | None = None,
+        error_curve: ErrorCurve | None = None,
     ) -> None:
         super().__init__()
         self.process = process
@@ -127,6 +132,7 @@ class Transport(Sampling):
         self.covariates = covariates
         self.condition_dropout = condition_dropout
         self.masking = masking
+        self.error_curve = error_curve
         self.autocast: torch.dtype | None = None
         for name, value in (("mean", mean), ("variance", variance)):
             value = torch.as_tensor(1.0 if value is None else value, dtype=torch.float32)
@@ -251,7 +257,8 @@ class Transport(Sampling):
         t = self.objective.times(len(x1), generator=generator, device=x1.device)
         x_t = self.process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
         if condition is not None and self.condition_dropout > 0 and self.training:
-            condition = dropped(condition, self.condition_dropout, generator)
+            sizes = [len(c.names) for c in self.covariates.columns] if self.covariates else []
+            condition = dropped(condition, self.condition_dropout, generator, sizes)
         observed = None
         if self.masking is not None:
             # Known sites are certain, so that the objective counts the others only.

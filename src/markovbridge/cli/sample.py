@@ -2,6 +2,7 @@
 
     RUN/samples.npz    `samples` (n, *event), and `meta`, how they were made, as JSON
     RUN/samples.png    a grid of the first of them, if they are images
+    RUN/samples.h5ad   for a count table: a table of them; see `markovbridge.cli.tables`
     RUN/path.npz       `times` (T,) and `states` (T, k, *event): the first k on their way
 
 Sample i is a function of the model, the options and i alone: not of n, of the number
@@ -34,27 +35,29 @@ from markovbridge.cli.drawing import (
     saved_model,
     shades,
     threads,
+    told,
 )
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks, ranks
 from markovbridge.cli.runs import ours, run_folder, write_arrays
+from markovbridge.cli.tables import samples_table
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
 from markovbridge.randomness import fresh_key
-from markovbridge.samplers import Bridge, Sampler
-from markovbridge.transport import BLOCK, Transport
+from markovbridge.samplers import Sampler
+from markovbridge.sampling import BLOCK, STEPS
+from markovbridge.transport import Transport
 
 __all__ = ["sample"]
 
-SAMPLER = Bridge()
 GRID = 64  # samples in the picture
 
 
 def sample(
     run: str,
     n: int = 64,
-    steps: int = 100,
+    steps: int = STEPS,
     seed: int = 0,
     condition: dict[str, Any] | None = None,
     guidance: float = 1.0,
@@ -62,7 +65,7 @@ def sample(
     block: int = BLOCK,
     device: str | None = None,
     threads: int | None = None,
-    sampler: Sampler = SAMPLER,
+    sampler: Sampler | None = None,
     head: Head | None = None,
     network: Callable[[tuple[int, ...], int, int], nn.Module] | None = None,
 ) -> None:
@@ -77,7 +80,7 @@ def sample(
     Args:
         run: The run folder.
         n: How many samples.
-        steps: Steps from source to data; for most samplers the network evaluations a sample.
+        steps: Steps from source to data; one or two network evaluations each.
         seed: Seed of the samples.
         condition: What to condition on, by name, for models trained with a condition:
             --condition.label 3. Of a class or category, * takes each in turn. What is not
@@ -89,7 +92,8 @@ def sample(
             samples come of another value.
         device: Such as cpu or cuda. Without it, a GPU if there is one.
         threads: CPU threads of each process. Without it, torch's own choice.
-        sampler: How to step.
+        sampler: How to step. Without it, what suits the model: for pure death leaps of
+            second order, two evaluations a step, and for others Bridge.
         head: The model's own head, to change what has no weights, such as
             --head.kernel stochastic.
         network: Only for a network of your own: its class.
@@ -126,10 +130,11 @@ def _sample(
     guidance: float,
     weights: str,
     block: int,
-    sampler: Sampler,
+    sampler: Sampler | None,
     head: Head | None,
 ) -> None:
     """Make the blocks of this process; assemble them all in the first."""
+    sampler = transport.default_sampler() if sampler is None else sampler
     meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
     if condition_of(transport, condition, n) is not None:
         meta |= {"condition": condition, "guidance": guidance}
@@ -164,6 +169,7 @@ def _assemble(
         files.append(run / "samples.png")
         files[-1].write_bytes(grid_png(shown, 255))
     write_arrays(files[0], samples=samples, meta=np.array(json.dumps(meta)))
+    files += samples_table(run, samples, told(transport, meta.get("condition"), n))
     blocks.clear()
     console.say(f"{n:,} samples of {run}: {cost(meta)}")
     console.say(f"wrote {', '.join(map(str, files))}")

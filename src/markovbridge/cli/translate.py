@@ -41,15 +41,16 @@ from markovbridge.cli.ranks import Ranks, ranks
 from markovbridge.cli.runs import ours, run_folder, write_arrays
 from markovbridge.couplings import Data
 from markovbridge.data.arrays import read_arrays
+from markovbridge.data.rows import dense
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
 from markovbridge.randomness import fresh_key
-from markovbridge.samplers import Bridge, Sampler
-from markovbridge.transport import BLOCK, Transport
+from markovbridge.samplers import Sampler
+from markovbridge.sampling import BLOCK, STEPS
+from markovbridge.transport import Transport
 
 __all__ = ["translate"]
 
-SAMPLER = Bridge()
 TIMES = 9  # columns of the picture
 
 
@@ -59,13 +60,13 @@ def translate(
     input: Path | None = None,
     key: str | None = None,
     split: Literal["train", "validation", "test", "all"] | None = None,
-    steps: int = 100,
+    steps: int = STEPS,
     seed: int = 0,
     weights: Literal["ema", "raw"] = "ema",
     block: int = BLOCK,
     device: str | None = None,
     threads: int | None = None,
-    sampler: Sampler = SAMPLER,
+    sampler: Sampler | None = None,
     head: Head | None = None,
     network: Callable[[tuple[int, ...], int, int], nn.Module] | None = None,
 ) -> None:
@@ -90,7 +91,7 @@ def translate(
             result comes of another value.
         device: Such as cpu or cuda. Without it, a GPU if there is one.
         threads: CPU threads of each process. Without it, torch's own choice.
-        sampler: How to step.
+        sampler: How to step. Without it, what suits the model.
         head: The model's own head, to change what has no weights, such as
             --head.spread 1.
         network: Only for a network of your own: its class.
@@ -135,7 +136,7 @@ def _start(transport: Transport, split: str | None, run: Path) -> Tensor:
             f"{run} does not start from a data set but from {start or transport.coupling}: give "
             "rows to carry with --input FILE"
         )
-    return start.source.load(split or start.split).x
+    return dense(start.source.load(split or start.split).x)
 
 
 def _translate(
@@ -148,10 +149,11 @@ def _translate(
     seed: int,
     weights: str,
     block: int,
-    sampler: Sampler,
+    sampler: Sampler | None,
 ) -> None:
     """Make the blocks of this process; assemble them all in the first."""
     n = len(source)
+    sampler = transport.default_sampler() if sampler is None else sampler
     meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
     meta["source"] = "sha256:" + hashlib.sha256(source.contiguous().numpy().tobytes()).hexdigest()
     number = fresh_key(torch.Generator().manual_seed(seed))

@@ -1,5 +1,6 @@
 """Samplers: how to walk from the source (t = 0) to the data (t = 1)."""
 
+from markovbridge.samplers.adaptive import Adaptive
 from markovbridge.samplers.base import Model, Sampler
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.corrected import Corrected
@@ -9,6 +10,7 @@ from markovbridge.samplers.leaping import TauLeaping
 from markovbridge.samplers.second_order import SecondOrderBridge, Trapezoidal
 
 __all__ = [
+    "Adaptive",
     "Bridge",
     "Corrected",
     "EulerMaruyama",

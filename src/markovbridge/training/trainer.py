@@ -32,7 +32,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from markovbridge.data.rows import Rows, dense
+from markovbridge.grids import measure
 from markovbridge.images import grid_png, is_image, to_shades
+from markovbridge.processes import PureDeath
 from markovbridge.randomness import generator
 from markovbridge.training import checkpoint, resume
 from markovbridge.training.config import TrainingConfig
@@ -44,6 +46,8 @@ from markovbridge.training.signals import StopRequest, stop_requests
 from markovbridge.transport import Transport
 
 __all__ = ["Trainer", "TrainingState"]
+
+MEASURED = 128  # samples of which the errors over time are taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,6 +296,7 @@ class Trainer:
         if not is_image(self.transport.shape):
             self.log.line(f"step {self.step}: no grid, {self.transport.shape} is not an image")
             return
+        self._measure()
         n, condition = self.config.samples, self.data.condition
         if condition is not None:
             condition = condition[torch.arange(n) % len(condition)].to(self.device)
@@ -344,7 +349,23 @@ class Trainer:
         }
         if self._validation_loss is not None:
             facts["held-out loss"] = f"{self._validation_loss:.5g}"
+        self._measure()
         self.averaged.save_pretrained(directory / "model", card={**facts, **self.card})
+
+    def _measure(self) -> None:
+        """Tell the averaged model its errors over time, which decide where sampling stops.
+
+        On held-out data if there are any, always the same and with the same noise.
+        """
+        if not isinstance(self.averaged.process, PureDeath):
+            return
+        data = self.data if self.validation is None else self.validation
+        order = torch.randperm(len(data), generator=generator("cpu", "errors", self.config.seed))
+        rows = data.rows(order[:MEASURED].sort().values, self.device)
+        noise = generator(self.device, "errors", self.config.seed)
+        self.averaged.error_curve = measure(
+            self.averaged, rows["x1"], condition=rows["condition"], generator=noise
+        )
 
     def _open(self, directory: Path, may_resume: bool) -> None:
         """Take a folder into use: continue the run in it, or start one."""

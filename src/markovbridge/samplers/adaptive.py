@@ -1,0 +1,113 @@
+r"""Steps that choose themselves, for pure death.
+
+Between the two hazards λ_p(x_p) and λ_m(x_m) of a θ-trapezoidal leap lies an estimate of what
+steps cost. With hazards frozen at its beginning, a step from p to s has the path KL
+∫ (Φ(τ) - Φ(p)) dτ, Φ = E Σ λ log λ (`markovbridge.grids`), and
+
+    Φ(m) - Φ(p)  =  E Σ_i [λ_m log(λ_m/λ_p) - λ_m + λ_p].
+
+Towards the data λ = y/q takes the values 0 and 1/q, so that Φ grows like -A log q; A is
+estimated from the last step, and the next one, a share r of the mortality q that is left, costs
+
+    A q [r + (1 - r) log(1 - r)]        nats: A q r²/2 for a short one, A q for all the rest.
+
+r is chosen to make that the tolerance, from the average over all samples that step together.
+Nothing is ever rejected: a step thrown away because of where it led would bias the samples, and
+its evaluations are lost.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from markovbridge.processes.counts import PureDeath
+from markovbridge.samplers.base import Model, Sampler
+from markovbridge.samplers.second_order import Trapezoidal
+
+__all__ = ["Adaptive"]
+
+FIRST = 0.01  # length of the first step, as a share of what remains
+GROWTH = 4.0  # most that a step is longer, or shorter, than the one before
+TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class Adaptive(Sampler):
+    """θ-trapezoidal leaps of lengths chosen by one tolerance.
+
+    It makes its own steps between the times of the grid, so give it `steps=1`. They are the
+    same for all samples of a block: a sample is a function of the generator's state, its index
+    and the block size, as with any sampler.
+
+    Attributes:
+        tolerance: Path KL in nats per sample, summed over sites, that a step would cost with
+            its hazards frozen. A leap is of second order and errs less. A quarter of it makes
+            steps half as long.
+        theta: As of `Trapezoidal`.
+    """
+
+    tolerance: float = 0.1
+    theta: float = Trapezoidal.theta
+
+    def __post_init__(self) -> None:
+        Trapezoidal(self.theta)
+        if not self.tolerance > 0:
+            raise ValueError(f"tolerance must be positive, in nats, not {self.tolerance}")
+
+    def step(
+        self,
+        model: Model,
+        x: Tensor,
+        t: float,
+        s: float,
+        *,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        process = model.process
+        if not isinstance(process, PureDeath):
+            raise TypeError(f"Adaptive leaps pure death, not {type(process).__name__}")
+        schedule, leap = process.schedule, Trapezoidal(self.theta).leap
+        left, after = float(schedule.mortality(t)), float(schedule.mortality(s))
+        here, length = t, FIRST * left
+        while True:
+            last = left - length <= after * (1 + 1e-9)
+            there = s if last else _time(process, left - length)
+            x, first, second = leap(
+                model, x, here, there, condition=condition, generator=generator
+            )
+            if last:
+                return x
+            change = second * (second.clamp_min(TINY) / first.clamp_min(TINY)).log()
+            growth = (change - second + first).reshape(len(x), -1).double().sum(1).mean()
+            growth = max(float(growth), TINY) / -math.log1p(-self.theta * length / left)
+            here, left = there, left - length
+            longest = GROWTH * length
+            length = min(
+                max(left * _share(self.tolerance / (growth * left)), length / GROWTH), longest
+            )
+            length = min(length, left)
+
+    def evaluations(self, steps: int) -> None:
+        """Unknown: two for each step it takes."""
+        return None
+
+
+def _time(process: PureDeath, mortality: float) -> float:
+    q = torch.tensor(mortality, dtype=torch.float64)
+    return float(process.schedule.time(1 - q, q))
+
+
+def _share(cost: float) -> float:
+    """The r in (0, 1] with r + (1 - r) log(1 - r) = cost, 1 from cost 1 on."""
+    if cost >= 1:
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        r = (low + high) / 2
+        low, high = (r, high) if r + (1 - r) * math.log1p(-r) < cost else (low, r)
+    return (low + high) / 2
