@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from markovbridge.cli import console
 from markovbridge.cli.runs import configuration, ours
 from markovbridge.config import from_config
 from markovbridge.data import CountTable, write_results, write_table
 from markovbridge.data.tables.source import suffix_of
-from markovbridge.data.tables.writing import Values
 
 __all__ = ["results_table", "samples_table", "table_at", "table_of"]
 
@@ -90,7 +90,7 @@ def table_at(file: Path, *, missing: bool = False) -> CountTable | None:
 
 
 def results_table(
-    run: Path, verb: str, source: CountTable, split: str, results: Mapping[str, Values]
+    run: Path, verb: str, source: CountTable, split: str, results: Mapping[str, Tensor]
 ) -> list[Path]:
     """Write results beside the counts they were made from.
 

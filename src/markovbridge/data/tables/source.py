@@ -128,7 +128,7 @@ class CountTable(Source):
             condition=condition,
             covariates=encoding,
             observed=None if observed is None else torch.from_numpy(observed)[chosen],
-            row_names=None if rows is None else tuple(rows[int(i)] for i in chosen),
+            row_names=None if rows is None else tuple(rows[i] for i in map(int, chosen.tolist())),
             column_names=None if table.column_names is None else tuple(table.column_names),
         )
 

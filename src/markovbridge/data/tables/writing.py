@@ -142,7 +142,7 @@ def write_results(
             some = None if len(chosen) == total else chosen
             writer = _extended(origin, some, results, obsm or {}, overwrite)
             return _write({path: writer}, overwrite)
-        rows = None if table.row_names is None else [table.row_names[int(i)] for i in chosen]
+        rows = None if table.row_names is None else [table.row_names[i] for i in map(int, chosen)]
         columns = {name: np.asarray(values)[chosen] for name, values in table.columns.items()}
         around = _Names(rows, table.column_names, columns)
         if suffix == ".h5ad":
