@@ -93,6 +93,15 @@ class TestAnnData:
         with pytest.raises(ValueError, match=expected + r".*normalised data: .* layer='counts'"):
             dense(loaded(path, backed=backed).x)
 
+    def test_large_counts_stay_what_they_are(self, tmp_path):
+        counts = np.array([[0, 0, 2**40], [1, 0, 0]] * 20)
+        data = anndata.AnnData(sparse.csr_matrix(counts.astype(np.float32)))
+        data.write_h5ad(tmp_path / "a.h5ad")
+        for backed in (False, True):
+            x = loaded(tmp_path / "a.h5ad", backed=backed).x
+            assert dense(x).tolist() == counts.tolist()
+            assert x[torch.tensor([2])].tolist() == [[0, 0, 2**40]]
+
     def test_a_split_reads_its_own_rows(self, tmp_path, counts):
         path = h5ad(tmp_path / "a.h5ad", sparse.csr_matrix(counts))
         parts = {

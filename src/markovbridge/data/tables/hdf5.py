@@ -76,8 +76,8 @@ class StoredMatrix:
         self._dense = not hasattr(group, "keys")
         values = group if self._dense else group["data"]
         self.stored = int(values.size)
-        large = values.dtype.str[1:] in ("u4", "u8", "i8", "f8")
-        self.dtype = torch.int64 if large else torch.int32
+        small = values.dtype.str[1:] in ("b1", "i1", "u1", "i2", "u2", "i4")
+        self.dtype = torch.int32 if small else torch.int64
         per_row = max(1.0, self.stored / max(1, shape[0]))
         self.chunk = int(min(max(CHUNK_VALUES / per_row, 2), CHUNK_ROWS))
         # A dense array of mostly zeros is compressed as it is read.
