@@ -278,7 +278,7 @@ def test_one_network_learns_both_laws():
     transport = Transport(
         process, network, Categorical(), shape=(1,), mean=3.5, variance=9.0, condition_dropout=0.3
     )
-    config = TrainingConfig(steps=250, batch_size=128, learning_rate=5e-3, warmup=10, ema=0.98)
+    config = TrainingConfig(steps=150, batch_size=128, learning_rate=8e-3, warmup=10, ema=0.98)
     told = torch.nn.functional.one_hot(label, 2).float()
     trained = Trainer(transport, Examples(x, condition=told), config).run()
     for given, mean in ((told[:1] * 0 + torch.tensor([1.0, 0.0]), 1.0), (None, 3.5)):
