@@ -224,6 +224,17 @@ class TestFrames:
         self.frame(counts).T.to_csv(tmp_path / "a.csv")
         check(loaded(tmp_path / "a.csv", transpose=True), counts)
 
+    def test_features_in_rows_with_a_row_of_covariates_and_a_name_twice(self, tmp_path):
+        text = "gene,c1,c2,c3\nbatch,a,b,a\nnote,x,y,z\nSox2,0,4,1\nTbx1,2,0,7\nSox2,1,1,0\n"
+        (tmp_path / "a.csv").write_text(text)
+        fields = {"transpose": True, "covariates": ("batch",)}
+        data = loaded(tmp_path / "a.csv", ignore=("note",), **fields)
+        assert data.x.tolist() == [[0, 2, 1], [4, 0, 1], [1, 7, 0]]
+        assert data.column_names == ("Sox2", "Tbx1", "Sox2")
+        assert data.condition.tolist() == [[1, 0], [0, 1], [1, 0]]
+        with pytest.raises(ValueError, match="column 'note' holds 'x', which is no count"):
+            loaded(tmp_path / "a.csv", **fields)
+
     def test_covariates_and_ignored_columns_are_no_counts(self, tmp_path, counts):
         frame = self.frame(counts)
         frame.insert(3, "batch", OBS["batch"])

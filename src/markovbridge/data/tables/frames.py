@@ -52,9 +52,12 @@ def read_frame(
     frame = frame.drop(columns=list(ignore))
     kept = [name for name in frame.columns if name in columns]
     counts = frame.drop(columns=kept)
-    for name in counts.columns:
-        if counts[name].dtype.kind not in "iufb":
-            sample = next((v for v in counts[name] if isinstance(v, str)), counts[name].iloc[0])
+    if transpose and (counts.dtypes == object).any():  # as of any row of text beside them
+        counts = counts.apply(_numbers)
+    for k, (name, dtype) in enumerate(counts.dtypes.items()):
+        if dtype.kind not in "iufb":
+            column = counts.iloc[:, k]  # by position, for names may occur twice
+            sample = next((v for v in column if isinstance(v, str)), column.iloc[0])
             raise ValueError(
                 f"{path}: column {str(name)!r} holds {str(sample)[:40]!r}, which is no count; "
                 "name it in covariates or in ignore"
@@ -121,6 +124,14 @@ def _load(path: Path) -> Any:
             return pd.read_csv(path, sep=SEPARATORS[suffix], low_memory=False)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as a table ({error})") from error
+
+
+def _numbers(column: Any) -> Any:
+    """A column as numbers if it holds nothing else."""
+    try:
+        return optional("pandas", "reading tables").to_numeric(column)
+    except (ValueError, TypeError):
+        return column
 
 
 def _named(frame: Any, columns: Sequence[str]) -> tuple[Any, bool]:
