@@ -52,7 +52,8 @@ def read_frame(
     frame = frame.drop(columns=list(ignore))
     kept = [name for name in frame.columns if name in columns]
     counts = frame.drop(columns=kept)
-    if transpose and (counts.dtypes == object).any():  # as of any row of text beside them
+    # A row of text among the others makes text of all numbers.
+    if transpose and any(dtype.kind not in "iufb" for dtype in counts.dtypes):
         counts = counts.apply(_numbers)
     for k, (name, dtype) in enumerate(counts.dtypes.items()):
         if dtype.kind not in "iufb":
