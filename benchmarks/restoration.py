@@ -108,7 +108,7 @@ def main() -> int:
             bright = (x[:SHOWN] / exposure).round().clamp_max(maximum)
             columns = [bright, *made.draws[:3, :SHOWN], made.mean[:SHOWN].round(), truth[:SHOWN]]
             rows = torch.stack([c.long() for c in columns], 1).flatten(0, 1)
-            options.picture.write_bytes(grid_png(rows, maximum, columns=len(columns)))
+            options.picture.write_bytes(grid_png(rows, maximum, columns=len(columns), scale=3))
     return failed
 
 

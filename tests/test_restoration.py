@@ -157,7 +157,7 @@ def test_blocks_are_the_whole():
     parts = [restore_block(transport, k, seen, t, key=key, **options) for k in (3, 2, 1, 0)]
     rows = torch.cat(parts[::-1])[:28]
     assert torch.equal(Restoration.of_rows(rows, 4).draws, whole.draws)
-    # Draws of a row do not depend on how many rows there are; each one is another.
+    # Draws of a full block do not depend on how many more there are; each one is another.
     fewer = restore(transport, seen[:2], survival=SURVIVAL, generator=generator(5), **options)
     assert torch.equal(fewer.draws, whole.draws[:, :2])
     assert len(whole.draws.unique(dim=0)) == 4

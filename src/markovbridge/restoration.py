@@ -181,8 +181,8 @@ def restore(
         callback: Called with (time, states) after every step of every block.
 
     Returns:
-        The draws. Those of row i depend on the generator's state, i, the number of draws and
-        the block size, not on how many rows there are.
+        The draws. Those of a full block depend on the generator's state, the rows in it, the
+        number of draws and the block size, not on how many more rows there are.
     """
     if (t is None) == (survival is None):
         raise ValueError("restore needs either a time t or a survival, and not both")

@@ -8,8 +8,8 @@
                         `restored_high` as layers; see `markovbridge.cli.tables`
     RUN/restored.png    rows of images: input, three draws, mean, and the truth where known
 
-The draws of row i are a function of the model, the options, i and row i of the input. From
-Python they are
+The draws are a function of the model, the options and the input, in any number of processes and
+with any interruptions. From Python they are
 
     restoration.restore(transport, input, survival=..., draws=...,
                         generator=torch.Generator().manual_seed(seed), steps=..., ...).draws
