@@ -1,0 +1,234 @@
+r"""How good at how many evaluations: every sampler on the same network.
+
+    python benchmarks/quality.py --data digits --figure quality.png
+    python benchmarks/quality.py --data fashion-mnist --steps 1600 --samples 1000 \
+        --extractor mobilenet:weights.pt
+
+Trains the recipe (or takes the run that is there), and beside it, with the same network and
+budget, the published method: its loss on its grid of times. Then draws samples by every sampler
+at every number of network evaluations, and prints for each the energy distance in raw values,
+the Fréchet distance of features, and the seconds a sample took here, with floors: what two
+halves of the data score. For each model, the bound on held-out nats.
+
+Rows. "published" is a logit-spaced grid of survival, walked by thinning the expected count
+rounded to the nearest integer ("nearest") or by Poisson leaps ("leap"). "cosine" is the grid of
+the schedule, "equal error" the one that trained models bring with them, which is the default
+together with "trapezoidal".
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import markovbridge as mb
+from markovbridge import grids, metrics
+from markovbridge.cli.evaluate import extractors
+from markovbridge.data import IDX, Digits
+from markovbridge.samplers import Adaptive, Sampler
+
+DATA = {"digits": Digits(), "fashion-mnist": IDX(name="fashion-mnist")}
+EVALUATIONS = (5, 10, 20, 50, 100, 250, 1000)
+BLOCK = 256
+PUBLISHED = (
+    ["--process.schedule", "markovbridge.Logistic", "--process.schedule.t_end", "15"]
+    + ["--process.schedule.exact_ends", "false"]
+    + ["--objective", "markovbridge.FiniteTime", "--statistics", "all"]
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to draw samples.
+
+    Attributes:
+        model: Which model, "ours" or "published".
+        name: What to call it.
+        sampler: How to step.
+        grid: The grid of so many steps, of a model.
+        kernel: What the mean head draws.
+    """
+
+    model: str
+    name: str
+    sampler: Sampler
+    grid: Callable[[mb.Transport, int], int | Tensor]
+    kernel: str = "poisson"
+
+
+def published_grid(model: mb.Transport, steps: int) -> Tensor:
+    """Logit-spaced survival, its ends moved to 0 and 1."""
+    return grids.like(model.process, mb.Logistic(15), steps)
+
+
+def cosine_grid(model: mb.Transport, steps: int) -> Tensor:
+    """Even steps of the cosine schedule."""
+    return grids.like(model.process, mb.Cosine(), steps)
+
+
+def default_grid(model: mb.Transport, steps: int) -> int:
+    """What a number of steps stands for."""
+    return steps
+
+
+ROWS = (
+    Row("published", "published loss and grid, nearest", mb.Bridge(), published_grid, "nearest"),
+    Row("published", "published loss and grid, leap", mb.Bridge(), published_grid),
+    Row("ours", "published grid, nearest", mb.Bridge(), published_grid, "nearest"),
+    Row("ours", "published grid, leap", mb.Bridge(), published_grid),
+    Row("ours", "cosine, leap", mb.Bridge(), cosine_grid),
+    Row("ours", "equal error, leap", mb.Bridge(), default_grid),
+    Row("ours", "cosine, trapezoidal", mb.Trapezoidal(), cosine_grid),
+    Row("ours", "equal error, trapezoidal", mb.Trapezoidal(), default_grid),
+)
+
+
+def trained(name: str, recipe: str, folder: Path, steps: int | None) -> mb.Transport:
+    """The model of a recipe, or of its published twin."""
+    run = folder / f"{recipe}-{name}-{steps or 'whole'}"
+    if not (run / "model" / "config.json").is_file():
+        command = [sys.executable, "-m", "markovbridge", "train", recipe, "--output", str(run)]
+        command += ["--overwrite", "true", *(PUBLISHED if name == "published" else [])]
+        command += [] if steps is None else ["--trainer.steps", str(steps)]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+    return mb.Transport.from_pretrained(run / "model")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", choices=list(DATA), default="digits")
+    parser.add_argument("--steps", type=int, help="of training; the recipe's own if not given")
+    parser.add_argument("--evaluations", type=int, nargs="+", default=EVALUATIONS)
+    parser.add_argument("--tolerances", type=float, nargs="*", default=[10.0, 3.0, 1.0])
+    parser.add_argument("--samples", type=int, default=1797)
+    parser.add_argument("--only", nargs="+", help="rows whose names contain one of these")
+    parser.add_argument("--extractor", default="pixels", help="pixels or mobilenet:PATH")
+    parser.add_argument("--likelihood", type=int, default=100, help="data points of the bound")
+    parser.add_argument("--output", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--run", type=Path, help="take this run as ours")
+    parser.add_argument("--figure", type=Path, help="write a plot of energy distances here")
+    arguments = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    data = DATA[arguments.data].load("all" if arguments.data == "digits" else "test")
+    seen = extractors(arguments.extractor, data)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    real = data.x[order[: max(2 * arguments.samples, 2000)]]
+
+    def scores(a: Tensor, b: Tensor) -> tuple[float, float]:
+        return (
+            metrics.energy_distance(a.flatten(1).double(), b.flatten(1).double()),
+            metrics.frechet_distance(seen(a).double(), seen(b).double()),
+        )
+
+    half = min(arguments.samples, len(real) // 2)
+    floor = scores(real[:half], real[half:])
+    say(
+        f"{arguments.data}, {arguments.samples} samples against {len(real)}, {device}; energy / "
+        f"Fréchet distance ({arguments.extractor.split(':')[0]}) / seconds a sample; real data, "
+        f"{half} against {len(real) - half}: {floor[0]:.3g} / {floor[1]:.3g}"
+    )
+    models, curves = {}, {}
+    rows = [
+        row
+        for row in ROWS
+        if arguments.only is None or any(part in row.name for part in arguments.only)
+    ]
+    for name in sorted({row.model for row in rows}):
+        if name == "ours" and arguments.run is not None:
+            model = mb.Transport.from_pretrained(arguments.run / "model")
+        else:
+            model = trained(name, arguments.data, arguments.output, arguments.steps)
+        models[name] = model.to(device)
+        if model.error_curve is None:
+            model.error_curve = grids.measure(model, real[:128].long().to(device))
+        if arguments.likelihood:
+            bound = model.log_likelihood(real[: arguments.likelihood].long().to(device))
+            error = float(bound.nats.std()) / len(bound.nats) ** 0.5
+            say(f"{name}: {-float(bound.nats.mean()):.2f} nats ({error:.2f})")
+
+    def draw(row: Row, steps: int, sampler: Sampler) -> tuple[float, float, float]:
+        model = models[row.model]
+        model.head = mb.Mean(kernel=row.kernel)  # has no weights
+        began = time.perf_counter()
+        samples = model.sample(
+            arguments.samples,
+            steps=row.grid(model, steps),
+            sampler=sampler,
+            generator=torch.Generator(device).manual_seed(0),
+            block=min(BLOCK, arguments.samples),
+        )
+        seconds = (time.perf_counter() - began) / arguments.samples
+        return *scores(samples.cpu().to(data.x.dtype), real), seconds
+
+    for row in rows:
+        say(row.name)
+        curves[row.name] = []
+        for count in arguments.evaluations:
+            each = row.sampler.evaluations(1)
+            assert each is not None
+            steps = max(count // each, 1)
+            found = draw(row, steps, row.sampler)
+            curves[row.name].append((steps * each, found[0]))
+            say(f"  {steps * each:5d}: {found[0]:8.3f} / {found[1]:8.4g} / {found[2]:.4f}")
+    if arguments.tolerances and "ours" in models:
+        say("adaptive, by tolerance in nats")
+        row, curves["adaptive"] = ROWS[-1], []
+        for tolerance in arguments.tolerances:
+            calls: list[int] = []
+            hook = models["ours"].network.register_forward_hook(
+                lambda *_, calls=calls: calls.append(1)
+            )
+            found = draw(row, 1, Adaptive(tolerance))
+            hook.remove()
+            count = len(calls) / -(-arguments.samples // min(BLOCK, arguments.samples))
+            curves["adaptive"].append((count, found[0]))
+            say(
+                f"  {tolerance:5g}: {found[0]:8.3f} / {found[1]:8.4g} / {found[2]:.4f}, "
+                f"{count:.1f} evaluations"
+            )
+    if arguments.figure is not None:
+        plot(curves, floor[0], arguments)
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def plot(curves: dict[str, list[tuple[float, float]]], floor: float, arguments) -> None:
+    """Energy distance over evaluations, both logarithmic."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    for number, (name, points) in enumerate(curves.items()):
+        dashed = name.startswith("published")
+        axes.plot(
+            *zip(*points, strict=True),
+            marker="o",
+            markersize=4,
+            linestyle="--" if dashed else "-",
+            color=f"C{number}",
+            label=name,
+        )
+    axes.axhline(floor, color="grey", linewidth=0.8, linestyle=":", label="real against real")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="network evaluations a sample",
+        ylabel="energy distance to the data",
+        title=f"{arguments.data}: samplers on the same network",
+    )
+    axes.legend(fontsize=8, frameon=False)
+    figure.savefig(arguments.figure, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
