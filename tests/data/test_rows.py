@@ -67,12 +67,18 @@ class TestRows:
 
 
 def test_parts_bound_what_is_dense_at_once():
-    wide = torch.zeros(10, 2**23, dtype=torch.uint8)
+    wide = torch.zeros(10, 2**18, dtype=torch.uint8)
     assert [len(part) for part in parts(wide)] == [2] * 5
+    assert [len(part) for part in parts(torch.zeros(2, 2**20))] == [1, 1]
     assert [len(part) for part in parts(torch.zeros(5000, 3))] == [4096, 904]
 
 
 class TestBackedRows:
+    def test_parts_are_read_by_whole_chunks_once(self, counts):
+        stored = Memory(counts, chunk=10)
+        assert [len(part) for part in BackedRows(stored).split(4)] == [4] * 25 + [3]
+        assert stored.taken == [(start, min(8, 103 - start)) for start in range(0, 103, 8)]
+
     def test_chosen_rows_are_those_of_the_file(self, counts):
         chosen = torch.tensor([1, 2, 50, 51, 52, 99, 102])
         rows = BackedRows(Memory(counts, chunk=3), chosen)

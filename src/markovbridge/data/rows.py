@@ -31,7 +31,7 @@ __all__ = ["WINDOW", "BackedRows", "Block", "Rows", "SparseRows", "Stored", "den
 
 WINDOW = 64
 KEPT = 2 * WINDOW + 16
-PART = 2**24  # numbers that are made dense at once
+PART = 2**19  # numbers that are made dense at once: few enough for a processor's cache
 
 Block = sparse.csr_matrix | np.ndarray
 """Some rows of counts, (k, columns), in an integer type that torch has too."""
@@ -135,7 +135,8 @@ class BackedRows(Rows):
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             if step == 1:
-                return self._dense(self._reader.submit(self._read, start, max(start, stop)))
+                block = self._reader.submit(self._read, start, max(start, stop))
+                return self._dense(block.result())
             index = torch.arange(start, stop, step)
         rows = np.where(index.numpy() < 0, index.numpy() + len(self), index.numpy())
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
@@ -149,14 +150,16 @@ class BackedRows(Rows):
 
     def split(self, size: int) -> Iterator[Tensor]:
         """All rows in order, `size` at a time, the next being read meanwhile; none is kept."""
-        starts = range(0, len(self), size)
-        ends = [min(start + size, len(self)) for start in starts]
-        ahead: Future[Block] | None = None
-        for k, start in enumerate(starts):
-            now = self._reader.submit(self._read, start, ends[k]) if ahead is None else ahead
-            following = k + 1 < len(starts)
-            ahead = self._reader.submit(self._read, ends[k], ends[k + 1]) if following else None
-            yield self._dense(now)
+        span = size * max(1, self.chunk // size)  # rows read at once, a multiple of the size
+        ahead = [self._reader.submit(self._read, 0, min(span, len(self)))]
+        for start in range(0, len(self), span):
+            block, following = ahead.pop(), start + span
+            if following < len(self):
+                end = min(following + span, len(self))
+                ahead.append(self._reader.submit(self._read, following, end))
+            rows = block.result()
+            for first in range(0, min(span, len(self) - start), size):
+                yield self._dense(rows[first : first + size])
 
     def prefetch(self, index: Tensor) -> None:
         """Read the chunks of the rows at `index` in the background."""
@@ -181,8 +184,7 @@ class BackedRows(Rows):
         rows = np.arange(start, stop) if self._chosen is None else self._chosen[start:stop]
         return self.stored.take(rows)
 
-    def _dense(self, block: Future[Block]) -> Tensor:
-        rows = block.result()
+    def _dense(self, rows: Block) -> Tensor:
         array = rows.toarray() if isinstance(rows, sparse.csr_matrix) else rows
         return torch.from_numpy(array).to(self.dtype)
 
@@ -208,7 +210,7 @@ def _scatter(block: Block, rows: np.ndarray, out: np.ndarray, places: np.ndarray
 
 
 def parts(x: Tensor | Rows) -> Iterator[Tensor]:
-    """All samples in order, a few at a time as dense tensors of at most 2^24 numbers."""
+    """All samples in order, a few at a time: dense tensors of 2^19 numbers, or of one sample."""
     size = max(1, min(4096, PART // max(1, x.shape[1:].numel())))
     yield from x.split(size)
 
