@@ -18,7 +18,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 
 demo: $(BIN)/.installed  ## Train on the 8x8 digits, sample, evaluate, draw, report.
 	$(BIN)/markovbridge train digits --output $(RUN) --overwrite true
-	$(BIN)/markovbridge sample $(RUN) --n 1797 --steps 100
+	$(BIN)/markovbridge sample $(RUN) --n 1797 --steps 10
 	$(BIN)/markovbridge evaluate $(RUN)
 	$(BIN)/markovbridge report $(RUN)
 

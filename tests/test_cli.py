@@ -444,6 +444,14 @@ def test_samples_are_those_of_python(run):
     assert not (run / "samples.parts").exists()
 
 
+def test_steps_even_in_the_schedule(run):
+    assert sample(run, "--n", "4", "--grid", "schedule", "--sampler", "Bridge") == 0
+    _, meta = samples(run)
+    assert meta["sampler"] == "Bridge, Mean" and meta["grid"] == "schedule"
+    with np.load(run / "path.npz", allow_pickle=False) as path:
+        assert np.allclose(path["times"], [0, 0.2, 0.4, 0.6, 0.8, 1])
+
+
 def test_fewer_samples_are_the_first_of_more(run):
     assert sample(run, "--n", "40") == 0
     more = samples(run)[0]
@@ -505,6 +513,7 @@ def test_an_interrupted_call_is_continued(run, monkeypatch, capsys):
         ["--steps", "6"],
         ["--head.kernel", "stochastic"],
         ["--sampler", "Bridge"],
+        ["--grid", "schedule"],
         ["--weights", "raw"],
     ],
 )

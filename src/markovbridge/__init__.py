@@ -11,6 +11,7 @@ from markovbridge.count_model import CountModel
 from markovbridge.couplings import Dirac, Independent, MinibatchOT, Noised, Paired
 from markovbridge.heads import (
     Categorical,
+    Centred,
     Endpoint,
     LogisticMixture,
     Mean,
@@ -63,6 +64,7 @@ __all__ = [
     "Bridge",
     "Brownian",
     "Categorical",
+    "Centred",
     "Coefficients",
     "Corrected",
     "Cosine",

@@ -58,6 +58,7 @@ def sample(
     run: str,
     n: int = 64,
     steps: int = STEPS,
+    grid: Literal["model", "schedule"] = "model",
     seed: int = 0,
     condition: dict[str, Any] | None = None,
     guidance: float = 1.0,
@@ -81,6 +82,8 @@ def sample(
         run: The run folder.
         n: How many samples.
         steps: Steps from source to data; one or two network evaluations each.
+        grid: Where they stop: so that the model's error falls by equal amounts (model), if it
+            knows its errors, or evenly in the time of its schedule (schedule), as published.
         seed: Seed of the samples.
         condition: What to condition on, by name, for models trained with a condition:
             --condition.label 3. Of a class or category, * takes each in turn. What is not
@@ -125,6 +128,7 @@ def _sample(
     *,
     n: int,
     steps: int,
+    grid: str,
     seed: int,
     condition: dict[str, Any] | None,
     guidance: float,
@@ -136,12 +140,14 @@ def _sample(
     """Make the blocks of this process; assemble them all in the first."""
     sampler = transport.default_sampler() if sampler is None else sampler
     meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
+    meta["grid"] = grid
     if condition_of(transport, condition, n) is not None:
         meta |= {"condition": condition, "guidance": guidance}
     elif guidance != 1:
         raise UsageError("guidance needs a condition to follow, such as --condition.label 3")
     key = fresh_key(torch.Generator().manual_seed(seed))
-    common = {"key": key, "steps": steps, "sampler": sampler, "block": block}
+    times = steps if grid == "model" else transport.process.schedule.grid(steps)
+    common = {"key": key, "steps": times, "sampler": sampler, "block": block}
 
     def draw(index: int) -> Draw:
         # A block whose last rows are not asked for yet: as if they were.
