@@ -241,7 +241,7 @@ class Sampling(nn.Module, ABC):
 
         Returns:
             (n, *event): where each row of x0 goes. Row i depends on the generator's state, i,
-            the block size and row i of x0.
+            the block size and the rows of its block.
         """
         key = randomness.fresh_key(generator)
         parts = [

@@ -146,6 +146,8 @@ class Trainer:
         """
         for _ in self:
             pass
+        if self.directory is None:  # or else it was measured when it was saved
+            self._measure()
         return self.averaged
 
     def __iter__(self) -> Iterator[TrainingState]:
