@@ -43,7 +43,7 @@ from markovbridge.prediction import Prediction
 from markovbridge.processes import PureDeath
 from markovbridge.randomness import derive
 from markovbridge.restoration import DRAWS, Restoration, observed_time, restore
-from markovbridge.samplers import Sampler
+from markovbridge.samplers import Adaptive
 from markovbridge.training import Examples, Trainer, TrainingConfig
 from markovbridge.transport import BLOCK, Transport, statistics
 
@@ -65,7 +65,7 @@ class CountModel(Estimator):
             few hundred of them.
         width: Size of the hidden layers.
         depth: Number of blocks.
-        head: The law of the remaining counts; `Mean()` if None.
+        head: The law of the remaining counts; `Mean(link="exp")` if None.
         objective: The loss; `PathKL(damping=1)` if None.
         library_size: "covariate" tells the network the total of each row; None does not.
         condition_dropout: Share of the training rows that are not told their covariates, and
@@ -197,7 +197,7 @@ class CountModel(Estimator):
         return self
 
     def _transport(self, x: Tensor | Rows, encoding: Covariates | None, seed: int) -> Transport:
-        process, head = PureDeath(), Mean() if self.head is None else self.head
+        process, head = PureDeath(), Mean(link="exp") if self.head is None else self.head
         mean, variance = statistics(x)
         features = process.features + (self.masking.features(process) if self.masking else 0)
         told = 0 if encoding is None else len(encoding.names)
@@ -257,15 +257,15 @@ class CountModel(Estimator):
                 "ask for one"
             )
         values = dict(told)
-        if self.library_size is not None:
-            if library_size is None:
-                u = torch.rand(n, generator=generator, dtype=torch.float64)
-                library_size = self.library_sizes_[(u * QUANTILES).long().numpy()].tolist()
+        if library_size is not None:
             values[LIBRARY] = logs(library_size)
+        elif self.library_size is not None:
+            u = torch.rand(n, generator=generator, dtype=torch.float64)
+            values[LIBRARY] = logs(self.library_sizes_[(u * QUANTILES).long().numpy()].tolist())
         made = transport.sample(
             n,
             steps=1,
-            sampler=self._sampler(),
+            sampler=Adaptive(self.tolerance),
             condition=self._condition(values, n),
             guidance=guidance,
             generator=generator,
@@ -304,7 +304,7 @@ class CountModel(Estimator):
             t,
             draws=draws,
             steps=1,
-            sampler=self._sampler(),
+            sampler=Adaptive(self.tolerance),
             condition=condition,
             generator=self._generator(random_state),
         )
@@ -349,7 +349,7 @@ class CountModel(Estimator):
             x[index],
             mask[index],
             steps=1,
-            sampler=self._sampler(),
+            sampler=Adaptive(self.tolerance),
             condition=None if condition is None else condition[index],
             generator=self._generator(random_state),
         )
@@ -468,11 +468,6 @@ class CountModel(Estimator):
                     f"{names[at]!r}; take X[:, model.feature_names_in_]"
                 )
         return table
-
-    def _sampler(self) -> Sampler:
-        from markovbridge.samplers import Adaptive
-
-        return Adaptive(self.tolerance)
 
     def _condition(self, values: Mapping[str, Any], n: int) -> Tensor | None:
         if self.covariates_ is None:

@@ -28,6 +28,7 @@ HEADS = {
     "poisson": Mean(),
     "stochastic": Mean("stochastic"),
     "nearest": Mean("nearest"),
+    "exp": Mean(link="exp"),
     "bounded": Mean(bounded=True),
     "bounded-stochastic": Mean("stochastic", bounded=True),
     "categorical": Categorical(),
@@ -66,6 +67,7 @@ def test_outputs():
     counts = {name: head.outputs(process) for name, head in HEADS.items()}
     assert counts == {
         "poisson": 1,
+        "exp": 1,
         "stochastic": 1,
         "nearest": 1,
         "bounded": 1,
@@ -90,7 +92,7 @@ def test_laws_normalise_and_have_their_moments(name, scale, t):
     process = PureDeath(TOP)
     x = (torch.arange(n) % (TOP + 1)).unsqueeze(1)
     raw = random_raw(head, process, n, scale, name)
-    if name in ("poisson", "negative-binomial", "stochastic", "nearest"):
+    if name in ("poisson", "exp", "negative-binomial", "stochastic", "nearest"):
         raw = raw.clamp(-2, 3)  # unbounded means and heavy tails: keep the table short
     law = head_law(head, process, raw, x, t)
     top = TOP if name.startswith(("categorical", "logistic")) else 300
@@ -278,6 +280,17 @@ def test_kernels_share_the_loss():
     assert bool((found[0][1] != 0).all())
 
 
+def test_effects_multiply_under_the_exponential_link():
+    head, process = Mean(link="exp"), PureDeath()
+    x, t = torch.tensor([[3]]), torch.tensor([0.4])
+    one, two = torch.tensor([[0.7]]), torch.tensor([[-1.9]])
+    zero, a, b, both = (
+        head_law(head, process, raw, x, t).log_excess(x) for raw in (0 * one, one, two, one + two)
+    )
+    torch.testing.assert_close(both - zero, (a - zero) + (b - zero))
+    torch.testing.assert_close(a - zero, one)
+
+
 def test_log_softplus_where_softplus_underflows():
     raw = torch.tensor([-1000.0, -200.0, -16.0, -14.0, 0.0, 3.0, 1000.0], requires_grad=True)
     found = log_softplus(raw)
@@ -316,6 +329,8 @@ def test_heads_work_inside_a_transport_on_images():
 def test_impossible_heads_are_refused():
     with pytest.raises(ValueError, match="kernel must be poisson, stochastic or nearest, not 'r"):
         Mean("round")
+    with pytest.raises(ValueError, match="link must be softplus or exp, not 'log'"):
+        Mean(link="log")
     with pytest.raises(ValueError, match="components must be at least 1, not 0"):
         LogisticMixture(0)
     x = torch.tensor([[0]])

@@ -32,6 +32,7 @@ __all__ = ["Categorical", "LogisticMixture", "Mean", "NegativeBinomial"]
 
 # softplus(raw + CENTRE) is 1 at raw = 0.
 CENTRE = math.log(math.e - 1)
+LIMIT = 20.0  # of an output that is exponentiated
 
 
 def log_softplus(raw: Tensor) -> Tensor:
@@ -57,10 +58,9 @@ def _maximum(process: Process, head: Head) -> int:
     return process.maximum
 
 
-def _log_remaining(process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor) -> Tensor:
-    """Log of the expected remaining count: log of qμ · softplus."""
-    scale = _log_mortality(process, t, x) + mean.clamp_min(1e-6).log()
-    return scale + log_softplus(raw + CENTRE)
+def _log_scale(process: Process, x: Tensor, t: Tensor, mean: Tensor) -> Tensor:
+    """Log of qμ, what remains on average."""
+    return _log_mortality(process, t, x) + mean.clamp_min(1e-6).log()
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,19 @@ class Mean(Head):
             "nearest", the integer nearest to m, the paper's binomial bridge, biased at
             every number of steps.
         bounded: m = (maximum - x) · sigmoid instead of softplus: exact for binary data.
+        link: How the network's output becomes a positive mean: "softplus", as published, or
+            "exp", where effects multiply: depth times profile, for tables of counts.
     """
 
     kernel: Literal["poisson", "stochastic", "nearest"] = "poisson"
     bounded: bool = False
+    link: Literal["softplus", "exp"] = "softplus"
 
     def __post_init__(self) -> None:
         if self.kernel not in ("poisson", "stochastic", "nearest"):
             raise ValueError(f"kernel must be poisson, stochastic or nearest, not {self.kernel!r}")
+        if self.link not in ("softplus", "exp"):
+            raise ValueError(f"link must be softplus or exp, not {self.link!r}")
 
     def outputs(self, process: Process) -> int:
         """One: the mean."""
@@ -102,7 +107,10 @@ class Mean(Head):
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor
     ) -> Tensor:
         if not self.bounded:
-            return _log_remaining(process, raw, x, t, mean)
+            log = (
+                log_softplus(raw + CENTRE) if self.link == "softplus" else raw.clamp(-LIMIT, LIMIT)
+            )
+            return _log_scale(process, x, t, mean) + log
         maximum = _maximum(process, self)
         # Binomial(maximum, θ) data have m = (maximum - x) · θq/(1 - θp): the first guess.
         share = (mean / maximum).clamp(1e-6, 1 - 1e-6)
@@ -197,7 +205,7 @@ class NegativeBinomial(Head):
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
     ) -> Law:
-        log_mean = _log_remaining(process, raw[:, 0], x, t, mean)
+        log_mean = _log_scale(process, x, t, mean) + log_softplus(raw[:, 0] + CENTRE)
         # The size that fits the data's own over-dispersion: μ²/(σ² - μ).
         prior = (mean**2 / (variance - mean).clamp_min(1e-3 * mean + 1e-6)).clamp(1e-2, 1e3)
         size = (F.softplus(raw[:, 1] + CENTRE) * prior).clamp(1e-3, 1e6)
