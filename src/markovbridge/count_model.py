@@ -105,7 +105,7 @@ class CountModel(Estimator):
         batch_size: int = 128,
         learning_rate: float = 1e-3,
         ema: float = 0.995,
-        tolerance: float = 1.0,
+        tolerance: float = 0.1,
         layer: str | None = None,
         random_state: RandomState = None,
     ) -> None:
