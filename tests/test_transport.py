@@ -12,6 +12,7 @@ import markovbridge as mb
 from markovbridge import (
     Bridge,
     Categorical,
+    Centred,
     Gillespie,
     Mean,
     NegativeBinomial,
@@ -138,6 +139,7 @@ def test_default_samplers():
     counts = PureDeath(maximum=9)
     assert default(counts, Mean()) == Trapezoidal()
     assert default(counts, NegativeBinomial()) == Trapezoidal()
+    assert default(counts, Centred()) == Trapezoidal()
     assert default(counts, Mean("stochastic")) == Bridge()
     assert default(counts, Categorical()) == Bridge()
     assert default(UniformChain(categories=3), Categorical()) == Bridge()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from markovbridge import randomness
 from markovbridge.couplings import Coupling
 from markovbridge.grids import ErrorCurve
-from markovbridge.heads import Head, NegativeBinomial
+from markovbridge.heads import Centred, Head, NegativeBinomial
 from markovbridge.laws import Law
 from markovbridge.masking import Masking, Observed, broadcast
 from markovbridge.processes import Process, PureDeath
@@ -71,7 +71,7 @@ class Sampling(nn.Module, ABC):
         at 10 evaluations they do what single leaps do at hundreds. `Bridge` otherwise.
         """
         kernel = getattr(self.head, "kernel", None)  # another kernel asks for another bridge
-        leaps = isinstance(self.head, NegativeBinomial) or kernel == "poisson"
+        leaps = isinstance(self.head, Centred | NegativeBinomial) or kernel == "poisson"
         return Trapezoidal() if leaps and isinstance(self.process, PureDeath) else Bridge()
 
     @torch.no_grad()

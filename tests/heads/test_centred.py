@@ -6,7 +6,6 @@ from scipy import stats
 
 from markovbridge import laws
 from markovbridge.heads import Categorical, Centred, LogisticMixture, Mean
-from markovbridge.heads.centred import Tilted
 from markovbridge.objectives import EndNLL, PathKL
 from markovbridge.processes import PureDeath
 
@@ -22,7 +21,7 @@ def test_a_tilted_binomial_is_a_binomial(share):
     base = laws.Categorical(binomial(0.3).expand(1, 2, -1))
     origin = torch.zeros(1, 2, dtype=torch.int64)
     wanted = torch.full((1, 2), SIZE * share, dtype=torch.float64)
-    law = Tilted.towards(base, origin, wanted.log())
+    law = laws.Tilted.towards(base, origin, wanted.log())
     expected = binomial(share).exp().expand(1, 2, -1)
     torch.testing.assert_close(law.log_probs.exp(), expected, atol=1e-9, rtol=1e-6)
     torch.testing.assert_close(law.excess(origin), wanted)
@@ -34,7 +33,7 @@ def test_counts_from_the_origin():
     values = torch.arange(SIZE + 1)
     table = torch.from_numpy(stats.binom.logpmf(values - 4, SIZE - 4, 0.7))
     origin = torch.full((1, 1), 4)
-    law = Tilted.towards(
+    law = laws.Tilted.towards(
         laws.Categorical(table.reshape(1, 1, -1)), origin, torch.full((1, 1), 2.0).double().log()
     )
     expected = torch.from_numpy(stats.binom.pmf(values - 4, SIZE - 4, 0.25)).reshape(1, 1, -1)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from markovbridge import laws
@@ -26,48 +25,7 @@ from markovbridge.heads.counts import Categorical, LogisticMixture, Mean
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 
-__all__ = ["Centred", "Tilted"]
-
-ITERATIONS = 12  # of Newton's method; far fewer are needed
-LONGEST = 2.0  # step of η
-TINY = 1e-30
-
-
-@dataclass(frozen=True, eq=False)
-class Tilted(laws.Categorical):
-    """A table per site that was given its mean by exponential tilting.
-
-    Attributes:
-        logits: Unnormalised log-probabilities, (batch, *event, S).
-        origin: Where the mean counts from, (batch, *event); nothing lies below.
-        log_above: Log of the mean above it, which the table has up to rounding.
-    """
-
-    origin: Tensor
-    log_above: Tensor
-
-    @classmethod
-    def towards(cls, law: laws.Categorical, origin: Tensor, log_above: Tensor) -> Tilted:
-        """The table nearest to `law` whose mean above `origin` has this logarithm."""
-        values = torch.arange(law.logits.shape[-1], device=origin.device)
-        above = (values - origin.unsqueeze(-1)).to(law.logits.dtype)
-        with torch.no_grad():
-            base, wanted = law.log_probs, log_above.unsqueeze(-1)
-            tilt = torch.zeros_like(wanted)
-            for _ in range(ITERATIONS):
-                p = (base + tilt * above).softmax(-1)
-                mean = (p * above).sum(-1, keepdim=True).clamp_min(TINY)
-                spread = (p * (above - mean) ** 2).sum(-1, keepdim=True)
-                # Newton for the logarithm of the mean: exact at once where the mean is small.
-                step = (wanted - mean.log()) * mean / spread.clamp_min(TINY)
-                tilt = tilt + step.clamp(-LONGEST, LONGEST)
-        return cls(law.logits + tilt * above, origin, log_above)
-
-    def excess(self, origin: Tensor) -> Tensor:
-        return self.log_above.exp() + (self.origin - origin)
-
-    def log_excess(self, origin: Tensor) -> Tensor:
-        return self.log_above if origin is self.origin else super().log_excess(origin)
+__all__ = ["Centred"]
 
 
 @dataclass(frozen=True)
@@ -98,4 +56,4 @@ class Centred(Head):
         if isinstance(law, laws.LogisticMixture):
             law = law.table()
         assert isinstance(law, laws.Categorical)
-        return Tilted.towards(law, x, about.log_excess(x))
+        return laws.Tilted.towards(law, x, about.log_excess(x))

@@ -1,0 +1,125 @@
+"""What a law is, and the two made of others: a certain value, and a law moved by an offset."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["LOG_TINY", "Delta", "Law", "Shifted", "SiteLaw", "times_log", "uniform", "within"]
+
+
+LOG_TINY = -69.0  # log of about 1e-30: the floor of log-means in float32
+
+
+class Law(ABC):
+    """A batch of distributions, `(batch, *event)`."""
+
+    @abstractmethod
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        """One draw, (batch, *event)."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability (or density) of the whole event x: (batch,), nats."""
+
+    @property
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """Mean per site, (batch, *event)."""
+
+    @property
+    @abstractmethod
+    def variance(self) -> Tensor:
+        """Variance per site, (batch, *event)."""
+
+    def excess(self, origin: Tensor) -> Tensor:
+        """E[X] - origin per site."""
+        return self.mean - origin
+
+    def log_excess(self, origin: Tensor) -> Tensor:
+        """log(E[X] - origin) per site, floored at log 1e-30."""
+        return self.excess(origin).clamp_min(math.exp(LOG_TINY)).log()
+
+
+class SiteLaw(Law):
+    """A law whose sites are independent given its parameters."""
+
+    @abstractmethod
+    def site_log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability (or density) per site, (batch, *event), nats."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability (or density) of the whole event x: (batch,), nats."""
+        return self.site_log_prob(x).reshape(len(x), -1).sum(1)
+
+
+def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Uniform numbers in [0, 1), one for each entry of `like`."""
+    return torch.rand(like.shape, dtype=like.dtype, device=like.device, generator=generator)
+
+
+def within(support: Tensor, log_prob: Tensor) -> Tensor:
+    """Log-probabilities, -inf outside of the support."""
+    return torch.where(support, log_prob, -math.inf)
+
+
+def times_log(k: Tensor, log: Tensor) -> Tensor:
+    """K · log with 0 · (-inf) = 0."""
+    return torch.where(k == 0, 0.0, k * torch.where(k == 0, 0.0, log))
+
+
+@dataclass(frozen=True, eq=False)
+class Delta(SiteLaw):
+    """All mass at `value`."""
+
+    value: Tensor
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        return self.value.clone()
+
+    def site_log_prob(self, x: Tensor) -> Tensor:
+        return within(x == self.value, torch.zeros(x.shape, device=x.device))
+
+    @property
+    def mean(self) -> Tensor:
+        return self.value.to(torch.promote_types(self.value.dtype, torch.float32))
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.zeros_like(self.mean)
+
+
+@dataclass(frozen=True, eq=False)
+class Shifted(SiteLaw):
+    """The law of `offset` + M, with M >= 0 following `base`.
+
+    The excess over the offset is the mean of M, kept at full accuracy.
+    """
+
+    offset: Tensor
+    base: SiteLaw
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        return self.offset + self.base.sample(generator=generator)
+
+    def site_log_prob(self, x: Tensor) -> Tensor:
+        return self.base.site_log_prob(x - self.offset)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.offset + self.base.mean
+
+    @property
+    def variance(self) -> Tensor:
+        return self.base.variance
+
+    def excess(self, origin: Tensor) -> Tensor:
+        return self.base.excess(origin - self.offset)
+
+    def log_excess(self, origin: Tensor) -> Tensor:
+        # The offset is the origin wherever this is asked: both are the current state.
+        return self.base.log_excess(origin - self.offset)

@@ -1,0 +1,196 @@
+"""Laws of counts, independent over sites."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from markovbridge.laws.base import SiteLaw, times_log, uniform, within
+
+__all__ = ["Binomial", "NegativeBinomial", "Poisson", "Rounded", "ZeroInflated"]
+
+
+@dataclass(frozen=True, eq=False)
+class Binomial(SiteLaw):
+    """Binomial: how many of `count` units survive, each with `probability`.
+
+    Attributes:
+        count: Numbers of units, integer, (batch, *event).
+        probability: In [0, 1], broadcastable to count.
+        complement: 1 - probability, given where it is known more accurately.
+    """
+
+    count: Tensor
+    probability: Tensor
+    complement: Tensor | None = None
+
+    @property
+    def _complement(self) -> Tensor:
+        return 1 - self.probability if self.complement is None else self.complement
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        # torch.binomial wants float counts of the probability's type, has no half kernel
+        # and takes probabilities above 1 silently. float32 is exact up to 2^24.
+        dtype = torch.promote_types(self.probability.dtype, torch.float32)
+        count = self.count.to(dtype)
+        probability = self.probability.to(dtype).clamp(0, 1).expand_as(count)
+        return torch.binomial(count, probability, generator=generator).to(torch.int64)
+
+    def site_log_prob(self, x: Tensor) -> Tensor:
+        p, q = self.probability, self._complement
+        n, k = self.count.to(p.dtype), x.to(p.dtype)
+        inside = (k >= 0) & (k <= n)
+        k = torch.where(inside, k, 0.0)
+        choose = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+        return within(inside, choose + torch.xlogy(k, p) + torch.xlogy(n - k, q))
+
+    @property
+    def mean(self) -> Tensor:
+        return self.count * self.probability
+
+    @property
+    def variance(self) -> Tensor:
+        return self.count * self.probability * self._complement
+
+
+@dataclass(frozen=True, eq=False)
+class Poisson(SiteLaw):
+    """Poisson with mean exp(log_rate)."""
+
+    log_rate: Tensor
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        return torch.poisson(self.mean, generator=generator).to(torch.int64)
+
+    def site_log_prob(self, x: Tensor) -> Tensor:
+        k = x.to(self.log_rate.dtype)
+        inside = k >= 0
+        k = torch.where(inside, k, 0.0)
+        return within(inside, times_log(k, self.log_rate) - self.mean - torch.lgamma(k + 1))
+
+    @property
+    def mean(self) -> Tensor:
+        return self.log_rate.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean
+
+    def log_excess(self, origin: Tensor) -> Tensor:
+        return self.log_rate
+
+
+@dataclass(frozen=True, eq=False)
+class NegativeBinomial(SiteLaw):
+    """Negative binomial with mean μ = exp(log_mean) and size r: variance μ + μ²/r."""
+
+    log_mean: Tensor
+    size: Tensor
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        log_mean, size = torch.broadcast_tensors(self.log_mean, self.size)
+        # The public gamma sampler takes no generator.
+        gamma = torch._standard_gamma(  # pyright: ignore[reportPrivateImportUsage]
+            size.contiguous(), generator=generator
+        )
+        rate = gamma * (log_mean.exp() / size)
+        return torch.poisson(rate, generator=generator).to(torch.int64)
+
+    def site_log_prob(self, x: Tensor) -> Tensor:
+        r, k = self.size, x.to(self.log_mean.dtype)
+        inside = k >= 0
+        k = torch.where(inside, k, 0.0)
+        odds = self.log_mean - r.log()  # log of μ / r
+        # Γ(k + r)/Γ(r) is r^k times a factor near 1 for large r: by lgamma both would cancel,
+        # so there the factor comes from Stirling's series and r^k meets the mean.
+        large = r > 30
+        few = torch.where(large, 1.0, r)
+        plain = torch.lgamma(k + few) - torch.lgamma(few) + times_log(k, F.logsigmoid(odds))
+        many = torch.where(large, r, 30.0)
+        factor = (many + k - 0.5) * torch.log1p(k / many) - k + (1 / (many + k) - 1 / many) / 12
+        series = factor + times_log(k, self.log_mean + F.logsigmoid(-odds))
+        ways = torch.where(large, series, plain) - torch.lgamma(k + 1)
+        return within(inside, ways + r * F.logsigmoid(-odds))
+
+    @property
+    def mean(self) -> Tensor:
+        return self.log_mean.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean + self.mean**2 / self.size
+
+    def log_excess(self, origin: Tensor) -> Tensor:
+        return self.log_mean
+
+
+@dataclass(frozen=True, eq=False)
+class Rounded(SiteLaw):
+    """An integer next to a given mean m >= 0.
+
+    `stochastic=True` takes one of the two nearest integers so that the mean is m;
+    False takes the nearest one, which is **biased** and is here for comparison only.
+    """
+
+    log_target: Tensor
+    stochastic: bool = True
+
+    def _split(self) -> tuple[Tensor, Tensor]:
+        target = self.log_target.exp()
+        if not self.stochastic:
+            return target.round(), torch.zeros_like(target)
+        return target.floor(), target - target.floor()
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        low, fraction = self._split()
+        return (low + (uniform(low, generator) < fraction)).to(torch.int64)
+
+    def site_log_prob(self, x: Tensor) -> Tensor:
+        low, fraction = self._split()
+        return torch.where(x == low, 1 - fraction, torch.where(x == low + 1, fraction, 0.0)).log()
+
+    @property
+    def mean(self) -> Tensor:
+        low, fraction = self._split()
+        return low + fraction
+
+    @property
+    def variance(self) -> Tensor:
+        _, fraction = self._split()
+        return fraction * (1 - fraction)
+
+    # What was predicted, also where rounding to the nearest integer drops it: a loss has
+    # to see the prediction, and there is no gradient through the rounding.
+
+    def excess(self, origin: Tensor) -> Tensor:
+        return self.log_target.exp() - origin
+
+    def log_excess(self, origin: Tensor) -> Tensor:
+        return self.log_target
+
+
+@dataclass(frozen=True, eq=False)
+class ZeroInflated(SiteLaw):
+    """Zero with probability `zero`, else a draw of `base`, site by site."""
+
+    zero: Tensor
+    base: SiteLaw
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        draw = self.base.sample(generator=generator)
+        return torch.where(uniform(self.zero, generator) < self.zero, 0, draw)
+
+    def site_log_prob(self, x: Tensor) -> Tensor:
+        spike = within(x == 0, self.zero.log())
+        return torch.logaddexp(spike, torch.log1p(-self.zero) + self.base.site_log_prob(x))
+
+    @property
+    def mean(self) -> Tensor:
+        return (1 - self.zero) * self.base.mean
+
+    @property
+    def variance(self) -> Tensor:
+        return (1 - self.zero) * (self.base.variance + self.zero * self.base.mean**2)

@@ -1,0 +1,74 @@
+"""Laws of reals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from markovbridge.covariances import Covariance
+from markovbridge.laws.base import Law, SiteLaw
+
+__all__ = ["Gaussian", "Normal"]
+
+
+@dataclass(frozen=True, eq=False)
+class Normal(SiteLaw):
+    """Normal with mean `mean` and standard deviation `std`, both (batch, *event)."""
+
+    loc: Tensor
+    std: Tensor
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        noise = torch.randn(
+            self.loc.shape, dtype=self.loc.dtype, device=self.loc.device, generator=generator
+        )
+        return self.loc + self.std * noise
+
+    def site_log_prob(self, x: Tensor) -> Tensor:
+        z = (x - self.loc) / self.std
+        return -0.5 * z**2 - self.std.log() - 0.5 * math.log(2 * math.pi)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return (self.std**2).expand_as(self.loc)
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian(Law):
+    """Gaussian over the whole event: N(loc, scale² Γ).
+
+    Attributes:
+        loc: Mean, (batch, *event).
+        scale: Standard deviation in units of Γ^{1/2}, () or (batch, 1, ..., 1).
+        covariance: Γ.
+    """
+
+    loc: Tensor
+    scale: Tensor
+    covariance: Covariance
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        return self.loc + self.scale * self.covariance.sample(self.loc, generator=generator)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        z = (x - self.loc) / self.scale
+        distance = (z * self.covariance.solve(z)).reshape(len(z), -1).sum(1)
+        size = z[0].numel()
+        logdet = self.covariance.logdet(z.shape[1:]) + size * math.log(2 * math.pi)
+        return -0.5 * (distance + logdet) - size * self.scale.log().flatten()
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        site = self.covariance.variance(self.loc.shape[1:]).to(self.loc)
+        return (self.scale**2 * site).expand_as(self.loc)
