@@ -116,13 +116,12 @@ def imputation(model, baselines, test):
     seconds = time.perf_counter() - start
     ties = generator("cpu", "ties")
     scores = {
-        "model, expected counts": held_out(found.expected, test, hidden),
         "model, 19 draws": held_out(found.restoration, test, hidden, generator=ties),
         **{name: held_out(b.impute(test, hidden), test, hidden) for name, b in baselines.items()},
     }
     print(f"\nimputation of {HIDDEN:.0%} of the entries, {len(test)} rows ({seconds:.0f} s)")
     print(held_out_table(scores))
-    ours = scores["model, expected counts"]
+    ours = scores["model, 19 draws"]
     for name in baselines:
         rank = verdict(ours.spearman, scores[name].spearman, higher=True)
         error = verdict(ours.rmse, scores[name].rmse)

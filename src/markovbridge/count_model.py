@@ -36,7 +36,7 @@ from markovbridge.data.tables.objects import TableObject, read_object, write_obj
 from markovbridge.data.tables.told import LIBRARY, chosen, encoded, known, logs
 from markovbridge.estimator import Estimator
 from markovbridge.heads import Head, Mean
-from markovbridge.masking import Masking, Observed
+from markovbridge.masking import Masking
 from markovbridge.networks import MLP, Attention, Network
 from markovbridge.objectives import Objective, PathKL
 from markovbridge.prediction import Prediction
@@ -353,9 +353,9 @@ class CountModel(Estimator):
             condition=None if condition is None else condition[index],
             generator=self._generator(random_state),
         )
-        # Nothing has come to be at time 0: known entries are all there is to know.
-        expected = _expected(transport, torch.zeros_like(x), 0.0, condition, Observed(x, mask))
-        return Prediction(Restoration.of_rows(made, draws), expected, table)
+        found = Restoration.of_rows(made, draws)
+        # What the network expects at time 0, before anything has come to be, is less accurate.
+        return Prediction(found, found.mean, table)
 
     def score_samples(
         self, X: Any, *, draws: int = BLOCK, covariates: Mapping[str, Any] | None = None
@@ -484,20 +484,13 @@ class CountModel(Estimator):
 
 
 @torch.no_grad()
-def _expected(
-    transport: Transport,
-    x: Tensor,
-    t: float,
-    condition: Tensor | None,
-    observed: Observed | None = None,
-) -> Tensor:
+def _expected(transport: Transport, x: Tensor, t: float, condition: Tensor | None) -> Tensor:
     """E[x_1 | x_t = x], (n, features), which takes one evaluation."""
     transport.eval()
     found = []
     for rows in torch.arange(len(x)).split(BLOCK):
         told = None if condition is None else condition[rows]
-        some = None if observed is None else Observed(observed.values[rows], observed.mask[rows])
-        found.append(transport.law(x[rows], t, told, observed=some).mean)
+        found.append(transport.law(x[rows], t, told).mean)
     return torch.cat(found)
 
 

@@ -20,7 +20,8 @@ class Prediction:
 
     Attributes:
         restoration: The draws, (draws, n, features).
-        expected: The mean of their law, (n, features), as the network states it.
+        expected: The estimate of the mean of their law, (n, features): what the network
+            states where counts are restored, the mean of the draws where they are imputed.
         table: What they stand in for.
     """
 
@@ -35,7 +36,7 @@ class Prediction:
 
     @property
     def mean(self) -> Any:
-        """Expected counts, the estimate of least squared error: without the noise of draws."""
+        """Expected counts, the estimate of least squared error."""
         return self._like(self.expected)
 
     @property
