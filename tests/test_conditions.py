@@ -158,6 +158,15 @@ def test_normal_laws_and_laws_without_a_between():
         guided(LinearDiffusion(), x, c, laws.Delta(x), 2.0)
 
 
+def test_nothing_lies_between_mixtures_at_each_site():
+    x, size = torch.tensor([[2]]), torch.ones(1, 1, 2)
+    weights = torch.full((1, 1, 2), 0.5).log()
+    mixture = laws.SiteMixture(weights, laws.NegativeBinomial(torch.zeros(1, 1, 2), size))
+    with pytest.raises(TypeError, match="between a SiteMixture and a SiteMixture law"):
+        law = laws.Shifted(x, mixture)
+        guided(PureDeath(), x, law, law, 2.0)
+
+
 class Watching(nn.Module):
     """A user's network that writes down what it is given."""
 

@@ -60,6 +60,17 @@ CASES = {
         lambda n: laws.ZeroInflated(full(0.4, n), laws.Poisson(full(math.log(2), n))),
         0.4 * (np.arange(40) == 0) + 0.6 * stats.poisson.pmf(np.arange(40), 2),
     ),
+    "site-mixture": (
+        lambda n: laws.SiteMixture(
+            torch.tensor([0.3, 0.0, 0.7], dtype=torch.float64).log().expand(n, 1, 3),
+            laws.NegativeBinomial(
+                torch.tensor([0.5, 2.0, 6.0], dtype=torch.float64).log().expand(n, 1, 3),
+                torch.tensor([2.0, 1.0, 9.0], dtype=torch.float64).expand(n, 1, 3),
+            ),
+        ),
+        0.3 * stats.nbinom.pmf(np.arange(120), 2, 2 / 2.5)
+        + 0.7 * stats.nbinom.pmf(np.arange(120), 9, 9 / 15),
+    ),
     "delta": (lambda n: laws.Delta(count(2, n)), np.array([0, 0, 1.0])),
     "mixture": (
         lambda n: laws.Mixture(
@@ -187,6 +198,37 @@ def test_nothing_lies_outside_the_support(name):
     if name in ("binomial", "categorical"):
         assert float(law.log_prob(count(10))) == -math.inf
     assert float(laws.Shifted(count(3), law).log_prob(count(2))) == -math.inf
+
+
+def test_a_mixture_at_each_site_keeps_what_underflows():
+    """Means of e^-200 in float32, and a component of weight e^-300 that is all that is left."""
+    law = laws.SiteMixture(
+        torch.tensor([[[0.0, -300.0]]]), laws.Poisson(torch.tensor([[[-200.0, -5.0]]]))
+    )
+    assert float(law.log_excess(count(0))) == -200
+    assert float(law.log_prob(count(2))) == pytest.approx(
+        -300 - 10 - math.exp(-5) - math.log(2), rel=1e-6
+    )
+
+
+def test_an_impossible_event_leaves_a_mixture_s_gradient_finite():
+    weights, rates = (torch.zeros(2, 1, 2, requires_grad=True) for _ in range(2))
+    law = laws.SiteMixture(weights.log_softmax(-1), laws.Poisson(rates))
+    found = law.log_prob(torch.tensor([[-1], [3]]))
+    assert found[0].item() == -math.inf
+    for gradient in torch.autograd.grad(found.sum(), [weights, rates]):
+        assert bool(torch.isfinite(gradient).all())
+
+
+def test_components_of_sites_are_drawn_apart():
+    """Half of the sites of a row have each component, not all of them the same one."""
+    logits = torch.tensor([0.0, -2000.0, -2000.0]), torch.tensor([-2000.0, -2000.0, 0.0])
+    weights = torch.stack([v.log_softmax(0) for v in logits]).unsqueeze(0)
+    component = laws.Delta(torch.arange(3).expand(1, 2, 3))
+    assert laws.SiteMixture(weights, component).sample().tolist() == [[0, 2]]
+    even = torch.full((1, DRAWS, 3), 1 / 3).log()
+    draws = laws.SiteMixture(even, laws.Delta(torch.arange(3).expand(1, DRAWS, 3)))
+    assert_follows(draws.sample(generator=generator("cpu", "apart")), np.full(3, 1 / 3))
 
 
 def test_certain_and_impossible_events_have_no_nan():

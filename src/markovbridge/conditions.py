@@ -13,15 +13,16 @@ the condition and the law without it (Ho & Salimans, https://arxiv.org/abs/2207.
 
 Both scores are affine in E[x_1 | x_t] with the same coefficients, so the first line is exact.
 So is the second where rates are proportional to expected steps y: pure death (`Mean` and
-`NegativeBinomial` heads, y = E[x_1 - x_t]) and the random walk (`TwoMeans`); for birth and
-death the two means are what is interpolated, the rate of immigration being known
-(log-rates: Nisonoff et al., https://arxiv.org/abs/2406.01572). Of a table per site it is the
-posterior that is interpolated: rates are then those of a process pinned at an end drawn from
-p_γ, and arrive at the data at any γ. For Poisson tables under pure death that *is* the
-interpolation of rates; for masking it is so up to the normaliser, the pace of unmasking being
-given; for other chains it is a definition of its own. No line makes samples of p_c^γ p_u^{1-γ}
-in general, as guided marginals at t < 1 are not those of any one law; independent Poisson
-counts are an exception, where samples are exactly Poisson(μ_c^γ μ_u^{1-γ}).
+`NegativeBinomial` heads, y = E[x_1 - x_t]; mixtures are refused) and the random walk
+(`TwoMeans`); for birth and death the two means are what is interpolated, the rate of
+immigration being known (log-rates: Nisonoff et al., https://arxiv.org/abs/2406.01572). Of a
+table per site it is the posterior that is interpolated: rates are then those of a process
+pinned at an end drawn from p_γ, and arrive at the data at any γ. For Poisson tables under pure
+death that *is* the interpolation of rates; for masking it is so up to the normaliser, the pace
+of unmasking being given; for other chains it is a definition of its own. No line makes samples
+of p_c^γ p_u^{1-γ} in general, as guided marginals at t < 1 are not those of any one law;
+independent Poisson counts are an exception, where samples are exactly Poisson(μ_c^γ
+μ_u^{1-γ}).
 """
 
 from __future__ import annotations

@@ -35,8 +35,16 @@ HEADS = {
     "logistic-1": LogisticMixture(1),
     "logistic-3": LogisticMixture(3),
     "negative-binomial": NegativeBinomial(),
+    "negative-binomial-3": NegativeBinomial(3),
 }
-WITH_LAW = ["poisson", "categorical", "logistic-1", "logistic-3", "negative-binomial"]
+WITH_LAW = [
+    "poisson",
+    "categorical",
+    "logistic-1",
+    "logistic-3",
+    "negative-binomial",
+    "negative-binomial-3",
+]
 MEAN, VARIANCE = torch.tensor(4.0), torch.tensor(30.0)
 
 
@@ -76,6 +84,7 @@ def test_outputs():
         "logistic-1": 3,
         "logistic-3": 9,
         "negative-binomial": 2,
+        "negative-binomial-3": 9,
     }
     assert Mean().outputs(unbounded) == 1
     assert NegativeBinomial().outputs(unbounded) == 2
@@ -92,11 +101,11 @@ def test_laws_normalise_and_have_their_moments(name, scale, t):
     process = PureDeath(TOP)
     x = (torch.arange(n) % (TOP + 1)).unsqueeze(1)
     raw = random_raw(head, process, n, scale, name)
-    if name in ("poisson", "exp", "negative-binomial", "stochastic", "nearest"):
+    if not name.startswith(("bounded", "categorical", "logistic")):
         raw = raw.clamp(-2, 3)  # unbounded means and heavy tails: keep the table short
     law = head_law(head, process, raw, x, t)
     top = TOP if name.startswith(("categorical", "logistic")) else 300
-    if name == "negative-binomial":
+    if name.startswith("negative-binomial"):
         top = 2500
     log_probs = table(law, n, top)
     below = torch.arange(top + 1) < x
@@ -135,7 +144,7 @@ def test_draws_follow_the_law(name):
 
 
 RAWS = (-1000.0, -80.0, 0.0, 80.0, 1000.0)
-EDGES = (0.0, 1e-8, 1e-4, 0.5, 1 - 1e-4, 1 - 2**-24, 1.0)
+EDGES = (0.0, 1e-8, 1e-4, 0.5, 1 - 1e-4, 1 - 1e-7, 1 - 2**-24, 1.0)
 OBJECTIVES = {
     "path": PathKL(),
     "damped": PathKL(damping=1.0),
@@ -182,7 +191,9 @@ def test_losses_and_gradients_are_finite_everywhere(process, name):
         assert bool((draw >= x).all())
 
 
-@pytest.mark.parametrize("name", ["poisson", "stochastic", "nearest", "negative-binomial"])
+@pytest.mark.parametrize(
+    "name", ["poisson", "stochastic", "nearest", "negative-binomial", "negative-binomial-3"]
+)
 def test_a_zero_output_expects_the_mean_that_is_missing(process, name):
     """q μ remain of data with mean μ, whatever x_t: the law of Poisson data."""
     head = HEADS[name]
@@ -198,6 +209,49 @@ def test_a_zero_negative_binomial_has_the_data_s_overdispersion():
     x = torch.tensor([[0]])
     law = head_law(NegativeBinomial(), PureDeath(), torch.zeros(1, 2), x, 0.0)
     assert float(law.variance) == pytest.approx(30.0, rel=1e-4)
+
+
+def same_components(k, mean, size):
+    """Outputs of k components, of any weights, whose means and sizes are all the same."""
+    offsets = torch.linspace(-1, 1, k)
+    factor = mean * offsets.exp().mean() / offsets.exp()  # undoes the spread of the means
+    size = torch.tensor(size).expand(k)
+    weights = torch.randn(k, generator=generator("cpu", "weights"))
+    return torch.cat([weights, torch.expm1(factor).log(), torch.expm1(size).log()]) - torch.cat(
+        [torch.zeros(k), torch.full((2 * k,), math.log(math.e - 1))]
+    )
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_a_mixture_of_equal_negative_binomials_is_one_of_them(process, k):
+    centre = math.log(math.e - 1)
+    one = torch.tensor([[math.log(math.expm1(v)) - centre for v in (1.7, 0.6)]])
+    x, value = torch.full((60, 1), 2), torch.arange(60).unsqueeze(1)
+    for t in (0.0, 0.4, 0.9):
+        head = NegativeBinomial(k)
+        found = head_law(head, process, same_components(k, 1.7, 0.6).expand(60, -1), x, t)
+        expected = head_law(NegativeBinomial(), process, one.expand(60, -1), x, t)
+        for law in ("mean", "variance"):
+            torch.testing.assert_close(getattr(found, law), getattr(expected, law))
+        torch.testing.assert_close(
+            found.site_log_prob(value), expected.site_log_prob(value), rtol=1e-5, atol=1e-5
+        )
+
+
+def test_the_path_loss_of_a_mixture_depends_on_its_mean_alone(process):
+    """That of a Poisson law of the same mean; its probabilities are others."""
+    n = 40
+    g = generator("cpu", "paths")
+    raw = torch.randn(n, 9, generator=g).unsqueeze(-1)
+    x, t = torch.randint(0, 4, (n, 1), generator=g), 0.05 + 0.9 * torch.rand(n, generator=g)
+    x1 = x + torch.randint(0, 6, (n, 1), generator=g)
+    mixed = NegativeBinomial(3)(process, raw, x, t, MEAN, VARIANCE)
+    poisson = Mean().around(x, mixed.log_excess(x))
+    for objective in (PathKL(), PathKL(damping=1.0)):
+        torch.testing.assert_close(
+            objective(process, mixed, x, x1, t), objective(process, poisson, x, x1, t)
+        )
+    assert bool((mixed.log_prob(x1) - poisson.log_prob(x1)).abs().max() > 0.1)
 
 
 def test_a_zero_bounded_mean_is_that_of_binomial_data(process):
@@ -333,6 +387,8 @@ def test_impossible_heads_are_refused():
         Mean(link="log")
     with pytest.raises(ValueError, match="components must be at least 1, not 0"):
         LogisticMixture(0)
+    with pytest.raises(ValueError, match="components must be at least 1, not 0"):
+        NegativeBinomial(0)
     x = torch.tensor([[0]])
     with pytest.raises(ValueError, match="Mean head needs bounded counts"):
         head_law(Mean(bounded=True), PureDeath(), torch.zeros(1, 1), x, 0.5)

@@ -196,17 +196,41 @@ class LogisticMixture(Head):
 
 @dataclass(frozen=True)
 class NegativeBinomial(Head):
-    """A negative binomial for the remaining count, bounded or not: for over-dispersion."""
+    """Negative binomials for the remaining count, bounded or not: for over-dispersion.
+
+    Attributes:
+        components: How many are mixed at each site. A zero output weighs them alike, with
+            means from e times smaller to e times larger, that of the mixture being qμ.
+    """
+
+    components: int = 1
+
+    def __post_init__(self) -> None:
+        if self.components < 1:
+            raise ValueError(f"components must be at least 1, not {self.components}")
 
     def outputs(self, process: Process) -> int:
-        """Two: mean and size."""
-        return 2
+        """Mean and size; of a mixture, weight, mean and size of each component."""
+        return 2 if self.components == 1 else 3 * self.components
 
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
     ) -> Law:
-        log_mean = _log_scale(process, x, t, mean) + log_softplus(raw[:, 0] + CENTRE)
+        scale = _log_scale(process, x, t, mean)
         # The size that fits the data's own over-dispersion: μ²/(σ² - μ).
         prior = (mean**2 / (variance - mean).clamp_min(1e-3 * mean + 1e-6)).clamp(1e-2, 1e3)
-        size = (F.softplus(raw[:, 1] + CENTRE) * prior).clamp(1e-3, 1e6)
-        return Shifted(x, laws.NegativeBinomial(log_mean, size))
+        if self.components == 1:
+            return Shifted(x, _negative_binomial(scale, prior, raw[:, 0], raw[:, 1]))
+        weights, means, sizes = raw.float().movedim(1, -1).chunk(3, -1)
+        offsets = torch.linspace(-1, 1, self.components, device=raw.device)
+        scale = scale.unsqueeze(-1) + offsets - offsets.exp().mean().log()
+        mixed = _negative_binomial(scale, prior.unsqueeze(-1), means, sizes)
+        return Shifted(x, laws.SiteMixture(weights.log_softmax(-1), mixed))
+
+
+def _negative_binomial(
+    scale: Tensor, prior: Tensor, raw_mean: Tensor, raw_size: Tensor
+) -> laws.NegativeBinomial:
+    """Of mean exp(scale) and size `prior` where the outputs are zero."""
+    size = (F.softplus(raw_size + CENTRE) * prior).clamp(1e-3, 1e6)
+    return laws.NegativeBinomial(scale + log_softplus(raw_mean + CENTRE), size)

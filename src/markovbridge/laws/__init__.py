@@ -12,7 +12,14 @@ known far more accurately than X (a remaining count of 1e-6 above 200), so
 """
 
 from markovbridge.laws.base import LOG_TINY, Delta, Law, Shifted, SiteLaw
-from markovbridge.laws.counts import Binomial, NegativeBinomial, Poisson, Rounded, ZeroInflated
+from markovbridge.laws.counts import (
+    Binomial,
+    NegativeBinomial,
+    Poisson,
+    Rounded,
+    SiteMixture,
+    ZeroInflated,
+)
 from markovbridge.laws.gaussian import Gaussian, Normal
 from markovbridge.laws.joint import Atoms, Mixture
 from markovbridge.laws.tables import BLOCK, Categorical, LogisticMixture, Tilted
@@ -34,6 +41,7 @@ __all__ = [
     "Rounded",
     "Shifted",
     "SiteLaw",
+    "SiteMixture",
     "Tilted",
     "ZeroInflated",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge.laws.base import SiteLaw, times_log, uniform, within
+from markovbridge.laws.tables import Categorical
 
-__all__ = ["Binomial", "NegativeBinomial", "Poisson", "Rounded", "ZeroInflated"]
+__all__ = ["Binomial", "NegativeBinomial", "Poisson", "Rounded", "SiteMixture", "ZeroInflated"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,3 +196,46 @@ class ZeroInflated(SiteLaw):
     @property
     def variance(self) -> Tensor:
         return (1 - self.zero) * (self.base.variance + self.zero * self.base.mean**2)
+
+
+@dataclass(frozen=True, eq=False)
+class SiteMixture(SiteLaw):
+    """A finite mixture at each site: every site draws a component of its own.
+
+    Attributes:
+        log_weights: Log-probabilities of the components, (batch, *event, K), normalised.
+        components: The laws that are mixed, over (batch, *event, K).
+    """
+
+    log_weights: Tensor
+    components: SiteLaw
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        k = Categorical(self.log_weights).sample(generator=generator).unsqueeze(-1)
+        return self.components.sample(generator=generator).gather(-1, k).squeeze(-1)
+
+    def site_log_prob(self, x: Tensor) -> Tensor:
+        joint = self.log_weights + self.components.site_log_prob(x.unsqueeze(-1))
+        # The gradient of logsumexp where all are impossible would be NaN.
+        possible = (joint > -math.inf).any(-1)
+        return within(possible, torch.where(possible.unsqueeze(-1), joint, 0.0).logsumexp(-1))
+
+    def _weigh(self, values: Tensor) -> Tensor:
+        """Their average over the components."""
+        return (self.log_weights.exp() * values).sum(-1)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._weigh(self.components.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        means = self.components.mean
+        between = (means - self._weigh(means).unsqueeze(-1)) ** 2
+        return self._weigh(self.components.variance + between)
+
+    def excess(self, origin: Tensor) -> Tensor:
+        return self._weigh(self.components.excess(origin.unsqueeze(-1)))
+
+    def log_excess(self, origin: Tensor) -> Tensor:
+        return (self.log_weights + self.components.log_excess(origin.unsqueeze(-1))).logsumexp(-1)
