@@ -20,11 +20,12 @@ reversal from its prior, against none of the bridge mixture. Rows:
     EM, level 1/2      half the noise, with the score that makes up for it
     flow, Euler        probability-flow ODE
     flow, Heun         the same, second order
+    midpoint           second order with noise: bridges towards means seen twice a step
 """
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ from markovbridge import (
 )
 from markovbridge.covariances import Isotropic
 from markovbridge.laws import Delta, Law
-from markovbridge.samplers import Sampler
+from markovbridge.samplers import Midpoint, Sampler
 
 STEPS = (5, 10, 30, 100, 1000)
 DOUBLED = (8, 16, 32, 64, 128)
@@ -59,12 +60,19 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class Fixed(Isotropic):
-    """Noise whose draws are all one number, which makes a step a function."""
+    """Noise that is 0 but for one draw, which is 1: it makes a step a function.
 
-    draw: float = 0.0
+    Attributes:
+        draw: Which draw; 0 for none.
+        made: One entry for each draw so far.
+    """
+
+    draw: int = 0
+    made: list[None] = field(default_factory=list)
 
     def sample(self, like: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        return torch.full_like(like, self.draw)
+        self.made.append(None)
+        return torch.full_like(like, float(len(self.made) == self.draw))
 
 
 SAMPLERS: dict[str, tuple[Sampler, float | None]] = {
@@ -76,6 +84,7 @@ SAMPLERS: dict[str, tuple[Sampler, float | None]] = {
     "EM, level 1/2": (EulerMaruyama(level=0.5), 0.0),
     "flow, Euler": (ProbabilityFlow("euler"), 0.0),
     "flow, Heun": (ProbabilityFlow("heun"), 0.0),
+    "midpoint": (Midpoint(), 0.0),
 }
 
 
@@ -108,17 +117,17 @@ def samples(name: str, schedule, steps: int, variance: float) -> tuple[float, fl
         known = {t: law(ends, t)}
 
         def network(x: Tensor, time: Tensor, condition: Tensor | None) -> Law:
-            # Asked at the step's own states only: Heun's second stage is elsewhere.
+            # Asked at the step's own states only: second stages are elsewhere.
             now = float(time[0])
             here = known[now] if now in known and torch.equal(x, ends) else law(x, now)  # noqa: B023
             return Delta(here.mean)
 
-        moved, noise = [], 0.0
-        for draw in (0.0, 1.0):
+        moved = []
+        for draw in (0, 1, 2):
             noisy = LinearDiffusion(Brownian(), Fixed(draw=draw), schedule)
             model = Transport(noisy, network, shape=(1,), coupling=coupling)
             moved.append(sampler.step(model, ends, t, s))
-        noise = float((moved[1] - moved[0])[0]) ** 2
+        noise = sum(float((other - moved[0])[0]) ** 2 for other in moved[1:])
         if isinstance(sampler, Bridge):
             gain = float(process.weights(t, s, 1.0)[1])
             noise += gain**2 * end_variance(process, known[t], t, spread)

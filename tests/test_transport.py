@@ -13,7 +13,9 @@ from markovbridge import (
     Bridge,
     Categorical,
     Centred,
+    Endpoint,
     Gillespie,
+    LinearDiffusion,
     Mean,
     NegativeBinomial,
     PureDeath,
@@ -25,6 +27,7 @@ from markovbridge import (
 )
 from markovbridge.networks import MLP
 from markovbridge.randomness import fresh_key, generator
+from markovbridge.samplers import Midpoint
 from problems import assert_follows
 
 SHAPE = (1, 2, 3)
@@ -142,6 +145,8 @@ def test_default_samplers():
     assert default(counts, Centred()) == Trapezoidal()
     assert default(counts, Mean("stochastic")) == Bridge()
     assert default(counts, Categorical()) == Bridge()
+    assert default(LinearDiffusion(), Endpoint()) == Midpoint()
+    assert default(LinearDiffusion(), Endpoint(spread=1.0)) == Bridge()
     assert default(UniformChain(categories=3), Categorical()) == Bridge()
     assert Transport(counts, exact.Poisson(counts, 1.0), shape=(2,)).default_sampler() == Bridge()
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from markovbridge import randomness
 from markovbridge.couplings import Coupling
 from markovbridge.grids import ErrorCurve
-from markovbridge.heads import Centred, Head, NegativeBinomial
+from markovbridge.heads import Centred, Endpoint, Head, NegativeBinomial
 from markovbridge.laws import Law
 from markovbridge.masking import Masking, Observed, broadcast
 from markovbridge.processes import Process, PureDeath
-from markovbridge.samplers import Bridge, Sampler, Trapezoidal
+from markovbridge.samplers import Bridge, Midpoint, Sampler, Trapezoidal
 from markovbridge.schedules import Time
 from markovbridge.walks import Given, blocks, check_grid, rows, walk
 
@@ -67,9 +67,11 @@ class Sampling(nn.Module, ABC):
     def default_sampler(self) -> Sampler:
         """The sampler to take if none is named.
 
-        Leaps of second order where the mean alone is learned and the process is pure death:
-        at 10 evaluations they do what single leaps do at hundreds. `Bridge` otherwise.
+        Steps of second order where the mean alone is learned: under pure death, where 10
+        evaluations do what single leaps do at hundreds, and for diffusions. `Bridge` otherwise.
         """
+        if isinstance(self.head, Endpoint) and self.head.spread == 0:
+            return Midpoint()
         kernel = getattr(self.head, "kernel", None)  # another kernel asks for another bridge
         leaps = isinstance(self.head, Centred | NegativeBinomial) or kernel == "poisson"
         return Trapezoidal() if leaps and isinstance(self.process, PureDeath) else Bridge()

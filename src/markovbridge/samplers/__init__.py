@@ -4,7 +4,7 @@ from markovbridge.samplers.adaptive import Adaptive
 from markovbridge.samplers.base import Model, Sampler
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.corrected import Corrected
-from markovbridge.samplers.diffusions import EulerMaruyama, ProbabilityFlow
+from markovbridge.samplers.diffusions import EulerMaruyama, Midpoint, ProbabilityFlow
 from markovbridge.samplers.jumps import Gillespie
 from markovbridge.samplers.leaping import TauLeaping
 from markovbridge.samplers.second_order import SecondOrderBridge, Trapezoidal
@@ -15,6 +15,7 @@ __all__ = [
     "Corrected",
     "EulerMaruyama",
     "Gillespie",
+    "Midpoint",
     "Model",
     "ProbabilityFlow",
     "Sampler",
