@@ -25,7 +25,7 @@ from markovbridge.samplers.second_order import inner_time
 from sampler_error import STATES, Posterior, data_law, error
 
 EVALUATIONS = (4, 6, 10, 16, 20, 40)
-THETAS = (0.25, 1 / 3, 0.42, 0.5)
+THETAS = (0.25, 1 / 3, 0.4, 0.5)
 LEAST = 1e-10  # probability of a pair of states that is still followed
 PAIRS = 100_000  # followed at once
 BARS = {"law": {4: 0.035, 6: 0.019, 10: 0.012}, "mean": {10: 0.060, 20: 0.025}}

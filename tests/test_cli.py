@@ -215,7 +215,10 @@ def test_sums_of_objectives(capsys):
             "no option 'network.widht' (did you mean 'w",
         ),
         (["train", "digits", "--network", "no_such.Net"], "No module named 'no_such'"),
-        (["train", "digits", "--network", "MPL"], "network is 'MPL', which is none of Attention, MLP, UNet"),
+        (
+            ["train", "digits", "--network", "MPL"],
+            "network is 'MPL', which is none of Attention, ",
+        ),
         (["train", "digits", "--resume", "true", "--overwrite", "true"], "give one of them"),
         (["sample"], "RUN comes first"),
         (["recipes", "digit"], "there is no recipe 'digit'"),

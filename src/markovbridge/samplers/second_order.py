@@ -65,11 +65,12 @@ class Trapezoidal(Sampler):
     """The θ-trapezoidal leap of the mean, for pure death.
 
     Attributes:
-        theta: Where the inner time lies. Any value in (0, 1) is of second order; on an
-            exactly known two-pixel law 0.4 to 0.5 has the smallest error.
+        theta: Where the inner time lies. Any value in (0, 1) is of second order. On an
+            exactly known two-pixel law 0.4 to 0.5 has the smallest error; networks trained on
+            images prefer 0.25 to 0.4 (`benchmarks/second_order.py`, `benchmarks/quality.py`).
     """
 
-    theta: float = 0.42
+    theta: float = 0.4
 
     def __post_init__(self) -> None:
         _check_theta(self.theta)
