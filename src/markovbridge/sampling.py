@@ -22,6 +22,7 @@ from markovbridge.heads import Centred, Endpoint, Head, NegativeBinomial
 from markovbridge.laws import Law
 from markovbridge.masking import Masking, Observed, broadcast
 from markovbridge.processes import Process, PureDeath
+from markovbridge.restoration import observed_time
 from markovbridge.samplers import Bridge, Midpoint, Sampler, Trapezoidal
 from markovbridge.schedules import Time
 from markovbridge.walks import Given, blocks, check_grid, rows, walk
@@ -195,10 +196,7 @@ class Sampling(nn.Module, ABC):
         if (t is None) == (survival is None):
             raise ValueError("restore needs either a time t or a survival, and not both")
         if survival is not None:
-            if not 0 < survival < 1:
-                raise ValueError(f"survival must lie in (0, 1), not {survival}")
-            p = torch.tensor(survival, dtype=torch.float64)
-            t = float(self.process.schedule.time(p, 1 - p))
+            t = observed_time(self.process, survival)
         assert t is not None
         x, n = self._check(x, "x").to(self.device), len(x)
         key, grid = randomness.fresh_key(generator), self._grid(steps, start=t)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from markovbridge.cli import console
 from markovbridge.cli.blocks import Blocks, Draw, largest
 from markovbridge.cli.errors import UsageError
+from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.runs import ours
+from markovbridge.cli.runs import configuration, ours, run_folder
 from markovbridge.cli.usage import short
 from markovbridge.config import from_config, to_config
 from markovbridge.heads import Head
@@ -29,7 +30,9 @@ from markovbridge.samplers import Sampler
 from markovbridge.transport import Transport
 
 __all__ = [
+    "asked",
     "check_positive",
+    "condition_meta",
     "condition_of",
     "cost",
     "gather",
@@ -62,6 +65,29 @@ def saved_model(run: Path) -> dict[str, Any]:
     raise FileNotFoundError(
         f"{run} has no model to sample from; `markovbridge train RECIPE --output {run}` makes one"
     )
+
+
+def asked(
+    verb: Callable[..., None], words: list[str], example: str, *, data: bool = False
+) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """The run that a verb is given, the configuration of its model, and the verb's options.
+
+    Args:
+        verb: The typed function of the verb, its name being that of the verb.
+        words: What follows the verb on the command line.
+        example: What could follow it.
+        data: Whether the run's own data are the default of the option `data`.
+    """
+    name, rest = split_target(words, "RUN", f"{verb.__name__} {example}")
+    run = None if name is None else run_folder(name)
+    saved = {} if run is None else saved_model(run)
+    defaults = {"head": saved["head"]} if ours(saved.get("head")) and saved else {}
+    source = configuration(run).get("data") if data and run is not None else None
+    if source and ours(source):
+        defaults["data"] = source
+    options = parse(verb, rest, usage=f"{verb.__name__} {name or 'RUN'}", defaults=defaults)
+    assert run is not None
+    return run, saved, options.values
 
 
 def load_transport(
@@ -226,6 +252,21 @@ def condition_of(transport: Transport, given: dict[str, Any] | None, n: int) -> 
         return transport.covariates.encode(told(transport, given, n), n)
     except ValueError as error:
         raise UsageError(f"condition: {error}") from error
+
+
+def condition_meta(
+    transport: Transport, given: dict[str, Any] | None, guidance: float, n: int
+) -> dict[str, Any]:
+    """Condition and guidance, as stored beside samples; nothing without a condition.
+
+    Raises:
+        UsageError: If the model knows no such condition, or there is none to be guided by.
+    """
+    if condition_of(transport, given, n) is not None:
+        return {"condition": given, "guidance": guidance}
+    if guidance != 1:
+        raise UsageError("guidance needs a condition to follow, such as --condition.label 3")
+    return {}
 
 
 def told(transport: Transport, given: dict[str, Any] | None, n: int) -> dict[str, list[Any]]:

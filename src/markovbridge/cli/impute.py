@@ -30,21 +30,21 @@ from torch import Tensor, nn
 from markovbridge.cli import console
 from markovbridge.cli.blocks import Draw
 from markovbridge.cli.drawing import (
+    asked,
     check_positive,
+    condition_meta,
     condition_of,
     cost,
     gather,
     load_transport,
     make,
     meta_of,
-    saved_model,
     shades,
     threads,
 )
 from markovbridge.cli.errors import UsageError
-from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks, ranks
-from markovbridge.cli.runs import configuration, ours, run_folder, write_arrays
+from markovbridge.cli.runs import write_arrays
 from markovbridge.cli.tables import results_table, table_at
 from markovbridge.data import CountTable, Source
 from markovbridge.data.arrays import read_arrays
@@ -136,16 +136,7 @@ def impute(
 
 def impute_main(words: list[str]) -> None:
     """Run the verb."""
-    name, rest = split_target(words, "RUN", "impute runs/digits-classes --observed top")
-    run = None if name is None else run_folder(name)
-    saved = {} if run is None else saved_model(run)
-    config = {} if run is None else configuration(run)
-    defaults = {"head": saved["head"]} if ours(saved.get("head")) and saved else {}
-    if config.get("data") and ours(config["data"]):
-        defaults["data"] = config["data"]
-    options = parse(impute, rest, usage=f"impute {name or 'RUN'}", defaults=defaults)
-    assert run is not None
-    values = options.values
+    run, saved, values = asked(impute, words, "runs/digits-classes --observed top", data=True)
     check_positive(values, "n", "draws", "steps", "rounds", "block", "threads")
     if values["observed"] is None:
         raise UsageError("impute needs to know what is known: --observed top or random:0.5, say")
@@ -271,12 +262,9 @@ def impute_rows(
     sampler = transport.default_sampler() if sampler is None else sampler
     n = len(x) * draws
     meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
+    meta |= condition_meta(transport, condition, guidance, len(x))
     told = condition_of(transport, condition, len(x))
-    if told is not None:
-        meta |= {"condition": condition, "guidance": guidance}
-        told = told.repeat_interleave(draws, 0)
-    elif guidance != 1:
-        raise UsageError("guidance needs a condition to follow, such as --condition.label 3")
+    told = None if told is None else told.repeat_interleave(draws, 0)
     seen = torch.where(mask, x, torch.zeros_like(x))
     digest = hashlib.sha256(seen.contiguous().numpy().tobytes())
     digest.update(mask.contiguous().numpy().tobytes())

@@ -31,20 +31,19 @@ from torch import Tensor, nn
 from markovbridge.cli import console
 from markovbridge.cli.blocks import Draw, largest
 from markovbridge.cli.drawing import (
+    asked,
     check_positive,
     cost,
     gather,
     load_transport,
     make,
     meta_of,
-    saved_model,
     shades,
     threads,
 )
 from markovbridge.cli.errors import UsageError
-from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks, ranks
-from markovbridge.cli.runs import configuration, held_out, ours, run_folder, write_arrays
+from markovbridge.cli.runs import configuration, held_out, write_arrays
 from markovbridge.cli.tables import results_table, table_at
 from markovbridge.data import CountTable, Source
 from markovbridge.data.arrays import read_arrays, to_counts
@@ -133,16 +132,7 @@ def restore(
 
 def restore_main(words: list[str]) -> None:
     """Run the verb."""
-    name, rest = split_target(words, "RUN", "restore runs/digits --survival 0.2")
-    run = None if name is None else run_folder(name)
-    saved = {} if run is None else saved_model(run)
-    config = {} if run is None else configuration(run)
-    defaults = {"head": saved["head"]} if ours(saved.get("head")) and saved else {}
-    if config.get("data") and ours(config["data"]):
-        defaults["data"] = config["data"]
-    options = parse(restore, rest, usage=f"restore {name or 'RUN'}", defaults=defaults)
-    assert run is not None
-    values = options.values
+    run, saved, values = asked(restore, words, "runs/digits --survival 0.2", data=True)
     check_positive(values, "n", "steps", "block", "threads")
     _check(values)
     file, array, n = (values.pop(key) for key in ("input", "key", "n"))
@@ -164,7 +154,7 @@ def restore_main(words: list[str]) -> None:
         elif source is None:
             raise UsageError(f"the data of {run} are of your own class: name it with --data")
         else:
-            trained = config.get("split", "train")
+            trained = configuration(run).get("split", "train")
             if not held_out(split, trained):
                 console.note(f"warning: split {split} is not held out: {run} saw {trained}")
             truth = source.load(split).x[: ROWS if n is None else n]

@@ -25,22 +25,21 @@ from torch import nn
 from markovbridge.cli import console
 from markovbridge.cli.blocks import Blocks, Draw
 from markovbridge.cli.drawing import (
+    asked,
     check_positive,
+    condition_meta,
     condition_of,
     cost,
     gather,
     load_transport,
     make,
     meta_of,
-    saved_model,
     shades,
     threads,
     told,
 )
-from markovbridge.cli.errors import UsageError
-from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks, ranks
-from markovbridge.cli.runs import ours, run_folder, write_arrays
+from markovbridge.cli.runs import write_arrays
 from markovbridge.cli.tables import samples_table
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
@@ -95,8 +94,8 @@ def sample(
             samples come of another value.
         device: Such as cpu or cuda. Without it, a GPU if there is one.
         threads: CPU threads of each process. Without it, torch's own choice.
-        sampler: How to step. Without it, what suits the model: for pure death leaps of
-            second order, two evaluations a step, and for others Bridge.
+        sampler: How to step. Without it, what suits the model: steps of second order, two
+            evaluations each, where a mean is learned, and for others Bridge.
         head: The model's own head, to change what has no weights, such as
             --head.kernel stochastic.
         network: Only for a network of your own: its class.
@@ -105,13 +104,7 @@ def sample(
 
 def sample_main(words: list[str]) -> None:
     """Run the verb."""
-    name, rest = split_target(words, "RUN", "sample runs/digits")
-    run = None if name is None else run_folder(name)
-    saved = {} if run is None else saved_model(run)
-    defaults = {"head": saved["head"]} if ours(saved.get("head")) and saved else None
-    options = parse(sample, rest, usage=f"sample {name or 'RUN'}", defaults=defaults)
-    assert run is not None
-    values = options.values
+    run, saved, values = asked(sample, words, "runs/digits")
     check_positive(values, "n", "steps", "block", "threads")
     with ranks() as team, threads(values.pop("threads")):
         transport = load_transport(
@@ -141,10 +134,7 @@ def _sample(
     sampler = transport.default_sampler() if sampler is None else sampler
     meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
     meta["grid"] = grid
-    if condition_of(transport, condition, n) is not None:
-        meta |= {"condition": condition, "guidance": guidance}
-    elif guidance != 1:
-        raise UsageError("guidance needs a condition to follow, such as --condition.label 3")
+    meta |= condition_meta(transport, condition, guidance, n)
     key = fresh_key(torch.Generator().manual_seed(seed))
     times = steps if grid == "model" else transport.process.schedule.grid(steps)
     common = {"key": key, "steps": times, "sampler": sampler, "block": block}

@@ -25,20 +25,19 @@ from torch import Tensor, nn
 from markovbridge.cli import console
 from markovbridge.cli.blocks import Draw
 from markovbridge.cli.drawing import (
+    asked,
     check_positive,
     cost,
     gather,
     load_transport,
     make,
     meta_of,
-    saved_model,
     shades,
     threads,
 )
 from markovbridge.cli.errors import UsageError
-from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks, ranks
-from markovbridge.cli.runs import ours, run_folder, write_arrays
+from markovbridge.cli.runs import write_arrays
 from markovbridge.couplings import Data
 from markovbridge.data.arrays import read_arrays
 from markovbridge.data.rows import dense
@@ -100,13 +99,7 @@ def translate(
 
 def translate_main(words: list[str]) -> None:
     """Run the verb."""
-    name, rest = split_target(words, "RUN", "translate runs/digits-translate")
-    run = None if name is None else run_folder(name)
-    saved = {} if run is None else saved_model(run)
-    defaults = {"head": saved["head"]} if ours(saved.get("head")) and saved else None
-    options = parse(translate, rest, usage=f"translate {name or 'RUN'}", defaults=defaults)
-    assert run is not None
-    values = options.values
+    run, saved, values = asked(translate, words, "runs/digits-translate")
     check_positive(values, "n", "steps", "block", "threads")
     file, key = values.pop("input"), values.pop("key")
     split, n = values.pop("split"), values.pop("n")

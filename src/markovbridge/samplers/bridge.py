@@ -21,7 +21,7 @@ __all__ = ["Bridge"]
 
 @dataclass(frozen=True)
 class Bridge(Sampler):
-    """Draw x_1 from the law, then x_s from the bridge towards it. The default."""
+    """Draw x_1 from the law, then x_s from the bridge towards it."""
 
     def step(
         self,

@@ -123,6 +123,7 @@ class Trainer:
         self._batches = Batches(len(self.data), self.config.batch_size, self.config.seed, chunk)
         self._identity = {}
         self._validation_loss: float | None = None
+        self._measured: int | None = None  # step of the errors that the averaged model knows
         self._before = 0.0  # seconds of the sessions before this one
         self._started = self._logged = time.perf_counter()
         self._logged_step = 0
@@ -146,8 +147,7 @@ class Trainer:
         """
         for _ in self:
             pass
-        if self.directory is None:  # or else it was measured when it was saved
-            self._measure()
+        self._measure()
         return self.averaged
 
     def __iter__(self) -> Iterator[TrainingState]:
@@ -357,10 +357,12 @@ class Trainer:
     def _measure(self) -> None:
         """Tell the averaged model its errors over time, which decide where sampling stops.
 
-        On held-out data if there are any, always the same and with the same noise.
+        On held-out data if there are any, always the same and with the same noise; once a
+        step, whatever asks for it.
         """
-        if not isinstance(self.averaged.process, PureDeath):
+        if not isinstance(self.averaged.process, PureDeath) or self._measured == self.step:
             return
+        self._measured = self.step
         data = self.data if self.validation is None else self.validation
         order = torch.randperm(len(data), generator=generator("cpu", "errors", self.config.seed))
         rows = data.rows(order[:MEASURED].sort().values, self.device)
