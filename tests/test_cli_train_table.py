@@ -1,10 +1,13 @@
 """Nothing but a file: a table of counts on the command line."""
 
+import json
+
 import numpy as np
 import pytest
 import yaml
 
 from markovbridge.cli import main
+from markovbridge.cli.runs import write_arrays
 from markovbridge.data import write_table
 
 pytest.importorskip("pandas")
@@ -71,3 +74,31 @@ def test_a_table_that_is_not_there_is_missed(tmp_path, monkeypatch, capsys):
     assert main(["train", "nothing.h5ad"]) == 2
     assert "no file nothing.h5ad" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_undefined_figure_is_null_in_the_file_and_a_dash_in_the_report(cells, capsys):
+    # No entry is 0, so zero fractions do not vary and have no correlation.
+    counts = 1 + np.random.default_rng(1).poisson(2, size=(60, 3))
+    np.savez("full.npz", counts)
+    assert main(["train", "full.npz", *SMALL, *SHORT]) == 0
+    run = cells / "runs" / "full"
+    assert main(["sample", str(run), "--n", "20", "--steps", "2"]) == 0
+    with np.load(run / "samples.npz") as file:
+        meta = str(file["meta"])
+    write_arrays(run / "samples.npz", samples=counts[:20], meta=np.array(meta))
+    capsys.readouterr()
+    assert main(["evaluate", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "zero fraction of all features is the same" in out and "nan" not in out
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    text = (run / "evaluation.json").read_text(encoding="utf-8")
+    records = json.loads(text, parse_constant=refuse)["records"]
+    (found,) = (r for r in records if r["metric"] == "zero fraction: log correlation")
+    assert found["value"] is None and found["undefined"]
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert '<td class="value">–</td>' in page and f"undefined: {found['undefined']}" in page
+    assert "nan<" not in page

@@ -35,6 +35,7 @@ from markovbridge.data.rows import Rows, dense, parts
 from markovbridge.data.tables.objects import TableObject, read_object, write_object
 from markovbridge.data.tables.told import LIBRARY, chosen, encoded, known, logs
 from markovbridge.estimator import Estimator
+from markovbridge.files import write_json
 from markovbridge.heads import Head, Mean
 from markovbridge.masking import Masking
 from markovbridge.networks import MLP, Attention, Network
@@ -394,9 +395,7 @@ class CountModel(Estimator):
             "library_sizes": self.library_sizes_.tolist(),
         }
         transport.save_pretrained(folder / "model", card={"written by": "CountModel"})
-        fresh = folder / f".{FILE}.new"
-        fresh.write_text(json.dumps(facts), encoding="utf-8")
-        fresh.replace(folder / FILE)
+        write_json(folder / FILE, facts, indent=None)
 
     @classmethod
     def load(cls, directory: str | Path) -> CountModel:

@@ -20,6 +20,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from markovbridge.config import from_config, to_config
+from markovbridge.files import to_json
 
 if TYPE_CHECKING:
     from markovbridge.transport import Transport
@@ -56,7 +57,7 @@ def save(transport: Transport, directory: Path, card: dict[str, Any]) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     _write(fresh / "model.safetensors", weights)
-    _write(fresh / "config.json", json.dumps(config, indent=2).encode())
+    _write(fresh / "config.json", to_json(config, indent=2).encode())
     _write(fresh / "README.md", _card(transport, config, card).encode())
     if directory.exists():
         shutil.rmtree(previous, ignore_errors=True)
@@ -78,7 +79,7 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
     if not path.is_file():
         raise FileNotFoundError(f"no model in {directory}: {path.name} is missing")
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         expected = config["weights"]["sha256"]
         weights_file = path.parent / config["weights"]["file"]
         shape, saved = config["shape"], {part: {**NEW, **config}[part] for part in PARTS}

@@ -1,10 +1,13 @@
 """Scores of count tables: floors that a perfect model meets, and what each figure sees."""
 
+import json
+
 import pytest
 import torch
 from scipy import sparse
 
-from markovbridge.metrics import embed, evaluate_counts, table
+from markovbridge.files import to_json
+from markovbridge.metrics import Record, embed, evaluate_counts, table
 from markovbridge.randomness import generator
 
 META = {"weights": "ema", "sampler": "Bridge", "evaluations": 50, "seed": 3, "split": "test"}
@@ -99,6 +102,23 @@ def test_rare_features_are_left_out():
     by = scores(evaluate_counts(x, y, seen=3, repeats=1, meta=META))
     assert by["mean: log correlation"].extractor == "13 features in 3+ rows"
     assert by["mean: largest error"].value == 1
+
+
+def test_what_is_undefined_is_null_and_says_why():
+    full = draw(60, 10) + 1  # no zero anywhere: all zero fractions are the same
+    records = evaluate_counts(full, draw(100, 11) + 1, repeats=1, meta=META)
+    found = scores(records)["zero fraction: log correlation"]
+    assert found.value is None and found.floor is None
+    assert (
+        found.undefined == "the zero fraction of all features is the same in one of the two tables"
+    )
+    assert scores(records)["mean: log correlation"].undefined is None
+    text = to_json([record.to_dict() for record in records])
+    assert [Record(**fields) for fields in json.loads(text)] == records
+    told = table(records).splitlines()
+    (row,) = (line for line in told if "zero fraction: log correlation" in line)
+    assert row.split()[-2:] == ["–", "–"]
+    assert f"  – = undefined: {found.undefined}" in told
 
 
 def test_records_fit_a_terminal():

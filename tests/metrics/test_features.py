@@ -51,6 +51,17 @@ def test_a_feature_that_is_never_made_counts_as_half_a_row():
     assert found.largest_error == 1
 
 
+def test_the_correlation_of_what_never_varies_is_undefined():
+    # Every feature is 0.1 on average, whose logarithm is no short binary fraction.
+    x = torch.zeros(10, 5, dtype=torch.int64)
+    x[0] = 1
+    y = counts(50, [1.0, 2.0, 4.0, 3.0, 7.0], 2)
+    every = torch.ones(5, dtype=torch.bool)
+    for ours, real in ((x, y), (y, x), (x, x)):
+        found = agreement(margins(ours), margins(real), every)["mean"]
+        assert math.isnan(found.correlation) and math.isfinite(found.largest_error)
+
+
 def test_agreement_needs_features():
     x = margins(counts(20, [1.0, 1.0, 1.0], 3))
     with pytest.raises(ValueError, match="at least 3 of them, got 2"):

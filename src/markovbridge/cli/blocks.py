@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from markovbridge.cli.runs import read_arrays, write_arrays
 from markovbridge.data.base import smallest_type
+from markovbridge.files import to_json, write_json
 from markovbridge.transport import Transport
 
 __all__ = ["Blocks", "Draw", "largest"]
@@ -44,7 +45,7 @@ class Blocks:
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self.folder = folder
-        self.settings = json.loads(json.dumps(settings))
+        self.settings = json.loads(to_json(settings))
 
     def prepare(self) -> str | None:
         """Take the folder into use, once for all processes.
@@ -56,7 +57,7 @@ class Blocks:
         changed = None
         if self.folder.exists():
             try:
-                before = json.loads(file.read_text())
+                before = json.loads(file.read_text(encoding="utf-8"))
                 keys = self.settings.keys() | before.keys()
                 changed = next(
                     (k for k in sorted(keys) if before.get(k) != self.settings.get(k)), None
@@ -68,7 +69,7 @@ class Blocks:
                 shutil.rmtree(self.folder)
                 changed = changed if stored else None
         self.folder.mkdir(exist_ok=True)
-        file.write_text(json.dumps(self.settings, indent=2))
+        write_json(file, self.settings)
         return changed
 
     def done(self, index: int) -> bool:

@@ -7,8 +7,6 @@ RUN/diagnostics.json    {"pieces": [{"times", "survival", "checks": {name: {valu
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +24,7 @@ from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.runs import configuration, held_out, ours, run_folder
 from markovbridge.data import Source
 from markovbridge.diagnostics import MEANING, Piece, over_time
+from markovbridge.files import write_json
 from markovbridge.metrics.extractors import hash_weights
 from markovbridge.processes import PureDeath
 from markovbridge.randomness import generator
@@ -133,10 +132,7 @@ def _diagnose(
         "markovbridge": version("markovbridge"),
     }
     content = {"pieces": [dataclasses.asdict(piece) for piece in found], "meta": meta}
-    path = run / "diagnostics.json"
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    os.replace(fresh, path)
+    path = write_json(run / "diagnostics.json", content)
     console.say(_table(found))
     console.say(f"\nwrote {path}; for a page of it all: markovbridge report {run}")
 
@@ -146,6 +142,7 @@ def _table(found: Sequence[Piece]) -> str:
     rows = [("survival", *(f"{p.survival[0]:.2g} - {p.survival[1]:.2g}" for p in found))]
     for name in MEANING:
         checks = [piece.checks[name] for piece in found]
-        rows.append((name, *(f"{c.value:.2g} ± {c.error:.1g}" for c in checks)))
+        told = ("–" if c.value != c.value else f"{c.value:.2g} ± {c.error:.1g}" for c in checks)
+        rows.append((name, *told))
     meaning = "\n".join(f"  {name}: {text}" for name, text in MEANING.items())
     return f"{console.table(rows)}\n\n{meaning}"

@@ -6,11 +6,9 @@ RUN/likelihood.json    {"records": [...], "model": hash of its weights}
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -24,6 +22,7 @@ from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.runs import configuration, held_out, ours, read_samples, run_folder
 from markovbridge.data import Dataset, Source
+from markovbridge.files import write_json
 from markovbridge.metrics import (
     Extractor,
     Inception,
@@ -134,7 +133,7 @@ def _samples(
         x = draw_rows(reference.x, len(reference), "reference")
         records = score(samples[:n], x, extractors=networks, seed=seed, meta=facts)
     content = {"records": [r.to_dict() for r in records], "samples": meta}
-    path = _write(run / "evaluation.json", content)
+    path = write_json(run / "evaluation.json", content)
     console.say(table(records))
     console.say(f"\nwrote {path}; for a page of it all: markovbridge report {run}")
 
@@ -174,17 +173,9 @@ def _likelihood(
             callback=progress.advance,
         )
     content = {"records": [r.to_dict() for r in records], "model": hash_weights(transport)}
-    path = _write(run / "likelihood.json", content)
+    path = write_json(run / "likelihood.json", content)
     console.say(nats.table(records))
     console.say(f"\nwrote {path}")
-
-
-def _write(path: Path, content: dict[str, Any]) -> Path:
-    """Write JSON, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
-    os.replace(fresh, path)
-    return path
 
 
 def extractors(word: str, reference: Dataset) -> Extractor:

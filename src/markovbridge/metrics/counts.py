@@ -25,6 +25,7 @@ features: the logarithms of a row's total and of its number of features that are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
@@ -145,21 +146,30 @@ def _features(
     value = figures(ours, None)
     draws = [figures(real[a], None if b is None else real[b]) for a, b in floors.draws()]
     halves = [figures(real[a], real[b]) for a, b in floors.halves()]
-    return [
-        Record(
-            metric=name,
-            value=value[name],
-            floor=mean([draw[name] for draw in draws]),
-            floor_method=floors.method,
-            half_split=mean([half[name] for half in halves]) if halves else None,
-            n=len(ours),
-            n_reference=len(real),
-            extractor=where,
-            extractor_weights=None,
-            **facts,
+    records = []
+    for name in value:
+        half = mean([half[name] for half in halves]) if halves else None
+        found = value[name], mean([draw[name] for draw in draws]), half
+        known = [None if v is None or math.isnan(v) else v for v in found]
+        statistic = name.partition(":")[0]
+        records.append(
+            Record(
+                metric=name,
+                value=known[0],
+                floor=known[1],
+                floor_method=floors.method,
+                half_split=known[2],
+                n=len(ours),
+                n_reference=len(real),
+                extractor=where,
+                extractor_weights=None,
+                undefined=None
+                if known == list(found)
+                else f"the {statistic} of all features is the same in one of the two tables",
+                **facts,
+            )
         )
-        for name in value
-    ]
+    return records
 
 
 def _laws(

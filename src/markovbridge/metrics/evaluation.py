@@ -41,12 +41,14 @@ __all__ = [
     "Record",
     "check_meta",
     "evaluate",
+    "figure",
     "label",
     "lower_is_better",
     "mean",
     "table",
 ]
 
+DASH = "–"
 ENERGY = "energy distance"
 FRECHET = "Fréchet distance"
 FEATURE_ERRORS = {
@@ -62,8 +64,8 @@ class Record:
 
     Attributes:
         metric: "energy distance", "Fréchet distance", "FID", "mean error ...".
-        value: The figure.
-        floor: The average figure of real data against real data.
+        value: The figure; None if it is undefined.
+        floor: The average figure of real data against real data; None likewise.
         floor_method: How the floor was made, with its numbers.
         half_split: The figure of one half of the real data against the other, where the
             floor is a bootstrap; None where the floor is a split itself.
@@ -76,11 +78,12 @@ class Record:
         sampler: How the samples were drawn.
         evaluations: Network evaluations per sample.
         seed: Of the sampler.
+        undefined: Why a figure is None, or None if all are numbers.
     """
 
     metric: str
-    value: float
-    floor: float
+    value: float | None
+    floor: float | None
     floor_method: str
     half_split: float | None
     n: int
@@ -92,6 +95,7 @@ class Record:
     sampler: str
     evaluations: float
     seed: int
+    undefined: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All fields by name, as JSON takes them; `Record(**d)` is the way back."""
@@ -298,9 +302,9 @@ def table(records: Sequence[Record]) -> str:
             rows.append(
                 (
                     label(record),
-                    f"{record.value:.4g}",
-                    f"{record.floor:.4g}",
-                    "" if record.half_split is None else f"{record.half_split:.4g}",
+                    figure(record.value),
+                    figure(record.floor),
+                    "" if record.half_split is None else figure(record.half_split),
                 )
             )
         width = max(len(row[0]) for row in rows)
@@ -308,8 +312,15 @@ def table(records: Sequence[Record]) -> str:
             f"  {name:<{width}}  {value:>9}  {floor:>9}" + (f"  {half:>10}" if halves else "")
             for name, value, floor, half in rows
         ]
-        parts.append("\n".join([heading, *lines, f"  floor = {method}"]))
+        reasons = dict.fromkeys(record.undefined for record in members if record.undefined)
+        notes = [f"  {DASH} = undefined: {reason}" for reason in reasons]
+        parts.append("\n".join([heading, *lines, *notes, f"  floor = {method}"]))
     return "\n\n".join(parts)
+
+
+def figure(value: float | None) -> str:
+    """Four digits of a figure; a dash where it is undefined."""
+    return DASH if value is None else f"{value:.4g}"
 
 
 def lower_is_better(record: Record) -> bool:

@@ -18,6 +18,7 @@ is formed block by block, so that neither matrix is ever held.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -111,10 +112,12 @@ def agreement(ours: Margins, real: Margins, features: Tensor) -> dict[str, Agree
             values.clamp_min(0.5 / table.rows).log() for values, table in ((a, ours), (b, real))
         ]
         x, y = (value - value.mean() for value in logs)
-        spread = float((x.square().sum() * y.square().sum()).sqrt())
+        # Of equal logarithms nothing is left but the rounding of their mean.
+        norms = [float(v.norm()) for v in (x, y)]
+        defined = min(norms) > 1e-9 * len(x) ** 0.5
         relative = (a - b).abs() / b.clamp_min(0.5 / real.rows)
         found[name] = Agreement(
-            correlation=float(x @ y) / spread if spread > 0 else float("nan"),
+            correlation=float(x @ y) / math.prod(norms) if defined else math.nan,
             median_error=float(relative.median()),
             largest_error=float(relative.max()),
         )

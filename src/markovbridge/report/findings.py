@@ -47,13 +47,16 @@ def likelihood_section(run: Run) -> str:
     for one in run.likelihood:
         sign = "≤ " if one.bound else ""
         behind = (
-            "" if one is first else f"{one.behind:+.4f} <small>± {one.behind_error:.4f}</small>"
+            ""
+            if one is first
+            else f"{number(one.behind, '+.4f')} <small>± {number(one.behind_error, '.4f')}</small>"
         )
         rows.append(
             (
                 escape(one.model),
-                f"{sign}{number(one.nats)} <small>± {one.nats_error:.2g}</small>",
-                f"{sign}{one.bits:.4f} <small>± {one.bits_error:.4f}</small>",
+                f"{sign}{number(one.nats)} <small>± {number(one.nats_error, '.2g')}</small>",
+                f"{sign}{number(one.bits, '.4f')} "
+                f"<small>± {number(one.bits_error, '.4f')}</small>",
                 behind,
             )
         )
@@ -172,10 +175,14 @@ def diagnostics_section(run: Run) -> str:
         )
     meta = run.diagnostics["meta"]
     times = np.array([sum(piece["times"]) / 2 for piece in pieces])
-    values = {n: np.array([piece["checks"][n]["value"] for piece in pieces]) for n in MEANING}
-    errors = {n: np.array([piece["checks"][n]["error"] for piece in pieces]) for n in MEANING}
+    values, errors = (
+        {n: np.array([piece["checks"][n][key] for piece in pieces], dtype=float) for n in MEANING}
+        for key in ("value", "error")  # NaN where they are undefined
+    )
     charts = []
     for name, checks in CHARTS.items():
+        if not any(np.isfinite(values[check]).any() for check in checks):
+            continue
         log = name == "Against itself" and all(bool((values[c] > 0).all()) for c in checks)
         series = [
             Series(check, times, values[check], style, None if log else errors[check])
@@ -191,8 +198,9 @@ def diagnostics_section(run: Run) -> str:
         charts.append(f'<h3 style="margin-top:28px">{name}</h3>{chart}')
     rows = []
     for name, text in MEANING.items():
-        worst = int(np.argmax(np.abs(values[name])))
-        at = f"{values[name][worst]:.2g} <small>± {errors[name][worst]:.1g}</small>"
+        worst = int(np.argmax(np.nan_to_num(np.abs(values[name]))))
+        value, error = float(values[name][worst]), float(errors[name][worst])
+        at = f"{number(value, '.2g')} <small>± {number(error, '.1g')}</small>"
         rows.append((f"{name}<small>{escape(text)}</small>", at, f"{times[worst]:.2f}"))
     caption = (
         f"The largest violations: {meta['n']:,} data points, {meta['data']}, thinned to each "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
+
+from markovbridge.metrics.evaluation import DASH
 
 __all__ = [
     "command",
@@ -33,11 +36,18 @@ def document(title: str, body: str) -> str:
     )
 
 
-def number(value: float) -> str:
-    """Four significant digits, thousands separated: `12,345`, `18.00`, `0.1075`, `-146.7`."""
+def number(value: float | None, form: str = "#.4g") -> str:
+    """A number for people: `12,345`, `18.00`, `0.1075`, `-146.7`; a dash if it is undefined.
+
+    Args:
+        value: The number; None or NaN if it is undefined.
+        form: How to format what is no whole number and below 1000.
+    """
+    if value is None or math.isnan(value):
+        return DASH
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:#.4g}" if value else "0"
+    return f"{value:{form}}" if value else "0"
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from html import escape
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge.files import to_json
 from markovbridge.images import is_image, to_shades
 from markovbridge.inspection import View
 from markovbridge.processes import JumpProcess, Process
@@ -52,7 +52,7 @@ def write_inspection(
     }
     page = document(f"inside {title}", _body(title, process, views, facts))
     written = []
-    for name, text in (("inspect.html", page), ("inspect.json", json.dumps(content, indent=2))):
+    for name, text in (("inspect.html", page), ("inspect.json", to_json(content, indent=2))):
         fresh = folder / f".{name}.new"
         fresh.write_text(text, encoding="utf-8")
         os.replace(fresh, folder / name)

@@ -134,7 +134,9 @@ def _facts(run: Run) -> dict[str, str]:
             facts[name] = f"{number(record.value)} <small>floor {number(record.floor)}</small>"
     if run.likelihood:
         bits = run.likelihood[0]
-        facts["Bits per dimension"] = f"≤ {bits.bits:.3f} <small>± {bits.bits_error:.3f}</small>"
+        facts["Bits per dimension"] = (
+            f"≤ {number(bits.bits, '.3f')} <small>± {number(bits.bits_error, '.3f')}</small>"
+        )
     return facts
 
 
@@ -161,14 +163,17 @@ def _record_table(group: Sequence[Record]) -> str:
     rows = []
     for r in group:
         hashed = f", {r.extractor_weights}" if r.extractor_weights else ""
+        reason = f"; undefined: {r.undefined}" if r.undefined else ""
+        measured = r.extractor + hashed + reason
         cells = [f'<td class="value">{number(r.value)}</td>', f"<td>{number(r.floor)}</td>"]
         if halves:
             cells.append(f"<td>{'' if r.half_split is None else number(r.half_split)}</td>")
-        ratio = f"{r.value / r.floor:#.2g}×" if r.floor > 0 and lower_is_better(r) else ""
+        compared = r.value is not None and r.floor and lower_is_better(r)
+        ratio = f"{r.value / r.floor:#.2g}×" if compared else ""
         cells.append(f"<td>{ratio}</td>")
         rows.append(
             f'<tr><th scope="row">{escape(r.metric)}'
-            f"<small>{escape(r.extractor + hashed)}</small></th>{''.join(cells)}</tr>"
+            f"<small>{escape(measured)}</small></th>{''.join(cells)}</tr>"
         )
     weights = "EMA" if first.weights == "ema" else first.weights
     caption = (

@@ -169,7 +169,9 @@ def _weights(path: Path) -> int | None:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(errors="replace").splitlines() if path.is_file() else []
+    return (
+        path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    )
 
 
 def _history(path: Path) -> list[dict[str, Any]]:
@@ -192,7 +194,9 @@ def _records(path: Path, kind: type[Kind]) -> list[Kind]:
     if not path.is_file():
         return []
     try:
-        return [kind(**record) for record in json.loads(path.read_text())["records"]]
+        return [
+            kind(**record) for record in json.loads(path.read_text(encoding="utf-8"))["records"]
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is damaged or of another version ({error}); run `markovbridge evaluate` again"

@@ -28,6 +28,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from markovbridge.files import to_json
+
 __all__ = ["Checkpoint", "latest", "prune", "steps", "write"]
 
 FORMAT = 1
@@ -79,8 +81,8 @@ def write(
         content = save(copies)
         _write(fresh / f"{name}.safetensors", content)
         files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    record = {"format": FORMAT, "state": dict(state), "files": files}
-    text = json.dumps({**record, "sha256": _digest(record)}, indent=2)
+    record = json.loads(to_json({"format": FORMAT, "state": dict(state), "files": files}))
+    text = to_json({**record, "sha256": _digest(record)}, indent=2)
     _write(fresh / STATE, text.encode())
     _flush(fresh)
     if path.exists():
@@ -129,7 +131,7 @@ def read(path: Path) -> Checkpoint:
         ValueError: If it is damaged, naming it and what is wrong.
     """
     try:
-        record = json.loads((path / STATE).read_text())
+        record = json.loads((path / STATE).read_text(encoding="utf-8"))
         digest = record.pop("sha256")
         if record["format"] != FORMAT:
             raise ValueError(f"its format is {record['format']}, this version reads {FORMAT}")

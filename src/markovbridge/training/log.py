@@ -20,6 +20,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from markovbridge.files import to_json
+
 __all__ = ["RunLog", "duration"]
 
 LOGGER = logging.getLogger(__name__.rpartition(".")[0])
@@ -49,7 +51,7 @@ class RunLog:
     def metrics(self, step: int, **values: float) -> None:
         """Write numbers that belong to a step."""
         if self._metrics is not None:
-            _append(self._metrics, json.dumps({"step": step, **values}) + "\n")
+            _append(self._metrics, to_json({"step": step, **values}) + "\n")
 
     def forget_after(self, step: int) -> None:
         """Drop the numbers of steps after `step`, and a line cut short."""
@@ -57,11 +59,13 @@ class RunLog:
             return
         kept = [
             line
-            for line in self._metrics.read_text(errors="replace").splitlines(keepends=True)
+            for line in self._metrics.read_text(encoding="utf-8", errors="replace").splitlines(
+                keepends=True
+            )
             if _step(line) <= step
         ]
         fresh = self._metrics.with_name(f".{self._metrics.name}.new")
-        with fresh.open("w") as file:
+        with fresh.open("w", encoding="utf-8") as file:
             file.writelines(kept)
             file.flush()
             os.fsync(file.fileno())
@@ -88,7 +92,7 @@ def duration(seconds: float) -> str:
 
 
 def _append(path: Path, text: str) -> None:
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write(text)
 
 
