@@ -134,6 +134,37 @@ def test_a_model_without_a_condition_takes_none(tmp_path, capsys):
     assert "was trained without a condition" in error(capsys)
 
 
+# Likelihood ---------------------------------------------------------------------------------
+
+
+def test_the_likelihood_is_that_given_the_labels_of_the_data(run, capsys, monkeypatch):
+    seen = []
+    bound = Transport.log_likelihood
+
+    def spy(self, x1, *, condition, **options):
+        seen.append((x1, condition))
+        return bound(self, x1, condition=condition, **options)
+
+    monkeypatch.setattr(Transport, "log_likelihood", spy)
+    words = ["evaluate", str(run), "--likelihood", "12", "--looks", "2", "--threads", "1"]
+    assert main(words) == 0
+    (x1, condition), test = seen[0], Digits().load("test")
+    places = [int((test.x == x).flatten(1).all(1).nonzero()[0]) for x in x1]
+    assert torch.equal(condition, torch.eye(10)[test.labels[places]])
+    ours, histogram = json.loads((run / "likelihood.json").read_text())["records"]
+    assert ours["condition"] == "label" and histogram["condition"] is None
+    assert "given label of each" in capsys.readouterr().out
+    assert main(["report", str(run)]) == 0
+    assert "given label of each" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_likelihood_refuses_data_without_labels(run, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.ones((20, 1, 8, 8), dtype=int))
+    data = ["--data", "Arrays", "--data.path", str(tmp_path / "x.npy"), "--split", "all"]
+    assert main(["evaluate", str(run), "--likelihood", "12", *data]) == 2
+    assert "condition is labels, but x has none" in error(capsys)
+
+
 # Imputation ---------------------------------------------------------------------------------
 
 

@@ -1,12 +1,16 @@
 """Held-out likelihood against laws that are known, and the histogram against hand counts."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from markovbridge import PureDeath, Transport, exact
+from markovbridge.data.covariates import Covariate, Covariates
+from markovbridge.laws import Poisson, Shifted
 from markovbridge.nats import Histogram, held_out, table
 
 
@@ -80,6 +84,45 @@ def test_tables_of_counts_are_set_beside_negative_binomials():
     for mixture in rest:
         assert mixture.model.startswith("mixture of ") and abs(mixture.behind) < 0.05
     assert abs(ours.nats - single.nats) < 0.2
+
+
+class TwoClasses:
+    """The exact law of Poisson counts of rate 1 or 6, as the class says; mixed without one."""
+
+    def __init__(self, process):
+        self.of = [exact.Poisson(process, rate) for rate in (1.0, 6.0)]
+        self.mixed = exact.Mixture(process, [0.5, 0.5], self.of)
+
+    def __call__(self, x, t, condition=None):
+        if condition is None:
+            return self.mixed(x, t)
+        low, high = (one(x, t) for one in self.of)
+        second = condition[:, 1:].bool()
+        return Shifted(x, Poisson(torch.where(second, high.base.log_rate, low.base.log_rate)))
+
+
+def test_a_class_that_is_known_is_worth_what_theory_says():
+    process = PureDeath()
+    covariates = Covariates((Covariate("class", ("low", "high")),))
+    transport = Transport(process, TwoClasses(process), shape=(1,), covariates=covariates)
+    rng = np.random.default_rng(3)
+    labels = torch.arange(600) % 2
+    rates = torch.tensor([1.0, 6.0])[labels].numpy()
+    x1 = torch.from_numpy(rng.poisson(rates))[:, None]
+    condition = torch.eye(2)[labels]
+    (told,) = held_out(transport, x1, condition=condition, draws=200, block=4096)
+    expected = -stats.poisson.logpmf(x1[:, 0].numpy(), rates).mean()
+    assert told.nats == pytest.approx(expected, abs=0.01)  # the law of the model is exact
+    (alone,) = held_out(transport, x1, draws=200, block=4096)
+    both = [stats.poisson.pmf(x1[:, 0].numpy(), rate) for rate in (1.0, 6.0)]
+    assert alone.nats == pytest.approx(-np.log(sum(both) / 2).mean(), abs=0.02)
+    assert alone.nats - told.nats > 0.5
+    assert told.condition == "class" and alone.condition is None
+    assert "of test, given class of each (the model only);" in table([told])
+    assert "given" not in table([alone])
+    for wrong, said in ((condition[:3], "3 rows for 600"), (labels[:, None], "takes (600, 2)")):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            transport.log_likelihood(x1, condition=wrong)
 
 
 def test_without_a_histogram():

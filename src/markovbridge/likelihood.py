@@ -142,8 +142,8 @@ def log_likelihood(
         if x0.shape != x1.shape:
             raise ValueError(f"x0 has {len(x0)} rows for {len(x1)} data points")
         prior = torch.zeros(len(x1), dtype=torch.float64, device=x1.device)
-    if condition is not None and len(condition) != len(x1):
-        raise ValueError(f"condition has {len(condition)} rows for {len(x1)} data points")
+    if condition is not None:
+        condition = _checked(transport, condition.to(transport.device), len(x1))
     paths = _Paths(transport, x1, x0, condition, generator)
     integrand = paths.rate
     if steps is not None:
@@ -154,6 +154,20 @@ def log_likelihood(
     if isinstance(transport.process, LinearDiffusion):
         bound = bound + log_volume(transport.process, data).to(bound)
     return Bound(bound, error, x1[0].numel())
+
+
+def _checked(transport: Transport, condition: Tensor, points: int) -> Tensor:
+    """A condition, if it has a row for each data point and the numbers that the model knows."""
+    if not condition.ndim or len(condition) != points:
+        rows = len(condition) if condition.ndim else "no"
+        raise ValueError(f"condition has {rows} rows for {points} data points")
+    known = transport.covariates
+    if known is not None and condition.shape != (points, len(known.names)):
+        raise ValueError(
+            f"condition has shape {tuple(condition.shape)}; this model takes "
+            f"{(points, len(known.names))}: `transport.covariates.encode` makes one"
+        )
+    return condition
 
 
 class _Paths:

@@ -2,7 +2,8 @@ r"""Likelihood on held-out data, beside that of the simplest model of all.
 
 `held_out` bounds -log p of data the model has not seen (`Transport.log_likelihood`) and sets
 it beside the `Histogram`: every site on its own, each value with its frequency in the training
-data. What a model gains over it is what it knows of how sites go together.
+data. What a model gains over it is what it knows of how sites go together, and, of a model that
+is told a class or covariates of each data point, what these say.
 
 A frequency of 0 would be an infinite loss, so frequencies are smoothed: with c_k of N training
 values at a site being k, and π_k the frequency of k over all sites (with one more of each),
@@ -113,6 +114,7 @@ class Nats:
         draws: How often the model looked at each; 0 if it did not have to.
         weights: "ema" or "raw".
         seed: Of the looks.
+        condition: Names of what the model was told of each data point; None for nothing.
     """
 
     model: str
@@ -128,6 +130,7 @@ class Nats:
     draws: int
     weights: str
     seed: int
+    condition: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All fields by name, as JSON takes them."""
@@ -138,6 +141,7 @@ def held_out(
     transport: Transport,
     x1: Tensor,
     *,
+    condition: Tensor | None = None,
     training: Tensor | Rows | None = None,
     maximum: int | None = None,
     draws: int = 64,
@@ -152,6 +156,7 @@ def held_out(
     Args:
         transport: The model.
         x1: Data it has not seen, (n, *event), n >= 2.
+        condition: What the model is told of each of them, (n, C); the simple models are not.
         training: Data for the simple models; none without.
         maximum: Largest admissible count of the data, for a histogram; None for tables of
             counts without one.
@@ -170,10 +175,12 @@ def held_out(
     rng = torch.Generator(device=transport.device).manual_seed(seed)
     # In parts, each of which pays for a pilot pass; the baseline inside is fitted to a part.
     bounds = []
-    for part in x1.split(PART):
-        bounds.append(transport.log_likelihood(part, draws=draws, generator=rng, block=block))
+    for rows in torch.arange(len(x1)).split(PART):
+        told = None if condition is None else condition[rows]
+        options = {"draws": draws, "generator": rng, "block": block}
+        bounds.append(transport.log_likelihood(x1[rows], condition=told, **options))
         if callback is not None:
-            callback(len(part))
+            callback(len(rows))
     losses = {"this model": -torch.cat([bound.nats.cpu() for bound in bounds])}
     if training is not None and maximum is not None:
         histogram = Histogram.fit(training, maximum)
@@ -182,6 +189,8 @@ def held_out(
         losses |= _tables(x1, training, seed)
     scale = x1[0].numel() * math.log(2)
     first = losses["this model"]
+    columns = () if transport.covariates is None else transport.covariates.columns
+    names = ", ".join(column.name for column in columns) or "a condition"
     found = []
     for name, loss in losses.items():
         ours = name == "this model"
@@ -201,6 +210,7 @@ def held_out(
                 draws=draws if ours else 0,
                 weights=weights,
                 seed=seed,
+                condition=names if ours and condition is not None else None,
             )
         )
     return found
@@ -224,6 +234,11 @@ def _mean(values: Tensor) -> tuple[float, float]:
     return float(values.mean()), float(values.std()) / math.sqrt(len(values))
 
 
+def given(first: Nats) -> str:
+    """What the model was told of each data point, and the simple models were not."""
+    return "" if first.condition is None else f", given {first.condition} of each (the model only)"
+
+
 def table(records: Sequence[Nats]) -> str:
     """Figures as text for a terminal."""
     first = records[0]
@@ -243,8 +258,8 @@ def table(records: Sequence[Nats]) -> str:
         for row in rows
     ]
     heading = (
-        f"-log p of {first.n:,} data points of {first.split}; {first.weights} weights, "
-        f"{first.draws} looks at each, seed {first.seed}"
+        f"-log p of {first.n:,} data points of {first.split}{given(first)}; {first.weights} "
+        f"weights, {first.draws} looks at each, seed {first.seed}"
     )
     text = "\n".join([heading, *(line.rstrip() for line in lines)])
     for one in records[1:]:

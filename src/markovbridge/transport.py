@@ -287,7 +287,8 @@ class Transport(Sampling):
         Args:
             x1: Data, (n, *event).
             x0: Source states; if given, the bound is one on log p(x_1 | x_0).
-            condition: What to condition on, (n, ...).
+            condition: What to condition on, (n, C), NaN being unknown; if given, the bound is
+                one on log p(x_1 | condition).
             draws: How often the network looks at each data point (plus a pilot of 320 looks
                 in all); even. The error falls with its square root or faster.
             steps: Number of steps or grid of times, for the bound of a sampler.

@@ -21,6 +21,7 @@ from markovbridge.cli.errors import UsageError, closest
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.runs import configuration, held_out, ours, read_samples, run_folder
+from markovbridge.cli.train import condition_of
 from markovbridge.data import Dataset, Source
 from markovbridge.files import write_json
 from markovbridge.metrics import (
@@ -65,7 +66,8 @@ def evaluate(
     With --likelihood 500 the model is also asked how likely 500 points of held-out data are: a
     bound in nats and bits per dimension, beside what simple models give them (an independent
     histogram of each site; for tables of counts, negative binomials of one profile and of
-    several), into RUN/likelihood.json. It needs no samples.
+    several), into RUN/likelihood.json. It needs no samples. A model that was trained with labels
+    or covariates is told those of each data point.
 
     Args:
         run: The run folder, with samples from `markovbridge sample`.
@@ -114,6 +116,7 @@ def evaluate_main(words: list[str]) -> None:
             if not held_out(chosen, trained):
                 console.note(f"warning: split {chosen} is not held out: {run} saw {trained}")
             common = {key: values[key] for key in ("data", "seed")}
+            common["condition"] = config.get("condition", "none")
             _likelihood(run, split=chosen, trained=trained, **common, **wanted)
 
 
@@ -147,6 +150,7 @@ def _likelihood(
     likelihood: int,
     looks: int,
     seed: int,
+    condition: str,
     device: str | None,
     network: Callable[..., nn.Module] | None,
 ) -> None:
@@ -156,6 +160,7 @@ def _likelihood(
     transport = load_transport(run, saved_model(run), network, None, "ema")
     transport.to(Ranks(0, 1, 0).device(device))
     new = data.load(split)
+    told = condition_of(new, condition, transport.covariates)
     order = torch.randperm(len(new), generator=generator("cpu", "likelihood", seed))
     chosen = order[:likelihood].sort().values
     simple = new.maximum is not None or new.x.ndim == 2  # images or tables of counts
@@ -164,6 +169,7 @@ def _likelihood(
         records = nats.held_out(
             transport,
             new.x[chosen],
+            condition=None if told is None else told[chosen],
             training=None if known is None else known.x,
             maximum=new.maximum,
             draws=looks,

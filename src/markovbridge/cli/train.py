@@ -269,15 +269,44 @@ def covariates_of(dataset: Dataset, condition: str) -> Covariates | None:
 
 def examples(dataset: Dataset, condition: str, covariates: Covariates | None) -> Examples:
     """The samples of a data set, with what the network is told of each."""
-    told = dataset.condition if condition == "covariates" else None
-    if condition == "labels":
-        assert covariates is not None and dataset.labels is not None
-        told = torch.eye(len(covariates.names))[dataset.labels]
+    told = condition_of(dataset, condition, covariates)
     if dataset.observed is not None:
         raise UsageError(
             f"{dataset.name} has missing entries; train on complete rows, then impute"
         )
     return Examples(dataset.x, condition=told)
+
+
+def condition_of(dataset: Dataset, condition: str, covariates: Covariates | None) -> Tensor | None:
+    """What a model is told of each sample of a data set, (N, C), or None if it is told nothing.
+
+    Args:
+        dataset: The data set.
+        condition: As of `train`.
+        covariates: What the model takes.
+
+    Raises:
+        UsageError: If the data set does not know it, or knows it in other terms.
+    """
+    if covariates is None:
+        return None
+    theirs = covariates_of(dataset, condition)
+    assert theirs is not None
+    if condition == "labels" and dataset.label_names is None:
+        # Named by number, and the largest need not occur in every split.
+        same = len(theirs.names) <= len(covariates.names)
+    else:
+        same = theirs == covariates
+    if not same:
+        raise UsageError(
+            f"the {condition} of {dataset.name} ({', '.join(theirs.names)}) are not those that "
+            f"the model is told ({', '.join(covariates.names)}), or are scaled otherwise; take "
+            "data with the same"
+        )
+    if condition == "covariates":
+        return dataset.condition
+    assert dataset.labels is not None
+    return torch.eye(len(covariates.names))[dataset.labels]
 
 
 def _checked(dataset: Dataset, process: Process) -> Iterator[Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from markovbridge.diagnostics import MEANING
 from markovbridge.images import is_image
+from markovbridge.nats import given
 from markovbridge.report.charts import Series, line_chart, scatter_chart
 from markovbridge.report.html import missing, number
 from markovbridge.report.pictures import pictures, white
@@ -61,8 +62,8 @@ def likelihood_section(run: Run) -> str:
             )
         )
     caption = (
-        f"-log p of {first.n:,} data points, {first.split}: {first.weights} weights, "
-        f"{first.draws} looks at each, seed {first.seed}."
+        f"-log p of {first.n:,} data points, {first.split}{given(first)}: "
+        f"{first.weights} weights, {first.draws} looks at each, seed {first.seed}."
     )
     text = (
         "<p>How surprising data are that the model has not seen; lower is better. The figures of "
