@@ -59,6 +59,21 @@ def test_covariates_that_are_named_are_told_to_the_network(cells, capsys):
     capsys.readouterr()
 
 
+def test_a_dry_run_is_told_covariates(cells, capsys):
+    told = ["--data.covariates", "[batch]", "--dry_run", "true"]
+    assert main(["train", "cells.csv", *told, *SMALL]) == 0
+    here = capsys.readouterr().out
+    assert "cells.csv: the recipe works" in here and not (cells / "runs").exists()
+    # The recipe names a table that is not on this machine.
+    away = ["train", "table", "--condition", "covariates", "--dry_run", "true", *SMALL]
+    assert main([*away, "--data.covariates", "[age, batch]"]) == 0
+    assert "not on this machine" in capsys.readouterr().out
+    assert main(away) == 2
+    assert "the data name none: --data.covariates" in capsys.readouterr().err
+    assert main(["train", "digits", "--condition", "covariates", "--dry_run", "true"]) == 2
+    assert "condition is covariates, but digits has none" in capsys.readouterr().err
+
+
 def test_a_folder_of_10x_is_a_table_and_a_run_is_a_run(cells, capsys):
     (cells / "matrices").mkdir()
     write_table(cells / "matrices" / "matrix.mtx.gz", np.eye(40, 3, dtype=int))

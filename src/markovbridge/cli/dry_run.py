@@ -10,8 +10,11 @@ import dataclasses
 import time
 from typing import Any
 
+import torch
+
 from markovbridge.cli import console
-from markovbridge.cli.train import build, describe, examples
+from markovbridge.cli.errors import UsageError
+from markovbridge.cli.train import build, covariates_of, describe, examples
 from markovbridge.couplings import Coupling, Data, Independent, MinibatchOT
 from markovbridge.data import (
     CIFAR10,
@@ -24,6 +27,7 @@ from markovbridge.data import (
     Synthetic,
 )
 from markovbridge.data.cifar import EVENT
+from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.idx import KNOWN
 from markovbridge.training import Trainer, TrainingConfig
 
@@ -39,6 +43,10 @@ def rehearse(
 ) -> None:
     """Do two small steps and say what the recipe would train."""
     dataset = stand_in(data, split).load("all")
+    if parts["condition"] == "covariates":
+        encoding = _covariates(data, split)
+        average = torch.zeros(len(dataset), len(encoding.names))
+        dataset = dataclasses.replace(dataset, covariates=encoding, condition=average)
     parts["coupling"] = _rehearsed(parts["coupling"])
     transport = build(dataset, seed=trainer.seed, **parts)
     short = dataclasses.replace(
@@ -103,6 +111,23 @@ def stand_in(data: Source, split: str) -> Synthetic:
     if isinstance(data, Binarised):
         maximum = 1
     return Synthetic(shape=shape, maximum=maximum, n=SAMPLES)
+
+
+def _covariates(data: Source, split: str) -> Covariates:
+    """The covariates of a source, which need not be on this machine.
+
+    Raises:
+        UsageError: If it has none.
+    """
+    inner = data.source if isinstance(data, Binarised | Selected) else data
+    if not isinstance(inner, CountTable) or _here(inner):
+        encoding = covariates_of(data.load(split), "covariates")
+        assert encoding is not None
+        return encoding
+    if not inner.covariates:
+        raise UsageError("condition is covariates, but the data name none: --data.covariates")
+    # Their levels are not known here, so each counts as one number.
+    return Covariates(tuple(Covariate(name) for name in inner.covariates))
 
 
 def availability(data: Source) -> str:
