@@ -7,7 +7,6 @@ import torch
 
 from markovbridge import Transport
 from markovbridge.cli import main
-from markovbridge.cli import restore as verb
 from markovbridge.data import Digits
 from markovbridge.restoration import restore, thin
 
@@ -84,7 +83,6 @@ def test_what_is_written_is_what_python_gives(run):
             torch.from_numpy(arrays["input"]),
             survival=0.3,
             steps=2,
-            sampler=verb.SAMPLER,
             block=16,
             generator=torch.Generator().manual_seed(3),
         )
@@ -97,24 +95,24 @@ def test_an_interrupted_call_is_continued(run, monkeypatch):
     assert call(run, "--n", "5", "--block", "32") == 0
     whole = result(run)[0]["draws"]
     (run / "restored.npz").unlink()
-    begun, original = [], verb.restore_block
+    begun, original = [], Transport.restore_block
 
     def watched(limit):
-        def block(transport, index, *rest, **options):
+        def block(self, index, *rest, **options):
             begun.append(index)
             if len(begun) > limit:
                 raise KeyboardInterrupt
-            return original(transport, index, *rest, **options)
+            return original(self, index, *rest, **options)
 
         return block
 
     with monkeypatch.context() as patch:
-        patch.setattr(verb, "restore_block", watched(1))
+        patch.setattr(Transport, "restore_block", watched(1))
         assert call(run, "--n", "5", "--block", "32") == 130
     assert not (run / "restored.npz").exists()
     begun.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(verb, "restore_block", watched(99))
+        patch.setattr(Transport, "restore_block", watched(99))
         assert call(run, "--n", "5", "--block", "32") == 0
     assert begun == [1, 2]
     assert np.array_equal(result(run)[0]["draws"], whole)

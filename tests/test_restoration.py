@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from markovbridge import PureDeath, Transport, exact
+from markovbridge import PureDeath, Transport, exact, laws
 from markovbridge.randomness import fresh_key
 from markovbridge.restoration import (
     Restoration,
@@ -16,7 +16,6 @@ from markovbridge.restoration import (
     observed_time,
     ranks,
     restore,
-    restore_block,
     score,
     thin,
 )
@@ -153,10 +152,12 @@ def test_blocks_are_the_whole():
     options = {"draws": 4, "steps": 2, "block": 8}
     whole = restore(transport, seen, survival=SURVIVAL, generator=generator(5), **options)
     assert whole.draws.shape == (4, 7, 3)
+    rows, block = seen.repeat_interleave(4, 0), {"steps": 2, "block": 8}
+    again = transport.restore(rows, survival=SURVIVAL, generator=generator(5), **block)
+    assert torch.equal(Restoration.of_rows(again, 4).draws, whole.draws)
     t, key = observed_time(process, SURVIVAL), fresh_key(generator(5))
-    parts = [restore_block(transport, k, seen, t, key=key, **options) for k in (3, 2, 1, 0)]
-    rows = torch.cat(parts[::-1])[:28]
-    assert torch.equal(Restoration.of_rows(rows, 4).draws, whole.draws)
+    parts = [transport.restore_block(k, rows, t, key=key, **block) for k in (3, 2, 1, 0)]
+    assert torch.equal(torch.cat(parts[::-1])[:28], again)
     # Draws of a full block do not depend on how many more there are; each one is another.
     fewer = restore(transport, seen[:2], survival=SURVIVAL, generator=generator(5), **options)
     assert torch.equal(fewer.draws, whole.draws[:, :2])
@@ -210,3 +211,31 @@ def test_refuses():
     transport = Transport(process, exact.Poisson(process, 1.0), shape=(1,))
     with pytest.raises(ValueError, match="draws must be"):
         restore(transport, torch.zeros((2, 1), dtype=torch.int64), survival=0.5, draws=1)
+    with pytest.raises(ValueError, match="condition has 3 rows for 2 samples"):
+        restore(transport, torch.zeros((2, 1)).long(), survival=0.5, condition=torch.ones(3, 1))
+
+
+@pytest.mark.parametrize("strength", [1.0, 2.0])
+def test_each_row_is_restored_by_its_own_condition(strength):
+    """Counts of Poisson law stay Poisson, of a mean that the condition tells, and guidance."""
+
+    def network(x, t, condition):
+        mean = condition.nan_to_num(nan=4.0)  # of what it is not told
+        q = PureDeath().schedule.mortality(t).unsqueeze(1)
+        return laws.Shifted(x, laws.Poisson((q * mean).log()))
+
+    x, mean = torch.tensor([[3], [0]]).repeat(400, 1), torch.tensor([[2.0], [6.0]]).repeat(400, 1)
+    restored = restore(
+        Transport(PureDeath(), network, shape=(1,)),
+        x,
+        survival=SURVIVAL,
+        draws=4,
+        steps=3,
+        condition=mean,
+        guidance=strength,
+        generator=generator(7),
+    )
+    for row in (0, 1):
+        left = (1 - SURVIVAL) * float(mean[row]) ** strength * 4.0 ** (1 - strength)
+        draws = restored.draws[:, row::2] - x[row]
+        assert_follows(draws, stats.poisson.pmf(range(60), left))

@@ -28,18 +28,19 @@ are uniform in the centre.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 from torch import Tensor
 
 from markovbridge import randomness
 from markovbridge.processes.base import Process
-from markovbridge.samplers import Sampler
+from markovbridge.walks import check_rows
 
 if TYPE_CHECKING:
+    from markovbridge.sampling import Options
     from markovbridge.transport import Transport
 
 __all__ = [
@@ -51,7 +52,6 @@ __all__ = [
     "observed_time",
     "ranks",
     "restore",
-    "restore_block",
     "score",
     "thin",
 ]
@@ -150,7 +150,6 @@ def thin(x1: Tensor, survival: float, seed: int = 0) -> Tensor:
     return torch.cat(parts).to(x1)
 
 
-@torch.no_grad()
 def restore(
     transport: Transport,
     x: Tensor,
@@ -158,12 +157,8 @@ def restore(
     *,
     survival: float | None = None,
     draws: int = DRAWS,
-    steps: int | Tensor = 100,
-    sampler: Sampler | None = None,
-    condition: Tensor | None = None,
     generator: torch.Generator | None = None,
-    block: int = 64,
-    callback: Callable[[float, Tensor], None] | None = None,
+    **options: Unpack[Options],
 ) -> Restoration:
     """Draw x_1 given x_t several times.
 
@@ -173,78 +168,24 @@ def restore(
         t: The time it stands for; or else
         survival: the known share of units that survived, in (0, 1).
         draws: How many draws for each row of x.
-        steps: Number of steps from t to 1, or the grid of times itself.
-        sampler: How to step; `Bridge()` by default.
-        condition: What to condition on, (n, ...).
         generator: Where the key of these draws is drawn from; fresh if None.
-        block: How many draws the network sees at once.
-        callback: Called with (time, states) after every step of every block.
+        **options: `steps`, `sampler`, `condition` (n, C), `guidance`, `block`, `callback`: see
+            `markovbridge.sampling.Options`.
 
     Returns:
-        The draws. Those of a full block depend on the generator's state, the rows in it, the
-        number of draws and the block size, not on how many more rows there are.
+        The draws: `transport.restore` of x with each row repeated. Those of a full block depend
+        on the generator's state, the rows in it, the number of draws and the block size, not on
+        how many more rows there are.
     """
-    if (t is None) == (survival is None):
-        raise ValueError("restore needs either a time t or a survival, and not both")
-    if survival is not None:
-        t = observed_time(transport.process, survival)
-    assert t is not None
     if draws < 2:
         raise ValueError(f"draws must be at least 2, not {draws}")
-    if block < 1:
-        raise ValueError(f"block must be at least 1, not {block}")
-    key = randomness.fresh_key(generator)
-    parts = [
-        restore_block(
-            transport,
-            index,
-            x,
-            t,
-            draws=draws,
-            key=key,
-            steps=steps,
-            sampler=sampler,
-            condition=condition,
-            block=block,
-            callback=callback,
-        )
-        for index in range(-(-len(x) * draws // block))
-    ]
-    return Restoration.of_rows(torch.cat(parts)[: len(x) * draws], draws)
-
-
-@torch.no_grad()
-def restore_block(
-    transport: Transport,
-    index: int,
-    x: Tensor,
-    t: float,
-    *,
-    draws: int,
-    key: int,
-    steps: int | Tensor = 100,
-    sampler: Sampler | None = None,
-    condition: Tensor | None = None,
-    block: int = 64,
-    callback: Callable[[float, Tensor], None] | None = None,
-) -> Tensor:
-    """Rows index·block to (index + 1)·block - 1 of all draws, row r being one of x[r // draws].
-
-    What `restore` is made of, for those who spread blocks over processes or store them as they
-    come. Arguments as there, x and condition being whole; rows beyond the last repeat it.
-    """
-    last = len(x) * draws - 1
-    rows = torch.arange(index * block, (index + 1) * block).clamp_max(last) // draws
-    return transport.restore(
-        x[rows.to(x.device)],
-        t,
-        steps=steps,
-        sampler=sampler,
-        condition=None if condition is None else condition[rows.to(condition.device)],
-        generator=randomness.generator("cpu", "restore", key, index),
-        block=block,
-        callback=callback,
-    )
+    condition = options.get("condition")
+    if condition is not None:
+        check_rows(condition, len(x))
+        options["condition"] = condition.repeat_interleave(draws, 0)
+    rows = x.repeat_interleave(draws, 0)
+    made = transport.restore(rows, t, survival=survival, generator=generator, **options)
+    return Restoration.of_rows(made, draws)
 
 
 def _check_level(level: float) -> None:

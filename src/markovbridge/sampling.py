@@ -2,15 +2,20 @@ r"""Sampling: what is drawn from a model.
 
 `sample` starts from the source, `translate` from source states that are given, `restore` from
 a state at a later time, and `impute` from the source with some sites of the end known. All
-walk a grid of times in blocks (`markovbridge.walks`), and so does each block on its own, for
-those who spread blocks over processes or store them as they come.
+walk a grid of times in blocks (`markovbridge.walks`), and all take the same `Options`.
+
+What each is made of, `sample_block` and so on, draws one block, for those who spread blocks over
+processes or store them as they come: rows index·block to (index + 1)·block - 1 of what `key`
+stands for, the last row standing in for those beyond the end. Arguments are whole, as there.
 """
 
 from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +30,39 @@ from markovbridge.processes import Process, PureDeath
 from markovbridge.restoration import observed_time
 from markovbridge.samplers import Bridge, Midpoint, Sampler, Trapezoidal
 from markovbridge.schedules import Time
-from markovbridge.walks import Given, blocks, check_grid, rows, walk
+from markovbridge.walks import Given, blocks, check_grid, check_rows, rows, walk
 
-__all__ = ["BLOCK", "STEPS", "Sampling"]
+__all__ = ["BLOCK", "STEPS", "Options", "Sampling"]
 
 BLOCK = 64
 STEPS = 50
 ROUNDS = 10  # of imputation by replacement
 
-Callback = Callable[[float, Tensor], None]
+
+class Options(TypedDict, total=False):
+    """How to draw: what `sample`, `restore`, `translate` and `impute` take, by name.
+
+    Attributes:
+        steps: Number of steps, on the grid of `error_curve` if there is one and of the schedule
+            if not; or the grid itself: increasing times (steps + 1,), the last being 1. By
+            default 50 steps.
+        sampler: How to step; by default, or if None, `default_sampler()`.
+        condition: What to condition on, (n, C), NaN being unknown: such as
+            `transport.covariates.encode({"label": 3}, n)`.
+        guidance: How strongly the condition acts, 1 by default; other than 1, each evaluation
+            is one of twice as many states.
+        block: How many samples the network sees at once, 64 by default. Memory grows with it.
+            It is part of what determines a sample, the batch shape changing roundings.
+        callback: Called with (time, states) after every step of every block, and with the
+            states at the start.
+    """
+
+    steps: int | Tensor
+    sampler: Sampler | None
+    condition: Tensor | None
+    guidance: float
+    block: int
+    callback: Callable[[float, Tensor], None] | None
 
 
 class Sampling(nn.Module, ABC):
@@ -77,233 +106,118 @@ class Sampling(nn.Module, ABC):
         leaps = isinstance(self.head, Centred | NegativeBinomial) or kernel == "poisson"
         return Trapezoidal() if leaps and isinstance(self.process, PureDeath) else Bridge()
 
-    @torch.no_grad()
     def sample(
-        self,
-        n: int,
-        *,
-        steps: int | Tensor = STEPS,
-        sampler: Sampler | None = None,
-        condition: Tensor | None = None,
-        guidance: float = 1.0,
-        generator: torch.Generator | None = None,
-        block: int = BLOCK,
-        callback: Callback | None = None,
+        self, n: int, *, generator: torch.Generator | None = None, **options: Unpack[Options]
     ) -> Tensor:
         """Draw n samples.
 
         Args:
             n: How many.
-            steps: Number of steps, on the grid of `error_curve` if there is one and of the
-                schedule if not; or the grid itself: increasing times (steps + 1,) from 0 to 1.
-            sampler: How to step; `default_sampler()` if None.
-            condition: What to condition on, (n, C), NaN being unknown: such as
-                `transport.covariates.encode({"label": 3}, n)`.
-            guidance: How strongly the condition acts; other than 1, each evaluation is one of
-                twice as many states.
             generator: Where the key of these samples is drawn from; fresh if None.
-            block: How many samples the network sees at once. Memory grows with it. It is
-                part of what determines a sample, the batch shape changing roundings.
-            callback: Called with (time, states) after every step of every block, and
-                with the states at the start.
+            **options: `steps`, `sampler`, `condition`, `guidance`, `block`, `callback`: see
+                `Options`.
 
         Returns:
             (n, *event), on the device of the transport. With the same generator state
             the first n are the same for every n.
         """
-        if n < 1:
-            raise ValueError(f"n must be at least 1, not {n}")
-        key = randomness.fresh_key(generator)
-        parts = [
-            self.sample_block(
-                index,
-                key=key,
-                steps=steps,
-                sampler=sampler,
-                condition=None if condition is None else rows(condition, index, block, n),
-                guidance=guidance,
-                block=block,
-                callback=callback,
-            )
-            for index in range(blocks(n, block))
-        ]
-        return torch.cat(parts)[:n]
+        check_rows(options.get("condition"), n)
+        return self._all(n, partial(self.sample_block, **options), generator, options)
 
     @torch.no_grad()
-    def sample_block(
-        self,
-        index: int,
-        *,
-        key: int,
-        steps: int | Tensor = STEPS,
-        sampler: Sampler | None = None,
-        condition: Tensor | None = None,
-        guidance: float = 1.0,
-        block: int = BLOCK,
-        callback: Callback | None = None,
-    ) -> Tensor:
-        """Samples index·block to (index + 1)·block - 1 of those that `key` stands for.
-
-        What `sample` is made of, for those who spread blocks over processes or store them
-        as they come. Arguments as there; condition is that of this block, (block, C).
-        """
+    def sample_block(self, index: int, *, key: int, **options: Unpack[Options]) -> Tensor:
+        """One block of `sample`; see `markovbridge.sampling`."""
         generator = randomness.generator(self.device, "sample", key, index)
-        return self._walk(
-            self._source(block, generator),
-            self._grid(steps, start=0.0),
-            sampler,
-            condition,
-            generator,
-            callback,
-            guidance=guidance,
-        )
+        x = self._source(options.get("block", BLOCK), generator)
+        return self._walk(index, x, generator, **options)
 
-    @torch.no_grad()
     def restore(
         self,
         x: Tensor,
         t: float | None = None,
         *,
         survival: float | None = None,
-        steps: int | Tensor = STEPS,
-        sampler: Sampler | None = None,
-        condition: Tensor | None = None,
-        guidance: float = 1.0,
         generator: torch.Generator | None = None,
-        block: int = BLOCK,
-        callback: Callback | None = None,
+        **options: Unpack[Options],
     ) -> Tensor:
         """Draw x_1 given x_t: full-depth counts from thinned ones, a clean from a noisy image.
 
         Walking on from an observed state is exact posterior sampling, with no approximation
-        but those of network and steps. Call again for another draw.
+        but those of network and steps. Call again for another draw, or see
+        `markovbridge.restoration` for many at once.
 
         Args:
             x: What was observed, (n, *event).
-            t: The time it stands for; or else
+            t: The time it stands for, where the grid starts; or else
             survival: the known share of units that survived the thinning, in (0, 1).
-            steps: Number of steps from t to 1, or the grid of times itself.
-            sampler: As in `sample`, and so are the others.
-            condition: What to condition on, (n, C).
-            guidance: How strongly the condition acts.
             generator: Where the key of these draws is drawn from; fresh if None.
-            block: How many samples the network sees at once.
-            callback: Called with (time, states).
+            **options: As for `sample`.
 
         Returns:
-            (n, *event): one draw for each row of x.
+            (n, *event): one draw for each row of x. Row i depends on the generator's state, i,
+            the block size and the rows of its block.
         """
-        if (t is None) == (survival is None):
-            raise ValueError("restore needs either a time t or a survival, and not both")
-        if survival is not None:
-            t = observed_time(self.process, survival)
-        assert t is not None
-        x, n = self._check(x, "x").to(self.device), len(x)
-        key, grid = randomness.fresh_key(generator), self._grid(steps, start=t)
-        parts = [
-            self._walk(
-                rows(x, index, block, n),
-                grid,
-                sampler,
-                None if condition is None else rows(condition, index, block, n),
-                randomness.generator(self.device, "restore", key, index),
-                callback,
-                guidance=guidance,
-            )
-            for index in range(blocks(n, block))
-        ]
-        return torch.cat(parts)[:n]
+        draw = partial(self.restore_block, x=x, t=t, survival=survival, **options)
+        return self._all(len(x), draw, generator, options)
 
     @torch.no_grad()
+    def restore_block(
+        self,
+        index: int,
+        x: Tensor,
+        t: float | None = None,
+        *,
+        survival: float | None = None,
+        key: int,
+        **options: Unpack[Options],
+    ) -> Tensor:
+        """One block of `restore`; see `markovbridge.sampling`."""
+        if t is None and survival is not None:
+            t = observed_time(self.process, survival)
+        elif t is None or survival is not None:
+            raise ValueError("restore needs either a time t or a survival, and not both")
+        generator = randomness.generator(self.device, "restore", key, index)
+        seen = self._check(rows(x, index, options.get("block", BLOCK)), "x")
+        return self._walk(index, seen, generator, n=len(x), t=t, **options)
+
     def translate(
         self,
         x0: Tensor,
         *,
-        steps: int | Tensor = STEPS,
-        sampler: Sampler | None = None,
-        condition: Tensor | None = None,
-        guidance: float = 1.0,
         generator: torch.Generator | None = None,
-        block: int = BLOCK,
-        callback: Callback | None = None,
+        **options: Unpack[Options],
     ) -> Tensor:
         """Carry given source states to the data: one data set into another.
 
         Args:
             x0: Source states, (n, *event).
-            steps: Number of steps, or the grid of times itself.
-            sampler: As in `sample`, and so are the others.
-            condition: What to condition on, (n, C).
-            guidance: How strongly the condition acts.
             generator: Where the key of these draws is drawn from; fresh if None.
-            block: How many samples the network sees at once.
-            callback: Called with (time, states).
+            **options: As for `sample`.
 
         Returns:
             (n, *event): where each row of x0 goes. Row i depends on the generator's state, i,
             the block size and the rows of its block.
         """
-        key = randomness.fresh_key(generator)
-        parts = [
-            self.translate_block(
-                index,
-                x0,
-                key=key,
-                steps=steps,
-                sampler=sampler,
-                condition=condition,
-                guidance=guidance,
-                block=block,
-                callback=callback,
-            )
-            for index in range(blocks(len(x0), block))
-        ]
-        return torch.cat(parts)[: len(x0)]
+        draw = partial(self.translate_block, x0=x0, **options)
+        return self._all(len(x0), draw, generator, options)
 
     @torch.no_grad()
     def translate_block(
-        self,
-        index: int,
-        x0: Tensor,
-        *,
-        key: int,
-        steps: int | Tensor = STEPS,
-        sampler: Sampler | None = None,
-        condition: Tensor | None = None,
-        guidance: float = 1.0,
-        block: int = BLOCK,
-        callback: Callback | None = None,
+        self, index: int, x0: Tensor, *, key: int, **options: Unpack[Options]
     ) -> Tensor:
-        """Where rows index·block to (index + 1)·block - 1 of x0 go, for the `key` of all.
+        """One block of `translate`; see `markovbridge.sampling`."""
+        generator = randomness.generator(self.device, "translate", key, index)
+        x = self._check(rows(x0, index, options.get("block", BLOCK)), "x0")
+        return self._walk(index, x, generator, n=len(x0), **options)
 
-        What `translate` is made of, as `sample_block` is of `sample`. Arguments as there, x0
-        and condition being whole: (n, ...). Rows beyond n are made of the last.
-        """
-        n = len(x0)
-        return self._walk(
-            self._check(rows(x0, index, block, n), "x0").to(self.device),
-            self._grid(steps, start=0.0),
-            sampler,
-            None if condition is None else rows(condition, index, block, n),
-            randomness.generator(self.device, "translate", key, index),
-            callback,
-            guidance=guidance,
-        )
-
-    @torch.no_grad()
     def impute(
         self,
         x: Tensor,
         observed: Tensor,
         *,
-        steps: int | Tensor = STEPS,
         rounds: int | None = None,
-        sampler: Sampler | None = None,
-        condition: Tensor | None = None,
-        guidance: float = 1.0,
         generator: torch.Generator | None = None,
-        block: int = BLOCK,
-        callback: Callback | None = None,
+        **options: Unpack[Options],
     ) -> Tensor:
         """Draw the unknown sites of x given the known ones. Call again for another draw.
 
@@ -318,38 +232,17 @@ class Sampling(nn.Module, ABC):
         Args:
             x: States, (n, *event); what unknown sites hold does not matter.
             observed: Which sites are known: bool, broadcastable to x.
-            steps: Number of steps, or the grid of times itself.
             rounds: How often each step is taken. By default 1 for a network trained with
                 `masking`, else 10.
-            sampler: As in `sample`, and so are the others.
-            condition: What to condition on, (n, C).
-            guidance: How strongly the condition acts.
             generator: Where the key of these draws is drawn from; fresh if None.
-            block: How many samples the network sees at once.
-            callback: Called with (time, states).
+            **options: As for `sample`.
 
         Returns:
             (n, *event): one draw for each row of x, known sites as they are. Row i depends on
             the generator's state, i, the block size and the rows of its block.
         """
-        key = randomness.fresh_key(generator)
-        parts = [
-            self.impute_block(
-                index,
-                x,
-                observed,
-                key=key,
-                steps=steps,
-                rounds=rounds,
-                sampler=sampler,
-                condition=condition,
-                guidance=guidance,
-                block=block,
-                callback=callback,
-            )
-            for index in range(blocks(len(x), block))
-        ]
-        return torch.cat(parts)[: len(x)]
+        draw = partial(self.impute_block, x=x, observed=observed, rounds=rounds, **options)
+        return self._all(len(x), draw, generator, options)
 
     @torch.no_grad()
     def impute_block(
@@ -358,40 +251,39 @@ class Sampling(nn.Module, ABC):
         x: Tensor,
         observed: Tensor,
         *,
-        key: int,
-        steps: int | Tensor = STEPS,
         rounds: int | None = None,
-        sampler: Sampler | None = None,
-        condition: Tensor | None = None,
-        guidance: float = 1.0,
-        block: int = BLOCK,
-        callback: Callback | None = None,
+        key: int,
+        **options: Unpack[Options],
     ) -> Tensor:
-        """Rows index·block to (index + 1)·block - 1 of `impute`, for the `key` of all.
-
-        Arguments as there, all being whole: (n, ...). Rows beyond n are made of the last.
-        """
+        """One block of `impute`; see `markovbridge.sampling`."""
         if rounds is None:
             rounds = ROUNDS if self.masking is None else 1
         if rounds < 1:
             raise ValueError(f"rounds must be at least 1, not {rounds}")
-        n = len(x)
-        data = rows(x, index, block, n).to(self.device)
-        mask = rows(broadcast(observed, x), index, block, n).to(self.device)
-        known = Observed(self._check(self._filled(data, mask), "x"), mask)
         generator = randomness.generator(self.device, "impute", key, index)
+        block = options.get("block", BLOCK)
+        data = rows(x, index, block).to(self.device)
+        mask = rows(broadcast(observed, x), index, block).to(self.device)
+        known = Observed(self._check(self._filled(data, mask), "x"), mask)
+        start = self._source(block, generator)
         made = self._walk(
-            self._source(block, generator),
-            self._grid(steps, start=0.0),
-            sampler,
-            None if condition is None else rows(condition, index, block, n),
-            generator,
-            callback,
-            guidance=guidance,
-            observed=known,
-            rounds=rounds,
+            index, start, generator, n=len(x), observed=known, rounds=rounds, **options
         )
         return torch.where(mask, data.to(made.dtype), made)
+
+    def _all(
+        self,
+        n: int,
+        draw: Callable[..., Tensor],
+        generator: torch.Generator | None,
+        options: Options,
+    ) -> Tensor:
+        """All blocks of n samples, one after the other."""
+        if n < 1:
+            raise ValueError(f"n must be at least 1, not {n}")
+        key = randomness.fresh_key(generator)
+        count = blocks(n, options.get("block", BLOCK))
+        return torch.cat([draw(index, key=key) for index in range(count)])[:n]
 
     def _source(self, n: int, generator: torch.Generator) -> Tensor:
         """States to start sampling from, (n, *event)."""
@@ -400,33 +292,43 @@ class Sampling(nn.Module, ABC):
 
     def _walk(
         self,
+        index: int,
         x: Tensor,
-        grid: Sequence[float],
-        sampler: Sampler | None,
-        condition: Tensor | None,
         generator: torch.Generator,
-        callback: Callback | None,
         *,
-        guidance: float = 1.0,
+        n: int | None = None,
+        t: float = 0.0,
         observed: Observed | None = None,
         rounds: int = 1,
+        steps: int | Tensor = STEPS,
+        sampler: Sampler | None = None,
+        condition: Tensor | None = None,
+        guidance: float = 1.0,
+        block: int = BLOCK,
+        callback: Callable[[float, Tensor], None] | None = None,
+        **unknown: Any,
     ) -> Tensor:
-        """Walk from states x to the data, in evaluation mode."""
-        start = None
-        if self.coupling.preserve:
-            start = x
-            if grid[0] != 0:
-                raise ValueError(
-                    "this transport preserves its coupling and needs x_0: it cannot start at "
-                    f"t = {grid[0]}"
-                )
+        """Walk a block of states x at time t to the data, in evaluation mode."""
+        if unknown:
+            raise TypeError(
+                f"there is no option {min(unknown)!r}; draws take "
+                f"{', '.join(Options.__annotations__)}"
+            )
+        x, kept = x.to(self.device), self.coupling.preserve
+        if kept and t != 0:
+            raise ValueError(
+                f"this transport preserves its coupling and needs x_0: it cannot start at t = {t}"
+            )
+        if condition is not None:
+            check_rows(condition, n)
+            condition = rows(condition, index, block).to(self.device)
         with self._evaluating():
             x = walk(
-                Given(self, start=start, observed=observed, guidance=guidance),
+                Given(self, start=x if kept else None, observed=observed, guidance=guidance),
                 x,
-                grid,
+                self._grid(steps, start=t),
                 self.default_sampler() if sampler is None else sampler,
-                condition=None if condition is None else condition.to(self.device),
+                condition=condition,
                 generator=generator,
                 callback=None if callback is None else lambda s, x: callback(s, self._decode(x)),
                 rounds=rounds,

@@ -24,7 +24,7 @@ from markovbridge.schedules import Schedule, Time
 if TYPE_CHECKING:
     from markovbridge.sampling import Sampling
 
-__all__ = ["Given", "blocks", "check_grid", "rows", "walk"]
+__all__ = ["Given", "blocks", "check_grid", "check_rows", "rows", "walk"]
 
 
 class Given:
@@ -141,18 +141,27 @@ def check_grid(schedule: Schedule, steps: int | Tensor, start: float) -> list[fl
     return grid.tolist()
 
 
-def rows(values: Tensor, index: int, block: int, n: int, name: str = "condition") -> Tensor:
-    """The rows of a block, the last row standing in for those beyond n.
+def rows(values: Tensor, index: int, block: int) -> Tensor:
+    """The rows of a block, the last row standing in for those beyond the end.
 
     Raises:
-        ValueError: If there are not n rows, or a block holds none.
+        ValueError: If there is no such block.
     """
-    if len(values) != n:
-        raise ValueError(f"{name} has {len(values)} rows for {n} samples")
+    n = len(values)
     if index >= blocks(n, block):
         raise ValueError(f"there is no block {index}: {n} samples take {blocks(n, block)}")
     chosen = torch.arange(index * block, (index + 1) * block, device=values.device)
     return values[chosen.clamp_max(n - 1)]
+
+
+def check_rows(condition: Tensor | None, n: int | None) -> None:
+    """Check that a condition is one of n samples, if either is known.
+
+    Raises:
+        ValueError: If it has another number of rows.
+    """
+    if condition is not None and n is not None and len(condition) != n:
+        raise ValueError(f"condition has {len(condition)} rows for {n} samples")
 
 
 def blocks(n: int, block: int) -> int:

@@ -13,6 +13,8 @@ with any interruptions. From Python they are
 
     restoration.restore(transport, input, survival=..., draws=...,
                         generator=torch.Generator().manual_seed(seed), steps=..., ...).draws
+
+that is, those of `transport.restore` for the input with each row repeated.
 """
 
 from __future__ import annotations
@@ -60,17 +62,16 @@ from markovbridge.restoration import (
     Score,
     least_draws,
     observed_time,
-    restore_block,
     score,
     thin,
 )
-from markovbridge.samplers import Sampler, Trapezoidal
-from markovbridge.transport import BLOCK, Transport
+from markovbridge.samplers import Sampler
+from markovbridge.sampling import BLOCK, STEPS
+from markovbridge.transport import Transport
 from markovbridge.wiener import SITES, Wiener
 
 __all__ = ["restore"]
 
-SAMPLER = Trapezoidal()
 ROWS = 64  # of the run's own data, unless told otherwise
 SHOWN = 8  # rows of the picture
 SHOWN_DRAWS = 3
@@ -85,13 +86,13 @@ def restore(
     key: str | None = None,
     split: Literal["train", "validation", "test", "all"] = "test",
     data: Source | None = None,
-    steps: int = 10,
+    steps: int = STEPS,
     seed: int = 0,
     weights: Literal["ema", "raw"] = "ema",
     block: int = BLOCK,
     device: str | None = None,
     threads: int | None = None,
-    sampler: Sampler = SAMPLER,
+    sampler: Sampler | None = None,
     head: Head | None = None,
     network: Callable[[tuple[int, ...], int, int], nn.Module] | None = None,
 ) -> None:
@@ -114,8 +115,7 @@ def restore(
         key: Name of the array in an .npz file, if it holds several.
         split: The part of the run's own data to thin.
         data: Data to thin, if not those of the training.
-        steps: Steps from the observed state to full depth; two network evaluations each for
-            the default sampler.
+        steps: Steps from the observed state to full depth; one or two network evaluations each.
         seed: Seed of the thinning and of the draws.
         weights: The average of the weights over training (ema), or the last ones (raw) of
             the newest checkpoint.
@@ -123,7 +123,7 @@ def restore(
             draws come of another value.
         device: Such as cpu or cuda. Without it, a GPU if there is one.
         threads: CPU threads of each process. Without it, torch's own choice.
-        sampler: How to step.
+        sampler: How to step. Without it, as for `sample`.
         head: The model's own head, to change what has no weights, such as
             --head.kernel stochastic.
         network: Only for a network of your own: its class.
@@ -205,21 +205,21 @@ def _restore(
     seed: int,
     weights: str,
     block: int,
-    sampler: Sampler,
+    sampler: Sampler | None,
 ) -> Restoration | None:
     """Make the blocks of this process; assemble and return them all in the first."""
+    sampler = transport.default_sampler() if sampler is None else sampler
     n = len(x) * draws
     meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
     told = hashlib.sha256(x.contiguous().numpy().tobytes()).hexdigest()
     meta |= data | {"survival": survival, "draws": draws, "input hash": f"sha256:{told}"}
     number = fresh_key(torch.Generator().manual_seed(seed))
     t = observed_time(transport.process, survival)
+    rows = x.repeat_interleave(draws, 0)
     common: dict[str, Any] = {"key": number, "steps": steps, "sampler": sampler, "block": block}
 
     def draw(index: int) -> Draw:
-        return lambda watch: restore_block(
-            transport, index, x, t, draws=draws, callback=watch, **common
-        )
+        return lambda watch: transport.restore_block(index, rows, t, callback=watch, **common)
 
     folder = run / "restored.parts"
     # n too: the last block is filled up with copies of the last row.

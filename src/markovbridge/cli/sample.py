@@ -137,15 +137,13 @@ def _sample(
     meta |= condition_meta(transport, condition, guidance, n)
     key = fresh_key(torch.Generator().manual_seed(seed))
     times = steps if grid == "model" else transport.process.schedule.grid(steps)
-    common = {"key": key, "steps": times, "sampler": sampler, "block": block}
+    # Those of the last block that are not asked for yet, as if they were.
+    part = condition_of(transport, condition, -(-n // block) * block)
+    common: dict[str, Any] = {"key": key, "steps": times, "sampler": sampler, "block": block}
+    common |= {"condition": part, "guidance": guidance}
 
     def draw(index: int) -> Draw:
-        # A block whose last rows are not asked for yet: as if they were.
-        part = condition_of(transport, condition, (index + 1) * block)
-        own = None if part is None else part[index * block :]
-        return lambda watch: transport.sample_block(
-            index, condition=own, guidance=guidance, callback=watch, **common
-        )
+        return lambda watch: transport.sample_block(index, callback=watch, **common)
 
     folder = run / "samples.parts"
     blocks = make(folder, team, transport, sampler, draw, n=n, meta=meta, unit="samples")
