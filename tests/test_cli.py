@@ -232,6 +232,41 @@ def test_wrong_options(capsys, words, expected):
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ["sample", "RUN", "--sampler.theta", "0.4"],
+            "--sampler.theta is an option of a class, and --sampler names none: write, for "
+            "example, --sampler Adaptive --sampler.theta 0.4 "
+            "(Adaptive, SecondOrderBridge, Trapezoidal have one)",
+        ),
+        (["sample", "RUN", "--network.width=8"], "write, for example, --network Attention --netw"),
+        (
+            ["sample", "RUN", "--sampler.thetta", "0.4"],
+            "no option --sampler.thetta (did you mean 'theta'?); --sampler names no class",
+        ),
+        (
+            ["train", "digits", "--coupling.source.mean", "1"],
+            "--coupling Independent --coupling.s",
+        ),
+        (
+            ["train", "digits", "--data", "Binarised", "--data.source.n", "3"],
+            "--data.source names none: write, for example, --data.source Synthetic --data.s",
+        ),
+    ],
+)
+def test_options_of_a_class_that_is_not_named(capsys, run, words, expected):
+    assert main([str(run) if word == "RUN" else word for word in words]) == 2
+    assert expected in error(capsys)
+
+
+def test_options_of_a_class_that_has_a_default(capsys):
+    words = ["--coupling", "Independent", "--coupling.source.mean", "1", "--print_config"]
+    assert main(["train", "digits", *words, "--head.link=exp", "--network.width", "7"]) == 0
+    assert "mean: 1.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("change", "expected"),
     [
         (lambda text: text + "bogus: 3\n", "own.yaml: there is no option 'bogus'"),

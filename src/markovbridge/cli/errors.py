@@ -21,7 +21,7 @@ from typing import Any
 
 from markovbridge.cli import hints
 
-__all__ = ["UsageError", "closest", "explain"]
+__all__ = ["UsageError", "classless", "closest", "explain"]
 
 STEP = re.compile(
     r"""Parser\ key\ "(?P<key>[\w.]+)" | class_path[=\ ]'(?P<cls>[\w.]+)'""", re.VERBOSE
@@ -86,6 +86,50 @@ def explain(message: str, function: Callable[..., Any]) -> str:
         return f"{where} is {value!r}; it must be {hints.describe(owner, keys[-1])}"
     rest = [line.strip(" -") for line in message.splitlines() if not FRAME.match(line)]
     return " ".join([f"{where}:", *rest] if where else rest)
+
+
+def classless(
+    words: list[str], values: dict[str, Any], function: Callable[..., Any]
+) -> str | None:
+    """What is wrong with the first option of a class where no class is named; None if nothing.
+
+    Args:
+        words: Options as they were given.
+        values: What options are without them.
+        function: The verb's function.
+    """
+    given: dict[str, str] = {}
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--"):
+            given[name] = value if equals else following
+    for name, value in given.items():
+        keys, owner, node = name.split("."), function, {"init_args": values}
+        for depth, key in enumerate(keys[:-1], 1):
+            path, known = ".".join(keys[:depth]), hints.classes(hints.annotation(owner, key))
+            node = (node.get("init_args") or {}).get(key) if isinstance(node, dict) else None
+            there = node.get("class_path") if isinstance(node, dict) else node
+            named = given.get(path) or given.get(f"{path}.class_path") or there
+            if known and named is None and hints.default(owner, key) is None:
+                return _classless(name, value, path, keys[depth], known)
+            owner = known.get(str(named).rpartition(".")[2])
+            if owner is None:  # no class, or one that is not known here
+                break
+    return None
+
+
+def _classless(name: str, value: str, path: str, option: str, known: dict[str, type]) -> str:
+    """That an option is that of a class, and what to write."""
+    having = [cls for cls, type_ in known.items() if option in hints.options(type_)]
+    if not having:
+        every = {other for type_ in known.values() for other in hints.options(type_)}
+        return f"there is no option --{name}{closest(option, every)}; --{path} names no class"
+    others = f" ({', '.join(having)} have one)" if having[1:] else ""
+    return (
+        f"--{name} is an option of a class, and --{path} names none: write, for example, "
+        f"--{path} {having[0]} --{name} {value}".rstrip()
+        + others
+    )
 
 
 def _unrecognised(word: str, function: Callable[..., Any]) -> str:

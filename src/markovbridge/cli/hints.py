@@ -15,7 +15,17 @@ from torch import nn
 
 from markovbridge.networks import Network
 
-__all__ = ["annotation", "classes", "describe", "flags", "load", "name", "options", "resolve"]
+__all__ = [
+    "annotation",
+    "classes",
+    "default",
+    "describe",
+    "flags",
+    "load",
+    "name",
+    "options",
+    "resolve",
+]
 
 PACKAGE = __name__.split(".")[0]
 # What a network is called with; these are no options.
@@ -68,23 +78,30 @@ def annotation(owner: Any, option: str) -> Any:
     return hint
 
 
-def classes(hint: Any) -> list[str]:
-    """Names of this package's classes that an option may be; none if it is no such option."""
+def classes(hint: Any) -> dict[str, type]:
+    """This package's classes that an option may be, by name; none if it is no such option."""
     base = _base(hint)
-    found, left = [], list(base.__subclasses__()) if base else []
+    found, left = {}, list(base.__subclasses__()) if base else []
     while left:
         cls = left.pop(0)
         left += cls.__subclasses__()
         ours = cls.__module__.split(".")[0] == PACKAGE and not cls.__name__.startswith("_")
         if ours and not inspect.isabstract(cls):
-            found.append(cls.__name__)
-    return sorted(set(found))  # a class can be reached along several bases
+            found[cls.__name__] = cls
+    return dict(sorted(found.items()))
 
 
 def _base(hint: Any) -> type | None:
     if get_origin(hint) is Callable:
         return Network  # called with what `CALLED_WITH` names
     return hint if inspect.isclass(hint) and inspect.isabstract(hint) else None
+
+
+def default(owner: Any, option: str) -> Any:
+    """What an option is if it is not given; None if it must be."""
+    parameter = inspect.signature(owner).parameters.get(option)
+    missing = parameter is None or parameter.default is inspect.Parameter.empty
+    return None if missing else parameter.default
 
 
 def describe(owner: Any, option: str) -> str:

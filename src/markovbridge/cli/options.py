@@ -18,7 +18,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from markovbridge.cli import console, hints
-from markovbridge.cli.errors import UsageError, explain
+from markovbridge.cli.errors import UsageError, classless, explain
 from markovbridge.cli.usage import render
 
 __all__ = ["Options", "parse", "split_target"]
@@ -76,6 +76,8 @@ def parse(
     if {"-h", "--help"} & set(words):
         console.say(render(function, usage, _plain(values)))
         raise SystemExit(0)
+    if problem := classless(words, _plain(values), function):
+        raise UsageError(problem)
     show = "--print_config" in words
     try:
         values = parser.parse_args([word for word in words if word != "--print_config"])
