@@ -4,11 +4,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from markovbridge import CountModel, Mean, PathKL, Transport
 from markovbridge.cli import main
 from markovbridge.cli.runs import write_arrays
 from markovbridge.data import write_table
+from markovbridge.masking import Masking
+from markovbridge.samplers import Adaptive
 
 pytest.importorskip("pandas")
 
@@ -117,3 +121,55 @@ def test_an_undefined_figure_is_null_in_the_file_and_a_dash_in_the_report(cells,
     page = (run / "report.html").read_text(encoding="utf-8")
     assert '<td class="value">–</td>' in page and f"undefined: {found['undefined']}" in page
     assert "nan<" not in page
+
+
+def test_a_run_is_a_count_model(cells, capsys):
+    assert main(["train", "cells.csv", "--data.covariates", "[batch]", *SMALL, *SHORT]) == 0
+    run = cells / "runs" / "cells"
+    model = CountModel.load(run)
+    assert model.get_params() | {"tolerance": 0} == {
+        **{"network": "mlp", "width": 8, "depth": 1, "condition_dropout": 0.1, "tolerance": 0},
+        **{"steps": 3, "batch_size": 16, "learning_rate": 1e-3, "ema": 0.995, "layer": None},
+        **{
+            "head": Mean(link="exp"),
+            "objective": PathKL(damping=1.0),
+            "masking": Masking(none=0.5),
+        },
+        **{"library_size": None, "random_state": 0},
+    }
+    assert list(model.feature_names_in_) == ["x", "y", "z"] and model.n_features_in_ == 3
+    drawn = model.sample(4, covariates={"batch": "a"}, random_state=1)
+    assert list(drawn.columns) == ["batch", "x", "y", "z"]
+    transport = Transport.from_pretrained(run / "model")
+    expected = transport.sample(
+        4,
+        steps=1,
+        sampler=Adaptive(0.1),
+        condition=transport.covariates.encode({"batch": "a"}, 4),
+        generator=torch.Generator().manual_seed(1),
+    )
+    np.testing.assert_array_equal(drawn[["x", "y", "z"]].to_numpy(), expected.numpy())
+    held = drawn.iloc[:, 1:].rename(columns={"x": "w"})
+    with pytest.raises(ValueError, match="column 0 is 'w' instead of 'x'"):
+        model.score(held)
+    model.save("copy")
+    again = CountModel.load("copy")
+    assert again.get_params() == model.get_params()
+    np.testing.assert_array_equal(
+        again.sample(4, covariates={"batch": "a"}, random_state=1).to_numpy(), drawn.to_numpy()
+    )
+    capsys.readouterr()
+
+
+def test_a_run_that_is_no_count_model_says_so(cells, capsys):
+    digits = ["train", "digits", "--output", "other", *SMALL, *SHORT]
+    assert main(digits) == 0
+    with pytest.raises(FileNotFoundError, match=r"train other --resume true` writes it"):
+        CountModel.load("other")
+    assert main(["train", "cells.csv", "--data.ignore", "[batch]", *SMALL, *SHORT]) == 0
+    (cells / "runs" / "cells" / "count_model.json").unlink()
+    with pytest.raises(FileNotFoundError, match="is a run without count_model.json"):
+        CountModel.load("runs/cells")
+    assert main(["train", "runs/cells", "--resume", "true"]) == 0
+    assert CountModel.load("runs/cells").sample(2).shape == (2, 3)
+    capsys.readouterr()

@@ -20,7 +20,6 @@ of each row, or, in `condition_dropout` of the cases, not: then a depth can be a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -29,13 +28,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from markovbridge.config import from_config, to_config
+from markovbridge.config import to_config
+from markovbridge.count_files import Facts
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, dense, parts
 from markovbridge.data.tables.objects import TableObject, read_object, write_object
 from markovbridge.data.tables.told import LIBRARY, chosen, encoded, known, logs
 from markovbridge.estimator import Estimator
-from markovbridge.files import write_json
 from markovbridge.heads import Head, Mean
 from markovbridge.masking import Masking
 from markovbridge.networks import MLP, Attention, Network
@@ -50,8 +49,6 @@ from markovbridge.transport import BLOCK, Transport, statistics
 
 __all__ = ["CountModel"]
 
-FORMAT = 1
-FILE = "count_model.json"
 QUANTILES = 1001  # that stand for the law of library sizes
 MASKING = Masking(none=0.5)
 
@@ -86,7 +83,7 @@ class CountModel(Estimator):
         n_features_in_: Number of features.
         feature_names_in_: Their names, if the table had any.
         covariates_: How covariates are encoded, or None.
-        library_sizes_: Quantiles of the totals of the training rows.
+        library_sizes_: Quantiles of the totals of the training rows, if the network is told them.
         kind_: What tables come out as, one of `data.tables.objects.KINDS`.
         loss_: Loss of each training step.
     """
@@ -192,9 +189,10 @@ class CountModel(Estimator):
             self.feature_names_in_ = np.array(table.column_names, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        grid = torch.linspace(0, 1, QUANTILES, dtype=torch.float64)
-        ordered = totals.double().sort().values
-        self.library_sizes_ = ordered[(grid * (len(ordered) - 1)).round().long()].numpy()
+        if self.library_size is not None:
+            grid = torch.linspace(0, 1, QUANTILES, dtype=torch.float64)
+            ordered = totals.double().sort().values
+            self.library_sizes_ = ordered[(grid * (len(ordered) - 1)).round().long()].numpy()
         return self
 
     def _transport(self, x: Tensor | Rows, encoding: Covariates | None, seed: int) -> Transport:
@@ -387,42 +385,29 @@ class CountModel(Estimator):
         params = {name: to_config(value) for name, value in self.get_params().items()}
         if not isinstance(self.random_state, int):
             params["random_state"] = None  # the state of a generator is not part of a model
-        facts = {
-            "format": FORMAT,
-            "params": params,
-            "kind": self.kind_,
-            "features": self._names,
-            "library_sizes": self.library_sizes_.tolist(),
-        }
+        told = self.library_size is not None
+        sizes = self.library_sizes_.tolist() if told else None
         transport.save_pretrained(folder / "model", card={"written by": "CountModel"})
-        write_json(folder / FILE, facts, indent=None)
+        Facts(params, self.kind_, self._names, sizes).write(folder)
 
     @classmethod
     def load(cls, directory: str | Path) -> CountModel:
-        """Read what `save` wrote.
+        """Read what `save` wrote, or the run folder of `markovbridge train TABLE`.
 
         Raises:
             FileNotFoundError: If there is no such model.
             ValueError: If a file is damaged.
         """
-        path = Path(directory) / FILE
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no {path}; CountModel.save writes one")
-        try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            if facts["format"] != FORMAT:
-                raise ValueError(f"format {facts['format']} instead of {FORMAT}")
-            model = cls(**{name: from_config(v) for name, v in facts["params"].items()})
-            model.kind_ = facts["kind"]
-            model.library_sizes_ = np.array(facts["library_sizes"])
-            names = facts["features"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
-        model.transport_ = Transport.from_pretrained(path.parent / "model")
+        facts = Facts.read(Path(directory))
+        model = cls(**facts.params)
+        model.kind_ = facts.kind
+        model.transport_ = Transport.from_pretrained(Path(directory) / "model")
         model.covariates_ = model.transport_.covariates
         (model.n_features_in_,) = model.transport_.shape
-        if names is not None:
-            model.feature_names_in_ = np.array(names, dtype=object)
+        if facts.features is not None:
+            model.feature_names_in_ = np.array(facts.features, dtype=object)
+        if facts.library_sizes is not None:
+            model.library_sizes_ = np.array(facts.library_sizes)
         return model
 
     # Inside

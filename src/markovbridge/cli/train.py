@@ -4,6 +4,7 @@
     RUN/model/         the model with averaged weights
     RUN/checkpoints/   what `--resume true` continues from
     RUN/metrics.jsonl  RUN/log.txt  RUN/samples/
+    RUN/count_model.json    of a table: with it the folder is a `CountModel` too
 
 All that is random is a function of `trainer.seed`: the first weights too, which
 torch draws from its global generator, whose state is put back afterwards.
@@ -25,6 +26,7 @@ from markovbridge.cli import console
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target, to_yaml
 from markovbridge.cli.ranks import first
+from markovbridge.count_files import Facts
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.data import CountTable, Dataset, Source
 from markovbridge.data.covariates import Covariate, Covariates
@@ -189,7 +191,7 @@ def _prepare(
     if overwrite:
         _clear(output)
     card = {"data": f"{dataset.name}, split {split}", "data licence": dataset.licence}
-    return Trainer(
+    made = Trainer(
         transport,
         examples(dataset, condition, transport.covariates),
         trainer,
@@ -200,6 +202,10 @@ def _prepare(
         resume=resume,
         card=card,
     )
+    facts = Facts.of_run(transport, trainer, data, dataset)
+    if facts is not None and made.accelerator.is_main_process:
+        facts.write(output)
+    return made
 
 
 def build(

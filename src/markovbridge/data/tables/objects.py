@@ -29,7 +29,7 @@ from markovbridge.data.tables.hdf5 import StoredMatrix
 from markovbridge.data.tables.source import CountTable, kind_of
 from markovbridge.data.tables.table import as_block, compact, optional, strings
 
-__all__ = ["KINDS", "TableObject", "read_object", "write_object"]
+__all__ = ["KINDS", "TableObject", "kind_of_file", "read_object", "write_object"]
 
 KINDS = ("array", "sparse", "frame", "anndata")
 NAME = Path("X")  # what tables without a file are called in messages
@@ -232,9 +232,14 @@ def _file(path: Path, layer: str | None, covariates: Sequence[str]) -> TableObje
     table, dataset = source.read(), source.load("all")
     if isinstance(table.matrix, StoredMatrix):
         table.matrix.close()
-    kind = {".h5ad": "anndata", ".csv": "frame", ".tsv": "frame", ".parquet": "frame"}.get(
-        suffix, "sparse" if isinstance(dataset.x, Rows) else "array"
-    )
+    kind = kind_of_file(suffix, dataset.x)
     return TableObject(
         dataset.x, None, kind, table.columns, dataset.row_names, dataset.column_names
     )
+
+
+def kind_of_file(suffix: str, x: Tensor | Rows) -> str:
+    """What a file with such counts comes out as, one of `KINDS`."""
+    frames = dict.fromkeys((".csv", ".tsv", ".parquet"), "frame")
+    other = "sparse" if isinstance(x, Rows) else "array"
+    return {".h5ad": "anndata", **frames}.get(suffix, other)

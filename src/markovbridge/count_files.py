@@ -1,0 +1,116 @@
+"""What a folder of a `CountModel` holds beside its transport.
+
+    FOLDER/model/              the transport: `Transport.save_pretrained`
+    FOLDER/count_model.json    parameters, kind of table, names of the features, library sizes
+
+`CountModel.save` writes such a folder, and so does `markovbridge train TABLE`: its run is the
+same model, and `CountModel.load` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from markovbridge.config import from_config, to_config
+from markovbridge.couplings import Noised
+from markovbridge.data import CountTable, Dataset
+from markovbridge.data.tables.objects import kind_of_file
+from markovbridge.files import write_json
+from markovbridge.networks import MLP, Attention
+from markovbridge.processes import PureDeath
+from markovbridge.training import TrainingConfig
+from markovbridge.transport import Transport
+
+__all__ = ["Facts"]
+
+FORMAT = 1
+FILE = "count_model.json"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that makes a transport a `CountModel`.
+
+    Attributes:
+        params: Arguments of the constructor, as `config.to_config` writes them.
+        kind: What tables come out as, one of `data.tables.objects.KINDS`.
+        features: Names of the features, or None.
+        library_sizes: Quantiles of the totals of the training rows; None if they are not told.
+    """
+
+    params: Mapping[str, Any]
+    kind: str
+    features: Sequence[str] | None
+    library_sizes: Sequence[float] | None
+
+    @classmethod
+    def of_run(
+        cls, transport: Transport, config: TrainingConfig, source: Any, dataset: Dataset
+    ) -> Facts | None:
+        """Those of a run of the command line, or None if it is no `CountModel`.
+
+        Args:
+            transport: The model.
+            config: How it is trained.
+            source: Where the data come from.
+            dataset: The training data.
+        """
+        names = {MLP: "mlp", Attention: "attention"}
+        if (
+            not isinstance(source, CountTable)
+            or not isinstance(transport.process, PureDeath)
+            or type(transport.coupling) is not Noised
+            or type(transport.network) not in names
+        ):
+            return None
+        size = transport.network.config
+        params = {
+            "network": names[type(transport.network)],
+            "width": size["width"],
+            "depth": size["depth"],
+            "head": to_config(transport.head),
+            "objective": to_config(transport.objective),
+            "masking": to_config(transport.masking),
+            "steps": config.steps,
+            "batch_size": config.batch_size,
+            "learning_rate": config.learning_rate,
+            "ema": config.ema,
+            "layer": source.layer,
+            "random_state": config.seed,
+        }
+        if transport.covariates is not None:
+            params["condition_dropout"] = transport.condition_dropout
+        return cls(params, kind_of_file(source.suffix, dataset.x), dataset.column_names, None)
+
+    def write(self, folder: Path) -> None:
+        """Write them into a folder."""
+        write_json(folder / FILE, {"format": FORMAT, **asdict(self)}, indent=None)
+
+    @classmethod
+    def read(cls, folder: Path) -> Facts:
+        """Those of a folder, objects among the parameters rebuilt.
+
+        Raises:
+            FileNotFoundError: If there are none, with what would write them.
+            ValueError: If the file is damaged.
+        """
+        path = folder / FILE
+        if not path.is_file() and (folder / "config.yaml").is_file():
+            raise FileNotFoundError(
+                f"{folder} is a run without {FILE}: if it is one of a table of counts by pure "
+                f"death, `markovbridge train {folder} --resume true` writes it"
+            )
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no {path}; CountModel.save writes one")
+        try:
+            content = dict(json.loads(path.read_text(encoding="utf-8")))
+            if content.pop("format") != FORMAT:
+                raise ValueError(f"its format is not {FORMAT}")
+            params = {name: from_config(value) for name, value in content.pop("params").items()}
+            return cls(params, **content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
