@@ -260,6 +260,12 @@ def test_options_of_a_class_that_is_not_named(capsys, run, words, expected):
     assert expected in error(capsys)
 
 
+def test_no_options_at_all(capsys, run):
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.html").is_file()
+    capsys.readouterr()
+
+
 def test_options_of_a_class_that_has_a_default(capsys):
     words = ["--coupling", "Independent", "--coupling.source.mean", "1", "--print_config"]
     assert main(["train", "digits", *words, "--head.link=exp", "--network.width", "7"]) == 0

@@ -99,7 +99,7 @@ def classless(
         function: The verb's function.
     """
     given: dict[str, str] = {}
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         name, equals, value = word.removeprefix("--").partition("=")
         if word.startswith("--"):
             given[name] = value if equals else following
