@@ -12,6 +12,7 @@ from markovbridge import Transport
 from markovbridge.cli import main
 from markovbridge.cli.blocks import Blocks
 from markovbridge.data import Digits
+from markovbridge.restoration import observed_time, restore
 
 SMALL = ["--network.width", "16", "--network.depth", "1", "--trainer.threads", "1"]
 SMALL += ["--trainer.warmup", "5", "--trainer.log_every", "10", "--trainer.sample_every", "0"]
@@ -163,6 +164,30 @@ def test_the_likelihood_refuses_data_without_labels(run, tmp_path, capsys):
     data = ["--data", "Arrays", "--data.path", str(tmp_path / "x.npy"), "--split", "all"]
     assert main(["evaluate", str(run), "--likelihood", "12", *data]) == 2
     assert "condition is labels, but x has none" in error(capsys)
+
+
+def test_restored_rows_are_told_their_class(run, capsys):
+    options = ["--n", "3", "--survival", "0.4", "--condition.label", "*", "--guidance", "2"]
+    assert verb("restore", run, *options) == 0
+    made = arrays(run / "restored.npz")
+    meta = json.loads(str(made["meta"]))
+    assert meta["condition"] == {"label": "*"} and meta["guidance"] == 2
+    transport, x = Transport.from_pretrained(run / "model"), torch.from_numpy(made["input"])
+    told = {"condition": torch.eye(10)[:3], "guidance": 2.0}  # classes 0, 1 and 2
+    given = {"survival": 0.4, "steps": 4, "block": 16, **told}
+    expected = restore(transport, x, generator=torch.Generator().manual_seed(0), **given)
+    np.testing.assert_array_equal(made["draws"], expected.draws.numpy())
+    # So is the estimate from one evaluation.
+    t = observed_time(transport.process, 0.4)
+    with torch.no_grad():
+        single = transport.law(x.long(), t, told["condition"], guidance=2.0).mean
+    mse = float((single.double() - torch.from_numpy(made["truth"])).square().mean())
+    scores = {one["method"]: one["mse"] for one in meta["scores"]}
+    assert scores["expected count, one evaluation"] == pytest.approx(mse)
+    assert verb("restore", run, *options[:4]) == 0
+    assert (arrays(run / "restored.npz")["draws"] != made["draws"]).any()
+    assert verb("restore", run, *options[:4], "--guidance", "2") == 2
+    assert "guidance needs a condition to follow" in error(capsys)
 
 
 # Imputation ---------------------------------------------------------------------------------

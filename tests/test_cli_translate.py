@@ -161,6 +161,29 @@ def test_a_run_without_a_source(tmp_path, capsys):
     assert "does not start from a data set" in error(capsys)
 
 
+def test_a_class_is_asked_for(tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ["digits-translate-counts", "--output", str(run), "--condition", "labels"]
+    assert main(["train", *words, *SMALL]) == 0
+    assert translate(run, "--n", "20", "--condition.label", "*", "--guidance", "2") == 0
+    _, samples, meta = result(run)
+    assert meta["condition"] == {"label": "*"} and meta["guidance"] == 2
+    model = Transport.from_pretrained(run / "model")
+    expected = model.translate(
+        SOURCE[:20],
+        steps=4,
+        condition=torch.eye(10)[torch.arange(20) % 10],
+        guidance=2.0,
+        block=16,
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert np.array_equal(samples, expected.numpy())
+    assert translate(run, "--n", "20", "--condition.label", "8") == 0
+    assert not np.array_equal(result(run)[1], samples)
+    assert translate(run, "--guidance", "2") == 2
+    assert "guidance needs a condition to follow" in error(capsys)
+
+
 def test_translate_block_checks():
     from markovbridge import LinearDiffusion, Paired, exact
 

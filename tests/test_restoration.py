@@ -205,12 +205,12 @@ def test_refuses():
         restored.interval(90)
     with pytest.raises(ValueError, match="shape"):
         ranks(restored, torch.zeros(4, 1))
-    with pytest.raises(ValueError, match="at least 2 draws"):
-        Restoration(torch.zeros(1, 3, 1))
+    with pytest.raises(ValueError, match="draws \\(draws, n, \\*event\\), not \\(0, 3, 1\\)"):
+        Restoration(torch.zeros(0, 3, 1))
     process = PureDeath()
     transport = Transport(process, exact.Poisson(process, 1.0), shape=(1,))
     with pytest.raises(ValueError, match="draws must be"):
-        restore(transport, torch.zeros((2, 1), dtype=torch.int64), survival=0.5, draws=1)
+        restore(transport, torch.zeros((2, 1), dtype=torch.int64), survival=0.5, draws=0)
     with pytest.raises(ValueError, match="condition has 3 rows for 2 samples"):
         restore(transport, torch.zeros((2, 1)).long(), survival=0.5, condition=torch.ones(3, 1))
 

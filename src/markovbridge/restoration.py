@@ -48,6 +48,7 @@ __all__ = [
     "Restoration",
     "Score",
     "coverage",
+    "expected",
     "least_draws",
     "observed_time",
     "ranks",
@@ -71,10 +72,9 @@ class Restoration:
     draws: Tensor
 
     def __post_init__(self) -> None:
-        if self.draws.ndim < 3 or len(self.draws) < 2:
+        if self.draws.ndim < 3 or not len(self.draws):
             raise ValueError(
-                "a restoration is at least 2 draws (draws, n, *event), not "
-                f"{tuple(self.draws.shape)}"
+                f"a restoration is draws (draws, n, *event), not {tuple(self.draws.shape)}"
             )
 
     @classmethod
@@ -89,8 +89,9 @@ class Restoration:
 
     @property
     def std(self) -> Tensor:
-        """Standard deviation of a draw around the mean, unbiased in square: (n, *event)."""
-        return self.draws.double().std(0)
+        """Standard deviation of a draw, unbiased in square, NaN of one draw: (n, *event)."""
+        square = (self.draws.double() - self.mean).square().sum(0)
+        return (square / (len(self.draws) - 1)).sqrt()
 
     def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """Central intervals [low, high], ends included: (n, *event) twice.
@@ -177,8 +178,8 @@ def restore(
         on the generator's state, the rows in it, the number of draws and the block size, not on
         how many more rows there are.
     """
-    if draws < 2:
-        raise ValueError(f"draws must be at least 2, not {draws}")
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, not {draws}")
     condition = options.get("condition")
     if condition is not None:
         check_rows(condition, len(x))
@@ -186,6 +187,40 @@ def restore(
     rows = x.repeat_interleave(draws, 0)
     made = transport.restore(rows, t, survival=survival, generator=generator, **options)
     return Restoration.of_rows(made, draws)
+
+
+@torch.no_grad()
+def expected(
+    transport: Transport,
+    x: Tensor,
+    t: float,
+    *,
+    condition: Tensor | None = None,
+    guidance: float = 1.0,
+    block: int = 64,
+) -> Tensor:
+    """E[x_1 | x_t = x] as the model states it, which takes one evaluation and no draws.
+
+    Args:
+        transport: The model.
+        x: What was observed, (n, *event).
+        t: The time it stands for.
+        condition: What to condition on, (n, C).
+        guidance: How strongly the condition acts.
+        block: How many rows the network sees at once.
+
+    Returns:
+        (n, *event), on the device of the transport.
+    """
+    check_rows(condition, len(x))
+    x = transport._check(x, "x")
+    found = []
+    with transport._evaluating():
+        for index in torch.arange(len(x)).split(block):
+            told = None if condition is None else condition[index].to(transport.device)
+            law = transport.law(x[index].to(transport.device), t, told, guidance=guidance)
+            found.append(law.mean)
+    return torch.cat(found)
 
 
 def _check_level(level: float) -> None:

@@ -4,41 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from markovbridge.cli import console
-from markovbridge.cli.blocks import Blocks, Draw, largest
+from markovbridge.cli.blocks import Blocks, largest
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target
-from markovbridge.cli.ranks import Ranks
+from markovbridge.cli.ranks import Ranks, ranks
 from markovbridge.cli.runs import configuration, ours, run_folder
 from markovbridge.cli.usage import short
 from markovbridge.config import from_config, to_config
+from markovbridge.data.arrays import read_arrays
 from markovbridge.heads import Head
 from markovbridge.images import is_image, to_shades
 from markovbridge.metrics.extractors import hash_weights
 from markovbridge.pretrained import NEW
+from markovbridge.randomness import fresh_key
 from markovbridge.samplers import Sampler
 from markovbridge.transport import Transport
+from markovbridge.walks import blocks as blocks_of
 
 __all__ = [
+    "Drawn",
+    "How",
     "asked",
     "check_positive",
-    "condition_meta",
-    "condition_of",
+    "conditioned",
     "cost",
-    "gather",
+    "drawn",
+    "hashed",
     "load_transport",
-    "make",
-    "meta_of",
+    "opened",
+    "read_rows",
     "saved_model",
     "shades",
     "threads",
@@ -128,11 +135,80 @@ def load_transport(
     return transport
 
 
-def meta_of(
-    transport: Transport, sampler: Sampler, *, steps: int, seed: int, weights: str, block: int
-) -> dict[str, Any]:
-    """How samples are made, as it is stored beside them."""
-    return {
+@contextlib.contextmanager
+def opened(
+    run: Path, saved: dict[str, Any], values: dict[str, Any]
+) -> Iterator[tuple[Ranks, Transport]]:
+    """The processes of a verb, and the transport of its run on their device.
+
+    Args:
+        run: The run folder.
+        saved: The configuration of its model.
+        values: Options of the verb; what is used up here is taken out.
+    """
+    with ranks() as team, threads(values.pop("threads")):
+        network, head = values.pop("network"), values.pop("head")
+        transport = load_transport(run, saved, network, head, values["weights"])
+        yield team, transport.to(team.device(values.pop("device")))
+
+
+class How(TypedDict):
+    """Options of every verb that draws, as `drawn` takes them."""
+
+    steps: int
+    seed: int
+    weights: str
+    block: int
+    sampler: Sampler | None
+
+
+class Drawn(NamedTuple):
+    """What was drawn: samples (n, *event), the first block with its path, how, and the blocks."""
+
+    samples: np.ndarray
+    first: dict[str, np.ndarray]
+    meta: dict[str, Any]
+    blocks: Blocks
+
+
+def drawn(
+    folder: Path,
+    team: Ranks,
+    transport: Transport,
+    draw: Callable[..., Tensor],
+    n: int,
+    unit: str,
+    facts: dict[str, Any],
+    *,
+    steps: int,
+    seed: int,
+    weights: str,
+    block: int,
+    sampler: Sampler | None,
+    grid: Tensor | None = None,
+) -> Drawn | None:
+    """Make the blocks of this process that are not there yet, and wait for the others.
+
+    Args:
+        folder: Where blocks are stored.
+        team: The processes.
+        transport: The model.
+        draw: Such as `transport.sample_block`: draws the block of an index, given options.
+        n: How many samples in all.
+        unit: What progress is counted in, plural.
+        facts: What samples depend on beside the options below, as it is stored with them.
+        steps: Number of steps.
+        seed: Seed of the samples.
+        weights: Which weights the transport has.
+        block: How many samples a block has.
+        sampler: How to step; the default of the transport if None.
+        grid: Where the steps stop, if not where the transport has them stop.
+
+    Returns:
+        All that was made, in the first process; None in the others.
+    """
+    sampler = transport.default_sampler() if sampler is None else sampler
+    meta = {
         "sampler": f"{_told(sampler)}, {_told(transport.head)}",
         "steps": steps,
         "seed": seed,
@@ -141,32 +217,8 @@ def meta_of(
         "device": transport.device.type,
         "model": hash_weights(transport),
         "markovbridge": version("markovbridge"),
+        **facts,
     }
-
-
-def make(
-    folder: Path,
-    team: Ranks,
-    transport: Transport,
-    sampler: Sampler,
-    draw: Callable[[int], Draw],
-    *,
-    n: int,
-    meta: dict[str, Any],
-    unit: str,
-) -> Blocks:
-    """Make the blocks of this process that are not there yet, and wait for the others.
-
-    Args:
-        folder: Where blocks are stored.
-        team: The processes.
-        transport: The model.
-        sampler: How to step.
-        draw: Gives, for the number of a block, what draws it.
-        n: How many samples in all.
-        meta: How they are made: `meta_of`, and what else they depend on.
-        unit: What progress is counted in, plural.
-    """
     parts = {
         "sampler": to_config(sampler),
         **{part: to_config(getattr(transport, part)) for part in ("head", "process", "coupling")},
@@ -175,20 +227,26 @@ def make(
     if team.rank == 0 and (changed := blocks.prepare()):
         console.note(f"{changed} is not what an interrupted call was given: starting afresh")
     team.wait()
-    block, steps = meta["block"], meta["steps"]
-    total = -(-n // block)
+    total = blocks_of(n, block)
     mine = [k for k in range(team.rank, total, team.size) if not blocks.done(k)]
     if team.rank == 0 and 0 < len(mine) < len(range(0, total, team.size)):
         console.note("continuing an interrupted call")
     amount = min(n, len(mine) * block * team.size)
     share = amount / max(1, len(mine))
+    one = partial(
+        draw,
+        key=fresh_key(torch.Generator().manual_seed(seed)),
+        steps=steps if grid is None else grid,
+        sampler=sampler,
+        block=block,
+    )
     try:
         with console.Progress(amount, unit, active=team.rank == 0) as progress:
             for index in mine:
                 blocks.make(
                     index,
                     transport,
-                    draw(index),
+                    lambda watch, index=index: one(index, callback=watch),
                     steps=steps,
                     advance=lambda part: progress.advance(part * share),
                 )
@@ -196,14 +254,12 @@ def make(
         console.note("what is finished is kept: give the same command again to go on")
         raise
     team.wait()
-    return blocks
+    return _gathered(blocks, total, n, meta) if team.rank == 0 else None
 
 
-def gather(
-    blocks: Blocks, n: int, meta: dict[str, Any]
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, Any]]:
-    """All samples, the first block with its path, and `meta` with what they cost."""
-    parts = [blocks.load(index) for index in range(-(-n // meta["block"]))]
+def _gathered(blocks: Blocks, total: int, n: int, meta: dict[str, Any]) -> Drawn:
+    """All samples, and in `meta` what they cost."""
+    parts = [blocks.load(index) for index in range(total)]
     samples = np.concatenate([part["samples"] for part in parts])[:n]
     evaluations = float(np.mean([part["evaluations"] for part in parts]))
     meta = {
@@ -212,7 +268,7 @@ def gather(
         "evaluations": int(evaluations) if evaluations.is_integer() else evaluations,
         "seconds": round(float(np.sum([part["seconds"] for part in parts])), 3),
     }
-    return samples, parts[0], meta
+    return Drawn(samples, parts[0], meta, blocks)
 
 
 def cost(meta: dict[str, Any]) -> str:
@@ -236,41 +292,36 @@ def shades(x: Tensor, transport: Transport) -> Tensor | None:
     return to_shades(x, 0, largest(transport) or max(1, int(x.max())))
 
 
-def condition_of(transport: Transport, given: dict[str, Any] | None, n: int) -> Tensor | None:
-    """The condition (n, C) of n samples from what the command line gives by name.
+def conditioned(
+    transport: Transport, given: dict[str, Any] | None, guidance: float, n: int
+) -> tuple[dict[str, Any], Tensor | None]:
+    """What n samples are conditioned on, by what the command line gives by name.
 
     The value "*" of a class or category takes each of its levels in turn, sample by sample.
 
+    Returns:
+        Condition and guidance as stored beside samples, nothing if there is no condition; and
+        the condition in numbers, (n, C) or None.
+
     Raises:
-        UsageError: If the model knows nothing of that name or level.
+        UsageError: If the model knows nothing of that name or level, or there is no condition
+            to be guided by.
     """
     if not given:
-        return None
+        if guidance != 1:
+            raise UsageError("guidance needs a condition to follow, such as --condition.label 3")
+        return {}, None
     if transport.covariates is None:
         raise UsageError("this model was trained without a condition; leave --condition out")
     try:
-        return transport.covariates.encode(told(transport, given, n), n)
+        condition = transport.covariates.encode(told(transport, given, n), n)
     except ValueError as error:
         raise UsageError(f"condition: {error}") from error
-
-
-def condition_meta(
-    transport: Transport, given: dict[str, Any] | None, guidance: float, n: int
-) -> dict[str, Any]:
-    """Condition and guidance, as stored beside samples; nothing without a condition.
-
-    Raises:
-        UsageError: If the model knows no such condition, or there is none to be guided by.
-    """
-    if condition_of(transport, given, n) is not None:
-        return {"condition": given, "guidance": guidance}
-    if guidance != 1:
-        raise UsageError("guidance needs a condition to follow, such as --condition.label 3")
-    return {}
+    return {"condition": given, "guidance": guidance}, condition
 
 
 def told(transport: Transport, given: dict[str, Any] | None, n: int) -> dict[str, list[Any]]:
-    """What each of n samples is conditioned on, n values by name; see `condition_of`."""
+    """What each of n samples is conditioned on, n values by name; see `conditioned`."""
     columns = () if transport.covariates is None else transport.covariates.columns
     levels = {column.name: column.levels for column in columns}
     return {
@@ -279,6 +330,27 @@ def told(transport: Transport, given: dict[str, Any] | None, n: int) -> dict[str
         else [value] * n
         for name, value in (given or {}).items()
     }
+
+
+def read_rows(file: Path, key: str | None) -> Tensor:
+    """Rows of an .npy or .npz file, (n, *event): int64 or float32.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no rows of numbers.
+    """
+    array, _ = read_arrays(file.expanduser(), key, None)
+    if array.dtype.kind not in "iuf" or array.ndim < 2 or not array.size:
+        raise ValueError(f"{file} holds no rows (n, *event) of numbers")
+    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
+
+
+def hashed(*values: Tensor) -> str:
+    """What tells given rows from others."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(value.contiguous().numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def check_positive(values: dict[str, Any], *names: str) -> None:

@@ -17,42 +17,34 @@ From Python the same are
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from markovbridge.cli import console
-from markovbridge.cli.blocks import Draw
 from markovbridge.cli.drawing import (
+    How,
     asked,
     check_positive,
-    condition_meta,
-    condition_of,
+    conditioned,
     cost,
-    gather,
-    load_transport,
-    make,
-    meta_of,
-    shades,
-    threads,
+    drawn,
+    hashed,
+    opened,
 )
 from markovbridge.cli.errors import UsageError
-from markovbridge.cli.ranks import Ranks, ranks
-from markovbridge.cli.runs import write_arrays
-from markovbridge.cli.tables import results_table, table_at
-from markovbridge.data import CountTable, Source
+from markovbridge.cli.posterior import Input, input_of, picture, write
+from markovbridge.cli.ranks import Ranks
+from markovbridge.data import Source
 from markovbridge.data.arrays import read_arrays
-from markovbridge.data.rows import dense
 from markovbridge.heads import Head
-from markovbridge.images import grid_png, is_image
+from markovbridge.images import is_image
 from markovbridge.masking import broadcast
-from markovbridge.randomness import fresh_key, generator
+from markovbridge.randomness import generator
 from markovbridge.restoration import Restoration, coverage, least_draws
 from markovbridge.samplers import Sampler
 from markovbridge.sampling import BLOCK, STEPS
@@ -60,10 +52,6 @@ from markovbridge.transport import Transport
 
 __all__ = ["impute"]
 
-ROWS = 64  # of the run's own data, unless told otherwise
-SHOWN = 8  # rows of the picture
-SHOWN_DRAWS = 3
-GREY = 96  # shade of sites that are not known
 LEVEL = 0.9  # of the intervals that are scored
 HALVES = ("top", "bottom", "left", "right")
 
@@ -140,56 +128,9 @@ def impute_main(words: list[str]) -> None:
     check_positive(values, "n", "draws", "steps", "rounds", "block", "threads")
     if values["observed"] is None:
         raise UsageError("impute needs to know what is known: --observed top or random:0.5, say")
-    file, array, n = (values.pop(key) for key in ("input", "key", "n"))
-    split, source, observed = (values.pop(key) for key in ("split", "data", "observed"))
-    with ranks() as team, threads(values.pop("threads")):
-        head, network = values.pop("head"), values.pop("network")
-        transport = load_transport(run, saved, network, head, values["weights"])
-        transport.to(team.device(values.pop("device")))
-        table = source if isinstance(source, CountTable) else None
-        if file is not None:
-            table, split = table_at(file, missing=True), "all"
-            x = _read(file, array) if table is None else _cells(table)
-            told = str(file)
-        elif source is None:
-            raise UsageError(f"the data of {run} are of your own class: name it with --data")
-        else:
-            x, told = source.load(split).x[: ROWS if n is None else n], f"split {split}"
-        if n is not None and n > len(x):
-            raise UsageError(f"n is {n}; there are {len(x):,} rows to impute")
-        x = x[:n]
-        mask = known(observed, x, values["seed"])
-        truth = None if file is not None else x
-        facts = {"input": told, "observed": observed}
-        made = impute_rows(run, team, transport, x, mask, truth=truth, facts=facts, **values)
-        if made is not None and table is not None:
-            _tables(run, table, split, made, mask)
-
-
-def _read(file: Path, key: str | None) -> Tensor:
-    """Data of a file, (n, *event), in which NaN may stand for what is not known."""
-    array, _ = read_arrays(file.expanduser(), key, None)
-    if array.dtype.kind not in "iuf" or array.ndim < 2 or not array.size:
-        raise ValueError(f"{file} holds no rows (n, *event) of numbers")
-    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
-
-
-def _cells(table: CountTable) -> Tensor:
-    """Counts of a table, (n, features), NaN where they are missing."""
-    data = table.load("all")
-    x = dense(data.x)
-    return x if data.observed is None else torch.where(data.observed, x.double(), torch.nan)
-
-
-def _tables(run: Path, table: CountTable, split: str, draws: Tensor, mask: Tensor) -> None:
-    """Write mean and interval, and what was known, where the data are a table."""
-    made = Restoration(draws)
-    results = {"imputed_mean": made.mean, "observed": mask.to(torch.uint8)}
-    if len(draws) >= least_draws(LEVEL):
-        results["imputed_low"], results["imputed_high"] = made.interval(LEVEL)
-    files = results_table(run, "imputed", table, split, results)
-    if files:
-        console.say(f"wrote {', '.join(map(str, files))}")
+    with opened(run, saved, values) as (team, transport):
+        given = input_of(run, "impute", values, missing=True)
+        _impute(run, team, transport, given, **values)
 
 
 def known(word: str, x: Tensor, seed: int) -> Tensor:
@@ -239,84 +180,69 @@ def _share(word: str) -> float:
     return share
 
 
-def impute_rows(
+def _impute(
     run: Path,
     team: Ranks,
     transport: Transport,
-    x: Tensor,
-    mask: Tensor,
+    given: Input,
     *,
-    truth: Tensor | None,
-    facts: dict[str, Any],
+    observed: str,
     draws: int,
-    steps: int,
     rounds: int | None,
-    seed: int,
     condition: dict[str, Any] | None,
     guidance: float,
-    weights: str,
-    block: int,
-    sampler: Sampler | None,
-) -> Tensor | None:
-    """Make the blocks of this process; assemble and return the draws in the first."""
-    sampler = transport.default_sampler() if sampler is None else sampler
-    n = len(x) * draws
-    meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
-    meta |= condition_meta(transport, condition, guidance, len(x))
-    told = condition_of(transport, condition, len(x))
-    told = None if told is None else told.repeat_interleave(draws, 0)
+    **how: Unpack[How],
+) -> None:
+    """Make the blocks of this process; assemble them all in the first."""
+    x, n = given.x, len(given.x)
+    mask = known(observed, x, how["seed"])
     seen = torch.where(mask, x, torch.zeros_like(x))
-    digest = hashlib.sha256(seen.contiguous().numpy().tobytes())
-    digest.update(mask.contiguous().numpy().tobytes())
-    meta |= facts | {"draws": draws, "rounds": rounds, "hash": f"sha256:{digest.hexdigest()}"}
-    all_x, all_masks = (value.repeat_interleave(draws, 0) for value in (seen, mask))
-    common: dict[str, Any] = {"steps": steps, "rounds": rounds, "sampler": sampler, "block": block}
-    common |= {"key": fresh_key(torch.Generator().manual_seed(seed))}
-    common |= {"condition": told, "guidance": guidance}
-
-    def draw(index: int) -> Draw:
-        return lambda watch: transport.impute_block(
-            index, all_x, all_masks, callback=watch, **common
-        )
-
-    folder = run / "imputed.parts"
-    # n too: the last block is filled up with copies of the last row.
-    asked = {**meta, "n": n}
-    blocks = make(folder, team, transport, sampler, draw, n=n, meta=asked, unit="draws")
-    if team.rank != 0:
-        return None
-    made, _, meta = gather(blocks, n, meta)
-    result = torch.from_numpy(made).unflatten(0, (-1, draws)).transpose(0, 1)
-    meta["rows"] = len(x)
+    facts, told = conditioned(transport, condition, guidance, n)
+    facts |= {"input": given.told, "observed": observed, "draws": draws, "rounds": rounds}
+    facts |= {"hash": hashed(seen, mask), "rows": n}
+    each = torch.arange(n).repeat_interleave(draws)
+    draw = partial(
+        transport.impute_block,
+        x=seen[each],
+        observed=mask[each],
+        rounds=rounds,
+        condition=None if told is None else told[each],
+        guidance=guidance,
+    )
+    found = drawn(run / "imputed.parts", team, transport, draw, n * draws, "draws", facts, **how)
+    if found is None:
+        return
+    made, meta = Restoration.of_rows(torch.from_numpy(found.samples), draws), found.meta
     lines = []
-    if truth is not None and not bool(mask.all()):
-        meta["scores"] = _scores(transport, truth, ~mask, result, seed)
+    if given.own and not bool(mask.all()):
+        meta["scores"] = _scores(transport, x, ~mask, made, how["seed"])
         lines = [(name, f"{value:.3g}") for name, value in meta["scores"].items()]
-    files = _write(run, transport, seen, mask, truth, result, meta)
-    blocks.clear()
-    console.say(f"{len(x):,} rows imputed by {run}, {draws} draws of each: {cost(meta)}")
+    image = picture(transport, given, seen, made, ~mask)
+    arrays, layers = {"x": seen, "observed": mask}, {"observed": mask.to(torch.uint8)}
+    files = write(run, "imputed", given, made, meta, image, arrays, layers)
+    found.blocks.clear()
+    console.say(f"{n:,} rows imputed by {run}, {draws} draws of each: {cost(meta)}")
     if lines:
         console.say(console.table(lines))
     console.say(f"wrote {', '.join(map(str, files))}")
-    return result
 
 
 def _scores(
-    transport: Transport, truth: Tensor, hidden: Tensor, draws: Tensor, seed: int
+    transport: Transport, truth: Tensor, hidden: Tensor, made: Restoration, seed: int
 ) -> dict[str, float]:
     """What the draws say of hidden sites against the truth."""
     plain = transport._decode(transport.mean.cpu().expand(transport.shape))
     found = {
         f"rmse of {name}": float(((guess.double() - truth)[hidden] ** 2).mean().sqrt())
         for name, guess in (
-            ("the mean of the draws", draws.double().mean(0)),
+            ("the mean of the draws", made.mean),
             ("the mean of the training data", plain),
         )
     }
-    if len(draws) >= least_draws(LEVEL):
+    if len(made.draws) >= least_draws(LEVEL):
         (share,) = coverage(
-            Restoration(draws),
-            truth.to(draws.dtype),
+            made,
+            truth.to(made.draws.dtype),
             (LEVEL,),
             where=hidden,
             generator=generator("cpu", "ties", seed),
@@ -324,47 +250,3 @@ def _scores(
         found[f"truth in the central {LEVEL:.0%} of the draws"] = share.randomised
         found["standard error"] = share.error
     return found
-
-
-def _write(
-    run: Path,
-    transport: Transport,
-    x: Tensor,
-    mask: Tensor,
-    truth: Tensor | None,
-    draws: Tensor,
-    meta: dict[str, Any],
-) -> list[Path]:
-    """Write the arrays, and a picture if these are images."""
-    files = [run / "imputed.npz"]
-    picture = _picture(transport, x, mask, truth, draws)
-    if picture is not None:
-        files.append(run / "imputed.png")
-        files[-1].write_bytes(picture)
-    arrays: dict[str, Any] = {
-        "x": x.numpy(),
-        "observed": mask.numpy(),
-        "draws": draws.numpy(),
-        "mean": draws.double().mean(0).float().numpy(),
-        "sd": draws.double().std(0, correction=0).float().numpy(),
-    }
-    if truth is not None:
-        arrays["truth"] = truth.numpy()
-    write_arrays(files[0], **arrays, meta=np.array(json.dumps(meta)))
-    return files
-
-
-def _picture(
-    transport: Transport, x: Tensor, mask: Tensor, truth: Tensor | None, draws: Tensor
-) -> bytes | None:
-    """Rows of what is known, three draws, their mean, and the truth; unknown sites are grey."""
-    columns = [x, *draws[:SHOWN_DRAWS], draws.double().mean(0)]
-    columns += [] if truth is None else [truth]
-    rows = torch.stack([column[:SHOWN].double() for column in columns], 1).flatten(0, 1)
-    if not draws.is_floating_point():
-        rows = rows.round().to(torch.int64)
-    shown = shades(rows, transport)
-    if shown is None:
-        return None
-    shown[:: len(columns)][~mask[:SHOWN]] = GREY
-    return grid_png(shown, 255, columns=len(columns))

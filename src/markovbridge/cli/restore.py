@@ -20,46 +20,41 @@ that is, those of `transport.restore` for the input with each row repeated.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from markovbridge.cli import console
-from markovbridge.cli.blocks import Draw, largest
+from markovbridge.cli.blocks import largest
 from markovbridge.cli.drawing import (
+    How,
     asked,
     check_positive,
+    conditioned,
     cost,
-    gather,
-    load_transport,
-    make,
-    meta_of,
-    shades,
-    threads,
+    drawn,
+    hashed,
+    opened,
 )
 from markovbridge.cli.errors import UsageError
-from markovbridge.cli.ranks import Ranks, ranks
-from markovbridge.cli.runs import configuration, held_out, write_arrays
-from markovbridge.cli.tables import results_table, table_at
-from markovbridge.data import CountTable, Source
-from markovbridge.data.arrays import read_arrays, to_counts
-from markovbridge.data.base import smallest_type
-from markovbridge.data.rows import Rows, dense
+from markovbridge.cli.posterior import Input, input_of, picture, write
+from markovbridge.cli.ranks import Ranks
+from markovbridge.cli.runs import configuration
+from markovbridge.data import Source
+from markovbridge.data.rows import Rows
 from markovbridge.heads import Head
-from markovbridge.images import grid_png
 from markovbridge.processes import PureDeath
-from markovbridge.randomness import fresh_key, generator
+from markovbridge.randomness import generator
 from markovbridge.restoration import (
     DRAWS,
     LEVELS,
     Restoration,
     Score,
+    expected,
     least_draws,
     observed_time,
     score,
@@ -71,10 +66,6 @@ from markovbridge.transport import Transport
 from markovbridge.wiener import SITES, Wiener
 
 __all__ = ["restore"]
-
-ROWS = 64  # of the run's own data, unless told otherwise
-SHOWN = 8  # rows of the picture
-SHOWN_DRAWS = 3
 
 
 def restore(
@@ -88,6 +79,8 @@ def restore(
     data: Source | None = None,
     steps: int = STEPS,
     seed: int = 0,
+    condition: dict[str, Any] | None = None,
+    guidance: float = 1.0,
     weights: Literal["ema", "raw"] = "ema",
     block: int = BLOCK,
     device: str | None = None,
@@ -117,6 +110,8 @@ def restore(
         data: Data to thin, if not those of the training.
         steps: Steps from the observed state to full depth; one or two network evaluations each.
         seed: Seed of the thinning and of the draws.
+        condition: What to condition on, by name, as for `sample`.
+        guidance: How strongly the condition acts: 1 as learned, more than 1 beyond.
         weights: The average of the weights over training (ema), or the last ones (raw) of
             the newest checkpoint.
         block: Draws that go through the network at once; memory grows with it, and other
@@ -135,37 +130,15 @@ def restore_main(words: list[str]) -> None:
     run, saved, values = asked(restore, words, "runs/digits --survival 0.2", data=True)
     check_positive(values, "n", "steps", "block", "threads")
     _check(values)
-    file, array, n = (values.pop(key) for key in ("input", "key", "n"))
-    split, source = values.pop("split"), values.pop("data")
-    with ranks() as team, threads(values.pop("threads")):
-        head, network = values.pop("head"), values.pop("network")
-        transport = load_transport(run, saved, network, head, values["weights"])
+    source = values["data"]
+    with opened(run, saved, values) as (team, transport):
         if not isinstance(transport.process, PureDeath):
             raise UsageError(
                 f"restore is for counts that were thinned, a model of PureDeath, and {run} has "
                 f"{type(transport.process).__name__}; from Python: transport.restore(x, t)"
             )
-        transport.to(team.device(values.pop("device")))
-        truth = training = None
-        table = source if isinstance(source, CountTable) else None
-        if file is not None:
-            table, split = table_at(file), "all"
-            x = _read(file, array) if table is None else dense(table.load("all").x)
-        elif source is None:
-            raise UsageError(f"the data of {run} are of your own class: name it with --data")
-        else:
-            trained = configuration(run).get("split", "train")
-            if not held_out(split, trained):
-                console.note(f"warning: split {split} is not held out: {run} saw {trained}")
-            truth = source.load(split).x[: ROWS if n is None else n]
-            training = source.load(trained).x
-            x = thin(truth, values["survival"], values["seed"])
-        if n is not None and n > len(x):
-            raise UsageError(f"n is {n}; there are {len(x):,} rows to restore")
-        data = {"input": str(file) if file else f"split {split}, thinned"}
-        made = _restore(run, team, transport, x[:n], truth, training, data, **values)
-        if made is not None:
-            _tables(run, table, split, made, x[:n] if file is None else None)
+        given = input_of(run, "restore", values)
+        _restore(run, team, transport, given, source, **values)
 
 
 def _check(values: dict[str, Any]) -> None:
@@ -182,91 +155,67 @@ def _check(values: dict[str, Any]) -> None:
         )
 
 
-def _read(file: Path, key: str | None) -> Tensor:
-    """Thinned counts of a file, (n, *event)."""
-    array, _ = read_arrays(file.expanduser(), key, None)
-    if array.ndim < 2 or not array.size:
-        raise ValueError(f"{file} holds no rows (n, *event) of counts")
-    return to_counts(array, None, str(file))
-
-
 def _restore(
     run: Path,
     team: Ranks,
     transport: Transport,
-    x: Tensor,
-    truth: Tensor | None,
-    training: Tensor | Rows | None,
-    data: dict[str, Any],
+    given: Input,
+    source: Source,
     *,
     survival: float,
     draws: int,
-    steps: int,
-    seed: int,
-    weights: str,
-    block: int,
-    sampler: Sampler | None,
-) -> Restoration | None:
-    """Make the blocks of this process; assemble and return them all in the first."""
-    sampler = transport.default_sampler() if sampler is None else sampler
-    n = len(x) * draws
-    meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
-    told = hashlib.sha256(x.contiguous().numpy().tobytes()).hexdigest()
-    meta |= data | {"survival": survival, "draws": draws, "input hash": f"sha256:{told}"}
-    number = fresh_key(torch.Generator().manual_seed(seed))
-    t = observed_time(transport.process, survival)
-    rows = x.repeat_interleave(draws, 0)
-    common: dict[str, Any] = {"key": number, "steps": steps, "sampler": sampler, "block": block}
-
-    def draw(index: int) -> Draw:
-        return lambda watch: transport.restore_block(index, rows, t, callback=watch, **common)
-
-    folder = run / "restored.parts"
-    # n too: the last block is filled up with copies of the last row.
-    asked = {**meta, "n": n}
-    blocks = make(folder, team, transport, sampler, draw, n=n, meta=asked, unit="draws")
-    if team.rank != 0:
-        return None
-    made, _, meta = gather(blocks, n, meta)
-    restored = Restoration.of_rows(torch.from_numpy(made), draws)
-    meta["rows"] = len(x)
-    found: list[Score] = []
-    if truth is not None and training is not None:
-        found = _scores(transport, x, t, survival, truth, training, restored, block, seed)
-        meta["scores"] = [dataclasses.asdict(one) for one in found]
-    files = _write(run, transport, x, truth, restored, meta)
-    blocks.clear()
-    console.say(f"{len(x):,} rows restored by {run}, {draws} draws of each: {cost(meta)}")
-    if found:
-        console.say(_table(found))
-    console.say(f"wrote {', '.join(map(str, files))}")
-    return restored
-
-
-def _tables(
-    run: Path, table: CountTable | None, split: str, made: Restoration, thinned: Tensor | None
+    condition: dict[str, Any] | None,
+    guidance: float,
+    **how: Unpack[How],
 ) -> None:
-    """Write mean and interval, and what was thinned for it, where the data are a table."""
-    if table is None:
+    """Make the blocks of this process; assemble them all in the first."""
+    n, t = len(given.x), observed_time(transport.process, survival)
+    x = given.x
+    x = thin(x, survival, how["seed"]) if given.own else transport._check(x, given.told)
+    facts, told = conditioned(transport, condition, guidance, n)
+    facts |= {"input": f"{given.told}, thinned" if given.own else given.told}
+    facts |= {"input hash": hashed(x), "rows": n, "survival": survival, "draws": draws}
+    each = torch.arange(n).repeat_interleave(draws)
+    draw = partial(
+        transport.restore_block,
+        x=x[each],
+        t=t,
+        condition=None if told is None else told[each],
+        guidance=guidance,
+    )
+    found = drawn(run / "restored.parts", team, transport, draw, n * draws, "draws", facts, **how)
+    if found is None:
         return
-    low, high = made.interval(max(LEVELS))
-    results = {"restored_mean": made.mean, "restored_low": low, "restored_high": high}
-    if thinned is not None:
-        results["thinned"] = thinned
-    files = results_table(run, "restored", table, split, results)
-    if files:
-        console.say(f"wrote {', '.join(map(str, files))}")
+    made, meta = Restoration.of_rows(torch.from_numpy(found.samples), draws), found.meta
+    scores: list[Score] = []
+    if given.own:
+        beside = {"condition": told, "guidance": guidance, "block": how["block"]}
+        single = expected(transport, x, t, **beside).cpu()
+        training = source.load(configuration(run).get("split", "train")).x
+        top = largest(transport)
+        scores = _scores(given.x, x, made, single, training, survival, top, how["seed"])
+        meta["scores"] = [dataclasses.asdict(one) for one in scores]
+    low, high = (torch.stack(ends) for ends in zip(*map(made.interval, LEVELS), strict=True))
+    arrays = {"input": x, "levels": torch.tensor(LEVELS, dtype=torch.float64)}
+    arrays |= {"low": low, "high": high}
+    image = picture(transport, given, (x.double() / survival).round(), made)
+    layers = {"thinned": x} if given.own else {}
+    files = write(run, "restored", given, made, meta, image, arrays, layers)
+    found.blocks.clear()
+    console.say(f"{n:,} rows restored by {run}, {draws} draws of each: {cost(meta)}")
+    if scores:
+        console.say(_table(scores))
+    console.say(f"wrote {', '.join(map(str, files))}")
 
 
 def _scores(
-    transport: Transport,
-    x: Tensor,
-    t: float,
-    survival: float,
     truth: Tensor,
+    x: Tensor,
+    made: Restoration,
+    single: Tensor,
     training: Tensor | Rows,
-    restored: Restoration,
-    block: int,
+    survival: float,
+    maximum: int | None,
     seed: int,
 ) -> list[Score]:
     """The model's restoration and the linear ones against the truth."""
@@ -274,9 +223,8 @@ def _scores(
     def ties() -> torch.Generator:
         return generator("cpu", "ties", seed)
 
-    single = _expected(transport, x, t, block)
     found = [
-        score("draws and their mean", truth, restored.mean, restored, generator=ties()),
+        score("draws and their mean", truth, made.mean, made, generator=ties()),
         score("expected count, one evaluation", truth, single),
     ]
     if truth[0].numel() > SITES:
@@ -287,66 +235,10 @@ def _scores(
             "anscombe": "best linear, Anscombe",
         }
         for transform, title in titles.items():
-            linear = Wiener.fit(
-                training, survival, transform=transform, maximum=largest(transport)
-            )
-            made = linear.restore(x, len(restored.draws), generator=generator("cpu", seed))
-            found.append(score(title, truth, linear.estimate(x), made, generator=ties()))
+            linear = Wiener.fit(training, survival, transform=transform, maximum=maximum)
+            drawn = linear.restore(x, len(made.draws), generator=generator("cpu", seed))
+            found.append(score(title, truth, linear.estimate(x), drawn, generator=ties()))
     return [*found, score("input / survival", truth, x.double() / survival)]
-
-
-@torch.no_grad()
-def _expected(transport: Transport, x: Tensor, t: float, block: int) -> Tensor:
-    """The model's E[x_1 | x_t = x], which needs no draws: (n, *event)."""
-    transport.eval()
-    parts = (transport._check(part, "input") for part in x.split(block))
-    return torch.cat([transport.law(part.to(transport.device), t).mean.cpu() for part in parts])
-
-
-def _write(
-    run: Path,
-    transport: Transport,
-    x: Tensor,
-    truth: Tensor | None,
-    restored: Restoration,
-    meta: dict[str, Any],
-) -> list[Path]:
-    """Write the arrays, and a picture if these are images."""
-    files = [run / "restored.npz"]
-    picture = _picture(transport, x, truth, restored, meta["survival"])
-    if picture is not None:
-        files.append(run / "restored.png")
-        files[-1].write_bytes(picture)
-    kind = smallest_type(largest(transport) or int(restored.draws.max()))
-    ends = [restored.interval(level) for level in LEVELS]
-    arrays: dict[str, Any] = {
-        "input": x.numpy(),
-        "draws": restored.draws.numpy(),
-        "mean": restored.mean.float().numpy(),
-        "sd": restored.std.float().numpy(),
-        "levels": np.array(LEVELS),
-        "low": torch.stack([low for low, _ in ends]).to(kind).numpy(),
-        "high": torch.stack([high for _, high in ends]).to(kind).numpy(),
-    }
-    if truth is not None:
-        arrays["truth"] = truth.numpy()
-    write_arrays(files[0], **arrays, meta=np.array(json.dumps(meta)))
-    return files
-
-
-def _picture(
-    transport: Transport, x: Tensor, truth: Tensor | None, restored: Restoration, survival: float
-) -> bytes | None:
-    """Rows of input, brightened to full depth, draws, mean, and truth."""
-    bright = (x[:SHOWN].double() / survival).round()
-    mean = restored.mean[:SHOWN].round()
-    columns = [bright, *restored.draws[:SHOWN_DRAWS, :SHOWN].double(), mean]
-    if truth is not None:
-        columns.append(truth[:SHOWN].double())
-    rows = torch.stack(columns, 1).flatten(0, 1).to(torch.int64)
-    top = largest(transport)
-    shown = shades(rows if top is None else rows.clamp_max(top), transport)
-    return None if shown is None else grid_png(shown, 255, columns=len(columns))
 
 
 def _table(found: list[Score]) -> str:

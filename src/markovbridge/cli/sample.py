@@ -15,38 +15,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import torch
 from torch import nn
 
 from markovbridge.cli import console
-from markovbridge.cli.blocks import Blocks, Draw
 from markovbridge.cli.drawing import (
+    Drawn,
+    How,
     asked,
     check_positive,
-    condition_meta,
-    condition_of,
+    conditioned,
     cost,
-    gather,
-    load_transport,
-    make,
-    meta_of,
+    drawn,
+    opened,
     shades,
-    threads,
     told,
 )
-from markovbridge.cli.ranks import Ranks, ranks
+from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.runs import write_arrays
 from markovbridge.cli.tables import samples_table
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
-from markovbridge.randomness import fresh_key
 from markovbridge.samplers import Sampler
 from markovbridge.sampling import BLOCK, STEPS
 from markovbridge.transport import Transport
+from markovbridge.walks import blocks
 
 __all__ = ["sample"]
 
@@ -106,11 +104,7 @@ def sample_main(words: list[str]) -> None:
     """Run the verb."""
     run, saved, values = asked(sample, words, "runs/digits")
     check_positive(values, "n", "steps", "block", "threads")
-    with ranks() as team, threads(values.pop("threads")):
-        transport = load_transport(
-            run, saved, values.pop("network"), values["head"], values["weights"]
-        )
-        transport.to(team.device(values.pop("device")))
+    with opened(run, saved, values) as (team, transport):
         _sample(run, team, transport, **values)
 
 
@@ -120,42 +114,27 @@ def _sample(
     transport: Transport,
     *,
     n: int,
-    steps: int,
     grid: str,
-    seed: int,
     condition: dict[str, Any] | None,
     guidance: float,
-    weights: str,
-    block: int,
-    sampler: Sampler | None,
-    head: Head | None,
+    **how: Unpack[How],
 ) -> None:
     """Make the blocks of this process; assemble them all in the first."""
-    sampler = transport.default_sampler() if sampler is None else sampler
-    meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
-    meta["grid"] = grid
-    meta |= condition_meta(transport, condition, guidance, n)
-    key = fresh_key(torch.Generator().manual_seed(seed))
-    times = steps if grid == "model" else transport.process.schedule.grid(steps)
     # Those of the last block that are not asked for yet, as if they were.
-    part = condition_of(transport, condition, -(-n // block) * block)
-    common: dict[str, Any] = {"key": key, "steps": times, "sampler": sampler, "block": block}
-    common |= {"condition": part, "guidance": guidance}
-
-    def draw(index: int) -> Draw:
-        return lambda watch: transport.sample_block(index, callback=watch, **common)
-
+    whole = blocks(n, how["block"]) * how["block"]
+    facts, rows = conditioned(transport, condition, guidance, whole)
+    facts["grid"] = grid
+    times = transport.process.schedule.grid(how["steps"]) if grid == "schedule" else None
+    draw = partial(transport.sample_block, condition=rows, guidance=guidance)
     folder = run / "samples.parts"
-    blocks = make(folder, team, transport, sampler, draw, n=n, meta=meta, unit="samples")
-    if team.rank == 0:
-        _assemble(run, blocks, n, meta, transport)
+    made = drawn(folder, team, transport, draw, n, "samples", facts, grid=times, **how)
+    if made is not None:
+        _write(run, made, transport)
 
 
-def _assemble(
-    run: Path, blocks: Blocks, n: int, meta: dict[str, Any], transport: Transport
-) -> None:
-    """Put the blocks together, and what shows them beside."""
-    samples, first, meta = gather(blocks, n, meta)
+def _write(run: Path, made: Drawn, transport: Transport) -> None:
+    """Write the samples, and what shows them beside."""
+    samples, first, meta, n = made.samples, made.first, made.meta, len(made.samples)
     write_arrays(run / "path.npz", times=first["times"], states=first["states"][:, :n])
     files = [run / "samples.npz", run / "path.npz"]
     shown = shades(torch.from_numpy(samples[:GRID]), transport)
@@ -164,7 +143,7 @@ def _assemble(
         files[-1].write_bytes(grid_png(shown, 255))
     write_arrays(files[0], samples=samples, meta=np.array(json.dumps(meta)))
     files += samples_table(run, samples, told(transport, meta.get("condition"), n))
-    blocks.clear()
+    made.blocks.clear()
     console.say(f"{n:,} samples of {run}: {cost(meta)}")
     console.say(f"wrote {', '.join(map(str, files))}")
     console.say(f"to score them: markovbridge evaluate {run}")

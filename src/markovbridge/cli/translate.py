@@ -12,38 +12,36 @@ Python the same are
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from markovbridge.cli import console
-from markovbridge.cli.blocks import Draw
 from markovbridge.cli.drawing import (
+    How,
     asked,
     check_positive,
+    conditioned,
     cost,
-    gather,
-    load_transport,
-    make,
-    meta_of,
+    drawn,
+    hashed,
+    opened,
+    read_rows,
     shades,
-    threads,
 )
 from markovbridge.cli.errors import UsageError
-from markovbridge.cli.ranks import Ranks, ranks
+from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.runs import write_arrays
 from markovbridge.couplings import Data
-from markovbridge.data.arrays import read_arrays
 from markovbridge.data.rows import dense
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
-from markovbridge.randomness import fresh_key
 from markovbridge.samplers import Sampler
 from markovbridge.sampling import BLOCK, STEPS
 from markovbridge.transport import Transport
@@ -61,6 +59,8 @@ def translate(
     split: Literal["train", "validation", "test", "all"] | None = None,
     steps: int = STEPS,
     seed: int = 0,
+    condition: dict[str, Any] | None = None,
+    guidance: float = 1.0,
     weights: Literal["ema", "raw"] = "ema",
     block: int = BLOCK,
     device: str | None = None,
@@ -84,6 +84,8 @@ def translate(
         split: The part of the coupling's data set to carry. Without it, that of the training.
         steps: Steps from source to data; for most samplers the network evaluations a row.
         seed: Seed of the noise.
+        condition: What to condition on, by name, as for `sample`.
+        guidance: How strongly the condition acts: 1 as learned, more than 1 beyond.
         weights: The average of the weights over training (ema), or the last ones (raw) of
             the newest checkpoint.
         block: Rows that go through the network at once; memory grows with it, and another
@@ -103,22 +105,11 @@ def translate_main(words: list[str]) -> None:
     check_positive(values, "n", "steps", "block", "threads")
     file, key = values.pop("input"), values.pop("key")
     split, n = values.pop("split"), values.pop("n")
-    with ranks() as team, threads(values.pop("threads")):
-        head, network = values.pop("head"), values.pop("network")
-        transport = load_transport(run, saved, network, head, values["weights"])
-        transport.to(team.device(values.pop("device")))
-        source = _read(file, key) if file else _start(transport, split, run)
+    with opened(run, saved, values) as (team, transport):
+        source = read_rows(file, key) if file else _start(transport, split, run)
         if n is not None and n > len(source):
             raise UsageError(f"n is {n}; there are {len(source):,} rows to carry")
         _translate(run, team, transport, source[:n], **values)
-
-
-def _read(file: Path, key: str | None) -> Tensor:
-    """Rows of a file, (n, *event)."""
-    array, _ = read_arrays(file.expanduser(), key, None)
-    if array.dtype.kind not in "iuf" or array.ndim < 2 or not len(array):
-        raise ValueError(f"{file} holds no rows (n, *event) of numbers")
-    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
 
 
 def _start(transport: Transport, split: str | None, run: Path) -> Tensor:
@@ -138,39 +129,28 @@ def _translate(
     transport: Transport,
     source: Tensor,
     *,
-    steps: int,
-    seed: int,
-    weights: str,
-    block: int,
-    sampler: Sampler | None,
+    condition: dict[str, Any] | None,
+    guidance: float,
+    **how: Unpack[How],
 ) -> None:
     """Make the blocks of this process; assemble them all in the first."""
     n = len(source)
-    sampler = transport.default_sampler() if sampler is None else sampler
-    meta = meta_of(transport, sampler, steps=steps, seed=seed, weights=weights, block=block)
-    meta["source"] = "sha256:" + hashlib.sha256(source.contiguous().numpy().tobytes()).hexdigest()
-    number = fresh_key(torch.Generator().manual_seed(seed))
-    common = {"key": number, "steps": steps, "sampler": sampler, "block": block}
-
-    def draw(index: int) -> Draw:
-        return lambda watch: transport.translate_block(index, source, callback=watch, **common)
-
-    folder = run / "translated.parts"
+    facts, rows = conditioned(transport, condition, guidance, n)
     # n too: the last block is filled up with copies of the last row.
-    asked = {**meta, "n": n}
-    blocks = make(folder, team, transport, sampler, draw, n=n, meta=asked, unit="rows")
-    if team.rank != 0:
+    facts |= {"source": hashed(source), "n": n}
+    draw = partial(transport.translate_block, x0=source, condition=rows, guidance=guidance)
+    made = drawn(run / "translated.parts", team, transport, draw, n, "rows", facts, **how)
+    if made is None:
         return
-    samples, first, meta = gather(blocks, n, meta)
     files = [run / "translated.npz"]
-    picture = _picture(first, n, transport)
+    picture = _picture(made.first, n, transport)
     if picture is not None:
         files.append(run / "translated.png")
         files[-1].write_bytes(picture)
-    arrays: dict[str, Any] = {"source": source.numpy(), "samples": samples}
-    write_arrays(files[0], **arrays, meta=np.array(json.dumps(meta)))
-    blocks.clear()
-    console.say(f"{n:,} rows carried by {run}: {cost(meta)}")
+    arrays: dict[str, Any] = {"source": source.numpy(), "samples": made.samples}
+    write_arrays(files[0], **arrays, meta=np.array(json.dumps(made.meta)))
+    made.blocks.clear()
+    console.say(f"{n:,} rows carried by {run}: {cost(made.meta)}")
     console.say(f"wrote {', '.join(map(str, files))}")
 
 

@@ -1,0 +1,161 @@
+"""What `restore` and `impute` share: the rows they are given, and what they write of their draws.
+
+D draws of each of n rows are n·D samples, all draws of a row after each other.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from markovbridge.cli import console
+from markovbridge.cli.drawing import read_rows, shades
+from markovbridge.cli.errors import UsageError
+from markovbridge.cli.runs import configuration, held_out, write_arrays
+from markovbridge.cli.tables import results_table, table_at
+from markovbridge.data import CountTable
+from markovbridge.data.rows import dense
+from markovbridge.images import grid_png
+from markovbridge.restoration import LEVELS, Restoration, least_draws
+from markovbridge.transport import Transport
+
+__all__ = ["Input", "input_of", "picture", "write"]
+
+ROWS = 64  # of the run's own data, unless told otherwise
+SHOWN = 8  # rows of the picture
+SHOWN_DRAWS = 3
+GREY = 96  # shade of sites that are not known
+
+
+class Input(NamedTuple):
+    """Rows that a verb is given: of a file, or of the run's own data.
+
+    Attributes:
+        x: The rows, (n, *event); NaN where a file does not know them.
+        told: Where they are from.
+        own: Whether they are data as they are, from which a verb takes something away.
+        table: The count table that has them, if one does,
+        split: and the part of it.
+    """
+
+    x: Tensor
+    told: str
+    own: bool
+    table: CountTable | None
+    split: str
+
+
+def input_of(run: Path, verb: str, values: dict[str, Any], *, missing: bool = False) -> Input:
+    """The rows that a verb is given.
+
+    Args:
+        run: The run folder.
+        verb: What is done to them.
+        values: Options of the verb, of which `input`, `key`, `n`, `split` and `data` are taken.
+        missing: Whether cells of a table may be empty.
+    """
+    names = ("input", "key", "n", "split", "data")
+    file, key, n, split, source = (values.pop(name) for name in names)
+    if file is not None:
+        split, table = "all", table_at(file, missing=missing)
+        x = read_rows(file, key) if table is None else _cells(table)
+    elif source is None:
+        raise UsageError(f"the data of {run} are of your own class: name it with --data")
+    else:
+        if not held_out(split, trained := configuration(run).get("split", "train")):
+            console.note(f"warning: split {split} is not held out: {run} saw {trained}")
+        table = source if isinstance(source, CountTable) else None
+        x = source.load(split).x[: ROWS if n is None else n]
+    if n is not None and n > len(x):
+        raise UsageError(f"n is {n}; there are {len(x):,} rows to {verb}")
+    told = f"split {split}" if file is None else str(file)
+    return Input(x[:n], told, file is None, table, split)
+
+
+def _cells(table: CountTable) -> Tensor:
+    """Counts of a table, (n, features), NaN where they are missing."""
+    data = table.load("all")
+    x = dense(data.x)
+    return x if data.observed is None else torch.where(data.observed, x.double(), torch.nan)
+
+
+def write(
+    run: Path,
+    name: str,
+    given: Input,
+    made: Restoration,
+    meta: dict[str, Any],
+    image: bytes | None,
+    arrays: dict[str, Tensor],
+    layers: dict[str, Tensor],
+) -> list[Path]:
+    """Write draws of rows.
+
+    Args:
+        run: The run folder.
+        name: What has become of the rows: "restored".
+        given: The rows.
+        made: Their draws.
+        meta: How they were made.
+        image: A picture of them, if they are images.
+        arrays: What goes to NAME.npz beside draws, mean, deviation and truth.
+        layers: What goes to the table of results beside mean and interval, if there is one.
+
+    Returns:
+        The files written.
+    """
+    files = [run / f"{name}.npz"]
+    if image is not None:
+        files.append(run / f"{name}.png")
+        files[-1].write_bytes(image)
+    found = {
+        **arrays,
+        "draws": made.draws,
+        "mean": made.mean.float(),
+        "sd": made.std.float(),
+        **({"truth": given.x} if given.own else {}),
+    }
+    stored = {key: value.numpy() for key, value in found.items()}
+    write_arrays(files[0], **stored, meta=np.array(json.dumps(meta)))
+    if given.table is not None:
+        results = {f"{name}_mean": made.mean, **layers}
+        if len(made.draws) >= least_draws(max(LEVELS)):
+            results[f"{name}_low"], results[f"{name}_high"] = made.interval(max(LEVELS))
+        files += results_table(run, name, given.table, given.split, results)
+    return files
+
+
+def picture(
+    transport: Transport,
+    given: Input,
+    seen: Tensor,
+    made: Restoration,
+    hidden: Tensor | None = None,
+) -> bytes | None:
+    """A line for each of the first rows: what was seen, draws, their mean, and the truth.
+
+    Args:
+        transport: The model.
+        given: The rows.
+        seen: What was seen of them, (n, *event).
+        made: Their draws.
+        hidden: Sites of what was seen to leave grey, (n, *event) bool.
+
+    Returns:
+        A PNG file, or None if these are no images.
+    """
+    columns = [seen, *made.draws[:SHOWN_DRAWS], made.mean, *([given.x] if given.own else [])]
+    lines = torch.stack([column[:SHOWN].double() for column in columns], 1).flatten(0, 1)
+    if not made.draws.is_floating_point():
+        lines = lines.round().to(torch.int64)
+    shown = shades(lines, transport)
+    if shown is None:
+        return None
+    if hidden is not None:
+        shown[:: len(columns)][hidden[:SHOWN]] = GREY
+    return grid_png(shown, 255, columns=len(columns))
