@@ -2,11 +2,12 @@
 
     python benchmarks/interruption.py --kills 20
 
-A short run (dropout, averaged weights, checkpoints every few steps) is trained
+A short run (dropout, averaged weights, the best kept, checkpoints every few steps) is trained
 once without interruption. Then, for each kill, a run of its own is started, ended
 by SIGKILL at a moment drawn uniformly over the length of the whole one, and
-continued to the end. Equal means: weights, average and the optimiser's moments in
-the last checkpoint have the same bytes, and so have the logged losses. Of every
+continued to the end. Equal means: weights, average, the optimiser's moments and the
+weights with the lowest held-out loss in the last checkpoint have the same bytes, and so
+have the logged losses. Of every
 second run the newest checkpoint is cut short before it continues: it has to be
 named, and the one before it used.
 
@@ -44,6 +45,8 @@ CONFIG = TrainingConfig(
     log_every=10,
     checkpoint_every=4,
     keep=2,
+    validate_every=6,
+    select="best",
     threads=1,
 )
 
@@ -51,13 +54,14 @@ CONFIG = TrainingConfig(
 def train(directory: Path, steps: int) -> None:
     """Start the run, or continue it."""
     draw = generator("cpu", "interruption")
-    x = torch.randint(0, 17, (500, *SHAPE), generator=draw, dtype=torch.uint8)
+    x = torch.randint(0, 17, (600, *SHAPE), generator=draw, dtype=torch.uint8)
     process, head = PureDeath(maximum=16), Mean()
     torch.manual_seed(derive("interruption"))
     network = MLP(SHAPE, 1, head.outputs(process), width=32, depth=2, dropout=0.1)
     transport = Transport(process, network, head, shape=SHAPE, mean=8.0, variance=24.0)
     config = dataclasses.replace(CONFIG, steps=steps)
-    Trainer(transport, x, config, directory=directory, resume=True).run()
+    own = {"validation": x[500:], "directory": directory, "resume": True}
+    Trainer(transport, x[:500], config, **own).run()
 
 
 def start(directory: Path, steps: int) -> multiprocessing.process.BaseProcess:
@@ -84,14 +88,14 @@ def kill(directory: Path, steps: int, delay: float) -> bool:
     return process.exitcode == -signal.SIGKILL
 
 
-def outcome(directory: Path, steps: int) -> tuple[dict[str, str], list[tuple[int, float, float]]]:
+def outcome(directory: Path, steps: int) -> tuple[dict[str, str], list[dict[str, float]]]:
     """Hashes of what was learned, and the logged numbers that are no times."""
     last = directory / "checkpoints" / f"step-{steps:08d}"
     files = json.loads((last / "state.json").read_text())["files"]
     rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     return (
         {name: file["sha256"] for name, file in files.items()},
-        [(row["step"], row["loss"], row["grad_norm"]) for row in rows],
+        [{k: v for k, v in row.items() if not k.endswith("_s")} for row in rows],
     )
 
 

@@ -74,6 +74,7 @@ def main() -> None:
         config,
         steps=max(config.steps, WARM + arguments.steps),
         validate_every=0,
+        select="last",
         sample_every=0,
         checkpoint_every=0,
     )

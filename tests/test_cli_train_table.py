@@ -53,6 +53,28 @@ def test_a_file_is_trained_on_by_the_recipe_table(cells, capsys):
     capsys.readouterr()
 
 
+def test_the_weights_are_those_that_held_out_rows_like_best(cells, capsys):
+    words = ["train", "cells.csv", "--data.ignore", "[batch]", *SMALL]
+    many = ["--trainer.steps", "40", "--trainer.warmup", "1", "--trainer.validate_every", "10"]
+    assert main([*words, *many, "--trainer.learning_rate", "0.03"]) == 0
+    lines = (cells / "runs" / "cells" / "metrics.jsonl").read_text().splitlines()
+    held = [row for row in map(json.loads, lines) if "validation_loss" in row]
+    assert [row["step"] for row in held] == [10, 20, 30, 40]
+    best = min(held, key=lambda row: row["validation_loss"])
+    assert (held[-1]["best_step"], held[-1]["best_loss"]) == (
+        best["step"],
+        best["validation_loss"],
+    )
+    assert "keeping the weights of step" in capsys.readouterr().err
+    assert main(["report", "runs/cells"]) == 0
+    page = (cells / "runs" / "cells" / "report.html").read_text(encoding="utf-8")
+    assert f"the lowest, at step {best['step']}" in page
+    assert main([*words, *SHORT, "--split", "all", "--output", "all"]) == 2
+    assert "no held-out data to select weights by: add --trainer.select" in capsys.readouterr().err
+    last = ["--split", "all", "--output", "all", "--trainer.select", "last"]
+    assert main([*words, *SHORT, *last]) == 0
+
+
 def test_covariates_that_are_named_are_told_to_the_network(cells, capsys):
     told = ["--data.covariates", "[batch]"]
     assert main(["train", "cells.csv", *told, *SMALL, *SHORT]) == 0
@@ -130,6 +152,7 @@ def test_a_run_is_a_count_model(cells, capsys):
     assert model.get_params() | {"tolerance": 0} == {
         **{"network": "mlp", "width": 8, "depth": 1, "condition_dropout": 0.1, "tolerance": 0},
         **{"steps": 3, "batch_size": 16, "learning_rate": 1e-3, "ema": 0.995, "layer": None},
+        **{"validation_fraction": 0.1},
         **{
             "head": Mean(link="exp"),
             "objective": PathKL(damping=1.0),

@@ -9,8 +9,10 @@ import torch
 from scipy import sparse
 
 from markovbridge import CountModel, EndNLL, NegativeBinomial, PathKL
+from markovbridge.data.rows import dense
 from markovbridge.data.tables.told import LIBRARY
 from markovbridge.masking import Masking
+from markovbridge.training import Trainer
 
 FAST = {"steps": 3, "width": 8, "depth": 1, "batch_size": 16, "random_state": 0}
 
@@ -219,6 +221,39 @@ def test_an_interrupted_fit_continues_in_its_folder(tmp_path):
     assert again.loss_.shape == (0,)
     for model in (first, again):
         assert np.array_equal(model.sample(4), whole.sample(4))
+
+
+def test_a_small_table_is_not_learned_by_heart():
+    rng = np.random.default_rng(6)
+    counts, fresh = rng.poisson(2.0, (30, 40)), rng.poisson(2.0, (200, 40))
+    own = FAST | {"steps": 150, "width": 64, "masking": None, "learning_rate": 5e-3}
+    best = CountModel(**own, validation_fraction=0.3).fit(counts)
+    last = CountModel(**own, validation_fraction=0).fit(counts)
+    assert best.best_step_ < 150 and best.best_step_ % 5 == 0 and last.best_step_ == 150
+    assert best.score(fresh) > last.score(fresh) + 1
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\), not 1"):
+        CountModel(**FAST, validation_fraction=1).fit(counts)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_held_out_rows_are_a_random_part_and_not_trained_on(kind, monkeypatch):
+    seen = []
+
+    class Spy(Trainer):
+        def __init__(self, transport, data, config, *, validation, **others):
+            seen.append((data, validation))
+            super().__init__(transport, data, config, validation=validation, **others)
+
+    monkeypatch.setattr("markovbridge.count_model.Trainer", Spy)
+    counts = np.arange(50)[:, None] * np.ones((1, 3), dtype=int)
+    covariates = {"age": np.arange(50.0)}
+    CountModel(**FAST).fit(kind(counts), covariates=covariates)
+    train, held = ([int(v) for v in dense(part.x)[:, 0]] for part in seen[0])
+    assert len(held) == 5 and sorted(train + held) == list(range(50))
+    assert held != list(range(5)) and held != list(range(45, 50))
+    for part, index in zip(seen[0], (train, held), strict=True):
+        age = (np.array(index) - 24.5) / np.arange(50.0).std()
+        np.testing.assert_allclose(part.condition[:, 0].numpy(), age, rtol=1e-5)
 
 
 def test_library_sizes_can_be_asked_for_only_if_they_were_told():

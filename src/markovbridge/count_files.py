@@ -78,6 +78,7 @@ class Facts:
             "steps": config.steps,
             "batch_size": config.batch_size,
             "learning_rate": config.learning_rate,
+            "validation_fraction": source.validation if config.select == "best" else 0.0,
             "ema": config.ema,
             "layer": source.layer,
             "random_state": config.seed,

@@ -42,9 +42,11 @@ from markovbridge.objectives import Objective, PathKL
 from markovbridge.prediction import Prediction
 from markovbridge.processes import PureDeath
 from markovbridge.randomness import derive
+from markovbridge.randomness import generator as torch_generator
 from markovbridge.restoration import DRAWS, Restoration, observed_time, restore
 from markovbridge.samplers import Adaptive
 from markovbridge.training import Examples, Trainer, TrainingConfig
+from markovbridge.training.selection import MOST
 from markovbridge.transport import BLOCK, Transport, statistics
 
 __all__ = ["CountModel"]
@@ -72,6 +74,9 @@ class CountModel(Estimator):
         steps: Training steps.
         batch_size: Rows of a training step.
         learning_rate: Its peak; it falls to 0 along a cosine.
+        validation_fraction: Share of the rows, 2,048 at most, that are held out to choose the
+            weights by: those of the step where the loss of these rows is lowest. With 0 all
+            rows are trained on, and the last weights kept.
         ema: Decay of the average of the weights.
         tolerance: What a step of the adaptive sampler may cost, in nats per row: smaller is
             slower and nearer to the law of the model.
@@ -86,6 +91,7 @@ class CountModel(Estimator):
         library_sizes_: Quantiles of the totals of the training rows, if the network is told them.
         kind_: What tables come out as, one of `data.tables.objects.KINDS`.
         loss_: Loss of each training step.
+        best_step_: The training step whose weights were kept.
     """
 
     def __init__(
@@ -102,6 +108,7 @@ class CountModel(Estimator):
         steps: int = 1500,
         batch_size: int = 128,
         learning_rate: float = 1e-3,
+        validation_fraction: float = 0.1,
         ema: float = 0.995,
         tolerance: float = 0.1,
         layer: str | None = None,
@@ -118,6 +125,7 @@ class CountModel(Estimator):
         self.steps = steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.validation_fraction = validation_fraction
         self.ema = ema
         self.tolerance = tolerance
         self.layer = layer
@@ -161,6 +169,7 @@ class CountModel(Estimator):
         beside = chosen(table, covariates)
         encoding, condition = encoded(beside, totals if self.library_size else None)
         seed = _seed(self.random_state)
+        training, held_out = _parts(len(table.x), self.validation_fraction, seed)
         steps = TrainingConfig(
             steps=self.steps,
             batch_size=self.batch_size,
@@ -170,18 +179,24 @@ class CountModel(Estimator):
             ema=self.ema,
             seed=seed,
             log_every=max(1, self.steps // 50),
+            validate_every=max(1, self.steps // 30) if len(held_out) else 0,
+            select="best" if len(held_out) else "last",
             checkpoint_every=max(1, self.steps // 5),
         )
+        data = _rows(table.x, condition, training)
         trainer = Trainer(
-            self._transport(table.x, encoding, seed),
-            Examples(table.x, condition),
+            self._transport(data.x, encoding, seed),
+            data,
             steps,
+            validation=_rows(table.x, condition, held_out) if len(held_out) else None,
             directory=directory,
             resume=directory is not None,
         )
         loss = [state.loss for state in trainer]
         self.loss_ = torch.stack(loss).float().cpu().numpy() if loss else np.empty(0)
-        self.transport_ = trainer.averaged.cpu()
+        self.transport_ = trainer.result.cpu()
+        best = None if trainer.best is None else trainer.best.step
+        self.best_step_ = trainer.step if best is None else best
         self.covariates_ = encoding
         self.kind_ = table.kind
         self.n_features_in_ = int(table.x.shape[1])
@@ -476,6 +491,21 @@ def _expected(transport: Transport, x: Tensor, t: float, condition: Tensor | Non
         told = None if condition is None else condition[rows]
         found.append(transport.law(x[rows], t, told).mean)
     return torch.cat(found)
+
+
+def _parts(n: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Positions of the training rows and of those held out, both rising."""
+    if not 0 <= fraction < 1:
+        raise ValueError(f"validation_fraction must lie in [0, 1), not {fraction}")
+    order = torch.randperm(n, generator=torch_generator("cpu", "held out", seed))
+    held = min(round(n * fraction), MOST)
+    return order[held:].sort().values, order[:held].sort().values
+
+
+def _rows(x: Tensor | Rows, condition: Tensor | None, index: Tensor) -> Examples:
+    """Some rows of a table, with what belongs to each."""
+    rows = x.take(index) if isinstance(x, Rows) else x[index]
+    return Examples(rows, None if condition is None else condition[index])
 
 
 def _seed(random_state: RandomState) -> int:

@@ -52,6 +52,17 @@ class TestRows:
         assert rows[index].tolist() == counts[index].tolist()
         assert rows[index].dtype == rows.dtype
 
+    def test_taken_rows_are_rows_of_the_same_kind(self, kind, counts):
+        rows = rows_of(kind, counts)
+        some = rows.take(torch.tensor([3, 4, 50, 90, 102]))
+        again = some.take(torch.tensor([0, 3]))
+        assert type(again) is type(rows) and again.chunk == rows.chunk
+        assert dense(some).tolist() == counts[[3, 4, 50, 90, 102]].tolist()
+        assert again[torch.tensor([1, 0])].tolist() == counts[[90, 3]].tolist()
+        dense(rows)
+        if kind != "memory":
+            assert len(rows.stored.threads) == 1
+
     def test_looks_like_a_tensor_of_counts(self, kind, counts):
         rows = rows_of(kind, counts)
         assert (len(rows), rows.ndim, rows.numel()) == (103, 2, 515)

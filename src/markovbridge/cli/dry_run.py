@@ -57,6 +57,7 @@ def rehearse(
         warmup=0,
         log_every=1,
         validate_every=0,
+        select="last",
         sample_every=0,
     )
     started = time.perf_counter()
@@ -64,7 +65,7 @@ def rehearse(
     rehearsal = Trainer(transport, told, short)
     for _ in rehearsal:  # `run` would measure the errors of the model as well
         pass
-    rehearsal.averaged.sample(1, steps=1, block=1)
+    rehearsal.result.sample(1, steps=1, block=1)
     seconds = time.perf_counter() - started
     memory = 16 * rehearsal.learner.parameters / 2**30  # weights, average, two moments
     rows = [

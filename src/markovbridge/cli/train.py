@@ -26,6 +26,7 @@ from markovbridge.cli import console
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target, to_yaml
 from markovbridge.cli.ranks import first
+from markovbridge.cli.runs import held_out
 from markovbridge.count_files import Facts
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.data import CountTable, Dataset, Source
@@ -182,6 +183,11 @@ def _prepare(
 ) -> Trainer:
     """Load what there is to load, and only then take the folder into use."""
     _check(output, resume or overwrite)
+    if trainer.select == "best" and not held_out("validation", split):
+        raise UsageError(
+            f"split is {split}, which leaves no held-out data to select weights by: add "
+            "--trainer.select last"
+        )
     dataset = data.load(split)
     validation = data.load("validation") if trainer.validate_every else None
     if first():

@@ -55,6 +55,10 @@ class Rows(ABC):
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         """The rows at `index`, int64 (k,) or a slice, as a dense tensor (k, *event)."""
 
+    @abstractmethod
+    def take(self, index: Tensor) -> Rows:
+        """The rows at the rising positions `index`, int64 (k,), as rows of the same kind."""
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -95,6 +99,10 @@ class SparseRows(Rows):
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         chosen = index if isinstance(index, slice) else index.numpy()
         return torch.from_numpy(self.matrix[chosen].toarray())
+
+    def take(self, index: Tensor) -> SparseRows:
+        """See `Rows.take`."""
+        return SparseRows(self.matrix[index.numpy()])
 
 
 class Stored(Protocol):
@@ -147,6 +155,13 @@ class BackedRows(Rows):
         for number, places in _groups(numbers[order], order):
             _scatter(self._get(number), rows[places] - number * self.chunk, array, places)
         return out
+
+    def take(self, index: Tensor) -> BackedRows:
+        """See `Rows.take`. Both read the file by the same thread."""
+        chosen = index if self._chosen is None else torch.from_numpy(self._chosen)[index]
+        made = BackedRows(self.stored, chosen)
+        made._reader = self._reader
+        return made
 
     def split(self, size: int) -> Iterator[Tensor]:
         """All rows in order, `size` at a time, the next being read meanwhile; none is kept."""

@@ -122,7 +122,10 @@ def _facts(run: Run) -> dict[str, str]:
         facts["Training time"] = duration(elapsed)
     if run.weights is not None:
         facts["Weights"] = number(run.weights)
-    if (loss := _last(run, "validation_loss")) is not None:
+    if (loss := _last(run, "best_loss")) is not None:
+        step = number(_last(run, "best_step"))
+        facts["Held-out loss"] = f"{number(loss)} <small>the lowest, at step {step}</small>"
+    elif (loss := _last(run, "validation_loss")) is not None:
         facts["Held-out loss"] = number(loss)
     elif (loss := _last(run, "loss")) is not None:
         facts["Training loss"] = number(loss)

@@ -39,6 +39,8 @@ class TrainingConfig:
         seed: Seed of batch order, noise and dropout.
         log_every: Steps between lines of the log.
         validate_every: Steps between held-out losses; 0 computes none.
+        select: Which weights the run ends with: the "last", or the "best", those with the
+            lowest held-out loss.
         checkpoint_every: Steps between checkpoints; 0 writes the first and last only.
         keep: Number of checkpoints to keep.
         sample_every: Steps between grids of samples; 0 draws none.
@@ -63,6 +65,7 @@ class TrainingConfig:
     seed: int = 0
     log_every: int = 50
     validate_every: int = 0
+    select: Literal["last", "best"] = "last"
     checkpoint_every: int = 1000
     keep: int = 2
     sample_every: int = 0
@@ -86,11 +89,17 @@ class TrainingConfig:
         for name, allowed in (
             ("decay", ("constant", "cosine")),
             ("precision", ("float32", "bf16")),
+            ("select", ("last", "best")),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; give one of {', '.join(allowed)}."
                 )
+        if self.select == "best" and not self.validate_every:
+            raise ValueError(
+                "select is 'best', but validate_every is 0, so there are no held-out losses to "
+                "select by; give validate_every, or select='last'."
+            )
         if self.decay == "cosine" and self.warmup >= self.steps:
             raise ValueError(
                 f"warmup is {self.warmup} of {self.steps} steps, which leaves none for the "

@@ -72,6 +72,17 @@ class Examples:
                 "give one row for each sample."
             )
 
+    @classmethod
+    def of(cls, data: Tensor | Rows | Examples, shape: tuple[int, ...], name: str) -> Examples:
+        """Samples as examples, if they are of an event shape."""
+        examples = data if isinstance(data, Examples) else cls(data)
+        if tuple(examples.x.shape[1:]) != shape:
+            raise ValueError(
+                f"{name} has samples of shape {tuple(examples.x.shape[1:])}, "
+                f"but the transport carries {shape}."
+            )
+        return examples
+
     def __len__(self) -> int:
         return len(self.x)
 

@@ -6,7 +6,7 @@ other the result would be neither the old run's nor the new one's.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from markovbridge.config import to_config
@@ -17,7 +17,8 @@ from markovbridge.transport import Transport
 
 __all__ = ["check", "describe"]
 
-# What changes neither the weights nor their random numbers may differ.
+# What changes neither the weights nor their random numbers may differ. (Of which weights are
+# selected, `validate_every` is part.)
 FREE = {
     "log_every",
     "validate_every",
@@ -30,26 +31,37 @@ FREE = {
 }
 
 
-def describe(config: TrainingConfig, transport: Transport, data: Examples) -> dict[str, Any]:
+def describe(
+    config: TrainingConfig, transport: Transport, data: Examples, held_out: Examples | None
+) -> dict[str, Any]:
     """All that the weights are a function of, as JSON can hold it."""
-    return {
+    described = {
         "training": asdict(config),
         "model": {part: to_config(getattr(transport, part)) for part in PARTS},
         "data": data.fingerprint(),
     }
+    if config.select == "best" and held_out is not None:
+        described["held-out data"] = held_out.fingerprint()
+    return described
 
 
 def check(saved: dict[str, Any], current: dict[str, Any], step: int) -> None:
     """Raise unless a run described by `saved`, at `step`, is the one of `current`.
 
-    `steps` may differ where the learning rate does not depend on it.
+    `steps` may differ where neither the learning rate nor what is selected depends on it.
 
     Raises:
         ValueError: Naming the setting that differs.
     """
-    steps, free = current["training"]["steps"], set(FREE)
-    if current["training"]["decay"] == "constant":
+    training = current["training"]
+    steps, free = training["steps"], set(FREE)
+    if training["select"] == "best":
+        free.remove("validate_every")
+    elif training["decay"] == "constant":
         free.add("steps")
+    # A run of before there was a setting has its default.
+    usual = {field.name: field.default for field in fields(TrainingConfig)}
+    saved = {**saved, "training": {**usual, **saved["training"]}}
     difference = _difference(saved, current, {f"training.{name}" for name in free})
     if difference is not None:
         name, before, now = difference

@@ -31,23 +31,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from markovbridge.data.rows import Rows, dense
-from markovbridge.grids import measure
-from markovbridge.images import grid_png, is_image, to_shades
+from markovbridge.data.rows import Rows
+from markovbridge.images import is_image
 from markovbridge.processes import PureDeath
-from markovbridge.randomness import generator
-from markovbridge.training import checkpoint, resume
+from markovbridge.training import checkpoint, pictures, resume
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Batches, Examples
 from markovbridge.training.learner import Learner
 from markovbridge.training.log import RunLog, duration
 from markovbridge.training.processes import accelerator
+from markovbridge.training.selection import Best, HeldOut, tell_errors
 from markovbridge.training.signals import StopRequest, stop_requests
 from markovbridge.transport import Transport
 
 __all__ = ["Trainer", "TrainingState"]
-
-MEASURED = 128  # samples of which the errors over time are taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +71,8 @@ class Trainer:
         transport: The model; its weights are trained in place.
         data: Samples (N, *event), `Rows` of them, or `Examples` with conditions or sources.
         config: How to train.
-        validation: Held-out samples, for the loss with averaged weights and dropout off.
+        validation: Held-out samples, for the loss with averaged weights and dropout off; see
+            `HeldOut` for how many are looked at.
         directory: Folder of the run, for checkpoints, logs, samples and the model; None
             keeps everything in memory.
         resume: Continue from the newest intact checkpoint in `directory`; start afresh
@@ -84,6 +82,8 @@ class Trainer:
     Attributes:
         step: Steps done so far.
         learner: Weights, optimiser and average.
+        best: The averaged weights with the lowest held-out loss so far, if the configuration
+            selects them; else None.
 
     Raises:
         FileExistsError: If the folder holds a run and `resume` is false.
@@ -104,11 +104,8 @@ class Trainer:
     ) -> None:
         self.transport = transport
         self.config = TrainingConfig() if config is None else config
-        self.data = _examples(data, "data", transport)
-        self.validation = None
-        if validation is not None:
-            self.validation = _examples(validation, "validation", transport)
-        elif self.config.validate_every:
+        self.data = Examples.of(data, transport.shape, "data")
+        if validation is None and self.config.validate_every:
             raise ValueError("validate_every is set, but there is no validation data; pass some.")
         if resume and directory is None:
             raise ValueError("resume needs the directory of the run to continue.")
@@ -117,13 +114,19 @@ class Trainer:
         self.accelerator = accelerator()
         self.device = self.accelerator.device
         self.learner = Learner(transport, self.config, self.accelerator)
+        self.validation: HeldOut | None = None
+        if validation is not None:
+            held_out = Examples.of(validation, transport.shape, "validation")
+            common = self.config, self.learner.micro_batch, self.accelerator
+            self.validation = HeldOut(held_out, *common)
+        self.best = Best(self.averaged) if self.config.select == "best" else None
         self.step = 0
         self.log = RunLog(self.directory, self.accelerator.is_main_process)
         chunk = self.data.x.chunk if isinstance(self.data.x, Rows) else 1
         self._batches = Batches(len(self.data), self.config.batch_size, self.config.seed, chunk)
         self._identity = {}
         self._validation_loss: float | None = None
-        self._measured: int | None = None  # step of the errors that the averaged model knows
+        self._measured: int | None = None  # step of the weights whose errors are known
         self._before = 0.0  # seconds of the sessions before this one
         self._started = self._logged = time.perf_counter()
         self._logged_step = 0
@@ -132,14 +135,19 @@ class Trainer:
 
     @property
     def averaged(self) -> Transport:
-        """The transport with averaged weights and dropout off: the result."""
+        """The transport with averaged weights and dropout off."""
         return self.learner.averaged
+
+    @property
+    def result(self) -> Transport:
+        """What the run comes to: the averaged transport, or the best it has been so far."""
+        return self.averaged if self.best is None or self.best.step is None else self.best.model
 
     def run(self) -> Transport:
         """Train to the last step.
 
         Returns:
-            The transport with averaged weights.
+            The `result`: the transport with averaged weights, the last or the best.
 
         Raises:
             FloatingPointError: As for iterating.
@@ -148,7 +156,7 @@ class Trainer:
         for _ in self:
             pass
         self._measure()
-        return self.averaged
+        return self.result
 
     def __iter__(self) -> Iterator[TrainingState]:
         """Train, one step for each item, with all that belongs to a step done.
@@ -245,9 +253,7 @@ class Trainer:
         if self._due(config.log_every):
             self._log(state, bar)
         if config.validate_every and self._due(config.validate_every):
-            self._validation_loss = self.validate()
-            self.log.metrics(self.step, validation_loss=self._validation_loss)
-            self.log.line(f"step {self.step}: held-out loss {self._validation_loss:.5g}")
+            self._validate()
         if config.sample_every and self._due(config.sample_every):
             self._draw()
 
@@ -272,7 +278,19 @@ class Trainer:
         )
         bar.set_postfix(loss=f"{loss:.5g}", refresh=False)
 
-    @torch.no_grad()
+    def _validate(self) -> None:
+        loss = self._validation_loss = self.validate()
+        text, kept = f"step {self.step}: held-out loss {loss:.5g}", {}
+        if self.best is not None:
+            if self.best.offer(self.averaged, self.step, loss):
+                text += ", the lowest so far"
+            kept = self.best.facts()
+        self.log.metrics(self.step, validation_loss=loss, **kept)
+        self.log.line(text)
+        if self.best is not None and self.step == self.config.steps:
+            step, loss = self.best.step, self.best.loss
+            self.log.line(f"keeping the weights of step {step}, of held-out loss {loss:.5g}")
+
     def validate(self) -> float:
         """Mean held-out loss of the averaged weights, with the same noise every time.
 
@@ -281,40 +299,18 @@ class Trainer:
         """
         if self.validation is None:
             raise ValueError("There is no validation data; pass some to the trainer.")
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
-        blocks = torch.arange(len(self.validation)).split(self.learner.micro_batch)
-        own = range(self.accelerator.process_index, len(blocks), self.accelerator.num_processes)
-        for number in own:
-            rows = self.validation.rows(blocks[number], self.device)
-            noise = generator(self.device, "validation", self.config.seed, number)
-            total += self.averaged.loss(**rows, generator=noise).double().sum()
-        total = cast(Tensor, self.accelerator.reduce(total, "sum"))
-        return total.item() / len(self.validation)
+        return self.validation.loss(self.averaged)
 
     def _draw(self) -> None:
-        """Write a grid of samples, from the same noise every time."""
+        """Write a grid of samples of the result so far."""
         if self.directory is None or not self.accelerator.is_main_process:
             return
         if not is_image(self.transport.shape):
             self.log.line(f"step {self.step}: no grid, {self.transport.shape} is not an image")
             return
         self._measure()
-        n, condition = self.config.samples, self.data.condition
-        if condition is not None:
-            condition = condition[torch.arange(n) % len(condition)].to(self.device)
-        samples = self.averaged.sample(
-            n,
-            steps=self.config.sample_steps,
-            condition=condition,
-            generator=generator(self.device, "samples", self.config.seed),
-            block=min(n, 64),
-        )
-        x = dense(self.data.x)
-        maximum = getattr(self.transport.process, "maximum", None) or float(x.max())
-        shades = to_shades(samples, min(0.0, float(x.min())), maximum)
         path = self.directory / "samples" / f"step-{self.step:08d}.png"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(grid_png(shades, 255))
+        pictures.draw(self.result, self.data, self.config, path)
 
     # Checkpoints
 
@@ -337,39 +333,39 @@ class Trainer:
                 "validation_loss": self._validation_loss,
                 "elapsed_s": self._elapsed(),
             }
+            tensors = self.learner.tensors()
+            if self.best is not None:
+                state["best"], tensors["best"] = self.best.facts(), self.best.model.state_dict()
             folder = self.directory / "checkpoints"
-            checkpoint.write(folder, self.step, self.learner.tensors(), state)
+            checkpoint.write(folder, self.step, tensors, state)
             checkpoint.prune(folder, self.config.keep)
             self._publish(self.directory)
         self.accelerator.wait_for_everyone()
 
     def _publish(self, directory: Path) -> None:
-        """Write the averaged model for use."""
+        """Write the result so far for use."""
         facts: dict[str, Any] = {
             "training samples": f"{len(self.data):,}",
             "training steps": f"{self.step:,} of {self.config.batch_size} samples",
         }
         if self._validation_loss is not None:
             facts["held-out loss"] = f"{self._validation_loss:.5g}"
+        if self.best is not None and self.best.step is not None:
+            facts["held-out loss"] = f"{self.best.loss:.5g}, the lowest, at step {self.best.step}"
         self._measure()
-        self.averaged.save_pretrained(directory / "model", card={**facts, **self.card})
+        self.result.save_pretrained(directory / "model", card={**facts, **self.card})
 
     def _measure(self) -> None:
-        """Tell the averaged model its errors over time, which decide where sampling stops.
+        """Tell the result its errors over time, which decide where sampling stops.
 
-        On held-out data if there are any, always the same and with the same noise; once a
-        step, whatever asks for it.
+        On held-out data if there are any; once for the same weights, whatever asks for it.
         """
-        if not isinstance(self.averaged.process, PureDeath) or self._measured == self.step:
+        step = self.step if self.best is None or self.best.step is None else self.best.step
+        if not isinstance(self.result.process, PureDeath) or self._measured == step:
             return
-        self._measured = self.step
-        data = self.data if self.validation is None else self.validation
-        order = torch.randperm(len(data), generator=generator("cpu", "errors", self.config.seed))
-        rows = data.rows(order[:MEASURED].sort().values, self.device)
-        noise = generator(self.device, "errors", self.config.seed)
-        self.averaged.error_curve = measure(
-            self.averaged, rows["x1"], condition=rows["condition"], generator=noise
-        )
+        self._measured = step
+        data = self.data if self.validation is None else self.validation.examples
+        tell_errors(self.result, data, self.config.seed)
 
     def _open(self, directory: Path, may_resume: bool) -> None:
         """Take a folder into use: continue the run in it, or start one."""
@@ -379,12 +375,15 @@ class Trainer:
                 f"{directory} holds a run with checkpoints; continue it with resume=True, or "
                 "choose another directory."
             )
-        self._identity = resume.describe(self.config, self.transport, self.data)
+        held_out = None if self.validation is None else self.validation.examples
+        self._identity = resume.describe(self.config, self.transport, self.data, held_out)
         found, complaints = checkpoint.latest(folder)
         if found is not None:
             resume.check(found.state["run"], self._identity, found.state["step"])
             self.step = found.state["step"]
             self.learner.load(found.tensors)
+            if self.best is not None:
+                self.best.load(found.tensors["best"], found.state["best"])
             self.learner.window.values = found.state["window"]
             self._validation_loss = found.state["validation_loss"]
             self._before = found.state["elapsed_s"]
@@ -407,13 +406,3 @@ class Trainer:
                 "differs, so the result will not be bit-equal to an uninterrupted run",
                 logging.WARNING,
             )
-
-
-def _examples(data: Tensor | Rows | Examples, name: str, transport: Transport) -> Examples:
-    examples = data if isinstance(data, Examples) else Examples(data)
-    if examples.x.shape[1:] != transport.shape:
-        raise ValueError(
-            f"{name} has samples of shape {tuple(examples.x.shape[1:])}, "
-            f"but the transport carries {transport.shape}."
-        )
-    return examples

@@ -1,0 +1,36 @@
+"""Grids of samples that are drawn while training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from markovbridge.data.rows import dense
+from markovbridge.images import grid_png, to_shades
+from markovbridge.randomness import generator
+from markovbridge.training.config import TrainingConfig
+from markovbridge.training.examples import Examples
+from markovbridge.transport import Transport
+
+__all__ = ["draw"]
+
+
+def draw(model: Transport, data: Examples, config: TrainingConfig, path: Path) -> None:
+    """Write a grid of samples of images, from the same noise every time."""
+    n, device = config.samples, model.device
+    told = data.condition
+    if told is not None:
+        told = told[torch.arange(n) % len(told)].to(device)
+    samples = model.sample(
+        n,
+        steps=config.sample_steps,
+        condition=told,
+        generator=generator(device, "samples", config.seed),
+        block=min(n, 64),
+    )
+    x = dense(data.x)
+    maximum = getattr(model.process, "maximum", None) or float(x.max())
+    shades = to_shades(samples, min(0.0, float(x.min())), maximum)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(grid_png(shades, 255))
