@@ -59,17 +59,17 @@ class Facts:
             source: Where the data come from.
             dataset: The training data.
         """
-        names = {MLP: "mlp", Attention: "attention"}
+        network = transport.network
         if (
             not isinstance(source, CountTable)
             or not isinstance(transport.process, PureDeath)
             or type(transport.coupling) is not Noised
-            or type(transport.network) not in names
+            or not isinstance(network, MLP | Attention)
         ):
             return None
-        size = transport.network.config
+        size = network.config
         params = {
-            "network": names[type(transport.network)],
+            "network": "mlp" if isinstance(network, MLP) else "attention",
             "width": size["width"],
             "depth": size["depth"],
             "head": to_config(transport.head),

@@ -100,8 +100,9 @@ def _base(hint: Any) -> type | None:
 def default(owner: Any, option: str) -> Any:
     """What an option is if it is not given; None if it must be."""
     parameter = inspect.signature(owner).parameters.get(option)
-    missing = parameter is None or parameter.default is inspect.Parameter.empty
-    return None if missing else parameter.default
+    if parameter is None or parameter.default is inspect.Parameter.empty:
+        return None
+    return parameter.default
 
 
 def describe(owner: Any, option: str) -> str:

@@ -171,8 +171,9 @@ def _record_table(group: Sequence[Record]) -> str:
         cells = [f'<td class="value">{number(r.value)}</td>', f"<td>{number(r.floor)}</td>"]
         if halves:
             cells.append(f"<td>{'' if r.half_split is None else number(r.half_split)}</td>")
-        compared = r.value is not None and r.floor and lower_is_better(r)
-        ratio = f"{r.value / r.floor:#.2g}×" if compared else ""
+        ratio = ""
+        if r.value is not None and r.floor and lower_is_better(r):
+            ratio = f"{r.value / r.floor:#.2g}×"
         cells.append(f"<td>{ratio}</td>")
         rows.append(
             f'<tr><th scope="row">{escape(r.metric)}'
