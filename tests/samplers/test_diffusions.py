@@ -263,6 +263,38 @@ def test_a_backward_model_gives_the_same_flow():
         torch.testing.assert_close(*pair, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("make", "order"),
+    [
+        (lambda b: EulerMaruyama(0.5, backward=b), 1),
+        (lambda b: EulerMaruyama(1.5, backward=b), 1),
+        (lambda b: ProbabilityFlow("euler", backward=b), 1),
+        (lambda b: ProbabilityFlow(backward=b), 2),
+    ],
+    ids=["less", "more", "euler", "heun"],
+)
+def test_two_models_walk_from_the_source_on(make, order):
+    # Couplings of data sets, which know no score: all that is known of it is in the two laws.
+    known = Independent(torch.zeros(1, 1))
+
+    def law(covariance):
+        numbers = ([2.0], [[2.25]], [-1.0], [[0.49]])
+        process = LinearDiffusion(OrnsteinUhlenbeck(0.5), covariance=covariance)
+        return exact.Gaussian(process, *(torch.tensor(n, dtype=torch.float64) for n in numbers))
+
+    def forward(covariance):
+        return model(law(covariance).process, law(covariance), known)
+
+    back = law(Isotropic()).reversed()
+    sampler = make(model(back.process, back, known))
+    found = [terminal(sampler, uniform(n), forward, -1.0, 0.49) for n in (40, 80, 160)]
+    errors = [abs(variance - 2.25) for _, variance in found]
+    assert errors[0] < 0.1
+    assert abs(found[-1][0] - 2) < 0.02
+    for coarse, fine in zip(errors, errors[1:], strict=False):
+        assert np.log2(coarse / fine) == pytest.approx(order, abs=0.25)
+
+
 class Twice(torch.nn.Module):
     """The exact mean of x_1 ~ N(2 x_0, 1/4) given x_0 and x_t, under Brownian motion."""
 
@@ -354,6 +386,7 @@ def test_last_steps():
     "make",
     [
         lambda b: EulerMaruyama(0.5, backward=b),
+        lambda b: EulerMaruyama(backward=b),
         lambda b: ProbabilityFlow("euler", backward=b),
         lambda b: ProbabilityFlow("heun", backward=b),
     ],
@@ -373,13 +406,7 @@ def test_evaluations_are_counted(make, both, steps):
     grid = torch.tensor(uniform(steps))
     backward = model(process.reversed(), other) if both else None
     sampler = make(backward)
-    here = model(process, network)
-    if both and isinstance(sampler, EulerMaruyama):
-        # The score does not exist at t = 0 with two models: start after it.
-        x = torch.zeros(1, 1)
-        here.restore(x, 0.1, steps=steps, sampler=sampler)
-    else:
-        here.sample(1, steps=grid, sampler=sampler, block=1)
+    model(process, network).sample(1, steps=grid, sampler=sampler, block=1)
     assert sampler.evaluations(steps) == len(calls)
 
 

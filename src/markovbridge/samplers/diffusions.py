@@ -89,6 +89,9 @@ def _drift(
 class EulerMaruyama(Sampler):
     """Euler–Maruyama steps of the generative process, or of one with less or more noise.
 
+    With a backward model the score of the source itself is not known, and need not exist: the
+    step that leaves t = 0 has level 1.
+
     Attributes:
         level: λ, how much of the noise of the reference to use; 1 needs no score.
         last: What the step onto the data does. "noise", as every step; "mean", no noise;
@@ -120,18 +123,23 @@ class EulerMaruyama(Sampler):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         process = _linear(model, self)
-        drift, end = _drift(model, self.backward, x, t, self.level, condition)
+        # Every level has the same law at each t, so that steps of several levels may be mixed.
+        level = 1.0 if t == 0 and self.backward is not None else self.level
+        drift, end = _drift(model, self.backward, x, t, level, condition)
         if s == 1 and self.last == "end":
             return end
         moved = x + (s - t) * drift
         if s == 1 and self.last == "mean":
             return moved
-        scale = self.level * float(process.diffusion(t)) * (s - t) ** 0.5
+        scale = level * float(process.diffusion(t)) * (s - t) ** 0.5
         return moved + scale * process.covariance.sample(x, generator=generator)
 
     def evaluations(self, steps: int) -> int:
-        """One for each step, twice that with a backward model."""
-        return steps * (1 if self.backward is None else 2)
+        """One for each step; with a backward model two, but for the first step of a sample.
+
+        At level 1 the backward model is not asked.
+        """
+        return steps if self.backward is None or self.level == 1 else 2 * steps - 1
 
 
 @dataclass(frozen=True, eq=False)
