@@ -13,7 +13,7 @@
 `fit` estimates one of them from data, `plot` compares fits with the data.
 """
 
-from markovbridge.covariances.base import OPERATIONS, Covariance
+from markovbridge.covariances.base import OPERATIONS, Covariance, SingularError
 from markovbridge.covariances.dense import Dense, Diagonal, Isotropic
 from markovbridge.covariances.figures import plot
 from markovbridge.covariances.fit import Fit, fit
@@ -44,6 +44,7 @@ __all__ = [
     "Matern",
     "PowerLaw",
     "Separable",
+    "SingularError",
     "SquaredExponential",
     "Torus",
     "fit",

@@ -30,9 +30,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["OPERATIONS", "Covariance"]
+__all__ = ["OPERATIONS", "Covariance", "SingularError"]
 
 OPERATIONS = frozenset({"matvec", "sample", "sqrt", "inverse_sqrt", "solve", "logdet", "variance"})
+
+
+class SingularError(ValueError):
+    """A covariance has no inverse, or none that is more than amplified rounding."""
 
 
 class Covariance(ABC):
@@ -138,16 +142,22 @@ def check_dimension(dimension: int) -> None:
 
 
 def check_condition(
-    smallest: float, largest: float, power: float, dtype: torch.dtype, name: str
+    smallest: float,
+    largest: float,
+    power: float,
+    dtype: torch.dtype,
+    name: str,
+    remedy: str = "take a rougher kernel or a shorter length",
 ) -> None:
     """Refuse a negative power of eigenvalues that would only amplify rounding.
 
     Raises:
-        ValueError: If the condition number of Γ^power exceeds 1/eps of `dtype`.
+        SingularError: If the condition number of Γ^power exceeds 1/eps of `dtype`.
     """
     condition = math.inf if smallest <= 0 else (largest / smallest) ** abs(power)
     if condition * torch.finfo(dtype).eps > 1:
-        raise ValueError(
+        enough = condition * torch.finfo(torch.float64).eps <= 1
+        raise SingularError(
             f"{name} is singular to {dtype}: its eigenvalues run from {smallest:.3g} to "
-            f"{largest:.3g}. Take a rougher kernel, a shorter length, or float64"
+            f"{largest:.3g}; {remedy}" + (", or compute in float64" if enough else "")
         )

@@ -18,6 +18,7 @@ from torch import Tensor
 from markovbridge.covariances.base import (
     OPERATIONS,
     Covariance,
+    SingularError,
     check_condition,
     check_real,
     white_noise,
@@ -130,7 +131,7 @@ class Diagonal(Covariance):
     def _check_positive(self) -> None:
         zeros = int((self._tensor == 0).sum())
         if zeros:
-            raise ValueError(
+            raise SingularError(
                 f"Diagonal has {zeros} variances of zero, so it has no inverse: give those sites "
                 "a small variance"
             )
@@ -227,7 +228,9 @@ class Dense(Covariance):
 
     def _check_condition(self, power: float, dtype: torch.dtype) -> None:
         values = self._decomposition[0]
-        check_condition(float(values[0]), float(values[-1]), power, dtype, "this Dense covariance")
+        smallest, largest = float(values[0]), float(values[-1])
+        remedy = "add a small multiple of the identity to its matrix"
+        check_condition(smallest, largest, power, dtype, "this Dense covariance", remedy)
 
     def _copies(self, event: Sequence[int]) -> tuple[int, ...]:
         """The leading axes of an event that the matrix does not mix."""

@@ -29,7 +29,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from markovbridge.covariances import Covariance, Isotropic
+from markovbridge.covariances import Covariance, Isotropic, SingularError
 from markovbridge.laws import Gaussian, Law
 from markovbridge.processes.base import Process, check_order, match
 from markovbridge.processes.sdes import Brownian, LinearSDE
@@ -199,7 +199,15 @@ class LinearDiffusion(Process):
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """½ g² (a/v)² |Γ^{-1/2} (y - ŷ)|², with ŷ = law.mean: (batch,), nats per time."""
         difference = y - law.mean
-        each = (difference * self.covariance.solve(difference)).reshape(len(x), -1).sum(1)
+        still = difference.detach()
+        try:
+            solved = self.covariance.solve(still)
+        except (SingularError, ArithmeticError, NotImplementedError) as error:
+            raise type(error)(
+                f"{error}; to train without an inverse, take the objective EndMSE()"
+            ) from error
+        # Its gradient, 2 Γ⁻¹ (y - ŷ), needs no way back through the solver.
+        each = (2 * difference * solved - still * solved).reshape(len(x), -1).sum(1)
         t = _double(t)
         gain, variance = self._piece(t, torch.ones_like(t))
         weight = 0.5 * self.rates(t)[1] * (gain / variance) ** 2
