@@ -126,6 +126,19 @@ def test_empty_cells_are_imputed(run, counts, tmp_path):
     assert np.array_equal(mean[~gone], counts[:5][~gone].numpy())
 
 
+def test_one_draw_of_what_is_missing_is_a_table_without_intervals(run):
+    run, table = run
+    words = ["impute", str(run), "--observed", "random:0.5", "--n", "3", "--steps", "2"]
+    assert main([*words, "--draws", "1", "--rounds", "1"]) == 0
+    arrays = np.load(run / "imputed.npz")
+    assert np.array_equal(arrays["mean"], arrays["draws"][0]) and np.isnan(arrays["sd"]).all()
+    stem = "imputed.h5ad" if table.suffix == ".h5ad" else "cells_imputed_mean.csv"
+    assert (run / stem).is_file() and not (run / "cells_imputed_low.csv").exists()
+    if table.suffix == ".h5ad":
+        layers = anndata.read_h5ad(run / stem).layers
+        assert set(layers) == {"imputed_mean", "observed"}
+
+
 def test_without_its_table_a_run_still_samples(run, capsys):
     run, _ = run
     config = yaml.safe_load((run / "config.yaml").read_text())

@@ -12,6 +12,7 @@ from markovbridge.randomness import fresh_key
 from markovbridge.restoration import (
     Restoration,
     coverage,
+    expected,
     least_draws,
     observed_time,
     ranks,
@@ -69,6 +70,24 @@ def test_restored_counts_follow_the_posterior():
     spread = math.sqrt(float(variance) / restored.draws.numel())
     assert abs(float(restored.mean.mean()) - 2 - mean) < 4.5 * spread
     assert abs(float((restored.std**2).mean()) / variance - 1) < 0.1
+
+
+def test_the_expected_count_is_that_of_the_posterior():
+    process = PureDeath()
+    transport = Transport(process, exact.NegativeBinomial(process, MEAN, SIZE), shape=(3,)).train()
+    _, seen = problem(9)
+    found = expected(transport, seen, observed_time(process, SURVIVAL), block=4)
+    torch.testing.assert_close(
+        found.double(), seen + torch.from_numpy(stats.nbinom.mean(*posterior(seen.numpy())))
+    )
+    assert transport.training and not found.requires_grad
+
+
+def test_one_draw_has_no_deviation():
+    restored = Restoration(torch.ones(1, 2, 1))
+    assert bool(restored.std.isnan().all()) and bool((restored.mean == 1).all())
+    two = Restoration(torch.tensor([[[1.0]], [[4.0]]]))
+    assert float(two.std) == pytest.approx(3 / 2**0.5)
 
 
 def test_intervals_are_quantiles():
