@@ -85,6 +85,21 @@ def test_every_prediction_is_the_same_mean(predicts, setting):
     torch.testing.assert_close(law.mean, end, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_end_says_what_the_noise_was(setting):
+    process, coupling = SETTINGS[setting]
+    end, z = torch.randn(2, 4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0.1, 0.5, 0.99, 1.0], dtype=torch.float64)
+    kernel = coupling.kernel(process, t)
+    x = kernel.centre(end) + kernel.variance.sqrt().reshape(-1, 1) * z
+    noise = kernel.noise(x, end)
+    torch.testing.assert_close(noise[:3], z[:3], rtol=1e-9, atol=1e-9)
+    assert noise[3].tolist() == [0.0] * 8
+    head = Endpoint("noise", coupling=coupling)
+    law = head(process, noise.unsqueeze(1), x, t, torch.zeros(8), torch.ones(8))
+    torch.testing.assert_close(law.mean, end, rtol=1e-7, atol=1e-7)
+
+
 @pytest.mark.parametrize("predicts", ALL)
 def test_at_the_source_a_mixture_knows_the_mean_of_the_data(predicts):
     process, coupling = SETTINGS["mixture"]

@@ -50,10 +50,17 @@ class Kernel:
         """Γ ∇ log of the density of x_t at x, from end = E[x_1 | x_t = x]."""
         if not bool((self.variance > 0).all()):
             raise ValueError(
-                "the density of x_t has no score where x_t is certain: start after t = 0, or "
-                "take a source with spread"
+                "the density of x_t has no score where x_t is certain, as at a Dirac source: take "
+                "Midpoint(), Bridge() or EulerMaruyama() with level 1, or a source with spread"
             )
         return (self.centre(end) - x) / coefficient(self.variance, x)
+
+    def noise(self, x: Tensor, end: Tensor) -> Tensor:
+        """E[Γ^{1/2} z | x_t = x], x_t being centre + √variance Γ^{1/2} z, from the mean of the end.
+
+        Zero where x_t is certain.
+        """
+        return self._over(x - self.centre(end), self.variance.sqrt(), torch.zeros_like(x))
 
     def start_mean(self, x: Tensor, end: Tensor) -> Tensor:
         """E[x_0 | x_t = x] from end = E[x_1 | x_t = x]."""
