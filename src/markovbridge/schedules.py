@@ -123,6 +123,10 @@ class Mirrored(Schedule):
 
     schedule: Schedule
 
+    def mirrored(self) -> Schedule:
+        """The schedule itself: there and back."""
+        return self.schedule
+
     def _survival(self, t: Tensor) -> Tensor:
         return self.schedule._mortality(1 - t)
 

@@ -291,6 +291,29 @@ def test_end_of_drift_inverts_drift():
     close(process.end_of_drift(x, process.drift(x, y, t), t), y, 1e-9)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda process, x: process.drift(x, x, 1.0),
+        lambda process, x: process.drift(x, x, torch.tensor([0.5, 1.0])),
+        lambda process, x: process.end_of_drift(x, x, 1.0),
+        lambda process, x: process.divergence(Delta(x), x, x, 1.0),
+        lambda process, x: process.score(x, x, x, 0.0),
+        lambda process, x: process.score(x, x, x, 1.0),
+        lambda process, x: process.bridge(x, x, 0.2, 0.2, 0.6).log_prob(x),
+        lambda process, x: process.transition(x, 0.2, 0.2).log_prob(x),
+    ],
+)
+def test_what_is_infinite_is_refused(call):
+    with pytest.raises(ValueError, match=r"t = 1: ask|t = 0 or t = 1|no density"):
+        call(LinearDiffusion(schedule=Cosine()), torch.zeros(2, 3))
+
+
+def test_back_and_forth_is_the_process_itself():
+    process = diffusion("sub-vp", "noising")
+    assert process.reversed().reversed() == process
+
+
 def test_divergence_is_the_rate_of_path_kl():
     # KL between two bridges' transitions over a short step, per unit of time: Girsanov.
     generator = torch.Generator().manual_seed(0)

@@ -9,7 +9,8 @@ predicts    the network's output is                   needs a coupling with a Ga
                                                       law of x_t given x_1
 =========== ======================================== ================================
 "end"       (E[x_1 | x_t] - mean)/std of the data     no
-"drift"     the drift of the generative process       no
+"drift"     the drift of the generative process,      no
+            per unit of clock
 "residual"  E[x_1 | x_t] less its best linear guess   yes
 "noise"     Γ^{1/2} z in x_t = centre + √variance     yes
             Γ^{1/2} z, on average
@@ -17,6 +18,8 @@ predicts    the network's output is                   needs a coupling with a Ga
 "start"     E[x_0 | x_t]                              a Gaussian source
 =========== ======================================== ================================
 
+"drift" is per unit of the clock of the schedule, because per unit of time there is none
+where the clock stands still, as `Cosine` does at both ends; with `Linear` the two are one.
 "residual" is the preconditioning of EDM (https://arxiv.org/abs/2206.00364) for any
 coupling: the guess is the regression of x_1 on x_t site by site, and the output is in
 units of what that leaves open, so it has unit variance at every time. "noise", "score"

@@ -58,6 +58,16 @@ class Gaussian(Law):
         return self.loc + self.scale * self.covariance.sample(self.loc, generator=generator)
 
     def log_prob(self, x: Tensor) -> Tensor:
+        """Log-density of the whole event x: (batch,), nats.
+
+        Raises:
+            ValueError: If the law is a point, as bridges are at their ends.
+        """
+        if not bool((self.scale > 0).all()):
+            raise ValueError(
+                "a Gaussian without spread has no density: ask for it at a time at which the "
+                "state is not certain"
+            )
         z = (x - self.loc) / self.scale
         distance = (z * self.covariance.solve(z)).reshape(len(z), -1).sum(1)
         size = z[0].numel()

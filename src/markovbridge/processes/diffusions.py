@@ -153,30 +153,58 @@ class LinearDiffusion(Process):
         """f_t and g_t², towards the data and per unit of time: float64."""
         t = _double(t)
         speed = self.schedule.rate(t)
+        f, noise = self._clock_rates(t)
+        return speed * f, speed * noise
+
+    def _clock_rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """f and g², towards the data and per unit of clock, for float64 t."""
         if self.direction == "forward":
             r = self.schedule.survival(t)
-            return speed * self.sde.drift_rate(r), speed * self.sde.noise_rate(r)
+            return self.sde.drift_rate(r), self.sde.noise_rate(r)
         r = self.schedule.mortality(t)
-        return -speed * self.sde.drift_rate(r), speed * self.sde.noise_rate(r)
+        return -self.sde.drift_rate(r), self.sde.noise_rate(r)
 
-    def _pull(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """a_{t1} and g_t² a_{t1}/v_{t1}."""
+    def _left(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """a_{t1} and v_{t1} > 0, or an error at the data."""
         gain, variance = self._piece(t, torch.ones_like(t))
-        return gain, self.rates(t)[1] * gain / variance
+        if not bool((variance > 0).all()):
+            raise ValueError(
+                "a process pinned at x_1 has no finite drift at t = 1: ask for it at t < 1"
+            )
+        return gain, variance
 
     def drift(self, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """Drift of the process pinned at x_1 = y, for t < 1: (batch, *event).
 
         With y = E[x_1 | x_t = x] it is the drift of the generative process.
+
+        Raises:
+            ValueError: At t = 1, where it is infinite.
         """
-        gain, pull = self._pull(_double(t))
-        f = self.rates(t)[0]
+        t = _double(t)
+        gain, variance = self._left(t)
+        f, noise = self.rates(t)
+        pull = noise * gain / variance
         return coefficient(f, x) * x + coefficient(pull, x) * (y - coefficient(gain, x) * x)
 
     def end_of_drift(self, x: Tensor, drift: Tensor, t: Time) -> Tensor:
-        """The y whose pinned drift at x is `drift`: the inverse of `drift`."""
-        gain, pull = self._pull(_double(t))
-        f = self.rates(t)[0]
+        """The y whose pinned drift at x, per unit of clock, is `drift`, for t < 1.
+
+        Per unit of clock, because per unit of time there is no drift where the clock stands
+        still, as `Cosine` does at t = 0.
+
+        Raises:
+            ValueError: At t = 1, and where the SDE has no noise: drifts do not depend on y.
+        """
+        t = _double(t)
+        gain, variance = self._left(t)
+        f, noise = self._clock_rates(t)
+        pull = noise * gain / variance
+        if not bool((pull > 0).all()):
+            raise ValueError(
+                "this SDE has no noise at the source, where its drift says nothing of the data: "
+                "predict the end or the residual instead of the drift"
+            )
         return coefficient(gain, x) * x + (drift - coefficient(f, x) * x) / coefficient(pull, x)
 
     def diffusion(self, t: Time) -> Tensor:
@@ -187,17 +215,33 @@ class LinearDiffusion(Process):
         """∇ log of the density of x_t, from the means of both ends given x_t = x.
 
         (c Γ)^{-1} (p E[x_0 | x] + κ E[x_1 | x] - x), for any coupling and 0 < t < 1.
+
+        Raises:
+            ValueError: At t = 0 and t = 1, where the bridge is certain.
         """
         return self.covariance.solve(self.smoothed_score(x, start, end, t))
 
     def smoothed_score(self, x: Tensor, start: Tensor, end: Tensor, t: Time) -> Tensor:
-        """Γ times `score`, which needs no inverse of Γ."""
+        """Γ times `score`, which needs no inverse of Γ.
+
+        Raises:
+            ValueError: At t = 0 and t = 1, where the bridge is certain.
+        """
         p, k, c = self.weights(0.0, t, 1.0)
+        if not bool((c > 0).all()):
+            raise ValueError(
+                "the means of both ends give no score at t = 0 or t = 1, where the bridge has "
+                "no spread: ask for it in between"
+            )
         residual = coefficient(p, x) * start + coefficient(k, x) * end - x
         return residual / coefficient(c, x)
 
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
-        """½ g² (a/v)² |Γ^{-1/2} (y - ŷ)|², with ŷ = law.mean: (batch,), nats per time."""
+        """½ g² (a/v)² |Γ^{-1/2} (y - ŷ)|², with ŷ = law.mean: (batch,), nats per time.
+
+        Raises:
+            ValueError: At t = 1, where it is infinite.
+        """
         difference = y - law.mean
         still = difference.detach()
         try:
@@ -209,7 +253,7 @@ class LinearDiffusion(Process):
         # Its gradient, 2 Γ⁻¹ (y - ŷ), needs no way back through the solver.
         each = (2 * difference * solved - still * solved).reshape(len(x), -1).sum(1)
         t = _double(t)
-        gain, variance = self._piece(t, torch.ones_like(t))
+        gain, variance = self._left(t)
         weight = 0.5 * self.rates(t)[1] * (gain / variance) ** 2
         return weight.to(each) * each
 
