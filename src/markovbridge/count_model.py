@@ -43,7 +43,7 @@ from markovbridge.prediction import Prediction
 from markovbridge.processes import PureDeath
 from markovbridge.randomness import derive
 from markovbridge.randomness import generator as torch_generator
-from markovbridge.restoration import DRAWS, Restoration, observed_time, restore
+from markovbridge.restoration import DRAWS, Restoration, expected, observed_time, restore
 from markovbridge.samplers import Adaptive
 from markovbridge.training import Examples, Trainer, TrainingConfig
 from markovbridge.training.selection import MOST
@@ -322,7 +322,7 @@ class CountModel(Estimator):
             condition=condition,
             generator=self._generator(random_state),
         )
-        return Prediction(made, _expected(transport, x, t, condition), table)
+        return Prediction(made, expected(transport, x, t, condition=condition), table)
 
     def impute(
         self,
@@ -480,17 +480,6 @@ class CountModel(Estimator):
         if given is None or isinstance(given, torch.Generator):
             return given if given is not None else torch.Generator().manual_seed(_seed(None))
         return torch.Generator().manual_seed(_seed(given))
-
-
-@torch.no_grad()
-def _expected(transport: Transport, x: Tensor, t: float, condition: Tensor | None) -> Tensor:
-    """E[x_1 | x_t = x], (n, features), which takes one evaluation."""
-    transport.eval()
-    found = []
-    for rows in torch.arange(len(x)).split(BLOCK):
-        told = None if condition is None else condition[rows]
-        found.append(transport.law(x[rows], t, told).mean)
-    return torch.cat(found)
 
 
 def _parts(n: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
