@@ -1,5 +1,6 @@
 """Couplings against the joint laws they stand for."""
 
+import json
 import math
 
 import pytest
@@ -18,12 +19,14 @@ from markovbridge import (
     OrnsteinUhlenbeck,
     Paired,
     PureDeath,
+    SubVP,
     Transport,
     exact,
 )
 from markovbridge.config import from_config, to_config
 from markovbridge.couplings import Gaussian
 from markovbridge.covariances import Matern, Torus
+from markovbridge.networks import MLP
 from markovbridge.processes import Interval
 
 LEVEL = 1e-5
@@ -230,6 +233,74 @@ def test_translate_is_reproducible_row_by_row():
     assert torch.equal(again[:3], moved[:3])
     assert torch.equal(again[4:], moved[4:])
     assert not torch.equal(again[3], moved[3])
+
+
+def headed(coupling, head, process=None):
+    process = LinearDiffusion() if process is None else process
+    network = MLP((2,), 1, 1, width=8)
+    return Transport(process, network, head, shape=(2,), coupling=coupling)
+
+
+def test_the_coupling_is_given_once():
+    coupling = Independent(Gaussian(torch.tensor([1.0, -2.0]), 0.5))
+    assert headed(coupling, Endpoint("residual")).head.coupling is coupling
+    assert isinstance(headed(None, Endpoint("residual")).head.coupling, Noised)
+    assert headed(None, Endpoint("residual", coupling=coupling)).coupling is coupling
+    law = exact.Empirical(LinearDiffusion(), torch.zeros(4, 2), coupling=coupling)
+    assert Transport(LinearDiffusion(), law, shape=(2,)).coupling is coupling
+    same = Independent(Gaussian(torch.tensor([1.0, -2.0]), 0.5))
+    assert headed(coupling, Endpoint("residual", coupling=same)).coupling is coupling
+    Transport(LinearDiffusion(), law, shape=(2,), coupling=same)
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "message"),
+    [
+        (Independent(), Noised(), "Independent, but .* is Noised: give"),
+        (Independent(), Independent(Gaussian(std=2.0)), "another Independent"),
+        (Independent(), Independent(Gaussian(torch.ones(2))), "another Independent"),
+        (Dirac(torch.tensor([0.0, 1.0])), Dirac(torch.tensor([0.0, 2.0])), "another Dirac"),
+    ],
+)
+def test_two_couplings_are_refused(own, given, message):
+    with pytest.raises(ValueError, match="the head is for " + message):
+        headed(given, Endpoint("residual", coupling=own))
+    law = exact.Empirical(LinearDiffusion(), torch.zeros(4, 2), coupling=own)
+    with pytest.raises(ValueError, match="the exact law is for " + message):
+        Transport(LinearDiffusion(), law, shape=(2,), coupling=given)
+
+
+def test_a_saved_model_says_its_coupling_once_and_may_say_it_twice(tmp_path):
+    coupling = Independent(Gaussian(torch.tensor([1.0, -2.0]), 0.5))
+    model = headed(coupling, Endpoint("residual"))
+    model.save_pretrained(tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    config = json.loads(path.read_text())
+    assert config["head"]["init_args"]["coupling"] is None
+    config["head"]["init_args"]["coupling"] = config["coupling"]  # as once was written
+    other = Independent(Gaussian(torch.tensor([3.0, 4.0]), 0.5))
+    for text in (path.read_text(), json.dumps(config)):
+        path.write_text(text)
+        found = Transport.from_pretrained(tmp_path / "model")
+        assert to_config(found.head) == to_config(model.head)
+        replaced = Transport.from_pretrained(tmp_path / "model", coupling=other)
+        assert replaced.head.coupling is replaced.coupling is other
+    rows = Independent(torch.ones(4, 2))
+    headed(rows, Endpoint()).save_pretrained(tmp_path / "rows")
+    assert Transport.from_pretrained(tmp_path / "rows", coupling=rows).coupling is rows
+
+
+@pytest.mark.parametrize(
+    ("coupling", "head", "process", "message"),
+    [
+        (Independent(preserve=True), Endpoint("start"), LinearDiffusion(), "preserve=True"),
+        (Paired(), Endpoint("residual"), LinearDiffusion(), "predict the end or the drift"),
+        (Noised(), Endpoint("drift"), LinearDiffusion(SubVP()), "no noise at the source"),
+    ],
+)
+def test_heads_that_say_nothing_are_refused(coupling, head, process, message):
+    with pytest.raises(ValueError, match=message):
+        headed(coupling, head, process)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from markovbridge.conditions import dropped, guided
 from markovbridge.couplings import Coupling, Noised
+from markovbridge.couplings.base import check_same
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, parts
 from markovbridge.grids import ErrorCurve
@@ -82,7 +83,8 @@ class Transport(Sampling):
         shape: Event shape.
         mean: Mean of the data, broadcastable to event (see `statistics`).
         variance: Variance of the data, likewise.
-        coupling: Which source goes with which data point.
+        coupling: Which source goes with which data point; None is that of the exact law or
+            head, and `Noised`, time reversal, if they have none of their own.
         objective: The loss.
         covariates: What the numbers of a condition mean: kept for those who sample, to
             `encode` classes and covariates.
@@ -116,11 +118,16 @@ class Transport(Sampling):
         super().__init__()
         self.process = process
         self.network = network
-        self.head = head
         self.shape = tuple(int(n) for n in shape)
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"shape must be the event shape, such as (1, 28, 28), not {shape}")
-        self.coupling = Noised() if coupling is None else coupling
+        own = getattr(network if head is None else head, "coupling", None)
+        if coupling is None:
+            coupling = own if isinstance(own, Coupling) else Noised()
+        self.coupling = coupling
+        if head is None and isinstance(own, Coupling):
+            check_same("exact law", own, coupling)
+        self.head = None if head is None else head.coupled(process, coupling)
         if head is None and self.coupling.preserve:
             raise ValueError(
                 "preserve=True shows x_0 to a network with a head; an exact law of x_1 given x_t "

@@ -185,7 +185,7 @@ def test_a_transport_trains_saves_and_loads(tmp_path):
     process = LinearDiffusion(
         VP(), covariance=TORUS, direction="noising", support=Interval(0.0, 1.0)
     )
-    head = Endpoint("residual", coupling=Noised(), spread=0.5)
+    head = Endpoint("residual", spread=0.5)
     transport = Transport(
         process,
         MLP((8,), process.features, head.outputs(process), width=16),
@@ -201,7 +201,7 @@ def test_a_transport_trains_saves_and_loads(tmp_path):
     transport.save_pretrained(tmp_path / "model")
     loaded = Transport.from_pretrained(tmp_path / "model")
     assert loaded.process == process
-    assert loaded.head == head
+    assert loaded.head == transport.head == replace(head, coupling=Noised())
     samples = [
         model.sample(5, steps=4, generator=torch.Generator().manual_seed(1))
         for model in (transport, loaded)
@@ -223,8 +223,9 @@ def test_processes_survive_their_configuration(process):
 
 
 def test_nonsense_is_refused():
-    with pytest.raises(ValueError, match="coupling"):
-        Endpoint("noise")
+    state = torch.zeros(1, 1)
+    with pytest.raises(ValueError, match="'noise' means depends on the coupling"):
+        Endpoint("noise")(LinearDiffusion(), state[None], state, state[0], state, state)
     with pytest.raises(ValueError, match="predicts"):
         Endpoint("velocity")
     with pytest.raises(ValueError, match="spread"):

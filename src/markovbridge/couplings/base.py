@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from markovbridge.processes.base import Process, match
 from markovbridge.processes.diffusions import LinearDiffusion, coefficient
 from markovbridge.schedules import Time
 
-__all__ = ["Coupling", "Kernel", "linear", "standardise", "unknown"]
+__all__ = ["Coupling", "Kernel", "check_same", "linear", "standardise", "unknown"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +136,32 @@ class Coupling(ABC):
         self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
     ) -> Tensor:
         """`Process.standardise`, told what this coupling knows of the source."""
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two couplings, or what they are made of, are the same by value."""
+    if a is b:
+        return True
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        a, b = torch.as_tensor(a).cpu(), torch.as_tensor(b).cpu()
+        return a.shape == b.shape and bool((a == b).all())
+    if is_dataclass(a) and type(a) is type(b):
+        return all(_same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+    return bool(a == b)
+
+
+def check_same(what: str, own: Coupling, coupling: Coupling) -> None:
+    """Check that what was made for a coupling of its own is used with that one.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not _same(own, coupling):
+        other = "another " if type(own) is type(coupling) else ""
+        raise ValueError(
+            f"the {what} is for {other}{type(own).__name__}, but the coupling of the transport is "
+            f"{type(coupling).__name__}: give the coupling once"
+        )
 
 
 def linear(process: Process) -> LinearDiffusion:

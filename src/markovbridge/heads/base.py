@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from markovbridge.couplings import Coupling
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 
@@ -18,6 +19,15 @@ class Head(ABC):
     @abstractmethod
     def outputs(self, process: Process) -> int:
         """How many numbers per site the network must put out."""
+
+    def coupled(self, process: Process, coupling: Coupling) -> Head:
+        """This head, told the coupling of its transport; itself if that does not matter.
+
+        Raises:
+            TypeError: If the head is none for this process.
+            ValueError: If it says nothing of the data under this coupling, with what to use.
+        """
+        return self
 
     @abstractmethod
     def __call__(

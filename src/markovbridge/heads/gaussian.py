@@ -36,13 +36,14 @@ of the reference itself; for VP these are the two variances of DDPM, β̃ and β
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from markovbridge.couplings import Coupling, Kernel
+from markovbridge.couplings.base import check_same
 from markovbridge.heads.base import Head
 from markovbridge.laws import Delta, Gaussian, Law
 from markovbridge.processes.base import Process
@@ -59,7 +60,8 @@ class Endpoint(Head):
 
     Attributes:
         predicts: What the network's output stands for, see above.
-        coupling: The coupling of the transport, for what needs one.
+        coupling: What all but "end" and "drift" are relative to: None is the coupling of the
+            transport, which fills it in. To be given to a head that is called without one.
         spread: Variance of the law around the mean, in units of v_{t1}/a_{t1}² Γ.
     """
 
@@ -70,11 +72,6 @@ class Endpoint(Head):
     def __post_init__(self) -> None:
         if self.predicts not in PREDICTS:
             raise ValueError(f"predicts must be one of {PREDICTS}, not {self.predicts!r}")
-        if self.coupling is None and self.predicts not in ("end", "drift"):
-            raise ValueError(
-                f"what {self.predicts!r} means depends on the coupling: pass that of the "
-                "transport as `coupling`"
-            )
         if not 0 <= self.spread <= 1:
             raise ValueError(f"spread must lie in [0, 1], not {self.spread}")
 
@@ -82,13 +79,33 @@ class Endpoint(Head):
         """One."""
         return 1
 
+    def coupled(self, process: Process, coupling: Coupling) -> Endpoint:
+        """This head with the coupling of its transport.
+
+        Raises:
+            TypeError: If the process is no linear diffusion.
+            ValueError: If the head was made for another coupling, or what it predicts says
+                nothing of the data under this one.
+        """
+        process = _diffusion(process)
+        if self.coupling is not None:
+            check_same("head", self.coupling, coupling)
+        if self.predicts == "start" and coupling.preserve:
+            raise ValueError(
+                "with preserve=True the network is given x_0, so that predicting the start says "
+                "nothing of the data: predict the end or the residual"
+            )
+        if self.predicts == "drift":
+            state = torch.zeros(1, 1)
+            process.end_of_drift(state, state, 0.0)
+        elif self.predicts != "end":
+            coupling.kernel(process, 0.5)
+        return replace(self, coupling=coupling)
+
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
     ) -> Law:
-        if not isinstance(process, LinearDiffusion):
-            raise TypeError(
-                f"the Endpoint head needs a LinearDiffusion, not {type(process).__name__}"
-            )
+        process = _diffusion(process)
         return self.around(process, self.end(process, raw[:, 0], x, t, mean, variance), t)
 
     def around(self, process: LinearDiffusion, end: Tensor, t: Tensor | float) -> Law:
@@ -113,7 +130,11 @@ class Endpoint(Head):
             return mean + variance.sqrt() * raw
         if self.predicts == "drift":
             return process.end_of_drift(x, raw, t)
-        assert self.coupling is not None
+        if self.coupling is None:
+            raise ValueError(
+                f"what {self.predicts!r} means depends on the coupling: a Transport fills it in, a "
+                "head on its own needs it as `coupling`"
+            )
         kernel = self.coupling.kernel(process, t)
         if self.predicts == "residual":
             guess, open_ = _linear_guess(process, kernel, x, mean, variance)
@@ -123,6 +144,13 @@ class Endpoint(Head):
         scale = coefficient(kernel.variance.sqrt(), x)
         noise = raw if self.predicts == "noise" else -scale * (process.covariance @ raw)
         return kernel.end_of_centre(x - scale * noise, mean)
+
+
+def _diffusion(process: Process) -> LinearDiffusion:
+    """The process, or an error if it is not a linear diffusion."""
+    if not isinstance(process, LinearDiffusion):
+        raise TypeError(f"the Endpoint head needs a LinearDiffusion, not {type(process).__name__}")
+    return process
 
 
 def _linear_guess(

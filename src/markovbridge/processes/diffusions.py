@@ -157,7 +157,7 @@ class LinearDiffusion(Process):
         return speed * f, speed * noise
 
     def _clock_rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """f and g², towards the data and per unit of clock, for float64 t."""
+        """Pull f and noise g², towards the data and per unit of clock, for float64 t."""
         if self.direction == "forward":
             r = self.schedule.survival(t)
             return self.sde.drift_rate(r), self.sde.noise_rate(r)
