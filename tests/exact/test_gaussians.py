@@ -16,6 +16,7 @@ from markovbridge import (
     MinibatchOT,
     Noised,
     OrnsteinUhlenbeck,
+    Paired,
     PureDeath,
     exact,
 )
@@ -275,6 +276,27 @@ def test_near_the_data_one_point_carries_the_weight():
     torch.testing.assert_close(start.log_weights.exp(), torch.full((2, 200), 1 / 200))
 
 
+@pytest.mark.parametrize("name", COUPLINGS)
+def test_at_the_data_the_point_that_is_there_carries_the_weight(name):
+    process, coupling = COUPLINGS[name]
+    data = random(7, 1, 4, 4)
+    data[5] = data[2]
+    data[6] = data[3]
+    weights = torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0, 3.0, 2.0])
+    law = exact.Empirical(process, data, weights, coupling=coupling)
+    near = data[1] + 1e-3
+    x = torch.stack([data[0], near, data[2], data[3]])
+    expected = torch.zeros(4, 7, dtype=torch.float64)
+    expected[0, 0] = expected[1, 1] = expected[3, 6] = 1.0
+    expected[2, 2], expected[2, 5] = 0.25, 0.75  # a point that is there twice
+    torch.testing.assert_close(law(x, 1.0).log_weights.exp(), expected)
+    torch.testing.assert_close(law(x, 1.0).mean[2:], data[2:4])
+    # Times of a batch are not in each other's way.
+    mixed = law(x, torch.tensor([0.5, 1.0, 0.5, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(mixed.log_weights[1::2].exp(), expected[1::2])
+    torch.testing.assert_close(mixed.log_weights[::2], law(x[::2], 0.5).log_weights)
+
+
 def test_counts_have_couplings_too():
     process = PureDeath(maximum=5)
     data = torch.tensor([[1], [4]])
@@ -286,11 +308,53 @@ def test_counts_have_couplings_too():
 
 def test_what_has_no_closed_form_is_refused():
     process = LinearDiffusion()
-    with pytest.raises(ValueError, match="MinibatchOT"):
-        exact.Empirical(process, random(3, 2), coupling=MinibatchOT())(random(1, 2), 0.5)
+    for coupling in (MinibatchOT(), Paired(), Independent(random(4, 2))):
+        with pytest.raises(ValueError, match=rf"under {type(coupling).__name__}.* take Noised"):
+            exact.Empirical(process, random(3, 2), coupling=coupling)
     with pytest.raises(TypeError, match="PureDeath"):
         exact.Gaussian(PureDeath(), torch.zeros(1), torch.eye(1))
     with pytest.raises(ValueError, match="covariance"):
         exact.Gaussian(process, torch.zeros(2), torch.eye(3))
     with pytest.raises(ValueError, match="start_mean"):
         exact.Gaussian(process, torch.zeros(2), torch.eye(2), torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([0.0, 1.0],), TypeError, "tensor of points .*not list"),
+        ((torch.zeros(3),), ValueError, r"not of shape \(3,\): .*data.unsqueeze\(1\)"),
+        ((torch.zeros(0, 2),), ValueError, r"not of shape \(0, 2\)$"),
+        ((torch.zeros(3, 2).long(),), TypeError, r"torch.int64: pass process.check\(data\)"),
+        ((torch.zeros(3, 2), torch.zeros(3)), ValueError, "not all zero"),
+    ],
+)
+def test_data_sets_are_checked(arguments, error, message):
+    with pytest.raises(error, match=message):
+        exact.Empirical(LinearDiffusion(), *arguments, coupling=Independent())
+
+
+def test_states_are_those_of_the_data_set():
+    for process, data in ((LinearDiffusion(), torch.zeros(3, 2)), (PureDeath(), torch.ones(3, 2))):
+        law = exact.Empirical(process, process.check(data), coupling=Dirac())
+        for call in (law, law.marginal, law.log_likelihood):
+            with pytest.raises(ValueError, match=r"shape \(batch, 2\) of this data set, not \(5,"):
+                call(torch.zeros(5, 3, dtype=process.dtype), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([0.0], torch.eye(1)), TypeError, "mean must be a tensor, not list"),
+        ((torch.zeros(1), [[1.0]]), TypeError, "covariance must be a tensor, not list"),
+        ((torch.zeros(1), -torch.eye(1)), ValueError, "covariance .* negative eigenvalue, .*-1"),
+        ((torch.zeros(1), torch.eye(1), None, -torch.eye(1)), ValueError, "^start_covariance"),
+        ((torch.zeros(2), torch.ones(2, 2).triu()), ValueError, "covariance must be symmetric"),
+        ((torch.zeros(1), torch.tensor([[math.nan]])), ValueError, "covariance .*finite"),
+    ],
+)
+def test_gaussian_data_are_checked(arguments, error, message):
+    with pytest.raises(error, match=message):
+        exact.Gaussian(LinearDiffusion(), *arguments)
+    with pytest.raises(TypeError, match="mean must be a tensor"):
+        exact.Gaussian.coupled(LinearDiffusion(), Independent(), [0.0], torch.eye(1))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import laws
-from markovbridge.couplings import Coupling, Noised
+from markovbridge.couplings import Coupling, Gaussian, Independent, MinibatchOT, Noised, Paired
 from markovbridge.exact.posteriors import DataLaw
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.processes.base import Process
@@ -50,12 +50,45 @@ class Empirical(DataLaw):
     coupling: Coupling = field(default_factory=Noised)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.data, Tensor):
+            raise TypeError(
+                f"data must be a tensor of points (K, *event), not {type(self.data).__name__}"
+            )
+        if self.data.ndim < 2 or not self.data.numel():
+            raise ValueError(
+                f"data must be points (K, *event), not of shape {tuple(self.data.shape)}"
+                + (": numbers are points of shape (1,), data.unsqueeze(1)" * (self.data.ndim == 1))
+            )
+        if isinstance(self.process, LinearDiffusion) and not self.data.is_floating_point():
+            raise TypeError(
+                f"a LinearDiffusion carries reals, not {self.data.dtype}: pass process.check(data)"
+            )
         if self.weights is not None and (
-            self.weights.shape != self.data.shape[:1] or bool((self.weights < 0).any())
+            self.weights.shape != self.data.shape[:1]
+            or bool((self.weights < 0).any())
+            or not bool((self.weights > 0).any())
         ):
             raise ValueError(
-                f"weights must be {len(self.data)} non-negative numbers, one per point, not "
-                f"{tuple(self.weights.shape)} with minimum {self.weights.min().item()}"
+                f"weights must be {len(self.data)} non-negative numbers, one per point and not "
+                f"all zero, not {tuple(self.weights.shape)} from {self.weights.min().item():g} to "
+                f"{self.weights.max().item():g}"
+            )
+        own = isinstance(self.coupling, Independent)
+        if isinstance(self.coupling, Paired | MinibatchOT) or (
+            own and not isinstance(self.coupling.source, Gaussian)
+        ):
+            source = f" from {type(self.coupling.source).__name__}" if own else ""
+            raise ValueError(
+                "the law of a data set needs that of x_t given x_1, which is not known under "
+                f"{type(self.coupling).__name__}{source}: take Noised(), Dirac() or Independent() "
+                "with a Gaussian source"
+            )
+
+    def _check(self, x: Tensor) -> None:
+        if x.shape[1:] != self.data.shape[1:]:
+            raise ValueError(
+                f"states have the shape (batch, {', '.join(map(str, self.data.shape[1:]))}) of "
+                f"this data set, not {tuple(x.shape)}"
             )
 
     def _prior(self, dtype: torch.dtype) -> Tensor:
@@ -74,6 +107,7 @@ class Empirical(DataLaw):
 
     def log_likelihood(self, x: Tensor, t: Time) -> Tensor:
         """Log p(x_t = x | x_1 = each point): (batch, K)."""
+        self._check(x)
         t = as_time(t, x.device).expand(len(x))
         if isinstance(self.process, LinearDiffusion):
             return self._exponent(x, t) + self._normaliser(self.process, x, t)
@@ -134,11 +168,27 @@ class Empirical(DataLaw):
             product = white.flatten(1) @ data.flatten(1).double().mT
             parts.append(gain * product - 0.5 * gain**2 * norm)
         own = 0.5 * (residual * white).flatten(1).sum(1, keepdim=True)
-        # Where x_t is certain, it says nothing of the point.
         variance = kernel.variance.unsqueeze(-1)
         certain = variance == 0
         exponent = (torch.cat(parts, 1) - own) / torch.where(certain, 1.0, variance)
-        return torch.where(certain, 0.0, exponent)
+        # Where x_t is certain it is a multiple of the point, and of all points if that is zero.
+        told = certain & (gain != 0)
+        if bool(told.any()):
+            exponent = torch.where(told, self._nearest(exponent), exponent)
+        return torch.where(certain & ~told, 0.0, exponent)
+
+    def _nearest(self, closeness: Tensor) -> Tensor:
+        """0 for the closest point of positive weight and for those equal to it, else -inf."""
+        if self.weights is not None:
+            closeness = closeness.masked_fill(self.weights == 0, -math.inf)
+        nearest = self._copies[closeness.argmax(1)].unsqueeze(1)
+        nothing = torch.zeros_like(closeness)
+        return nothing.masked_fill(self._copies != nearest, -math.inf)
+
+    @cached_property
+    def _copies(self) -> Tensor:
+        """A number for each point, (K,), the same for equal points."""
+        return self.data.flatten(1).unique(dim=0, return_inverse=True)[1]
 
     def _blocks(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         size = max(1, PAIRS // self.data[0].numel())
@@ -152,6 +202,7 @@ class Empirical(DataLaw):
         return -0.5 * (size * (2 * math.pi * variance).log() + logdet)
 
     def marginal(self, x: Tensor, t: Time) -> Law:
+        self._check(x)
         t = as_time(t)
         if t.ndim:
             raise ValueError("the marginal of a data set is asked for at one time, a float")
@@ -160,6 +211,7 @@ class Empirical(DataLaw):
         return _EmpiricalMarginal(self, law, prior, t, len(x))
 
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
+        self._check(x)
         if isinstance(self.process, LinearDiffusion):
             joint = self._exponent(x, as_time(t, x.device).expand(len(x)))
             joint = (joint + self._prior(joint.dtype)).log_softmax(1)

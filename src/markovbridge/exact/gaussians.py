@@ -58,6 +58,11 @@ class Gaussian(DataLaw):
                 f"Gaussian data have a closed form under a LinearDiffusion, not under "
                 f"{type(self.process).__name__}"
             )
+        for name in ("mean", "covariance", "start_mean", "start_covariance", "cross"):
+            value = getattr(self, name)
+            if value is None and name not in ("mean", "covariance"):
+                continue
+            _check_tensor(name, value)
         size = self.mean.numel()
         for name in ("covariance", "start_covariance", "cross"):
             value = getattr(self, name)
@@ -66,6 +71,8 @@ class Gaussian(DataLaw):
                     f"{name} must be ({size}, {size}) for a mean of shape "
                     f"{tuple(self.mean.shape)}, not {tuple(value.shape)}"
                 )
+            if value is not None and name != "cross":
+                _check_covariance(name, value)
         if self.start_mean is not None and self.start_mean.shape != self.mean.shape:
             raise ValueError(
                 f"start_mean has shape {tuple(self.start_mean.shape)}, mean has "
@@ -82,6 +89,8 @@ class Gaussian(DataLaw):
         cls, process: LinearDiffusion, coupling: Coupling, mean: Tensor, covariance: Tensor
     ) -> Gaussian:
         """Gaussian data under a coupling whose source is Gaussian given the data."""
+        _check_tensor("mean", mean)
+        _check_tensor("covariance", covariance)
         kernel = coupling.kernel(process, 0.0)
         origin, noise = float(kernel.origin), float(kernel.variance)
         flat = covariance.double()
@@ -137,6 +146,23 @@ class Gaussian(DataLaw):
         mean = self.mean.double().flatten() + (regression[rows] @ residual).squeeze(-1)
         left = self.covariance.double() - regression @ across.mT
         return _Joint(mean.reshape(x.shape).to(x.dtype), left, rows)
+
+
+def _check_tensor(name: str, value: Tensor) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, not {type(value).__name__}")
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"{name} must be finite: it holds NaN or infinity")
+
+
+def _check_covariance(name: str, matrix: Tensor) -> None:
+    """Refuse what is no covariance matrix by more than rounding."""
+    rounding = len(matrix) * torch.finfo(torch.float32).eps * float(matrix.abs().max())
+    if float((matrix - matrix.mT).abs().max()) > rounding:
+        raise ValueError(f"{name} must be symmetric: pass (matrix + matrix.T) / 2")
+    smallest = float(torch.linalg.eigvalsh(matrix.double())[0])
+    if smallest < -rounding:
+        raise ValueError(f"{name} must have no negative eigenvalue, this one has {smallest:.3g}")
 
 
 def _dense(process: LinearDiffusion, event: Tensor) -> Tensor:
