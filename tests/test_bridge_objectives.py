@@ -8,10 +8,15 @@ import torch
 from scipy import stats
 
 from markovbridge import (
+    BirthDeath,
     Brownian,
     DriftMatching,
     EndMSE,
+    EndNLL,
+    Endpoint,
+    FiniteTime,
     Independent,
+    Instantaneous,
     LinearDiffusion,
     OrnsteinUhlenbeck,
     PathKL,
@@ -20,6 +25,8 @@ from markovbridge import (
     exact,
 )
 from markovbridge.laws import Delta
+from markovbridge.masking import Masking
+from markovbridge.networks import MLP
 
 ONE = torch.ones(1, 1, dtype=torch.float64)
 ZERO = torch.zeros(1, dtype=torch.float64)
@@ -141,3 +148,21 @@ def test_nonsense_is_refused():
         PathKL(truncation=-0.1)
     with pytest.raises(TypeError, match="LinearDiffusion"):
         DriftMatching()(PureDeath(), Delta(ONE), ONE, ONE, torch.zeros(1))
+
+
+@pytest.mark.parametrize("objective", [FiniteTime(), Instantaneous()])
+@pytest.mark.parametrize("process", [LinearDiffusion(), BirthDeath(1.0)])
+def test_losses_of_pure_death_are_no_losses_of_others(objective, process):
+    with pytest.raises(TypeError, match=f"PureDeath, not of {type(process).__name__}: take Path"):
+        objective(process, Delta(ONE), ONE, ONE, torch.zeros(1))
+
+
+@pytest.mark.parametrize("masking", [None, Masking()])
+def test_a_point_has_no_density(masking):
+    process, head = LinearDiffusion(), Endpoint()
+    network = MLP((2,), 1 if masking is None else 3, 1, width=8)
+    transport = Transport(
+        process, network, head, shape=(2,), objective=0.1 * EndNLL(), masking=masking
+    )
+    with pytest.raises(TypeError, match=r"take Endpoint\(spread=1.0\)"):
+        transport.loss(torch.zeros(4, 2))

@@ -90,6 +90,17 @@ def test_score_of_the_kernel_is_that_of_both_ends(name):
     torch.testing.assert_close(kernel.smoothed_score(x, end), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("coupling", [Independent(Gaussian(torch.ones(2))), Dirac(torch.ones(2))])
+def test_the_mean_of_a_source_goes_where_the_state_is(coupling):
+    # At a float, as samplers ask: the mean is on the CPU, the state on another device.
+    kernel = coupling.kernel(LinearDiffusion(), 0.5)
+    x = torch.zeros(3, 2, device="meta")
+    for found in (kernel.centre(x), kernel.start_mean(x, x), kernel.smoothed_score(x, x)):
+        assert found.device == x.device
+        assert found.shape == x.shape
+    assert kernel.end_of_centre(x, x).device == x.device
+
+
 def test_noised_vp_is_denoising_diffusion():
     # DDPM in discrete time: betas from the piecewise integral of β(r), their cumulative
     # products, q(x_t | x_1), and the posterior q(x_{t-1} | x_t, x_1) as published.

@@ -8,7 +8,7 @@ x1, t)`. Each objective also says which times it wants.
   tight at the true posterior mean. The published weight of Blackout Diffusion is
   this weight times 1 - p, that is `damping=1`, which trains more evenly.
 - `Instantaneous` and `FiniteTime` are the two losses as published (Santos et al.,
-  https://arxiv.org/abs/2305.11089), on their grid of `steps` times, with
+  https://arxiv.org/abs/2305.11089) for pure death, on their grid of `steps` times, with
   y = E[x_1 - x_t] and m = x_1 - x_t:
 
       instantaneous   steps · p_t (τ_t - τ_s) (y - m log y),   τ = -log p
@@ -46,8 +46,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from markovbridge.laws import Law
+from markovbridge.laws import Delta, Law
 from markovbridge.processes.base import Process
+from markovbridge.processes.counts import PureDeath
 from markovbridge.processes.diffusions import LinearDiffusion
 
 __all__ = [
@@ -170,6 +171,11 @@ class _Published(Objective):
         """Weight of time t, whose next grid time towards the data is s."""
 
     def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
+        if not isinstance(process, PureDeath):
+            raise TypeError(
+                f"{type(self).__name__} is a loss of PureDeath, not of {type(process).__name__}: "
+                "take PathKL(damping=1.0)"
+            )
         log_y = law.log_excess(x)
         m = (x1 - x).to(log_y.dtype)
         born = torch.where(m == 0, 0.0, m * log_y)  # an exact law may say log 0 there
@@ -211,6 +217,12 @@ class EndNLL(Objective):
     """Negative log-probability of the data point under the law: -log p(x_1 | x_t)."""
 
     def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
+        # A known site is certain, whatever the law of the others.
+        if isinstance(process, LinearDiffusion) and isinstance(getattr(law, "base", law), Delta):
+            raise TypeError(
+                "EndNLL needs a law with a density, and that of this head is a point: take "
+                "Endpoint(spread=1.0), or PathKL(damping=1.0)"
+            )
         return -law.log_prob(x1)
 
 

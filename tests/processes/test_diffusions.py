@@ -435,14 +435,21 @@ def test_states_are_real_and_finite():
     [
         (Positive(), [1e-6, 1.0, 1e6], 0.0, 0, math.inf),
         (Interval(-1.0, 3.0), [-0.999, 0.0, 2.999], 3.0, -1, 3),
+        (Interval(0.0, 0.1), [0.001, 0.05, 0.099], 0.1, 0, 0.1),
+        (Interval(-0.1, 0.0), [-0.099, -0.05, -0.001], 0.0, -0.1, 0),
     ],
 )
-def test_support_is_kept(support, inside, outside, low, high):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_support_is_kept(support, inside, outside, low, high, dtype):
     process = LinearDiffusion(Brownian(2.0), support=support)
     x = torch.tensor([inside], dtype=torch.float64)
     torch.testing.assert_close(support.decode(process.check(x)), x, rtol=1e-12, atol=1e-12)
-    draws = support.decode(10 * torch.randn(1000, generator=torch.Generator().manual_seed(0)))
-    assert bool(((draws >= low) & (draws <= high)).all())
+    far = torch.tensor([17.0, 40.0, 90.0, 104.0, 800.0, 1e30], dtype=dtype)
+    draws = support.decode(torch.cat([far, -far]))
+    assert draws.dtype == dtype
+    assert all(low < v < high for v in draws.tolist())
+    assert bool(torch.isfinite(process.check(draws)).all())
+    assert bool(support.decode(torch.tensor([math.nan])).isnan())
     with pytest.raises(ValueError, match="outside"):
         process.check(torch.tensor([[outside]]))
 

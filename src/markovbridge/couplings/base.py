@@ -25,7 +25,7 @@ class Kernel:
         E[x_0 | x_t, x_1]  = μ_0 + origin · x_1 + recall · (x_t - p μ_0 - gain · x_1)
 
     Both are affine in x_1, so E[x_1 | x_t] may stand in for it. All fields but the mean
-    are float64 and of the shape of t.
+    are float64, of the shape of t and where t is, which for a float is the CPU.
 
     Attributes:
         mean: μ_0, the part of the mean of x_0 that does not depend on x_1.
@@ -45,7 +45,8 @@ class Kernel:
 
     def centre(self, end: Tensor) -> Tensor:
         """Mean of x_t given x_1 = end."""
-        return coefficient(self.start, end) * self.mean + coefficient(self.gain, end) * end
+        start, gain = coefficient(self.start, end), coefficient(self.gain, end)
+        return start * self.mean.to(end) + gain * end
 
     def smoothed_score(self, x: Tensor, end: Tensor) -> Tensor:
         """Γ ∇ log of the density of x_t at x, from end = E[x_1 | x_t = x]."""
@@ -57,7 +58,7 @@ class Kernel:
         return (self.centre(end) - x) / coefficient(self.variance, x)
 
     def noise(self, x: Tensor, end: Tensor) -> Tensor:
-        """E[Γ^{1/2} z | x_t = x], x_t being centre + √variance Γ^{1/2} z, from the mean of the end.
+        """E[Γ^{1/2} z | x_t = x], x_t = centre + √variance Γ^{1/2} z, from the mean of the end.
 
         Zero where x_t is certain.
         """
@@ -66,13 +67,13 @@ class Kernel:
     def start_mean(self, x: Tensor, end: Tensor) -> Tensor:
         """E[x_0 | x_t = x] from end = E[x_1 | x_t = x]."""
         residual = x - self.centre(end)
-        return (
-            self.mean + coefficient(self.origin, x) * end + coefficient(self.recall, x) * residual
-        )
+        origin, recall = coefficient(self.origin, x), coefficient(self.recall, x)
+        return self.mean.to(x) + origin * end + recall * residual
 
     def end_of_centre(self, centre: Tensor, default: Tensor) -> Tensor:
         """The end whose `centre` this is, `default` at times that do not depend on it."""
-        return self._over(centre - coefficient(self.start, centre) * self.mean, self.gain, default)
+        start = coefficient(self.start, centre) * self.mean.to(centre)
+        return self._over(centre - start, self.gain, default)
 
     def end_of_start(self, x: Tensor, start: Tensor, default: Tensor) -> Tensor:
         """E[x_1 | x_t = x] from start = E[x_0 | x_t = x], the inverse of `start_mean`.

@@ -132,8 +132,8 @@ class Endpoint(Head):
             return process.end_of_drift(x, raw, t)
         if self.coupling is None:
             raise ValueError(
-                f"what {self.predicts!r} means depends on the coupling: a Transport fills it in, a "
-                "head on its own needs it as `coupling`"
+                f"what {self.predicts!r} means depends on the coupling: a Transport fills it in, "
+                "a head on its own needs it as `coupling`"
             )
         kernel = self.coupling.kernel(process, t)
         if self.predicts == "residual":

@@ -5,6 +5,9 @@ z = φ(x) instead, site by site, and x = φ⁻¹(z) stays in its range whatever 
 does. `Process.check` encodes, `Transport.sample` and its like decode; everything in
 between, statistics of the data included, lives in the coordinates.
 
+What lies beyond the numbers of its type, or rounds to an end of the range, is decoded to the
+nearest number inside, so that samples are data.
+
 `Rounded` is for counts as reals, which image diffusion is: the diffusion itself knows
 nothing of whole numbers, and what it ends at is rounded and cut off. Its law is that of
 the reals before; counts have processes of their own.
@@ -47,7 +50,8 @@ class Positive(Support):
         return x.log()
 
     def decode(self, z: Tensor) -> Tensor:
-        return z.exp()
+        real = torch.finfo(z.dtype)
+        return z.exp().clamp(real.tiny, real.max)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,12 @@ class Interval(Support):
         return (x - self.low).log() - (self.high - x).log()
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.low + (self.high - self.low) * torch.sigmoid(z)
+        x = self.low + (self.high - self.low) * torch.sigmoid(z)
+        low, high = z.new_tensor(self.low), z.new_tensor(self.high)
+        # Beside an end at 0 the nearest number has lost its digits: the nearest with all of them.
+        tiny = torch.finfo(z.dtype).tiny
+        low = torch.maximum(low.nextafter(high), low + tiny)
+        return x.clamp(low, torch.minimum(high.nextafter(low), high - tiny))
 
 
 @dataclass(frozen=True)
