@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
+from markovbridge import VP, EndMSE, Endpoint, LinearDiffusion, Noised, Transport
 from markovbridge.covariances import GMRF, Exponential, Matern
 from markovbridge.covariances.gmrf import lattice_variance
+from markovbridge.networks import MLP
 
 
 def laplacian(n):
@@ -64,6 +66,35 @@ def test_operations_are_those_of_the_dense_inverse(sizes, nu, normal, matrix_of)
         torch.testing.assert_close(root, root.T)
     assert covariance.logdet((2, *sizes)) == pytest.approx(2 * float(gamma.logdet()), abs=1e-9)
     torch.testing.assert_close(covariance.variance(sizes).flatten(), gamma.diagonal())
+
+
+@pytest.mark.parametrize(("sizes", "nu"), [((3, 4), 1), ((3, 4), 2), ((6,), 0.5), ((6,), 1.5)])
+def test_gradients_flow_through_every_operation(sizes, nu, normal):
+    # Orders 1, 2 and 3: roots of odd orders are not symmetric.
+    covariance = GMRF(Matern(1.7, 2.5, nu), dimension=len(sizes))
+    x = normal(2, *sizes).requires_grad_()
+    for operation in ("__matmul__", "sqrt", "inverse_sqrt", "solve"):
+        function = getattr(covariance, operation)
+        assert torch.autograd.gradcheck(function, (x,))
+        assert torch.autograd.gradgradcheck(function, (x,))
+
+
+def test_a_head_that_predicts_the_score_learns_under_a_markov_field():
+    process = LinearDiffusion(VP(), covariance=GMRF(Matern(1.0, 2.0, 1.0)), direction="noising")
+    coupling = Noised()
+    transport = Transport(
+        process,
+        MLP((4, 4), 1, 1, width=8, depth=1),
+        Endpoint("score", coupling=coupling),
+        shape=(4, 4),
+        mean=0.0,
+        variance=1.0,
+        coupling=coupling,
+        objective=EndMSE(),
+    )
+    generator = torch.Generator().manual_seed(0)
+    transport.loss(torch.randn(8, 4, 4, generator=generator), generator=generator).sum().backward()
+    assert any(bool(p.grad.any()) for p in transport.parameters() if p.grad is not None)
 
 
 def test_one_dimension_of_order_one_is_autoregression():

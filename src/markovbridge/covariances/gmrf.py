@@ -93,7 +93,7 @@ class GMRF(Covariance):
         if self.order % 2:
             # F = K^{-(α-1)/2} Pᵀ R⁻¹
             factor = factorise(self._inverse_square, sizes)
-            white = through(white, math.prod(sizes), factor.forward)
+            white = through(white, math.prod(sizes), (factor.forward, factor.forward_transposed))
         return white / math.sqrt(self._scale)
 
     def solve(self, x: Tensor) -> Tensor:
@@ -151,8 +151,9 @@ class GMRF(Covariance):
         """K^{-times} x for whole `times`; for a half, the root of K⁻¹ is Pᵀ R⁻¹."""
         sizes = check_field(x, self.dimension)
         factor = factorise(self._inverse_square, sizes)
-        steps = [factor.backward] if times % 1 else []
-        return through(x, math.prod(sizes), *steps, *[factor.solve] * int(times))
+        root = [(factor.backward, factor.backward_transposed)] if times % 1 else []
+        whole = [(factor.solve, factor.solve)] * int(times)
+        return through(x, math.prod(sizes), *root, *whole)
 
 
 class Factor:
@@ -189,17 +190,53 @@ class Factor:
         scaled = np.ascontiguousarray(columns * self._root)
         return spsolve_triangular(self._upper, scaled, lower=False)[self._lu.perm_c]
 
+    def backward_transposed(self, columns: np.ndarray) -> np.ndarray:
+        """R⁻ᵀ P x."""
+        from scipy.sparse.linalg import spsolve_triangular
+
+        ordered = np.ascontiguousarray(columns[self._inverse_order])
+        return spsolve_triangular(self._upper.T.tocsr(), ordered, lower=True) * self._root
+
     def forward(self, columns: np.ndarray) -> np.ndarray:
         """R P x, the inverse of `backward`."""
         return (self._upper @ columns[self._inverse_order]) / self._root
 
+    def forward_transposed(self, columns: np.ndarray) -> np.ndarray:
+        """Pᵀ Rᵀ x."""
+        return (self._upper.T @ (columns / self._root))[self._lu.perm_c]
 
-def through(x: Tensor, sites: int, *steps: Callable[[np.ndarray], np.ndarray]) -> Tensor:
-    """Apply `steps` to the fields of x, `sites` numbers each, as float64 columns on the CPU."""
-    columns = x.detach().double().cpu().reshape(-1, sites).numpy().T
-    for step in steps:
-        columns = step(columns)
-    return torch.from_numpy(np.ascontiguousarray(columns.T)).reshape(x.shape).to(x)
+
+Operator = Callable[[np.ndarray], np.ndarray]
+
+
+class _Through(torch.autograd.Function):
+    """A product of linear operators on float64 columns on the CPU; its gradient is another."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, sites: int, steps: tuple[tuple[Operator, Operator], ...]
+    ) -> Tensor:
+        ctx.sites, ctx.steps = sites, steps
+        columns = x.detach().double().cpu().reshape(-1, sites).numpy().T
+        for step, _ in steps:
+            columns = step(columns)
+        return torch.from_numpy(np.ascontiguousarray(columns.T)).reshape(x.shape).to(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        transposed = [(back, step) for step, back in reversed(ctx.steps)]
+        return through(gradients[0], ctx.sites, *transposed), None, None
+
+
+def through(x: Tensor, sites: int, *steps: tuple[Operator, Operator]) -> Tensor:
+    """Apply operators, one after the other, to the fields of x, `sites` numbers each.
+
+    Args:
+        x: Fields, differentiable.
+        sites: Numbers of a field.
+        *steps: Each operator with its transpose.
+    """
+    return _Through.apply(x, sites, steps)
 
 
 @lru_cache(maxsize=8)

@@ -171,7 +171,7 @@ class Empirical(DataLaw):
         variance = kernel.variance.unsqueeze(-1)
         certain = variance == 0
         exponent = (torch.cat(parts, 1) - own) / torch.where(certain, 1.0, variance)
-        # Where x_t is certain it is a multiple of the point, and of all points if that is zero.
+        # Where x_t is certain it tells the point, unless it does not depend on it.
         told = certain & (gain != 0)
         if bool(told.any()):
             exponent = torch.where(told, self._nearest(exponent), exponent)
