@@ -324,6 +324,12 @@ def test_heads_that_say_nothing_are_refused(coupling, head, process, message):
         (lambda p, x: Independent(torch.zeros(4, 3)).pair(p, x), "shape"),
         (lambda p, x: Independent(torch.zeros(4, 2)).kernel(p, 0.5), "backward model"),
         (lambda p, x: Independent(Gaussian(std=0.0)), "Dirac"),
+        (lambda p, x: Gaussian(std=math.inf), "one finite number, not inf"),
+        (lambda p, x: Gaussian(std=torch.ones(2)), "one finite number"),
+        (lambda p, x: Independent(Gaussian(torch.zeros(3))).pair(p, x), r"shape \(3,\), which"),
+        (lambda p, x: Dirac(torch.zeros(3)).start(p, x), r"shape \(3,\), which"),
+        (lambda p, x: Dirac(torch.zeros(3)).given_end(p, x, 0.5), r"shape \(3,\), which"),
+        (lambda p, x: headed(Paired(), Endpoint()).loss(x, x0=x[:3]), "x0 has 3 rows and x1 has"),
         (lambda p, x: Noised().kernel(PureDeath(), 0.5), "LinearDiffusion"),
         (lambda p, x: Dirac(math.nan).pair(p, x), "nan"),
         (
@@ -361,8 +367,9 @@ def test_couplings_survive_their_configuration():
 
 
 def test_a_source_is_checked():
-    with pytest.raises(TypeError, match="source"):
-        Independent(3.0)
+    for source in (3.0, torch.distributions.Uniform(0.0, 1.0)):
+        with pytest.raises(TypeError, match=r"source .* lambda like, g: torch.rand"):
+            Independent(source)
 
 
 def test_a_split_of_a_data_source():

@@ -233,6 +233,17 @@ def test_an_exact_law_stands_where_a_network_would():
     assert model.loss(draws[:5]).shape == (5,)
 
 
+def test_doubles_train_a_model_of_floats_and_one_of_doubles():
+    x1 = torch.randn(6, 2, dtype=torch.float64, generator=generator("cpu", 0))
+    process, head = LinearDiffusion(), Endpoint("residual")
+    network = MLP((2,), 1, 1, width=8)
+    model = Transport(process, network, head, shape=(2,), coupling=mb.Independent())
+    floats = model.loss(x1, generator=generator("cpu", 1)).mean()
+    floats.backward()
+    doubles = model.double().loss(x1, generator=generator("cpu", 1)).mean()
+    torch.testing.assert_close(doubles, floats, rtol=1e-4, atol=0)
+
+
 # Saving ------------------------------------------------------------------------------------
 
 

@@ -199,7 +199,8 @@ class Transport(Sampling):
         if self.head is None:
             more = () if self.masking is None else (observed,)
             return [self.network(x, t, condition, *more) for condition in conditions]
-        features, times = self._features(x, t, start, observed), t.float()
+        features = self._features(x, t, start, observed).to(self.mean.dtype)
+        times = t.float()
         condition, count = conditions[0], len(conditions)
         if count > 1:
             features = features.repeat(count, *[1] * (features.ndim - 1))
@@ -261,6 +262,11 @@ class Transport(Sampling):
             x0 = self.coupling.pair(self.process, x1, generator=generator)
         else:
             x0 = self._check(x0, "x0")
+            if len(x0) != len(x1):
+                raise ValueError(
+                    f"x0 has {len(x0)} rows and x1 has {len(x1)}: row i of one goes with row i of "
+                    "the other"
+                )
         t = self.objective.times(len(x1), generator=generator, device=x1.device)
         x_t = self.process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
         if condition is not None and self.condition_dropout > 0 and self.training:

@@ -490,6 +490,33 @@ def test_nonsense_is_refused(make):
         make()
 
 
+WEIGHT = torch.ones((), requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: LinearDiffusion(1.0), TypeError, r"sde must .* Brownian\(1.0\), not 1.0"),
+        (lambda: LinearDiffusion(Brownian), TypeError, r"class Brownian: call it, as in Brownian"),
+        (lambda: LinearDiffusion(covariance=Matern()), TypeError, r"wrap it, as in Torus\(Mat"),
+        (lambda: LinearDiffusion(schedule="cosine"), TypeError, "schedule must .* not 'cosine'"),
+        (lambda: LinearDiffusion(support=(0, 1)), TypeError, r"support must .* not \(0, 1\)"),
+        (lambda: Brownian("a"), TypeError, "sigma must be a number, not 'a'"),
+        (lambda: Brownian(torch.ones(2)), TypeError, "sigma must be a number"),
+        (lambda: OrnsteinUhlenbeck("a"), TypeError, "alpha must be a number"),
+        (lambda: Coefficients(1.0, torch.ones_like), TypeError, "f must be a function"),
+        (lambda: Coefficients(math.sin, torch.ones_like), ValueError, "functions of torch"),
+        (lambda: Coefficients(lambda r: WEIGHT * r, torch.ones_like), ValueError, "gradients"),
+        (lambda: Coefficients(lambda r: 500 + 0 * r, torch.ones_like), ValueError, "too hard"),
+        (lambda: Coefficients(lambda r: 0 * r - 500, torch.ones_like), ValueError, "too hard"),
+        (lambda: Coefficients(torch.zeros_like, lambda r: 1e200 + r), ValueError, "square"),
+    ],
+)
+def test_what_is_refused_says_why(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
 def test_numbers_of_the_covariance_do_not_change_the_drift():
     first = LinearDiffusion(Brownian(), covariance=Isotropic(4.0))
     x, y = double(0.5), double(1.5)

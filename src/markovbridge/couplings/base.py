@@ -14,7 +14,15 @@ from markovbridge.processes.base import Process, match
 from markovbridge.processes.diffusions import LinearDiffusion, coefficient
 from markovbridge.schedules import Time
 
-__all__ = ["Coupling", "Kernel", "check_same", "linear", "standardise", "unknown"]
+__all__ = [
+    "Coupling",
+    "Kernel",
+    "check_event",
+    "check_same",
+    "linear",
+    "standardise",
+    "unknown",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +171,22 @@ def check_same(what: str, own: Coupling, coupling: Coupling) -> None:
             f"the {what} is for {other}{type(own).__name__}, but the coupling of the transport is "
             f"{type(coupling).__name__}: give the coupling once"
         )
+
+
+def check_event(value: Tensor, like: Tensor, name: str) -> Tensor:
+    """Return a number or (*event) of a source if it broadcasts to the event of the states `like`.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    try:
+        value.expand(like.shape[1:])
+    except RuntimeError:
+        raise ValueError(
+            f"{name} has shape {tuple(value.shape)}, which does not broadcast to the event shape "
+            f"{tuple(like.shape[1:])}"
+        ) from None
+    return value
 
 
 def linear(process: Process) -> LinearDiffusion:

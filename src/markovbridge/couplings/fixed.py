@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from markovbridge import laws
-from markovbridge.couplings.base import Coupling, Kernel, linear, standardise, unknown
+from markovbridge.couplings.base import (
+    Coupling,
+    Kernel,
+    check_event,
+    linear,
+    standardise,
+    unknown,
+)
 from markovbridge.processes.base import Process
 from markovbridge.schedules import Time
 
@@ -65,6 +72,7 @@ class Dirac(Coupling):
 
     def _point(self, process: Process, like: Tensor) -> Tensor:
         value = torch.as_tensor(self.value, device=like.device)
+        value = check_event(value, like, "the Dirac source")
         if value.is_floating_point():
             value = value.to(torch.promote_types(like.dtype, torch.float32))
         return process.check(value, "the Dirac source").to(like.dtype).expand(like.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +13,14 @@ import torch
 from torch import Tensor
 
 from markovbridge import laws
-from markovbridge.couplings.base import Coupling, Kernel, linear, standardise, unknown
+from markovbridge.couplings.base import (
+    Coupling,
+    Kernel,
+    check_event,
+    linear,
+    standardise,
+    unknown,
+)
 from markovbridge.covariances import Isotropic
 from markovbridge.data.base import Source
 from markovbridge.data.rows import dense
@@ -41,7 +49,7 @@ class Gaussian(Start):
 
     Attributes:
         mean: Mean, a number or (*event), in the coordinates of the process.
-        std: Standard deviation.
+        std: Standard deviation, one number.
         correlated: Whether it has the noise covariance Γ of the process. With correlated
             noise the law of x_t given x_1 is in closed form only if so.
     """
@@ -51,6 +59,15 @@ class Gaussian(Start):
     correlated: bool = False
 
     def __post_init__(self) -> None:
+        try:
+            finite = math.isfinite(self.std)
+        except (TypeError, ValueError, RuntimeError):
+            finite = False
+        if not finite:
+            raise ValueError(
+                f"std must be one finite number, not {self.std}: scale the data by site, or give "
+                "the source as a function (like, generator) -> states"
+            )
         if not self.std > 0:
             raise ValueError(f"std must be positive, not {self.std}: a point is Dirac(value)")
 
@@ -82,7 +99,8 @@ class Gaussian(Start):
 
 
 def _on(value: float | Tensor, x: Tensor) -> Tensor:
-    return torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    return check_event(value, x, "the mean of the source")
 
 
 class _Set(Start):
@@ -195,7 +213,8 @@ def _start(source: Start | Source | Tensor | Callable[..., Tensor]) -> Start:
         return Function(source)
     raise TypeError(
         "a source is Gaussian(...), a tensor (N, *event) of states, a data source of "
-        "markovbridge.data, or a function (like, generator) -> states, not "
+        "markovbridge.data, or a function (like, generator) -> states, such as "
+        "lambda like, g: torch.rand(like.shape, device=like.device, generator=g), not "
         f"{type(source).__name__}"
     )
 
@@ -235,7 +254,8 @@ class Independent(_Sourced):
     Attributes:
         source: `Gaussian(...)` (the standard normal by default); a tensor (N, *event) or a
             data source of `markovbridge.data` (`Data` chooses its split), whose rows are drawn;
-            or a function of the user's, `(like, generator) -> states` in the shape of `like`.
+            or a function of the user's, `(like, generator) -> states` in the shape of `like`,
+            such as `lambda like, g: torch.rand(like.shape, device=like.device, generator=g)`.
         preserve: Whether the network sees x_0.
     """
 

@@ -29,7 +29,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from markovbridge.covariances import Covariance, Isotropic, SingularError
+from markovbridge.covariances import Covariance, Isotropic, Kernel, SingularError
 from markovbridge.laws import Gaussian, Law
 from markovbridge.processes.base import Process, check_order, match
 from markovbridge.processes.sdes import Brownian, LinearSDE
@@ -79,6 +79,22 @@ class LinearDiffusion(Process):
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
+        for name, kind, example in (
+            ("sde", LinearSDE, "Brownian(1.0)"),
+            ("covariance", Covariance, "Isotropic()"),
+            ("schedule", Schedule, "Linear()"),
+            ("support", Support | None, "Positive()"),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, kind):
+                continue
+            if isinstance(value, Kernel):
+                remedy = f"a kernel: wrap it, as in Torus({type(value).__name__}(...))"
+            elif isinstance(value, type):
+                remedy = f"the class {value.__name__}: call it, as in {value.__name__}()"
+            else:
+                remedy = repr(value)
+            raise TypeError(f"{name} must be an object such as {example}, not {remedy}")
         if self.direction not in ("forward", "noising"):
             raise ValueError(f"direction must be forward or noising, not {self.direction!r}")
 

@@ -62,9 +62,19 @@ class LinearSDE(ABC):
         """V over [r, r + d], with full relative accuracy in d."""
 
 
+LARGEST = 300.0  # of |log gain|: e^{2 · 300} has to stay within float64
+
+
+def _finite(name: str, value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must be a number, not {value!r}") from None
+
+
 def _positive(**values: float) -> None:
     for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
+        if not (_finite(name, value) and value > 0):
             raise ValueError(f"{name} must be positive and finite, not {value}")
 
 
@@ -107,7 +117,7 @@ class OrnsteinUhlenbeck(LinearSDE):
 
     def __post_init__(self) -> None:
         _positive(sigma=self.sigma)
-        if not abs(self.alpha) <= 300:  # e^{2α} has to stay within float64
+        if not (_finite("alpha", self.alpha) and abs(self.alpha) <= LARGEST):
             raise ValueError(f"alpha must lie in [-300, 300], not {self.alpha}")
 
     def drift_rate(self, r: Tensor) -> Tensor:
@@ -162,7 +172,7 @@ class _Beta(LinearSDE):
 
     def __post_init__(self) -> None:
         _positive(beta_min=self.beta_min, beta_max=self.beta_max)
-        if self.beta_min + self.beta_max > 600:  # e^b has to stay within float64
+        if self.beta_min + self.beta_max > 2 * LARGEST:  # log gain is half of the elapsed b
             raise ValueError(
                 f"beta_min + beta_max must be at most 600, not {self.beta_min + self.beta_max}"
             )
@@ -232,14 +242,35 @@ class Coefficients(LinearSDE):
     def __post_init__(self) -> None:
         r = torch.linspace(0, 1, 257, dtype=torch.float64)
         for name, function in (("f", self.f), ("g", self.g)):
-            value = function(r)
+            if not callable(function):
+                raise TypeError(
+                    f"{name} must be a function of clock times, such as torch.ones_like, not "
+                    f"{function!r}"
+                )
+            try:
+                value = function(r)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise ValueError(
+                    f"{name} must map a tensor of times to one value for each, by functions of "
+                    f"torch, and fails: {error}"
+                ) from error
             if not isinstance(value, Tensor) or value.shape != r.shape:
                 raise ValueError(f"{name} must map a tensor of times to one value for each")
-            if not bool(torch.isfinite(value).all()):
-                raise ValueError(f"{name} must be finite on [0, 1]")
+            if value.requires_grad:
+                raise ValueError(
+                    f"{name} needs gradients, but a reference is not learned: detach what it uses"
+                )
+            if not bool(torch.isfinite(value**2).all()):
+                raise ValueError(f"{name} must be finite on [0, 1], and so must its square")
         if not bool((self.noise_rate(r)[1:-1] > 0).all()):
             raise ValueError("g must not vanish inside (0, 1): the bridge would have no noise")
-        _ = self._antiderivative, self._rule  # refuse what cannot be resolved, now
+        gain = self.log_gain(torch.zeros_like(r), r)
+        if float(gain.max() - gain.min()) > LARGEST:
+            raise ValueError(
+                "f pulls too hard for float64: its integral over any piece of the clock must lie "
+                f"in [-300, 300], but varies by {float(gain.max() - gain.min()):.4g}"
+            )
+        _ = self._rule  # refuse what cannot be resolved, now
 
     def drift_rate(self, r: Tensor) -> Tensor:
         return self.f(r)
