@@ -162,6 +162,6 @@ def test_a_mean_that_rises_is_warned_of():
 
 def test_diffusions_do_not_jump():
     model = Transport(Brownian(), lambda x, t, condition: laws.Delta(x), shape=(1,))
-    with pytest.raises(TypeError, match="take the Bridge"):
+    with pytest.raises(TypeError, match="take Bridge"):
         Gillespie().step(model, torch.zeros(2, 1), 0.0, 1.0)
     assert Gillespie().evaluations(5) is None

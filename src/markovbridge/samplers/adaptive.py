@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from markovbridge.processes.counts import PureDeath
-from markovbridge.samplers.base import Model, Sampler
+from markovbridge.samplers.base import Model, Sampler, instead
 from markovbridge.samplers.second_order import Trapezoidal
 
 __all__ = ["Adaptive"]
@@ -70,7 +70,9 @@ class Adaptive(Sampler):
     ) -> Tensor:
         process = model.process
         if not isinstance(process, PureDeath):
-            raise TypeError(f"Adaptive leaps pure death, not {type(process).__name__}")
+            raise TypeError(
+                f"Adaptive leaps pure death, not {type(process).__name__}: take {instead(process)}"
+            )
         schedule, leap = process.schedule, Trapezoidal(self.theta).leap
         left, after = float(schedule.mortality(t)), float(schedule.mortality(s))
         here, length = t, FIRST * left

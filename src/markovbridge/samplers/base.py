@@ -14,9 +14,11 @@ from torch import Tensor
 
 from markovbridge.couplings import Coupling
 from markovbridge.laws import Law
-from markovbridge.processes.base import Process
+from markovbridge.processes.base import JumpProcess, Process
+from markovbridge.processes.counts import PureDeath
+from markovbridge.processes.diffusions import LinearDiffusion
 
-__all__ = ["Model", "Sampler"]
+__all__ = ["Model", "Sampler", "instead"]
 
 
 class Model(Protocol):
@@ -49,3 +51,15 @@ class Sampler(ABC):
     @abstractmethod
     def evaluations(self, steps: int) -> int | None:
         """Network evaluations in `steps` steps, None if that depends on chance."""
+
+
+def instead(process: Process) -> str:
+    """The samplers to take for a process when another one is refused, for its error message."""
+    if isinstance(process, LinearDiffusion):
+        return "Midpoint() or Bridge()"
+    if isinstance(process, PureDeath):
+        return "Trapezoidal() or Bridge()"
+    if isinstance(process, JumpProcess):
+        second = "TauLeaping()" if process.states is None else "SecondOrderBridge()"
+        return f"{second} or Bridge()"
+    return "Bridge()"

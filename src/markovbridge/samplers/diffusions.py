@@ -26,6 +26,7 @@ their change of time).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +34,7 @@ import torch
 from torch import Tensor
 
 from markovbridge.processes.diffusions import LinearDiffusion
-from markovbridge.samplers.base import Model, Sampler
+from markovbridge.samplers.base import Model, Sampler, instead
 
 __all__ = ["EulerMaruyama", "Midpoint", "ProbabilityFlow"]
 
@@ -45,7 +46,7 @@ def _linear(model: Model, sampler: EulerMaruyama | ProbabilityFlow) -> LinearDif
     if not isinstance(model.process, LinearDiffusion):
         raise TypeError(
             f"{type(sampler).__name__} simulates a LinearDiffusion, not "
-            f"{type(model.process).__name__}: take Bridge()"
+            f"{type(model.process).__name__}: take {instead(model.process)}"
         )
     needs_score = not isinstance(sampler, EulerMaruyama) or sampler.level != 1
     if needs_score and model.coupling.preserve:
@@ -59,6 +60,14 @@ def _linear(model: Model, sampler: EulerMaruyama | ProbabilityFlow) -> LinearDif
             "not known on the way: train it with preserve=False"
         )
     return model.process
+
+
+def _check_backward(backward: Model | None) -> None:
+    if backward is not None and not callable(getattr(backward, "law", None)):
+        raise TypeError(
+            "backward must be a model that carries the data to the source, a Transport over "
+            f"process.reversed(), not {backward!r}"
+        )
 
 
 def _drift(
@@ -105,10 +114,12 @@ class EulerMaruyama(Sampler):
     backward: Model | None = None
 
     def __post_init__(self) -> None:
-        if not self.level > 0:
+        if not 0 < self.level < math.inf:
             raise ValueError(
-                f"level must be positive, not {self.level}: without noise take ProbabilityFlow()"
+                f"level must be positive and finite, not {self.level}: without noise take "
+                "ProbabilityFlow()"
             )
+        _check_backward(self.backward)
         if self.last not in ("noise", "mean", "end"):
             raise ValueError(f"last must be noise, mean or end, not {self.last!r}")
 
@@ -161,6 +172,7 @@ class ProbabilityFlow(Sampler):
     def __post_init__(self) -> None:
         if self.method not in ("euler", "heun"):
             raise ValueError(f"method must be euler or heun, not {self.method!r}")
+        _check_backward(self.backward)
 
     def step(
         self,
@@ -211,7 +223,7 @@ class Midpoint(Sampler):
         if not isinstance(process, LinearDiffusion):
             raise TypeError(
                 f"Midpoint simulates a LinearDiffusion, not {type(process).__name__}: "
-                "take Trapezoidal or SecondOrderBridge"
+                f"take {instead(process)}"
             )
         middle = _middle(process, t, s)
         first = model.law(x, t, condition).mean.to(x.dtype)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from markovbridge.processes.base import JumpProcess
-from markovbridge.samplers.base import Model, Sampler
+from markovbridge.samplers.base import Model, Sampler, instead
 from markovbridge.samplers.bridge import Bridge
 
 __all__ = ["TauLeaping", "leap"]
@@ -49,7 +49,7 @@ class TauLeaping(Sampler):
         if not isinstance(process, JumpProcess):
             raise TypeError(
                 f"TauLeaping needs rates, which {type(process).__name__} does not have: "
-                "take the Bridge sampler"
+                f"take {instead(process)}"
             )
         if float(process.schedule.survival(t)) == 0 or s >= 1:
             return Bridge().step(model, x, t, s, condition=condition, generator=generator)

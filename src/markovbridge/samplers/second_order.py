@@ -40,7 +40,7 @@ from torch import Tensor
 from markovbridge.laws import Categorical, Law, LogisticMixture
 from markovbridge.processes.base import JumpProcess, Process
 from markovbridge.processes.counts import PureDeath
-from markovbridge.samplers.base import Model, Sampler
+from markovbridge.samplers.base import Model, Sampler, instead
 
 __all__ = ["SecondOrderBridge", "Trapezoidal"]
 
@@ -102,7 +102,7 @@ class Trapezoidal(Sampler):
         if not isinstance(process, PureDeath):
             raise TypeError(
                 f"{type(self).__name__} leaps pure death, not {type(process).__name__}: "
-                "take SecondOrderBridge"
+                f"take {instead(process)}"
             )
         schedule = process.schedule
         length = float(schedule.increment(t, s))
@@ -153,9 +153,10 @@ class SecondOrderBridge(Sampler):
     ) -> Tensor:
         process = model.process
         if not isinstance(process, JumpProcess) or process.states is None:
+            maximum = "set its maximum, or " if isinstance(process, JumpProcess) else ""
             raise TypeError(
                 "SecondOrderBridge needs a jump process with a bounded number of states, not "
-                f"{type(process).__name__} as it is: set its maximum, or take Trapezoidal"
+                f"{type(process).__name__} as it is: {maximum}take {instead(process)}"
             )
         middle = inner_time(process, t, s, self.theta)
         first = tabulate(model.law(x, t, condition))
@@ -230,5 +231,5 @@ def tabulate(law: Law) -> Categorical:
         return law.table()
     raise TypeError(
         f"a {type(law).__name__} law has no finite table per site: "
-        "take the Categorical or LogisticMixture head, or the Trapezoidal sampler"
+        "take the Categorical or LogisticMixture head, or Bridge(), or Trapezoidal() of pure death"
     )

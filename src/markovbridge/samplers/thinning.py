@@ -25,7 +25,7 @@ from markovbridge.processes.base import Bounds, match
 from markovbridge.processes.clock import instant, speed
 from markovbridge.processes.finite import FiniteJumpProcess
 from markovbridge.processes.integers import IntegerProcess
-from markovbridge.samplers.base import Model
+from markovbridge.samplers.base import Model, instead
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.schedules import Schedule
 
@@ -55,7 +55,7 @@ def simulate(
     if not isinstance(process, (FiniteJumpProcess, IntegerProcess)):
         raise TypeError(
             f"{type(process).__name__} states no bound of its rates, so its jumps cannot be "
-            "simulated one by one: take the Bridge or TauLeaping sampler"
+            f"simulated one by one: take {instead(process)}"
         )
     schedule = process.schedule
     first, last = max(t, _time(schedule, ends)), min(s, _time(schedule, 1 - ends))
