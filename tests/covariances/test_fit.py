@@ -230,3 +230,12 @@ def test_plot_without_matplotlib(monkeypatch, normal):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'markovbridge\[plots\]'"):
         plot(normal(4, 8, 8), {})
+
+
+def test_arrays_are_data_and_lists_are_not():
+    x = draw(Torus(Matern(2.0, 1.5)), 50, 6, 6)
+    from_tensor, from_array = fit(Torus(Exponential()), x), fit(Torus(Exponential()), x.numpy())
+    assert from_array.covariance == from_tensor.covariance
+    for data in ([[1.0, 2.0]], None):
+        with pytest.raises(TypeError, match="must be a tensor or a NumPy array, not"):
+            fit(Torus(Exponential()), data)

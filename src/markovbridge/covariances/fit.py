@@ -27,6 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,10 +69,10 @@ class Fit:
 
 def fit(
     covariance: Covariance,
-    data: Tensor,
+    data: Tensor | np.ndarray,
     *,
     method: Method = "spectrum",
-    mean: Tensor | None = None,
+    mean: Tensor | np.ndarray | None = None,
     fixed: tuple[str, ...] = (),
 ) -> Fit:
     """Fit a covariance to data, from the parameters it has to begin with.
@@ -82,7 +83,7 @@ def fit(
 
     Args:
         covariance: What to fit, holding the starting values.
-        data: (N, *event), N ≥ 2 unless `mean` is given; counts or reals.
+        data: (N, *event), N ≥ 2 unless `mean` is given; counts or reals, a tensor or array.
         method: "spectrum" for `Torus` and `Grid`, "likelihood" for all that have `solve`
             and `logdet`.
         mean: What to subtract, broadcastable to event; None is the data's mean per site.
@@ -156,8 +157,17 @@ def fit_separable(covariance: Separable, x: Tensor, method: Method, fixed: tuple
     raise ValueError(f"space and channels did not settle in {ALTERNATIONS} alternations")
 
 
-def centred(data: Tensor, mean: Tensor | None) -> Tensor:
+def as_tensor(values: Tensor | np.ndarray, name: str) -> Tensor:
+    """A tensor of what may be an array, or an error."""
+    if not isinstance(values, Tensor | np.ndarray):
+        raise TypeError(f"{name} must be a tensor or a NumPy array, not {type(values).__name__}")
+    return torch.as_tensor(values)
+
+
+def centred(data: Tensor | np.ndarray, mean: Tensor | np.ndarray | None) -> Tensor:
     """The data less their mean, checked, in float64 unless they are float32."""
+    data = as_tensor(data, "data to fit a covariance to")
+    mean = None if mean is None else as_tensor(mean, "mean")
     if data.ndim < 2 or data.numel() == 0:
         raise ValueError(f"a fit needs data of shape (N, *event), not {tuple(data.shape)}")
     if len(data) < 2 and mean is None:
@@ -230,7 +240,6 @@ def search(
         )
     if not free:
         return covariance
-    import numpy as np
     from scipy.optimize import minimize
 
     def at(logs: np.ndarray) -> Covariance:
