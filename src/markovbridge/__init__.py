@@ -7,6 +7,7 @@ process = mb.PureDeath(maximum=16)
 ...
 """
 
+from markovbridge import exact
 from markovbridge.count_model import CountModel
 from markovbridge.couplings import Dirac, Independent, MinibatchOT, Noised, Paired
 from markovbridge.heads import (
@@ -51,6 +52,7 @@ from markovbridge.samplers import (
     Corrected,
     EulerMaruyama,
     Gillespie,
+    Midpoint,
     ProbabilityFlow,
     TauLeaping,
     Trapezoidal,
@@ -89,6 +91,7 @@ __all__ = [
     "LogisticMixture",
     "Masking",
     "Mean",
+    "Midpoint",
     "MinibatchOT",
     "NegativeBinomial",
     "Noised",
@@ -108,5 +111,6 @@ __all__ = [
     "UniformChain",
     "VE",
     "VP",
+    "exact",
     "statistics",
 ]

@@ -1,0 +1,75 @@
+"""The guides to diffusion bridges and to covariances, run as a reader would run them, briefly."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from markovbridge import EndMSE, Endpoint, Independent, LinearDiffusion, Transport
+from markovbridge.couplings import Gaussian
+from markovbridge.covariances import SquaredExponential, Torus
+from markovbridge.networks import MLP
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def run(name, **shorter):
+    """Execute all code blocks of a guide in one namespace."""
+    text = (DOCS / name).read_text()
+    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    assert blocks
+    code = "\n".join(blocks)
+    for long, short in shorter.items():
+        assert long in code
+        code = code.replace(long, short)
+    names = {}
+    exec(compile(code, name, "exec"), names)
+    return names
+
+
+def test_bridges():
+    torch.manual_seed(0)
+    shorter = {"range(1000)": "range(2)", "sample(1000": "sample(64", "steps=50": "steps=3"}
+    names = run("bridges.md", **shorter, **{"steps=100": "steps=2"})
+    assert names["samples"].shape == (64, 2)
+    assert names["moved"].shape == (100, 2)
+    assert bool(names["moved"].isfinite().all())
+    assert float(names["effective"].min()) >= 1
+    assert len(names["drift"]) == 5
+    forward, backward = names["forward"], names["backward"]
+    assert forward.process.reversed() == backward.process
+
+
+def test_covariances(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    images = (127.5 + 60 * torch.randn(50, 1, 28, 28)).clamp(0, 255)
+    images = torch.nn.functional.avg_pool2d(images, 3, 1, 1)
+
+    class Source:
+        def __init__(self, name):
+            assert name == "fashion-mnist"
+
+        def load(self, split):
+            return SimpleNamespace(x=images)
+
+    monkeypatch.setattr("markovbridge.data.IDX", Source)
+    names = run("covariances.md")
+    assert names["found"].items == 50
+    assert Path("fit.png").stat().st_size > 10_000
+
+
+def test_what_has_no_inverse_trains_with_the_loss_that_the_guide_names():
+    process = LinearDiffusion(covariance=Torus(SquaredExponential(1.0, 5.0)))
+    coupling = Independent(Gaussian(correlated=True))
+    transport = Transport(
+        process,
+        MLP((1, 8, 8), 1, 1, width=8, depth=1),
+        Endpoint("residual"),
+        shape=(1, 8, 8),
+        coupling=coupling,
+        objective=EndMSE(),
+    )
+    generator = torch.Generator().manual_seed(0)
+    loss = transport.loss(torch.randn(4, 1, 8, 8, generator=generator), generator=generator)
+    loss.sum().backward()
+    assert bool(transport.sample(2, steps=2, block=2, generator=generator).isfinite().all())
