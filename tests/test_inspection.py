@@ -136,3 +136,14 @@ def test_inspect_a_run(tmp_path, recipe):
 def test_inspect_refuses(capsys, words, expected):
     assert main(["inspect", *words]) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_inspect_says_what_to_do_about_a_singular_covariance(tmp_path, capsys):
+    words = ["--process", "LinearDiffusion", "--process.covariance", "Torus"]
+    words += ["--process.covariance.kernel", "SquaredExponential"]
+    words += ["--process.covariance.kernel.length", "5", "--output", str(tmp_path)]
+    assert main(["inspect", "digits", *words, *FEW]) == 1
+    found = capsys.readouterr().err
+    assert found.count("\n") == 1
+    assert "singular to torch.float64: its eigenvalues run from" in found
+    assert found.endswith("; take a rougher kernel or a shorter length\n")

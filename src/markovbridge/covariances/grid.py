@@ -154,7 +154,7 @@ class Grid(Covariance):
             raise ArithmeticError(
                 f"conjugate gradients reached a relative residual of {reached:.2g}, not "
                 f"{self.tolerance:g}, for {self.kernel} on {sizes}: raise `tolerance` or "
-                "`iterations`, or take Torus, whose inverse is exact"
+                "`iterations`, or take a rougher kernel or a shorter length"
             )
         return solution.to(x.dtype).reshape(x.shape)
 
