@@ -305,7 +305,7 @@ def test_a_saved_model_says_its_coupling_once_and_may_say_it_twice(tmp_path):
     ("coupling", "head", "process", "message"),
     [
         (Independent(preserve=True), Endpoint("start"), LinearDiffusion(), "preserve=True"),
-        (Paired(), Endpoint("residual"), LinearDiffusion(), "predict the end or the drift"),
+        (Paired(), Endpoint("noise"), LinearDiffusion(), "predict the residual, the end"),
         (Noised(), Endpoint("drift"), LinearDiffusion(SubVP()), "no noise at the source"),
     ],
 )

@@ -19,6 +19,7 @@ from markovbridge import (
     Logistic,
     Noised,
     OrnsteinUhlenbeck,
+    Paired,
     PureDeath,
     SubVP,
 )
@@ -147,17 +148,38 @@ def test_at_the_source_a_mixture_knows_the_mean_of_the_data(predicts):
         torch.testing.assert_close(law.mean, mean.expand(2, 8))
 
 
-def test_the_residual_has_unit_variance_at_every_time():
-    process, coupling = SETTINGS["mixture"]
+@pytest.mark.parametrize("source", ["a Gaussian", "a set", "the data, noised"])
+def test_the_residual_is_what_regression_leaves_at_unit_variance(source):
     generator = torch.Generator().manual_seed(0)
+    sources = -1 + 3 * torch.rand(5000, 1, generator=generator).double() ** 2
+    process, coupling = {
+        "a Gaussian": SETTINGS["mixture"],
+        "a set": (LinearDiffusion(Brownian(0.5)), Independent(sources)),
+        "the data, noised": SETTINGS["vp"],
+    }[source]
     x1 = 3 + 2 * torch.randn(40000, 1, dtype=torch.float64, generator=generator)
     mean, variance = torch.tensor([3.0]).double(), torch.tensor([4.0]).double()
+    head = Endpoint("residual", coupling=coupling)
     for t in (0.05, 0.5, 0.95):
         x0 = coupling.pair(process, x1, generator=generator)
         x = process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
         times = torch.full((len(x),), t, dtype=torch.float64)
-        raw = outputs("residual", process, coupling, x, x1, times, mean, variance[:1])
+        none = torch.zeros(len(x), 1, 1, dtype=torch.float64)
+        guess, more = (head(process, none + k, x, times, mean, variance).mean for k in (0, 1))
+        raw = (x1 - guess) / (more - guess)
         assert abs(float(raw.var()) - 1) < 5 * math.sqrt(2 / len(raw))
+        shared = float((raw * (x - x.mean()) / x.std()).mean())
+        assert abs(shared) < 5 / math.sqrt(len(raw))
+
+
+def test_a_coupling_of_unknown_source_takes_a_residual():
+    process = LinearDiffusion(Brownian(0.5))
+    head = Endpoint("residual", coupling=Paired())
+    mean, variance = torch.zeros(8), torch.ones(8)
+    x, t = torch.randn(2, 8), torch.tensor([0.0, 1.0])
+    law = head(process, torch.zeros(2, 1, 8), x, t, mean, variance)
+    # A source like the data, independent of them, says nothing of the end; the end says all.
+    torch.testing.assert_close(law.mean, torch.stack([torch.zeros(8), x[1]]))
 
 
 def test_spread_is_the_variance_of_the_law():

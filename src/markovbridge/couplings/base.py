@@ -20,7 +20,6 @@ __all__ = [
     "check_event",
     "check_same",
     "linear",
-    "standardise",
     "unknown",
 ]
 
@@ -141,10 +140,29 @@ class Coupling(ABC):
         """
 
     @abstractmethod
+    def moments(
+        self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Mean and variance of x_0 per site, broadcastable to the event of x.
+
+        Those of the data are given, for a source of which nothing is said but that it may
+        resemble them. None is time reversal: x_0 is the data, noised.
+        """
+
     def standardise(
         self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
     ) -> Tensor:
-        """`Process.standardise`, told what this coupling knows of the source."""
+        """`Process.standardise`, told the moments of the source where they are of use."""
+        if isinstance(process, LinearDiffusion):
+            moments = self.moments(process, x, mean, variance)
+            return process.standardise(x, t, mean, variance, moments)
+        return process.standardise(x, t, mean, variance)
+
+    def regression(
+        self, process: LinearDiffusion, x: Tensor, t: Time, mean: Tensor, variance: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`LinearDiffusion.regression`; source and data count as independent unless noised."""
+        return process.regression(x, t, mean, variance, self.moments(process, x, mean, variance))
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -202,19 +220,5 @@ def unknown(coupling: Coupling) -> ValueError:
     """The error of a coupling that has no closed-form law of x_t given x_1."""
     return ValueError(
         f"{type(coupling).__name__} has no closed-form law of x_t given x_1: for a score, give "
-        "the sampler a backward model, and let heads predict the end or the drift"
+        "the sampler a backward model, and let heads predict the residual, the end or the drift"
     )
-
-
-def standardise(
-    process: Process,
-    x: Tensor,
-    t: Time,
-    mean: Tensor,
-    variance: Tensor,
-    start: tuple[Tensor, Tensor],
-) -> Tensor:
-    """`Process.standardise`, with mean and variance of the source where they are of use."""
-    if isinstance(process, LinearDiffusion):
-        return process.standardise(x, t, mean, variance, start)
-    return process.standardise(x, t, mean, variance)

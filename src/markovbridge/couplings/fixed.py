@@ -13,7 +13,6 @@ from markovbridge.couplings.base import (
     Kernel,
     check_event,
     linear,
-    standardise,
     unknown,
 )
 from markovbridge.processes.base import Process
@@ -54,10 +53,8 @@ class Noised(Coupling):
             none.new_zeros(()), none, 1 / gain, variance / gain**2, 1 / (before * gain), 1 / before
         )
 
-    def standardise(
-        self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
-    ) -> Tensor:
-        return process.standardise(x, t, mean, variance)
+    def moments(self, process: Process, x: Tensor, mean: Tensor, variance: Tensor) -> None:
+        return None
 
 
 @dataclass(frozen=True)
@@ -97,11 +94,10 @@ class Dirac(Coupling):
         value = process.check(torch.as_tensor(self.value), "the Dirac source")
         return Kernel(value.to(start.device), start, gain, variance, none, none)
 
-    def standardise(
-        self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
-    ) -> Tensor:
-        point = self._point(process, x[:1])[0]
-        return standardise(process, x, t, mean, variance, (point, torch.zeros_like(mean)))
+    def moments(
+        self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return self._point(process, x[:1])[0], torch.zeros_like(mean)
 
 
 @dataclass(frozen=True)
@@ -130,8 +126,7 @@ class Paired(Coupling):
     def kernel(self, process: Process, t: Time) -> Kernel:
         raise unknown(self)
 
-    def standardise(
-        self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
-    ) -> Tensor:
-        # Nothing is said of the source: sources usually resemble the data.
-        return standardise(process, x, t, mean, variance, (mean, variance))
+    def moments(
+        self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return mean, variance

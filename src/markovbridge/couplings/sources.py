@@ -18,7 +18,6 @@ from markovbridge.couplings.base import (
     Kernel,
     check_event,
     linear,
-    standardise,
     unknown,
 )
 from markovbridge.covariances import Isotropic
@@ -239,12 +238,10 @@ class _Sourced(Coupling):
     ) -> Tensor:
         return self._source.draw(process, like, generator)
 
-    def standardise(
-        self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
-    ) -> Tensor:
-        moments = self._source.moments(process, x)
-        # Of an unknown source nothing is said but that it may resemble the data.
-        return standardise(process, x, t, mean, variance, moments or (mean, variance))
+    def moments(
+        self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        return self._source.moments(process, x) or (mean, variance)
 
 
 @dataclass(frozen=True, eq=False)

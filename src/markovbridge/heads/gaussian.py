@@ -11,7 +11,7 @@ predicts    the network's output is                   needs a coupling with a Ga
 "end"       (E[x_1 | x_t] - mean)/std of the data     no
 "drift"     the drift of the generative process,      no
             per unit of clock
-"residual"  E[x_1 | x_t] less its best linear guess   yes
+"residual"  E[x_1 | x_t] less its best linear guess   no
 "noise"     Γ^{1/2} z in x_t = centre + √variance     yes
             Γ^{1/2} z, on average
 "score"     ∇ log of the density of x_t               yes
@@ -42,7 +42,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from markovbridge.couplings import Coupling, Kernel
+from markovbridge.couplings import Coupling
 from markovbridge.couplings.base import check_same
 from markovbridge.heads.base import Head
 from markovbridge.laws import Delta, Gaussian, Law
@@ -98,7 +98,7 @@ class Endpoint(Head):
         if self.predicts == "drift":
             state = torch.zeros(1, 1)
             process.end_of_drift(state, state, 0.0)
-        elif self.predicts != "end":
+        elif self.predicts not in ("end", "residual"):
             coupling.kernel(process, 0.5)
         return replace(self, coupling=coupling)
 
@@ -135,10 +135,10 @@ class Endpoint(Head):
                 f"what {self.predicts!r} means depends on the coupling: a Transport fills it in, "
                 "a head on its own needs it as `coupling`"
             )
-        kernel = self.coupling.kernel(process, t)
         if self.predicts == "residual":
-            guess, open_ = _linear_guess(process, kernel, x, mean, variance)
+            guess, open_ = self.coupling.regression(process, x, t, mean, variance)
             return guess + open_ * raw
+        kernel = self.coupling.kernel(process, t)
         if self.predicts == "start":
             return kernel.end_of_start(x, raw, mean)
         scale = coefficient(kernel.variance.sqrt(), x)
@@ -151,14 +151,3 @@ def _diffusion(process: Process) -> LinearDiffusion:
     if not isinstance(process, LinearDiffusion):
         raise TypeError(f"the Endpoint head needs a LinearDiffusion, not {type(process).__name__}")
     return process
-
-
-def _linear_guess(
-    process: LinearDiffusion, kernel: Kernel, x: Tensor, mean: Tensor, variance: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The regression of x_1 on x_t, site by site, and the deviation it leaves."""
-    noise = coefficient(kernel.variance, x) * process.covariance.variance(x.shape[1:]).to(x)
-    gain = coefficient(kernel.gain, x)
-    total = (gain**2 * variance + noise).clamp_min(torch.finfo(x.dtype).tiny)
-    guess = mean + gain * variance / total * (x - kernel.centre(mean.expand(x.shape)))
-    return guess, (variance * noise / total).sqrt()

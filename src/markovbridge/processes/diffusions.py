@@ -296,16 +296,38 @@ class LinearDiffusion(Process):
             start: Mean and variance of a source independent of the data. None is the source
                 of time reversal, the data noised.
         """
+        gain, centre, noise = self._marginal(x, t, mean, start)
+        spread = gain**2 * variance + noise
+        return ((x - centre) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
+
+    def regression(
+        self,
+        x: Tensor,
+        t: Time,
+        mean: Tensor,
+        variance: Tensor,
+        start: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The regression of x_1 on x_t, site by site, and the standard deviation it leaves.
+
+        Args as for `standardise`; both results are broadcastable to x.
+        """
+        gain, centre, noise = self._marginal(x, t, mean, start)
+        spread = (gain**2 * variance + noise).clamp_min(torch.finfo(x.dtype).tiny)
+        guess = mean + gain * variance / spread * (x - centre)
+        return guess, (variance * noise / spread).sqrt()
+
+    def _marginal(
+        self, x: Tensor, t: Time, mean: Tensor, start: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of x_t: its gain on x_1, its mean, and the variance that is not the gain's."""
         site = self.covariance.variance(x.shape[1:]).to(x)
         if start is None:
-            gain, noise = self.piece(t, 1.0)
-            shrink, noise = coefficient(1 / gain, x), coefficient(noise / gain**2, x)
-            centre, spread = shrink * mean, shrink**2 * variance + noise * site
-        else:
-            p, k, c = (coefficient(w, x) for w in self.weights(0.0, t, 1.0))
-            centre = p * start[0] + k * mean
-            spread = p**2 * start[1] + k**2 * variance + c * site
-        return ((x - centre) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
+            scale, noise = self.piece(t, 1.0)
+            gain = coefficient(1 / scale, x)
+            return gain, gain * mean, coefficient(noise / scale**2, x) * site
+        p, k, c = (coefficient(w, x) for w in self.weights(0.0, t, 1.0))
+        return k, p * start[0] + k * mean, p**2 * start[1] + c * site
 
     def reversed(self) -> LinearDiffusion:
         """The same process with source and data exchanged: its bridges run backwards."""
