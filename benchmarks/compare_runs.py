@@ -5,7 +5,8 @@ r"""Trained diffusions side by side: several samplers, one table, one picture.
 
 Draws samples of each run by Heun's probability flow in FLOW steps (2 FLOW - 1 evaluations of
 the network) and by Euler-Maruyama in NOISE steps, and prints the energy distance in raw values
-and the Fréchet distance to the data of the first run, beside those of two halves of the data.
+and the Fréchet distance to the data of the first run, beside those of two halves of the data;
+then, for the last flow, the variance of the samples over that of the data by spatial frequency.
 The picture has a row of data and a row of samples of each run, by the last flow.
 """
 
@@ -29,6 +30,17 @@ from markovbridge.samplers import Sampler
 
 COLUMNS = 16  # of the picture
 BLOCK = 512
+BANDS = (0.0, 0.1, 0.2, 0.3, 1.0)  # of spatial frequency, waves a pixel
+
+
+def variances(x: Tensor) -> list[float]:
+    """Variance of images (N, *channels, h, w) in each band of frequencies, all sites together."""
+    centred = x.double() - x.double().mean(0)
+    power = torch.fft.fft2(centred, norm="ortho").abs().square().flatten(0, -3).mean(0)
+    rows, columns = (torch.fft.fftfreq(size, dtype=torch.float64) for size in power.shape)
+    waves = (rows[:, None] ** 2 + columns**2).sqrt()
+    edges = zip(BANDS, BANDS[1:], strict=False)
+    return [power[(waves >= low) & (waves < high)].sum().item() for low, high in edges]
 
 
 def data_of(run: Path, split: str | None) -> Dataset:
@@ -73,6 +85,13 @@ def main() -> None:
         f"{scores(first, second)}",
         "| run | " + " | ".join(walks) + " |\n" + "|---" * (1 + len(walks)) + "|",
     ]
+    whole = variances(real)
+    names = [f"below {high}" for high in BANDS[1:-1]] + ["above"]
+    bands = [
+        "\nVariance over that of the data, by spatial frequency in waves a pixel:",
+        f"| run | {' | '.join(names)} |\n" + "|---" * (1 + len(names)) + "|",
+        f"| share of the data | {' | '.join(f'{v / sum(whole):.3f}' for v in whole)} |",
+    ]
     rows = [real[:COLUMNS]]
     for run in arguments.runs:
         model, cells, shown = mb.Transport.from_pretrained(run / "model"), [], None
@@ -81,12 +100,14 @@ def main() -> None:
             made = model.sample(n, steps=steps, sampler=sampler, generator=noise, block=BLOCK)
             cells.append(scores(seen(made), (raw, known)))
             if shown is None or isinstance(sampler, mb.ProbabilityFlow):
-                shown = made[:COLUMNS]
+                shown = made
             sys.stderr.write(f"{run.name}, {name}: {cells[-1]}\n")
         lines.append(f"| {run.name} | {' | '.join(cells)} |")
         if shown is not None:
-            rows.append(shown.to(real.dtype))
-    sys.stdout.write("\n".join(lines) + "\n")
+            ratios = [a / b for a, b in zip(variances(shown), whole, strict=True)]
+            bands.append(f"| {run.name} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |")
+            rows.append(shown[:COLUMNS].to(real.dtype))
+    sys.stdout.write("\n".join(lines + bands) + "\n")
     if arguments.figure is not None:
         picture = grid_png(torch.cat(rows), data.maximum or 255, columns=COLUMNS)
         arguments.figure.write_bytes(picture)
