@@ -73,14 +73,14 @@ class Empirical(DataLaw):
                 f"all zero, not {tuple(self.weights.shape)} from {self.weights.min().item():g} to "
                 f"{self.weights.max().item():g}"
             )
-        own = isinstance(self.coupling, Independent)
-        if isinstance(self.coupling, Paired | MinibatchOT) or (
-            own and not isinstance(self.coupling.source, Gaussian)
+        source = self.coupling.source if isinstance(self.coupling, Independent) else None
+        if isinstance(self.coupling, Paired | MinibatchOT) or not (
+            source is None or isinstance(source, Gaussian)
         ):
-            source = f" from {type(self.coupling.source).__name__}" if own else ""
+            origin = "" if source is None else f" from {type(source).__name__}"
             raise ValueError(
                 "the law of a data set needs that of x_t given x_1, which is not known under "
-                f"{type(self.coupling).__name__}{source}: take Noised(), Dirac() or Independent() "
+                f"{type(self.coupling).__name__}{origin}: take Noised(), Dirac() or Independent() "
                 "with a Gaussian source"
             )
 
