@@ -6,8 +6,9 @@ from functools import partial
 import pytest
 import torch
 
-from markovbridge import PureDeath, Transport, laws
+from markovbridge import Bridge, LinearDiffusion, PureDeath, Transport, laws
 from markovbridge.masking import Masking
+from markovbridge.processes import Interval, Rounded
 from markovbridge.randomness import fresh_key, generator
 from markovbridge.sampling import Options
 
@@ -61,6 +62,34 @@ def test_what_is_refused(verb):
     nothing = (X[:0], *whole[1:]) if part else (0,)
     with pytest.raises(ValueError, match="n must be at least 1, not 0"):
         getattr(model, verb)(*nothing)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_options_of_a_wrong_kind_are_refused(verb):
+    model, (whole, part) = transport(), VERBS[verb]
+    draw = partial(getattr(model, verb), *whole)
+    for options, message in (
+        ({"steps": 2.5}, "steps must be a whole number, or a tensor .* not 2.5"),
+        ({"steps": [0.0, 1.0]}, r"a tensor of increasing times, not \[0.0, 1.0\]"),
+        ({"sampler": Bridge}, r"such as Bridge\(\), not the class Bridge"),
+        ({"sampler": "bridge"}, "such as Bridge.*, not 'bridge'"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            draw(**options)
+    if part:
+        wrong = torch.zeros(3, 4, dtype=torch.int64)
+        with pytest.raises(ValueError, match=r"has shape \(3, 4\), but this transport carries"):
+            getattr(model, verb)(wrong, *whole[1:])
+
+
+@pytest.mark.parametrize("support", [None, Rounded(255), Interval(0.0, 1.0)])
+def test_what_is_not_finite_is_no_sample(support):
+    def broken(x, t, condition):
+        return laws.Delta(torch.where(t[:, None] < 0.5, x, torch.nan))
+
+    model = Transport(LinearDiffusion(support=support), broken, shape=(2,))
+    with pytest.raises(FloatingPointError, match="states are not finite after t = 0.5: look"):
+        model.sample(3, steps=4)
 
 
 def test_options_are_what_a_walk_takes():

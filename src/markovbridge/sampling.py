@@ -15,6 +15,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
+from numbers import Integral
 from typing import Any, TypedDict, Unpack
 
 import torch
@@ -177,6 +178,7 @@ class Sampling(nn.Module, ABC):
         elif t is None or survival is not None:
             raise ValueError("restore needs either a time t or a survival, and not both")
         generator = randomness.generator(self.device, "restore", key, index)
+        x = self._check_shape(x, "x")
         seen = self._check(rows(x, index, options.get("block", BLOCK)), "x")
         return self._walk(index, seen, generator, n=len(x), t=t, **options)
 
@@ -207,6 +209,7 @@ class Sampling(nn.Module, ABC):
     ) -> Tensor:
         """One block of `translate`; see `markovbridge.sampling`."""
         generator = randomness.generator(self.device, "translate", key, index)
+        x0 = self._check_shape(x0, "x0")
         x = self._check(rows(x0, index, options.get("block", BLOCK)), "x0")
         return self._walk(index, x, generator, n=len(x0), **options)
 
@@ -262,7 +265,7 @@ class Sampling(nn.Module, ABC):
             raise ValueError(f"rounds must be at least 1, not {rounds}")
         generator = randomness.generator(self.device, "impute", key, index)
         block = options.get("block", BLOCK)
-        data = rows(x, index, block).to(self.device)
+        data = rows(self._check_shape(x, "x"), index, block).to(self.device)
         mask = rows(broadcast(observed, x), index, block).to(self.device)
         known = Observed(self._check(self._filled(data, mask), "x"), mask)
         start = self._source(block, generator)
@@ -280,7 +283,7 @@ class Sampling(nn.Module, ABC):
     ) -> Tensor:
         """All blocks of n samples, one after the other."""
         if n < 1:
-            raise ValueError(f"n must be at least 1, not {n}")
+            raise ValueError(f"n must be at least 1, not {n}: that many samples, or rows given")
         key = randomness.fresh_key(generator)
         count = blocks(n, options.get("block", BLOCK))
         return torch.cat([draw(index, key=key) for index in range(count)])[:n]
@@ -314,6 +317,14 @@ class Sampling(nn.Module, ABC):
                 f"there is no option {min(unknown)!r}; draws take "
                 f"{', '.join(Options.__annotations__)}"
             )
+        sampler = self.default_sampler() if sampler is None else sampler
+        if not isinstance(sampler, Sampler):
+            given = f"the class {sampler.__name__}" if isinstance(sampler, type) else repr(sampler)
+            raise TypeError(f"sampler must be an object such as Bridge(), not {given}")
+        if not isinstance(steps, Integral | Tensor):
+            raise TypeError(
+                f"steps must be a whole number, or a tensor of increasing times, not {steps!r}"
+            )
         x, kept = x.to(self.device), self.coupling.preserve
         if kept and t != 0:
             raise ValueError(
@@ -327,7 +338,7 @@ class Sampling(nn.Module, ABC):
                 Given(self, start=x if kept else None, observed=observed, guidance=guidance),
                 x,
                 self._grid(steps, start=t),
-                self.default_sampler() if sampler is None else sampler,
+                sampler,
                 condition=condition,
                 generator=generator,
                 callback=None if callback is None else lambda s, x: callback(s, self._decode(x)),
@@ -352,12 +363,15 @@ class Sampling(nn.Module, ABC):
         return check_grid(self.process.schedule, steps, start)
 
     def _check(self, x: Tensor, name: str) -> Tensor:
+        return self.process.check(self._check_shape(x, name), name)
+
+    def _check_shape(self, x: Tensor, name: str) -> Tensor:
         if x.shape[1:] != self.shape:
             raise ValueError(
                 f"{name} has shape {tuple(x.shape)}, but this transport carries "
                 f"(batch, {', '.join(map(str, self.shape))})"
             )
-        return self.process.check(x, name)
+        return x
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:

@@ -76,6 +76,10 @@ def walk(
 
     Returns:
         x_1, in the shape of x.
+
+    Raises:
+        FloatingPointError: If a state is not finite, which data would not show: NaN rounds to a
+            count.
     """
     process = model.process
     if rounds > 1 and process.direction != "noising":
@@ -91,6 +95,11 @@ def walk(
             if model.observed is not None:
                 y = _held(process, x, y, model.observed, t, s, generator)
             x = process.transition(y, s, t).sample(generator=generator) if left else y
+        if x.is_floating_point() and not bool(x.isfinite().all()):
+            raise FloatingPointError(
+                f"the states are not finite after t = {t:.4g}: look at the weights, at what the "
+                "network gives there, or take smaller steps"
+            )
         if callback is not None:
             callback(s, x)
     return x
