@@ -326,6 +326,7 @@ def test_what_has_no_closed_form_is_refused():
         ((torch.zeros(3),), ValueError, r"not of shape \(3,\): .*data.unsqueeze\(1\)"),
         ((torch.zeros(0, 2),), ValueError, r"not of shape \(0, 2\)$"),
         ((torch.zeros(3, 2).long(),), TypeError, r"torch.int64: pass process.check\(data\)"),
+        ((torch.zeros(3, 2), [1, 1, 1]), TypeError, "weights must be a tensor, not list"),
         ((torch.zeros(3, 2), torch.zeros(3)), ValueError, "not all zero"),
     ],
 )
@@ -334,12 +335,26 @@ def test_data_sets_are_checked(arguments, error, message):
         exact.Empirical(LinearDiffusion(), *arguments, coupling=Independent())
 
 
-def test_states_are_those_of_the_data_set():
-    for process, data in ((LinearDiffusion(), torch.zeros(3, 2)), (PureDeath(), torch.ones(3, 2))):
-        law = exact.Empirical(process, process.check(data), coupling=Dirac())
-        for call in (law, law.marginal, law.log_likelihood):
-            with pytest.raises(ValueError, match=r"shape \(batch, 2\) of this data set, not \(5,"):
-                call(torch.zeros(5, 3, dtype=process.dtype), 0.5)
+def test_counts_are_integers():
+    with pytest.raises(TypeError, match=r"PureDeath carries torch.int64, not torch.float32: pass"):
+        exact.Empirical(PureDeath(), torch.ones(3, 2))
+
+
+def test_states_are_those_of_the_data():
+    process, data = LinearDiffusion(), torch.zeros(3, 2)
+    laws = (
+        exact.Empirical(process, data, coupling=Dirac()),
+        exact.Empirical(PureDeath(), data.long()),
+        exact.Gaussian(process, data[0], torch.eye(2)),
+    )
+    for law in laws:
+        for call in (law, law.marginal):
+            kind = law.process.dtype
+            for shape in ((5, 3), (2,), (5, 2, 1)):
+                with pytest.raises(ValueError, match=r"shape \(batch, 2\) of the data, not"):
+                    call(torch.zeros(shape, dtype=kind), 0.5)
+            with pytest.raises(TypeError, match=r"states must be a tensor .*, not list"):
+                call([[0.0, 0.0]], 0.5)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from markovbridge import laws
 from markovbridge.couplings import Coupling, Gaussian, Independent, MinibatchOT, Noised, Paired
-from markovbridge.exact.posteriors import DataLaw
+from markovbridge.exact.posteriors import DataLaw, check_states
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
@@ -59,10 +59,13 @@ class Empirical(DataLaw):
                 f"data must be points (K, *event), not of shape {tuple(self.data.shape)}"
                 + (": numbers are points of shape (1,), data.unsqueeze(1)" * (self.data.ndim == 1))
             )
-        if isinstance(self.process, LinearDiffusion) and not self.data.is_floating_point():
+        if self.data.is_floating_point() != self.process.dtype.is_floating_point:
             raise TypeError(
-                f"a LinearDiffusion carries reals, not {self.data.dtype}: pass process.check(data)"
+                f"{type(self.process).__name__} carries {self.process.dtype}, not "
+                f"{self.data.dtype}: pass process.check(data)"
             )
+        if self.weights is not None and not isinstance(self.weights, Tensor):
+            raise TypeError(f"weights must be a tensor, not {type(self.weights).__name__}")
         if self.weights is not None and (
             self.weights.shape != self.data.shape[:1]
             or bool((self.weights < 0).any())
@@ -84,13 +87,6 @@ class Empirical(DataLaw):
                 "with a Gaussian source"
             )
 
-    def _check(self, x: Tensor) -> None:
-        if x.shape[1:] != self.data.shape[1:]:
-            raise ValueError(
-                f"states have the shape (batch, {', '.join(map(str, self.data.shape[1:]))}) of "
-                f"this data set, not {tuple(x.shape)}"
-            )
-
     def _prior(self, dtype: torch.dtype) -> Tensor:
         if self.weights is None:
             count = len(self.data)
@@ -107,7 +103,7 @@ class Empirical(DataLaw):
 
     def log_likelihood(self, x: Tensor, t: Time) -> Tensor:
         """Log p(x_t = x | x_1 = each point): (batch, K)."""
-        self._check(x)
+        check_states(x, self.data.shape[1:])
         t = as_time(t, x.device).expand(len(x))
         if isinstance(self.process, LinearDiffusion):
             return self._exponent(x, t) + self._normaliser(self.process, x, t)
@@ -202,7 +198,7 @@ class Empirical(DataLaw):
         return -0.5 * (size * (2 * math.pi * variance).log() + logdet)
 
     def marginal(self, x: Tensor, t: Time) -> Law:
-        self._check(x)
+        check_states(x, self.data.shape[1:])
         t = as_time(t)
         if t.ndim:
             raise ValueError("the marginal of a data set is asked for at one time, a float")
@@ -211,7 +207,7 @@ class Empirical(DataLaw):
         return _EmpiricalMarginal(self, law, prior, t, len(x))
 
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
-        self._check(x)
+        check_states(x, self.data.shape[1:])
         if isinstance(self.process, LinearDiffusion):
             joint = self._exponent(x, as_time(t, x.device).expand(len(x)))
             joint = (joint + self._prior(joint.dtype)).log_softmax(1)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from markovbridge.couplings import Coupling
-from markovbridge.exact.posteriors import DataLaw
+from markovbridge.exact.posteriors import DataLaw, check_states
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
@@ -134,11 +134,13 @@ class Gaussian(DataLaw):
         return centre, spread, p * cross.mT + k * covariance
 
     def marginal(self, x: Tensor, t: Time) -> Law:
+        check_states(x, self.mean.shape)
         times, rows = as_time(t, x.device).double().expand(len(x)).unique(return_inverse=True)
         centre, spread, _ = self._moments(times)
         return _Joint(centre[rows].reshape(x.shape).to(x.dtype), spread, rows)
 
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
+        check_states(x, self.mean.shape)
         times, rows = as_time(t, x.device).double().expand(len(x)).unique(return_inverse=True)
         centre, spread, across = self._moments(times)
         # The pseudo-inverse: at t = 0 a Dirac source has no spread, and says nothing.

@@ -62,6 +62,22 @@ class DataLaw(ABC):
         """The law of x_1 given x_t = x."""
 
 
+def check_states(x: Tensor, event: Sequence[int]) -> None:
+    """Check that x is a batch of states of this event shape.
+
+    Raises:
+        TypeError: If it is no tensor.
+        ValueError: If it has another shape.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"states must be a tensor (batch, *event), not {type(x).__name__}")
+    if x.ndim == 0 or x.shape[1:] != tuple(event):
+        raise ValueError(
+            f"states have the shape (batch, {', '.join(map(str, event))}) of the data, not "
+            f"{tuple(x.shape)}"
+        )
+
+
 class _Thinned(DataLaw):
     """A data law under pure death."""
 
