@@ -185,11 +185,11 @@ def test_a_class_is_asked_for(tmp_path, capsys):
 
 
 def test_translate_block_checks():
-    from markovbridge import LinearDiffusion, Paired, exact
+    from markovbridge import LinearDiffusion, exact
 
     data = torch.tensor([[0.0], [1.0]])
     law = exact.Empirical(LinearDiffusion(), data)
-    model = Transport(LinearDiffusion(), law, shape=(1,), coupling=Paired())
+    model = Transport(LinearDiffusion(), law, shape=(1,))
     with pytest.raises(ValueError, match="block must be at least 1, not 0"):
         model.translate_block(0, data, key=1, block=0)
     parts = [model.translate_block(k, data[:1].repeat(5, 1), key=3, block=2) for k in range(3)]
