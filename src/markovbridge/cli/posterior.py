@@ -5,7 +5,6 @@ D draws of each of n rows are n·D samples, all draws of a row after each other.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from markovbridge.cli.runs import configuration, held_out, write_arrays
 from markovbridge.cli.tables import results_table, table_at
 from markovbridge.data import CountTable
 from markovbridge.data.rows import dense
+from markovbridge.files import to_json
 from markovbridge.images import grid_png
 from markovbridge.restoration import LEVELS, Restoration, least_draws
 from markovbridge.transport import Transport
@@ -121,7 +121,7 @@ def write(
         **({"truth": given.x} if given.own else {}),
     }
     stored = {key: value.numpy() for key, value in found.items()}
-    write_arrays(files[0], **stored, meta=np.array(json.dumps(meta)))
+    write_arrays(files[0], **stored, meta=np.array(to_json(meta)))
     if given.table is not None:
         results = {f"{name}_mean": made.mean, **layers}
         if len(made.draws) >= least_draws(max(LEVELS)):

@@ -13,7 +13,6 @@ of processes, or of interruptions. From Python the same samples are
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -39,6 +38,7 @@ from markovbridge.cli.drawing import (
 from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.runs import write_arrays
 from markovbridge.cli.tables import samples_table
+from markovbridge.files import to_json
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
 from markovbridge.samplers import Sampler
@@ -141,7 +141,7 @@ def _write(run: Path, made: Drawn, transport: Transport) -> None:
     if shown is not None:
         files.append(run / "samples.png")
         files[-1].write_bytes(grid_png(shown, 255))
-    write_arrays(files[0], samples=samples, meta=np.array(json.dumps(meta)))
+    write_arrays(files[0], samples=samples, meta=np.array(to_json(meta)))
     files += samples_table(run, samples, told(transport, meta.get("condition"), n))
     made.blocks.clear()
     console.say(f"{n:,} samples of {run}: {cost(meta)}")

@@ -12,7 +12,6 @@ Python the same are
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -40,6 +39,7 @@ from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.runs import write_arrays
 from markovbridge.couplings import Data
 from markovbridge.data.rows import dense
+from markovbridge.files import to_json
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
 from markovbridge.samplers import Sampler
@@ -148,7 +148,7 @@ def _translate(
         files.append(run / "translated.png")
         files[-1].write_bytes(picture)
     arrays: dict[str, Any] = {"source": source.numpy(), "samples": made.samples}
-    write_arrays(files[0], **arrays, meta=np.array(json.dumps(made.meta)))
+    write_arrays(files[0], **arrays, meta=np.array(to_json(made.meta)))
     made.blocks.clear()
     console.say(f"{n:,} rows carried by {run}: {cost(made.meta)}")
     console.say(f"wrote {', '.join(map(str, files))}")
