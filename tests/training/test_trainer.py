@@ -315,9 +315,14 @@ def test_a_signal_ends_the_run_in_good_order(small, tmp_path, number, caplog):
 
 def test_without_a_folder_a_signal_acts_at_once(small):
     trainer = Trainer(small.transport(), small.counts(), small.config())
-    with pytest.raises(KeyboardInterrupt):
-        for _ in trainer:
-            os.kill(os.getpid(), signal.SIGINT)
+    # Shells start jobs in the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            for _ in trainer:
+                os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_loop_may_run_in_another_thread(small, tmp_path):
