@@ -14,6 +14,7 @@ cannot take are passed over.
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="+", default=["Midpoint", "Bridge"])
     parser.add_argument("--steps", type=int, nargs="+", default=[50])
     parser.add_argument("--samples", type=int, default=1000, help="of the sources, at most")
+    parser.add_argument("--draws", type=int, default=1, help="average over so many")
     parser.add_argument("--split", help="part of the sources and targets")
     parser.add_argument("--extractor", default="pixels", help="pixels or mobilenet:PATH")
     arguments = parser.parse_args()
@@ -67,29 +69,38 @@ def table(
     features = extractors(arguments.extractor, targets)
     real = shuffled(targets)
 
-    def scores(made: Tensor, real: Tensor) -> str:
-        energy = metrics.energy_distance(made.flatten(1).double(), real.flatten(1).double())
-        frechet = metrics.frechet_distance(features(made).double(), features(real).double())
-        return f"{energy:.3f} | {frechet:.3g}"
+    def scores(made: list[Tensor], real: Tensor) -> str:
+        energy = [
+            metrics.energy_distance(x.flatten(1).double(), real.flatten(1).double()) for x in made
+        ]
+        frechet = [
+            metrics.frechet_distance(features(x).double(), features(real).double()) for x in made
+        ]
+        spread = f" ± {statistics.stdev(energy):.3f}" if len(energy) > 1 else ""
+        return f"{statistics.mean(energy):.3f}{spread} | {statistics.mean(frechet):.3g}"
 
-    def change(made: Tensor, other: Tensor) -> str:
-        return f"{(made.double() - other.double()).square().mean().sqrt():.2f}"
+    def change(made: list[Tensor], other: Tensor) -> str:
+        squares = [(x.double() - other.double()).square().mean().item() for x in made]
+        return f"{statistics.mean(squares) ** 0.5:.2f}"
 
     half = len(real) // 2
     lines = [
         f"\n{name}: {len(starts)} sources, {len(real)} targets; Fréchet of {features.name}",
         "| | energy | Fréchet | change | to another's source |\n|---|---|---|---|---|",
-        f"| half the targets against the others | {scores(real[:half], real[half:])} | | |",
-        f"| sources | {scores(starts, real)} | 0 | {change(starts, starts.roll(1, 0))} |",
+        f"| half the targets against the others | {scores([real[:half]], real[half:])} | | |",
+        f"| sources | {scores([starts], real)} | 0 | {change([starts], starts.roll(1, 0))} |",
     ]
     for sampler in arguments.samplers:
         for steps in arguments.steps:
             try:
-                noise = torch.Generator().manual_seed(0)
                 stepping = getattr(samplers, sampler)()
-                made = model.translate(
-                    starts, steps=steps, sampler=stepping, generator=noise, block=BLOCK
-                )
+                noise = [torch.Generator().manual_seed(k) for k in range(arguments.draws)]
+                made = [
+                    model.translate(
+                        starts, steps=steps, sampler=stepping, generator=g, block=BLOCK
+                    )
+                    for g in noise
+                ]
             except (TypeError, ValueError) as refusal:
                 sys.stderr.write(f"{name}, {sampler}: {refusal}\n")
                 break
