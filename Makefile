@@ -16,6 +16,9 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
+# One thread: nearly as fast as two for so small a network, and two wait for each other where
+# another program takes one of the cores.
+demo: export OMP_NUM_THREADS ?= 1
 demo: $(BIN)/.installed  ## Train on the 8x8 digits, sample, evaluate, draw, report.
 	$(BIN)/markovbridge train digits --output $(RUN) --overwrite true
 	$(BIN)/markovbridge sample $(RUN) --n 1797 --steps 10
