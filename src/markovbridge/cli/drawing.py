@@ -365,10 +365,13 @@ def check_positive(values: dict[str, Any], *names: str) -> None:
 
 
 def _told(part: Any) -> str:
-    """A part by its class and the options that differ from their defaults."""
+    """A part by its class and the options that differ from their defaults.
+
+    The coupling of a head goes without saying: it is that of the transport.
+    """
     config = to_config(part)
     usual = {f.name: f.default for f in dataclasses.fields(part)}
-    own = {k: v for k, v in config["init_args"].items() if usual.get(k) != v}
+    own = {k: v for k, v in config["init_args"].items() if usual.get(k) != v and k != "coupling"}
     return short({**config, "init_args": own}).removesuffix("()")
 
 
