@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["to_json", "write_json"]
+__all__ = ["to_json", "write_json", "write_text"]
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
@@ -28,8 +28,13 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 
 def write_json(path: Path, value: Any, *, indent: int | None = 2) -> Path:
     """Write a value as JSON, whole or not at all; see `to_json`."""
+    return write_text(path, to_json(value, indent=indent))
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text, whole or not at all."""
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(to_json(value, indent=indent), encoding="utf-8")
+    fresh.write_text(text, encoding="utf-8")
     os.replace(fresh, path)
     return path
 

@@ -25,7 +25,7 @@ from markovbridge.files import to_json
 if TYPE_CHECKING:
     from markovbridge.transport import Transport
 
-__all__ = ["load", "save"]
+__all__ = ["coupling_once", "load", "save"]
 
 FORMAT = 1
 # Not in older files.
@@ -49,7 +49,7 @@ def save(transport: Transport, directory: Path, card: dict[str, Any]) -> None:
         "markovbridge": version("markovbridge"),
         "shape": list(transport.shape),
         "weights": {"file": "model.safetensors", "sha256": hashlib.sha256(weights).hexdigest()},
-        **_once({part: to_config(getattr(transport, part)) for part in PARTS}),
+        **coupling_once({part: to_config(getattr(transport, part)) for part in PARTS}),
     }
     directory.parent.mkdir(parents=True, exist_ok=True)
     fresh = directory.with_name(f".{directory.name}.new")
@@ -82,7 +82,8 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
         config = json.loads(path.read_text(encoding="utf-8"))
         expected = config["weights"]["sha256"]
         weights_file = path.parent / config["weights"]["file"]
-        shape, saved = config["shape"], _once({part: {**NEW, **config}[part] for part in PARTS})
+        shape = config["shape"]
+        saved = coupling_once({part: {**NEW, **config}[part] for part in PARTS})
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if config.get("format") != FORMAT:
@@ -108,8 +109,8 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
     return transport.eval()
 
 
-def _once(parts: dict[str, Any]) -> dict[str, Any]:
-    """Parts whose head does not repeat the coupling, as older files and heads in use do."""
+def coupling_once(parts: dict[str, Any]) -> dict[str, Any]:
+    """Configured parts whose head does not repeat the coupling, as heads in use do."""
     head = parts["head"]
     if not head or head.get("init_args", {}).get("coupling") != parts["coupling"]:
         return parts

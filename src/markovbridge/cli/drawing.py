@@ -28,7 +28,7 @@ from markovbridge.data.arrays import read_arrays
 from markovbridge.heads import Head
 from markovbridge.images import is_image, to_shades
 from markovbridge.metrics.extractors import hash_weights
-from markovbridge.pretrained import NEW
+from markovbridge.pretrained import NEW, coupling_once
 from markovbridge.randomness import fresh_key
 from markovbridge.samplers import Sampler
 from markovbridge.transport import Transport
@@ -208,8 +208,12 @@ def drawn(
         All that was made, in the first process; None in the others.
     """
     sampler = transport.default_sampler() if sampler is None else sampler
+    parts = coupling_once(
+        {part: to_config(getattr(transport, part)) for part in ("head", "process", "coupling")}
+    )
+    parts["sampler"] = to_config(sampler)
     meta = {
-        "sampler": f"{_told(sampler)}, {_told(transport.head)}",
+        "sampler": f"{_told(sampler, parts['sampler'])}, {_told(transport.head, parts['head'])}",
         "steps": steps,
         "seed": seed,
         "weights": weights,
@@ -218,10 +222,6 @@ def drawn(
         "model": hash_weights(transport),
         "markovbridge": version("markovbridge"),
         **facts,
-    }
-    parts = {
-        "sampler": to_config(sampler),
-        **{part: to_config(getattr(transport, part)) for part in ("head", "process", "coupling")},
     }
     blocks = Blocks(folder, {**meta, **parts, "torch": torch.__version__})
     if team.rank == 0 and (changed := blocks.prepare()):
@@ -364,14 +364,10 @@ def check_positive(values: dict[str, Any], *names: str) -> None:
             raise UsageError(f"{name} is {values[name]}; it must be at least 1")
 
 
-def _told(part: Any) -> str:
-    """A part by its class and the options that differ from their defaults.
-
-    The coupling of a head goes without saying: it is that of the transport.
-    """
-    config = to_config(part)
+def _told(part: Any, config: dict[str, Any]) -> str:
+    """A part by its class and those options of its configuration that are not the defaults."""
     usual = {f.name: f.default for f in dataclasses.fields(part)}
-    own = {k: v for k, v in config["init_args"].items() if usual.get(k) != v and k != "coupling"}
+    own = {k: v for k, v in config["init_args"].items() if usual.get(k) != v}
     return short({**config, "init_args": own}).removesuffix("()")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from html import escape
 from importlib.metadata import version
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from markovbridge.files import to_json
+from markovbridge.files import write_json, write_text
 from markovbridge.images import is_image, to_shades
 from markovbridge.inspection import View
 from markovbridge.processes import JumpProcess, Process
@@ -51,13 +50,10 @@ def write_inspection(
         "views": [v.to_dict() for v in views],
     }
     page = document(f"inside {title}", _body(title, process, views, facts))
-    written = []
-    for name, text in (("inspect.html", page), ("inspect.json", to_json(content, indent=2))):
-        fresh = folder / f".{name}.new"
-        fresh.write_text(text, encoding="utf-8")
-        os.replace(fresh, folder / name)
-        written.append(folder / name)
-    return written
+    return [
+        write_text(folder / "inspect.html", page),
+        write_json(folder / "inspect.json", content),
+    ]
 
 
 def _body(title: str, process: Process, views: Sequence[View], facts: dict[str, Any]) -> str:

@@ -8,7 +8,6 @@ with the command that makes it.
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Sequence
 from html import escape
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from markovbridge.files import write_text
 from markovbridge.metrics import Record
 from markovbridge.metrics.evaluation import ENERGY, FRECHET, lower_is_better
 from markovbridge.metrics.extractors import RAW
@@ -62,11 +62,7 @@ def write_report(run: str | Path) -> Path:
         ValueError: If a file in it is damaged; the message names it.
     """
     found = read_run(run)
-    page = found.path / "report.html"
-    fresh = page.with_name(".report.html.new")
-    fresh.write_text(_page(found), encoding="utf-8")
-    os.replace(fresh, page)
-    return page
+    return write_text(found.path / "report.html", _page(found))
 
 
 def _page(run: Run) -> str:
