@@ -6,14 +6,56 @@ them. Such a number, a correlation of constants for example, is `null` here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["to_json", "write_json", "write_text"]
+__all__ = ["to_json", "write_bytes", "write_json", "write_text", "written"]
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A file that is there whole or not at all, for whatever writes by path.
+
+    Yields:
+        The name beside `path` to write to. After the block it is on the disk and takes the
+        name of `path`; if the block fails it is gone, and what was at `path` is as it was.
+
+    Raises:
+        OSError: If it can't be written, naming `path` (a full disk, a folder without rights).
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        yield fresh
+        sync(fresh)
+        os.replace(fresh, path)
+        sync(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        if isinstance(error, OSError):
+            raise type(error)(error.errno, f"{error.strerror or error}", str(path)) from error
+        raise
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write bytes, whole or not at all."""
+    with written(path) as fresh:
+        fresh.write_bytes(content)
+    return path
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
@@ -32,11 +74,8 @@ def write_json(path: Path, value: Any, *, indent: int | None = 2) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(text, encoding="utf-8")
-    os.replace(fresh, path)
-    return path
+    """Write a text in UTF-8, whole or not at all."""
+    return write_bytes(path, text.encode("utf-8"))
 
 
 def _finite(value: Any) -> Any:

@@ -1,0 +1,141 @@
+"""The checks at the doors: one sentence for each kind of wrong value.
+
+Constructors and public functions ask these of what they are given, so that a wrong value is
+refused where it enters, by name and with what is allowed, and not in the words of a library
+three calls below. Each returns the value in the plain type that the code behind it works with:
+`np.int64(3)` and `3` are one number from here on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+__all__ = ["choice", "flag", "instance", "number", "whole"]
+
+T = TypeVar("T")
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: short, and in one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def instance(value: Any, kind: type[T], name: str, remedy: str = "") -> T:
+    """The value, which must be of a class.
+
+    Args:
+        value: What was given.
+        kind: The class it must be of.
+        name: What it is called where it was given.
+        remedy: How to get one, as a clause: "give torch.Generator().manual_seed(0)".
+
+    Raises:
+        TypeError: If it is of another class, naming both.
+    """
+    if isinstance(value, kind):
+        return value
+    given = "the class itself" if isinstance(value, type) else f"a {type(value).__name__}"
+    if isinstance(value, type) and issubclass(value, kind):
+        remedy = remedy or f"write {value.__name__}(), with brackets"
+    raise TypeError(
+        f"{name} must be a {kind.__name__}, not {given} ({shown(value)})"
+        + (f": {remedy}" if remedy else "")
+    )
+
+
+def whole(value: Any, name: str, *, least: int | None = None, most: int | None = None) -> int:
+    """The value as an int, which must be a whole number within bounds.
+
+    Raises:
+        TypeError: If it is no whole number; booleans and floats are none.
+        ValueError: If it is out of bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, not {shown(value)}")
+    value = int(value)
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise ValueError(f"{name} must be {_range(least, most)}, not {shown(value)}")
+    return value
+
+
+def number(
+    value: Any,
+    name: str,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> float:
+    """The value as a float, which must be a finite number within bounds.
+
+    Args:
+        value: What was given.
+        name: What it is called where it was given.
+        above: What it must be larger than.
+        least: What it must be at least.
+        below: What it must be smaller than.
+        most: What it may be at most.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is not finite, or out of bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, not {shown(value)}")
+    value = float(value)
+    good = (
+        math.isfinite(value)
+        and (above is None or value > above)
+        and (least is None or value >= least)
+        and (below is None or value < below)
+        and (most is None or value <= most)
+    )
+    if not good:
+        bounds = [
+            f"{words} {bound:g}"
+            for words, bound in (
+                ("above", above),
+                ("at least", least),
+                ("below", below),
+                ("at most", most),
+            )
+            if bound is not None
+        ]
+        raise ValueError(
+            f"{name} must be finite{' and ' if bounds else ''}{' and '.join(bounds)}, "
+            f"not {shown(value)}"
+        )
+    return value
+
+
+def flag(value: Any, name: str) -> bool:
+    """The value, which must be True or False.
+
+    Raises:
+        TypeError: If it is anything else: no object counts by its truth.
+    """
+    if isinstance(value, bool):
+        return value
+    raise TypeError(f"{name} must be True or False, not {shown(value)}")
+
+
+def choice(value: Any, options: Collection[str], name: str) -> str:
+    """The value, which must be one of the options.
+
+    Raises:
+        ValueError: If it is none of them, naming all.
+    """
+    if isinstance(value, str) and value in options:
+        return value
+    raise ValueError(f"{name} must be one of {', '.join(options)}, not {shown(value)}")
+
+
+def _range(least: int | None, most: int | None) -> str:
+    if least is None:
+        return f"at most {most}"
+    return f"at least {least}" if most is None else f"from {least} to {most}"
