@@ -1,4 +1,15 @@
-"""JSON as its standard has it, and files that are written whole or not at all.
+"""Files and folders that are there whole or not at all, and JSON as its standard has it.
+
+All that a run writes goes through this module. A file or folder NAME is written beside, under
+a hidden name, brought to the disk, and renamed; what is deleted is renamed first. So whoever
+is killed, or finds the disk full, leaves under real names what was there before or what comes
+after, and what is hidden says how to go on (`settle`):
+
+    .NAME.new        is being written; whole, if NAME has been moved aside for it
+    .NAME.previous   the folder before, between two renames
+    .NAME.gone       is being deleted
+
+The one exception are logs, which grow line by line under their real names: `append`.
 
 JSON knows neither NaN nor infinity (RFC 8259, section 6), and what reads it stumbles over
 them. Such a number, a correlation of constants for example, is `null` here.
@@ -7,14 +18,40 @@ them. Such a number, a correlation of constants for example, is `null` here.
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["to_json", "write_bytes", "write_json", "write_text", "written"]
+__all__ = [
+    "append",
+    "discard",
+    "leftover",
+    "naming",
+    "put",
+    "sealed",
+    "settle",
+    "standing",
+    "to_json",
+    "unsealed",
+    "write_bytes",
+    "write_json",
+    "write_text",
+    "written",
+    "written_folder",
+    "written_together",
+]
+
+NEW, PREVIOUS, GONE = "new", "previous", "gone"
+HIDDEN = re.compile(rf"\.(.+)\.({NEW}|{PREVIOUS}|{GONE})")
+FULL = {errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}
+REMEDY = "make room and do it again: what was there before is as it was"
 
 
 @contextlib.contextmanager
@@ -28,23 +65,172 @@ def written(path: Path) -> Iterator[Path]:
     Raises:
         OSError: If it can't be written, naming `path` (a full disk, a folder without rights).
     """
-    fresh = path.with_name(f".{path.name}.new")
-    try:
+    with written_together([path]) as (fresh,):
         yield fresh
-        sync(fresh)
-        os.replace(fresh, path)
-        sync(path.parent)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
-        if isinstance(error, OSError):
-            raise type(error)(error.errno, f"{error.strerror or error}", str(path)) from error
+
+
+@contextlib.contextmanager
+def written_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Several files as by `written`; all are on the disk before the first takes its name."""
+    fresh = [_hidden(path, NEW) for path in paths]
+    try:
+        for path, file in zip(paths, fresh, strict=True):
+            with naming(path):
+                file.write_bytes(b"")  # so that a name nobody may write to is known first
+        with naming(paths[0]):
+            yield fresh
+        for path, file in zip(paths, fresh, strict=True):
+            with naming(path):
+                _sync(file)
+        for path, file in zip(paths, fresh, strict=True):
+            with naming(path):
+                os.replace(file, path)
+                _sync(path.parent)
+    except BaseException:
+        for file in fresh:
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
         raise
 
 
-def sync(path: Path) -> None:
+@contextlib.contextmanager
+def written_folder(path: Path) -> Iterator[Path]:
+    """A folder that is there whole or not at all.
+
+    Yields:
+        An empty folder beside `path` to write to, with `put`. After the block it is on the
+        disk and takes the name of `path`; if the block fails it is gone, and what was at
+        `path` is as it was.
+
+    Raises:
+        OSError: If it can't be written, naming the file.
+    """
+    fresh, previous = _hidden(path, NEW), _hidden(path, PREVIOUS)
+    with naming(path):
+        settle(path)
+        try:
+            fresh.mkdir()
+            yield fresh
+            for file in fresh.rglob("*"):
+                _sync(file)
+            _sync(fresh)
+            if path.exists():
+                os.rename(path, previous)
+            os.rename(fresh, path)
+            _sync(path.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                if not path.exists() and previous.exists():
+                    os.rename(previous, path)
+                _remove(fresh)
+            raise
+        _remove(previous)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file into a folder of `written_folder`."""
+    with naming(path):
+        path.write_bytes(content)
+
+
+def append(path: Path, text: str) -> None:
+    """Add a text to a log, whole, or not at all if it does not fit; only a kill may cut it."""
+    with naming(path), path.open("ab", buffering=0) as file:
+        before, rest = file.tell(), memoryview(text.encode("utf-8"))
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(before)
+            raise
+
+
+def discard(path: Path) -> None:
+    """Delete a file or folder, if there is one: first its name, then what it holds."""
+    gone = _hidden(path, GONE)
+    with naming(path):
+        _remove(gone)
+        if os.path.lexists(path):
+            os.rename(path, gone)
+            _sync(path.parent)
+            _remove(gone)
+
+
+def standing(path: Path) -> Path:
+    """The folder that stands for `path`: itself, or what a kill left between two renames."""
+    fresh, previous = _hidden(path, NEW), _hidden(path, PREVIOUS)
+    if path.exists() or not previous.exists():
+        return path
+    return fresh if fresh.exists() else previous
+
+
+def settle(path: Path) -> None:
+    """Finish what a killed process began with a file or folder."""
+    with naming(path):
+        found = standing(path)
+        if found != path:
+            os.rename(found, path)
+        for kind in (NEW, PREVIOUS, GONE):
+            _remove(_hidden(path, kind))
+
+
+def leftover(path: Path) -> str | None:
+    """The name that a hidden file or folder of this module stands for; None for all others."""
+    match = HIDDEN.fullmatch(path.name)
+    return match[1] if match else None
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say in every error of the system which file it is about, and what to do.
+
+    Args:
+        path: The file, where the error itself names none. Hidden names of this module are
+            told as what they stand for.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None and type(error) is not OSError and not _full(error):
+            raise  # a sentence of our own
+        told = path if error.filename is None else Path(os.fsdecode(error.filename))
+        shown = Path(*(HIDDEN.sub(r"\1", part) for part in told.parts))
+        text = error.strerror or str(error) or type(error).__name__
+        number = errno.ENOSPC if _full(error) else error.errno
+        if number in FULL and REMEDY not in text:
+            text = f"{text}: {REMEDY}"
+        raise type(error)(number or 0, text, str(shown)) from error
+    except RuntimeError as error:  # of HDF5, when it closes a file
+        if not _full(error):
+            raise
+        text = f"{os.strerror(errno.ENOSPC)}: {REMEDY}"
+        raise OSError(errno.ENOSPC, text, str(path)) from error
+
+
+def _full(error: BaseException) -> bool:
+    """Whether a library speaks of a full disk, in words rather than by number."""
+    return os.strerror(errno.ENOSPC) in str(error) or f"errno = {errno.ENOSPC}," in str(error)
+
+
+def _hidden(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{kind}")
+
+
+def _remove(path: Path) -> None:
+    """Delete what has a hidden name already."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    folder = path.is_dir()
+    if folder and os.name != "posix":
+        return  # where folders are no files, names are durable by themselves
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
@@ -76,6 +262,30 @@ def write_json(path: Path, value: Any, *, indent: int | None = 2) -> Path:
 def write_text(path: Path, text: str) -> Path:
     """Write a text in UTF-8, whole or not at all."""
     return write_bytes(path, text.encode("utf-8"))
+
+
+def sealed(record: Mapping[str, Any]) -> str:
+    """A record as JSON with the SHA-256 of itself, by which `unsealed` sees a change."""
+    plain = json.loads(to_json(dict(record)))
+    return to_json({**plain, "sha256": _digest(plain)}, indent=2)
+
+
+def unsealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sealed.
+
+    Raises:
+        KeyError: If the record was never sealed.
+        ValueError: If it is not what was sealed.
+    """
+    plain = dict(record)
+    if plain.pop("sha256") != _digest(plain):
+        raise ValueError("it has changed since it was written")
+    return plain
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _finite(value: Any) -> Any:

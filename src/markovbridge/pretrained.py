@@ -1,16 +1,14 @@
 """A saved transport: `model.safetensors`, `config.json`, and a model card.
 
 The configuration rebuilds every part without guessing and carries the hash of
-the weights, so that a damaged or mismatched file is noticed. The directory is
-written beside its destination and moved into place as a whole.
+the weights and of itself, so that a damaged or mismatched file is noticed. The
+directory is written beside its destination and moved into place as a whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,14 +18,15 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from markovbridge.config import from_config, to_config
-from markovbridge.files import to_json
+from markovbridge.files import put, sealed, standing, unsealed, written_folder
 
 if TYPE_CHECKING:
     from markovbridge.transport import Transport
 
-__all__ = ["coupling_once", "load", "save"]
+__all__ = ["configuration", "coupling_once", "load", "save"]
 
 FORMAT = 1
+WEIGHTS = "model.safetensors"
 # Not in older files.
 NEW = {"covariates": None, "condition_dropout": 0.0, "masking": None, "error_curve": None}
 PARTS = ("process", "network", "head", "coupling", "objective", *NEW)
@@ -48,22 +47,18 @@ def save(transport: Transport, directory: Path, card: dict[str, Any]) -> None:
         "format": FORMAT,
         "markovbridge": version("markovbridge"),
         "shape": list(transport.shape),
-        "weights": {"file": "model.safetensors", "sha256": hashlib.sha256(weights).hexdigest()},
+        "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},
         **coupling_once({part: to_config(getattr(transport, part)) for part in PARTS}),
     }
+    if directory == Path():
+        raise ValueError(f"the folder of a model is {str(directory)!r}; give it a name")
+    if directory.is_dir() and (other := _foreign(directory)):
+        raise FileExistsError(f"{other} is no file of a model; choose another folder for this one")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    fresh = directory.with_name(f".{directory.name}.new")
-    previous = directory.with_name(f".{directory.name}.previous")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    _write(fresh / "model.safetensors", weights)
-    _write(fresh / "config.json", to_json(config, indent=2).encode())
-    _write(fresh / "README.md", _card(transport, config, card).encode())
-    if directory.exists():
-        shutil.rmtree(previous, ignore_errors=True)
-        os.rename(directory, previous)
-    os.rename(fresh, directory)
-    shutil.rmtree(previous, ignore_errors=True)
+    with written_folder(directory) as fresh:
+        put(fresh / WEIGHTS, weights)
+        put(fresh / "config.json", sealed(config).encode())
+        put(fresh / "README.md", _card(transport, config, card).encode())
 
 
 def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
@@ -71,23 +66,14 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
     unknown = set(parts) - set(PARTS)
     if unknown:
         raise TypeError(f"unknown part {sorted(unknown)[0]!r}: parts are {', '.join(PARTS)}")
-    path = directory / "config.json"
-    previous = directory.with_name(f".{directory.name}.previous") / "config.json"
-    if not path.is_file() and previous.is_file():
-        # Saving was cut off between its two renames: the model before it is whole.
-        path = previous
-    if not path.is_file():
-        raise FileNotFoundError(f"no model in {directory}: {path.name} is missing")
+    path, config = configuration(directory)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
         expected = config["weights"]["sha256"]
-        weights_file = path.parent / config["weights"]["file"]
+        weights_file = path.with_name(WEIGHTS)
         shape = config["shape"]
         saved = coupling_once({part: {**NEW, **config}[part] for part in PARTS})
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    if config.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {config.get('format')}; this version reads {FORMAT}")
     if not weights_file.is_file():
         raise FileNotFoundError(f"{weights_file} is missing")
     weights = weights_file.read_bytes()
@@ -109,19 +95,43 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
     return transport.eval()
 
 
+def configuration(directory: Path) -> tuple[Path, dict[str, Any]]:
+    """The configuration of a saved transport as it was written, and its file.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it has changed since, or is of another format, naming the file.
+    """
+    path = standing(directory) / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no model in {directory}: {path.name} is missing")
+    try:
+        config = dict(json.loads(path.read_text(encoding="utf-8")))
+        # Files of before there was such a hash have none.
+        found = unsealed(config) if "sha256" in config else config
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}). Write the model again: `markovbridge train RUN "
+            "--resume true` takes it from a checkpoint. Parts to be changed are given by name, "
+            "as in Transport.from_pretrained(directory, head=...)"
+        ) from error
+    if found.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {found.get('format')}; this version reads {FORMAT}")
+    return path, found
+
+
+def _foreign(directory: Path) -> Path | None:
+    """A file in a folder that no model has, if there is one."""
+    known = {WEIGHTS, "config.json", "README.md", ".DS_Store"}
+    return next((path for path in sorted(directory.iterdir()) if path.name not in known), None)
+
+
 def coupling_once(parts: dict[str, Any]) -> dict[str, Any]:
     """Configured parts whose head does not repeat the coupling, as heads in use do."""
     head = parts["head"]
     if not head or head.get("init_args", {}).get("coupling") != parts["coupling"]:
         return parts
     return {**parts, "head": {**head, "init_args": {**head["init_args"], "coupling": None}}}
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _card(transport: Transport, config: dict[str, Any], facts: dict[str, Any]) -> str:

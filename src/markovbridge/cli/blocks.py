@@ -12,7 +12,6 @@ A block that was made with other settings, or whose file is damaged, is made aga
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 
 from markovbridge.cli.runs import read_arrays, write_arrays
 from markovbridge.data.base import smallest_type
-from markovbridge.files import to_json, write_json
+from markovbridge.files import discard, settle, to_json, write_json
 from markovbridge.transport import Transport
 
 __all__ = ["Blocks", "Draw", "largest"]
@@ -55,6 +54,7 @@ class Blocks:
         """
         file = self.folder / "settings.json"
         changed = None
+        settle(self.folder)
         if self.folder.exists():
             try:
                 before = json.loads(file.read_text(encoding="utf-8"))
@@ -66,7 +66,7 @@ class Blocks:
                 changed = "settings.json"
             if changed is not None:
                 stored = any(self.folder.glob("block-*.npz"))
-                shutil.rmtree(self.folder)
+                discard(self.folder)
                 changed = changed if stored else None
         self.folder.mkdir(exist_ok=True)
         write_json(file, self.settings)
@@ -143,7 +143,7 @@ class Blocks:
 
     def clear(self) -> None:
         """Delete the stored blocks."""
-        shutil.rmtree(self.folder)
+        discard(self.folder)
 
     def _path(self, index: int) -> Path:
         return self.folder / f"block-{index:06d}.npz"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from markovbridge import pretrained
 from markovbridge.cli import console
 from markovbridge.cli.blocks import Blocks, largest
 from markovbridge.cli.errors import UsageError
@@ -60,18 +60,18 @@ def saved_model(run: Path) -> dict[str, Any]:
         FileNotFoundError: If it has no model.
         ValueError: If the file is damaged.
     """
-    for folder in ("model", ".model.previous"):  # as `from_pretrained` looks for it
-        path = run / folder / "config.json"
-        if path.is_file():
-            try:
-                config = json.loads(path.read_text(encoding="utf-8"))
-                parts = ("shape", "process", "network", "head", "coupling")
-                return {**NEW, **{part: config[part] for part in (*parts, *NEW & config.keys())}}
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path} is damaged: {error}") from error
-    raise FileNotFoundError(
-        f"{run} has no model to sample from; `markovbridge train RECIPE --output {run}` makes one"
-    )
+    try:
+        path, config = pretrained.configuration(run / "model")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{run} has no model to sample from; `markovbridge train RECIPE --output {run}` "
+            "makes one"
+        ) from error
+    try:
+        parts = ("shape", "process", "network", "head", "coupling")
+        return {**NEW, **{part: config[part] for part in (*parts, *NEW & config.keys())}}
+    except KeyError as error:
+        raise ValueError(f"{path} is damaged: {error} is missing") from error
 
 
 def asked(

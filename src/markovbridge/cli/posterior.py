@@ -19,7 +19,7 @@ from markovbridge.cli.runs import configuration, held_out, write_arrays
 from markovbridge.cli.tables import results_table, table_at
 from markovbridge.data import CountTable
 from markovbridge.data.rows import dense
-from markovbridge.files import to_json
+from markovbridge.files import to_json, write_bytes
 from markovbridge.images import grid_png
 from markovbridge.restoration import LEVELS, Restoration, least_draws
 from markovbridge.transport import Transport
@@ -112,7 +112,7 @@ def write(
     files = [run / f"{name}.npz"]
     if image is not None:
         files.append(run / f"{name}.png")
-        files[-1].write_bytes(image)
+        write_bytes(files[-1], image)
     found = {
         **arrays,
         "draws": made.draws,

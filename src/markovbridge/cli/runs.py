@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 from torch import Tensor
 
 from markovbridge.cli.errors import closest
+from markovbridge.files import written
 
 __all__ = [
     "configuration",
@@ -118,7 +118,5 @@ def read_arrays(path: Path, names: tuple[str, ...], remedy: str) -> dict[str, np
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write an `.npz` file, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("wb") as file:
+    with written(path) as fresh, fresh.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    os.replace(fresh, path)

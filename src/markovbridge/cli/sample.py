@@ -38,7 +38,7 @@ from markovbridge.cli.drawing import (
 from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.runs import write_arrays
 from markovbridge.cli.tables import samples_table
-from markovbridge.files import to_json
+from markovbridge.files import to_json, write_bytes
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
 from markovbridge.samplers import Sampler
@@ -140,7 +140,7 @@ def _write(run: Path, made: Drawn, transport: Transport) -> None:
     shown = shades(torch.from_numpy(samples[:GRID]), transport)
     if shown is not None:
         files.append(run / "samples.png")
-        files[-1].write_bytes(grid_png(shown, 255))
+        write_bytes(files[-1], grid_png(shown, 255))
     write_arrays(files[0], samples=samples, meta=np.array(to_json(meta)))
     files += samples_table(run, samples, told(transport, meta.get("condition"), n))
     made.blocks.clear()

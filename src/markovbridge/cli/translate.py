@@ -39,7 +39,7 @@ from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.runs import write_arrays
 from markovbridge.couplings import Data
 from markovbridge.data.rows import dense
-from markovbridge.files import to_json
+from markovbridge.files import to_json, write_bytes
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
 from markovbridge.samplers import Sampler
@@ -146,7 +146,7 @@ def _translate(
     picture = _picture(made.first, n, transport)
     if picture is not None:
         files.append(run / "translated.png")
-        files[-1].write_bytes(picture)
+        write_bytes(files[-1], picture)
     arrays: dict[str, Any] = {"source": source.numpy(), "samples": made.samples}
     write_arrays(files[0], **arrays, meta=np.array(to_json(made.meta)))
     made.blocks.clear()

@@ -6,10 +6,11 @@ A checkpoint is a folder
         model.safetensors  ema.safetensors  optimizer.safetensors
         state.json
 
-written beside its destination, flushed to disk and moved into place by one
-rename, so a process killed at any moment leaves the checkpoints before it as
-they were. `state.json` holds the size and SHA-256 of every file and of itself;
-reading checks them all before anything is used. No pickle is involved.
+that is written and deleted as `markovbridge.files` does it, so a process killed
+at any moment leaves the checkpoints before it as they were. `state.json` holds
+the size and SHA-256 of every file and of itself; reading checks them all before
+anything is used, so a checkpoint that is whole counts under its hidden name too.
+No pickle is involved.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from markovbridge.files import to_json
+from markovbridge.files import discard, leftover, put, sealed, settle, unsealed, written_folder
 
-__all__ = ["Checkpoint", "latest", "prune", "steps", "write"]
+__all__ = ["Checkpoint", "adopt", "latest", "prune", "steps", "write"]
 
 FORMAT = 1
 NAME = re.compile(r"step-(\d{8,})")
@@ -68,27 +68,19 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}"
-    fresh = folder / f".{path.name}.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
     files = {}
-    for name, group in tensors.items():
-        # Copies: safetensors refuses tensors that share memory, as tied weights do.
-        copies = {
-            key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for key, value in group.items()
-        }
-        content = save(copies)
-        _write(fresh / f"{name}.safetensors", content)
-        files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    record = json.loads(to_json({"format": FORMAT, "state": dict(state), "files": files}))
-    text = to_json({**record, "sha256": _digest(record)}, indent=2)
-    _write(fresh / STATE, text.encode())
-    _flush(fresh)
-    if path.exists():
-        shutil.rmtree(path)
-    os.rename(fresh, path)
-    _flush(folder)
+    with written_folder(path) as fresh:
+        for name, group in tensors.items():
+            # Copies: safetensors refuses tensors that share memory, as tied weights do.
+            copies = {
+                key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for key, value in group.items()
+            }
+            content = save(copies)
+            put(fresh / f"{name}.safetensors", content)
+            files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        record = {"format": FORMAT, "state": dict(state), "files": files}
+        put(fresh / STATE, sealed(record).encode())
     return path
 
 
@@ -111,11 +103,12 @@ def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         ValueError: If there are checkpoints and all of them are damaged.
     """
     complaints: list[str] = []
-    for step in reversed(steps(folder)):
+    for path in _candidates(folder):
         try:
-            return read(folder / f"step-{step:08d}"), complaints
+            return read(path), complaints
         except ValueError as error:
-            complaints.append(str(error))
+            if leftover(path) is None:  # what a killed process began need not be whole
+                complaints.append(str(error))
     if complaints:
         raise ValueError(
             f"No checkpoint in {folder} is intact, so there is nothing to continue from: "
@@ -132,11 +125,12 @@ def read(path: Path) -> Checkpoint:
     """
     try:
         record = json.loads((path / STATE).read_text(encoding="utf-8"))
-        digest = record.pop("sha256")
         if record["format"] != FORMAT:
             raise ValueError(f"its format is {record['format']}, this version reads {FORMAT}")
-        if digest != _digest(record):
-            raise ValueError(f"{STATE} has changed since it was written")
+        try:
+            record = unsealed(record)
+        except ValueError as error:
+            raise ValueError(f"{STATE}: {error}") from error
         tensors = {}
         for name, expected in record["files"].items():
             file = f"{name}.safetensors"
@@ -156,36 +150,49 @@ def set_aside(folder: Path, after: int) -> None:
     """Rename the checkpoints newer than step `after`, all damaged, to `damaged-step-...`."""
     for step in steps(folder):
         if step > after:
-            aside = folder / f"damaged-step-{step:08d}"
-            shutil.rmtree(aside, ignore_errors=True)
-            os.rename(folder / f"step-{step:08d}", aside)
+            _damaged(folder / f"step-{step:08d}")
 
 
 def prune(folder: Path, keep: int) -> None:
     """Delete all checkpoints but the newest `keep`, and what killed processes left behind."""
     for step in steps(folder)[:-keep]:
-        shutil.rmtree(folder / f"step-{step:08d}")
-    for rest in folder.glob(".step-*.new"):
-        shutil.rmtree(rest)
+        discard(folder / f"step-{step:08d}")
+    for path in folder.iterdir():
+        if name := leftover(path):
+            settle(folder / name)
 
 
-def _digest(record: Mapping[str, Any]) -> str:
-    canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+def adopt(found: Checkpoint) -> Checkpoint:
+    """Give a checkpoint that was found under a hidden name its own.
+
+    Returns:
+        The checkpoint with the path it has then.
+    """
+    name = leftover(found.path)
+    if name is None:
+        return found
+    path = found.path.with_name(name)
+    if path.exists():
+        _damaged(path)
+    os.rename(found.path, path)
+    return replace(found, path=path)
 
 
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _candidates(folder: Path) -> list[Path]:
+    """What may be a checkpoint, newest first, of one step first that of its own name."""
+    if not folder.is_dir():
+        return []
+    found = []
+    for path in folder.iterdir():
+        hidden = leftover(path)
+        match = NAME.fullmatch(hidden or path.name)
+        if match and path.is_dir():
+            found.append((int(match[1]), hidden is None, path.name, path))
+    return [path for *_, path in sorted(found, reverse=True)]
 
 
-def _flush(folder: Path) -> None:
-    """Make the names in a folder durable, which on POSIX is separate from their content."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _damaged(path: Path) -> None:
+    """Rename a damaged checkpoint, which is kept for whoever wants to look at it."""
+    aside = path.with_name(f"damaged-{path.name}")
+    discard(aside)
+    os.rename(path, aside)

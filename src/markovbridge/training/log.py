@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from markovbridge.files import to_json
+from markovbridge.files import append, to_json, write_text
 
 __all__ = ["RunLog", "duration"]
 
@@ -46,12 +46,12 @@ class RunLog:
             with tqdm.external_write_mode():  # not in the middle of a progress bar
                 LOGGER.log(level, text)
         if self._text is not None:
-            _append(self._text, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+            append(self._text, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
     def metrics(self, step: int, **values: float) -> None:
         """Write numbers that belong to a step."""
         if self._metrics is not None:
-            _append(self._metrics, to_json({"step": step, **values}) + "\n")
+            append(self._metrics, to_json({"step": step, **values}) + "\n")
 
     def forget_after(self, step: int) -> None:
         """Drop the numbers of steps after `step`, and a line cut short."""
@@ -64,12 +64,7 @@ class RunLog:
             )
             if _step(line) <= step
         ]
-        fresh = self._metrics.with_name(f".{self._metrics.name}.new")
-        with fresh.open("w", encoding="utf-8") as file:
-            file.writelines(kept)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, self._metrics)
+        write_text(self._metrics, "".join(kept))
 
     def flush(self) -> None:
         """Make the numbers written so far durable."""
@@ -89,11 +84,6 @@ def duration(seconds: float) -> str:
     """Seconds as h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
-def _append(path: Path, text: str) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text)
 
 
 def _step(line: str) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from markovbridge.data.rows import dense
+from markovbridge.files import write_bytes
 from markovbridge.images import grid_png, to_shades
 from markovbridge.randomness import generator
 from markovbridge.training.config import TrainingConfig
@@ -33,4 +34,4 @@ def draw(model: Transport, data: Examples, config: TrainingConfig, path: Path) -
     maximum = getattr(model.process, "maximum", None) or float(x.max())
     shades = to_shades(samples, min(0.0, float(x.min())), maximum)
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(grid_png(shades, 255))
+    write_bytes(path, grid_png(shades, 255))

@@ -22,7 +22,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -33,8 +33,10 @@ from tqdm import tqdm
 
 from markovbridge.data.rows import Rows
 from markovbridge.images import is_image
+from markovbridge.locks import locked
 from markovbridge.processes import PureDeath
-from markovbridge.training import checkpoint, pictures, resume
+from markovbridge.training import checkpoint, pictures
+from markovbridge.training import resume as identity
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Batches, Examples
 from markovbridge.training.learner import Learner
@@ -87,6 +89,7 @@ class Trainer:
 
     Raises:
         FileExistsError: If the folder holds a run and `resume` is false.
+        InUseError: If another process is training in the folder.
         ValueError: If data, transport and configuration do not fit together, or the run
             to continue was another one; the message names what differs.
     """
@@ -109,7 +112,12 @@ class Trainer:
             raise ValueError("validate_every is set, but there is no validation data; pass some.")
         if resume and directory is None:
             raise ValueError("resume needs the directory of the run to continue.")
-        self.directory = None if directory is None else Path(directory)
+        if directory is not None and Path(directory) == Path():
+            raise ValueError(
+                f"directory is {str(directory)!r}, which is the current folder; give the run a "
+                "folder of its own, such as runs/NAME."
+            )
+        self.directory: Path | None = None
         self.card = dict(card or {})
         self.accelerator = accelerator()
         self.device = self.accelerator.device
@@ -121,17 +129,17 @@ class Trainer:
             self.validation = HeldOut(held_out, *common)
         self.best = Best(self.averaged) if self.config.select == "best" else None
         self.step = 0
-        self.log = RunLog(self.directory, self.accelerator.is_main_process)
+        self.log = RunLog(None, self.accelerator.is_main_process)
         chunk = self.data.x.chunk if isinstance(self.data.x, Rows) else 1
         self._batches = Batches(len(self.data), self.config.batch_size, self.config.seed, chunk)
-        self._identity = {}
+        self._identity: dict[str, Any] = {}
         self._validation_loss: float | None = None
         self._measured: int | None = None  # step of the weights whose errors are known
         self._before = 0.0  # seconds of the sessions before this one
         self._started = self._logged = time.perf_counter()
         self._logged_step = 0
-        if self.directory is not None:
-            self._open(self.directory, resume)
+        if directory is not None:
+            self.open(Path(directory), resume=resume)
 
     @property
     def averaged(self) -> Transport:
@@ -198,6 +206,7 @@ class Trainer:
         self._started = self._logged = time.perf_counter()
         self._logged_step = self.step
         with ExitStack() as stack:
+            stack.enter_context(self._alone())
             # Without a folder there is nothing to save, so a signal acts at once.
             request = stack.enter_context(stop_requests(self.directory is not None))
             bar = stack.enter_context(self.log.progress(self.config.steps, self.step))
@@ -337,9 +346,10 @@ class Trainer:
             if self.best is not None:
                 state["best"], tensors["best"] = self.best.facts(), self.best.model.state_dict()
             folder = self.directory / "checkpoints"
-            checkpoint.write(folder, self.step, tensors, state)
-            checkpoint.prune(folder, self.config.keep)
-            self._publish(self.directory)
+            with self._alone():
+                checkpoint.write(folder, self.step, tensors, state)
+                checkpoint.prune(folder, self.config.keep)
+                self._publish(self.directory)
         self.accelerator.wait_for_everyone()
 
     def _publish(self, directory: Path) -> None:
@@ -367,19 +377,45 @@ class Trainer:
         data = self.data if self.validation is None else self.validation.examples
         tell_errors(self.result, data, self.config.seed)
 
-    def _open(self, directory: Path, may_resume: bool) -> None:
-        """Take a folder into use: continue the run in it, or start one."""
+    def open(self, directory: Path, *, resume: bool) -> None:
+        """Take a folder into use: continue the run in it, or start one.
+
+        What the constructor does with the directory it is given; all processes must call it.
+
+        Args:
+            directory: Folder of the run.
+            resume: As of the constructor.
+
+        Raises:
+            FileExistsError: As of the constructor.
+            InUseError: As of the constructor.
+            ValueError: If the run to continue was another one.
+        """
         folder = directory / "checkpoints"
-        if checkpoint.steps(folder) and not may_resume:
+        if checkpoint.steps(folder) and not resume:
             raise FileExistsError(
                 f"{directory} holds a run with checkpoints; continue it with resume=True, or "
                 "choose another directory."
             )
+        self.directory = directory
+        if self.accelerator.is_main_process:
+            directory.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            self._continue(directory, folder)
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Keep other runs out of the folder while inside."""
+        if self.directory is None or not self.accelerator.is_main_process:
+            return nullcontext()
+        return locked(self.directory, "training")
+
+    def _continue(self, directory: Path, folder: Path) -> None:
+        """Read the newest checkpoint, if there is one, and put the folder in order."""
         held_out = None if self.validation is None else self.validation.examples
-        self._identity = resume.describe(self.config, self.transport, self.data, held_out)
+        self._identity = identity.describe(self.config, self.transport, self.data, held_out)
         found, complaints = checkpoint.latest(folder)
         if found is not None:
-            resume.check(found.state["run"], self._identity, found.state["step"])
+            identity.check(found.state["run"], self._identity, found.state["step"])
             self.step = found.state["step"]
             self.learner.load(found.tensors)
             if self.best is not None:
@@ -390,12 +426,13 @@ class Trainer:
         self.accelerator.wait_for_everyone()  # all have read before anything changes
         if not self.accelerator.is_main_process:
             return
-        directory.mkdir(parents=True, exist_ok=True)
+        self.log = RunLog(directory, active=True)
         self.log.forget_after(self.step)
         if found is None:
             return
         for complaint in complaints:
             self.log.line(f"{complaint} Using {found.path.name} instead.", logging.WARNING)
+        found = checkpoint.adopt(found)
         checkpoint.set_aside(folder, after=self.step)
         self._publish(directory)
         self.log.line(f"continuing from {found.path}")

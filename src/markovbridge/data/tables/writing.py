@@ -12,7 +12,6 @@ under another name and then renamed. Existing ones are replaced only with `overw
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from markovbridge.data.tables.hdf5 import StoredMatrix
 from markovbridge.data.tables.matrices import beginning
 from markovbridge.data.tables.source import CountTable, kind_of, suffix_of
 from markovbridge.data.tables.table import SPARSE, optional
+from markovbridge.files import naming, written_together
 
 __all__ = ["write_results", "write_table"]
 
@@ -309,7 +309,9 @@ def _frame(path: Path, matrix: Any, around: _Names) -> Writer:
         optional("pyarrow", "writing .parquet files")
         return lambda file: frame.to_parquet(file, engine="pyarrow", index=named)
     separator = "\t" if suffix_of(path) == ".tsv" else ","
-    return lambda file: frame.to_csv(file, sep=separator, index=named)
+    # The name written to does not end as that of the table, which tells whether to compress.
+    zipped: Any = "gzip" if path.suffix.lower() == ".gz" else None
+    return lambda file: frame.to_csv(file, sep=separator, index=named, compression=zipped)
 
 
 def _market(path: Path, matrix: Any, around: _Names) -> dict[Path, Writer]:
@@ -321,7 +323,7 @@ def _market(path: Path, matrix: Any, around: _Names) -> dict[Path, Writer]:
 
     def lines(names: Sequence[str]) -> Writer:
         text = "".join(f"{name}\n" for name in names).encode()
-        return lambda file: _bytes(file, text)
+        return lambda file: _bytes(file, text, zipped)
 
     features = [f"{name}\t{name}\tCounts" for name in _index(around.features, width)]
     files[path.with_name(f"{start}barcodes.tsv{zipped}")] = lines(_index(around.rows, n))
@@ -339,8 +341,8 @@ def _market(path: Path, matrix: Any, around: _Names) -> dict[Path, Writer]:
     return {**files, path: write}
 
 
-def _bytes(file: Path, text: bytes) -> None:
-    file.write_bytes(gzip.compress(text) if file.suffix == ".gz" else text)
+def _bytes(file: Path, text: bytes, zipped: str) -> None:
+    file.write_bytes(gzip.compress(text) if zipped else text)
 
 
 def _write(writers: Mapping[Path, Writer], overwrite: bool) -> list[Path]:
@@ -350,14 +352,8 @@ def _write(writers: Mapping[Path, Writer], overwrite: bool) -> list[Path]:
             raise FileExistsError(f"{path} exists already; choose another file, or overwrite it")
         if not path.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
-    # The suffix stays, for it decides on compression.
-    fresh = {path: path.with_name(f".new-{path.name}") for path in writers}
-    try:
-        for path, write in writers.items():
-            write(fresh[path])
-        for path, file in fresh.items():
-            os.replace(file, path)
-    finally:
-        for file in fresh.values():
-            file.unlink(missing_ok=True)
+    with written_together(list(writers)) as fresh:
+        for file, (path, write) in zip(fresh, writers.items(), strict=True):
+            with naming(path):
+                write(file)
     return list(writers)
