@@ -267,7 +267,7 @@ def test_what_is_saved(tmp_path):
     plain.save_pretrained(tmp_path / "plain")
     file = tmp_path / "plain" / "config.json"
     config = json.loads(file.read_text())
-    for part in ("covariates", "condition_dropout", "masking"):
+    for part in ("covariates", "condition_dropout", "masking", "sha256"):
         del config[part]
     file.write_text(json.dumps(config))
     assert Transport.from_pretrained(tmp_path / "plain").masking is None

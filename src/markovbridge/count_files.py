@@ -10,7 +10,8 @@ same model, and `CountModel.load` reads it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from markovbridge.config import from_config, to_config
 from markovbridge.couplings import Noised
 from markovbridge.data import CountTable, Dataset
 from markovbridge.data.tables.objects import kind_of_file
-from markovbridge.files import write_json
+from markovbridge.files import to_json, written
 from markovbridge.networks import MLP, Attention
 from markovbridge.processes import PureDeath
 from markovbridge.training import TrainingConfig
@@ -89,7 +90,16 @@ class Facts:
 
     def write(self, folder: Path) -> None:
         """Write them into a folder."""
-        write_json(folder / FILE, {"format": FORMAT, **asdict(self)}, indent=None)
+        with self.written(folder):
+            pass
+
+    @contextmanager
+    def written(self, folder: Path) -> Iterator[None]:
+        """Write them into a folder; they take effect after the block, if it does not fail."""
+        text = to_json({"format": FORMAT, **asdict(self)})
+        with written(folder / FILE) as fresh:
+            fresh.write_text(text, encoding="utf-8")
+            yield
 
     @classmethod
     def read(cls, folder: Path) -> Facts:

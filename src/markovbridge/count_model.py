@@ -402,8 +402,11 @@ class CountModel(Estimator):
             params["random_state"] = None  # the state of a generator is not part of a model
         told = self.library_size is not None
         sizes = self.library_sizes_.tolist() if told else None
-        transport.save_pretrained(folder / "model", card={"written by": "CountModel"})
-        Facts(params, self.kind_, self._names, sizes).write(folder)
+        if folder == Path():
+            raise ValueError(f"the folder of a model is {str(directory)!r}; give it a name")
+        folder.mkdir(parents=True, exist_ok=True)
+        with Facts(params, self.kind_, self._names, sizes).written(folder):
+            transport.save_pretrained(folder / "model", card={"written by": "CountModel"})
 
     @classmethod
     def load(cls, directory: str | Path) -> CountModel:

@@ -106,10 +106,13 @@ def configuration(directory: Path) -> tuple[Path, dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"no model in {directory}: {path.name} is missing")
     try:
-        config = dict(json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it must hold named values")
         # Files of before there was such a hash have none.
-        found = unsealed(config) if "sha256" in config else config
-    except (ValueError, TypeError) as error:
+        if found.get("format") == FORMAT and "sha256" in found:
+            found = unsealed(found)
+    except ValueError as error:
         raise ValueError(
             f"{path} is damaged ({error}). Write the model again: `markovbridge train RUN "
             "--resume true` takes it from a checkpoint. Parts to be changed are given by name, "

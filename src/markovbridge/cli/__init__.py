@@ -116,7 +116,10 @@ def _overview() -> str:
 
 def _sentence(error: Exception) -> str:
     """An error on one line; its type too, where that is not one we raise ourselves."""
-    text = " ".join(str(error).split()) or "no message"
+    told = f"{error}"
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        told = f"{error.filename}: {error.strerror}"
+    text = " ".join(told.split()) or "no message"
     if isinstance(error, (ValueError, TypeError, OSError, ImportError, FloatingPointError)):
         return text
     return f"{type(error).__name__}: {text} ({DEBUG}=1 shows where)"

@@ -25,6 +25,7 @@ from markovbridge.cli.runs import configuration, held_out, ours, run_folder
 from markovbridge.data import Source
 from markovbridge.diagnostics import MEANING, Piece, over_time
 from markovbridge.files import write_json
+from markovbridge.locks import locked
 from markovbridge.metrics.extractors import hash_weights
 from markovbridge.processes import PureDeath
 from markovbridge.randomness import generator
@@ -86,7 +87,7 @@ def diagnose_main(words: list[str]) -> None:
         raise UsageError(f"n is {values['n']}; a standard error takes at least 2 data points")
     if values["data"] is None:
         raise UsageError(f"the data of {run} are of your own class: name it with --data")
-    with limited(values.pop("threads")):
+    with locked(run, "diagnostics"), limited(values.pop("threads")):
         transport = load_transport(run, saved, values.pop("network"), None, values["weights"])
         if not isinstance(transport.process, PureDeath):
             raise UsageError(

@@ -27,6 +27,7 @@ from markovbridge.config import from_config, to_config
 from markovbridge.data.arrays import read_arrays
 from markovbridge.heads import Head
 from markovbridge.images import is_image, to_shades
+from markovbridge.locks import locked
 from markovbridge.metrics.extractors import hash_weights
 from markovbridge.pretrained import NEW, coupling_once
 from markovbridge.randomness import fresh_key
@@ -137,7 +138,7 @@ def load_transport(
 
 @contextlib.contextmanager
 def opened(
-    run: Path, saved: dict[str, Any], values: dict[str, Any]
+    run: Path, saved: dict[str, Any], values: dict[str, Any], made: str
 ) -> Iterator[tuple[Ranks, Transport]]:
     """The processes of a verb, and the transport of its run on their device.
 
@@ -145,8 +146,16 @@ def opened(
         run: The run folder.
         saved: The configuration of its model.
         values: Options of the verb; what is used up here is taken out.
+        made: What is written, such as "samples", by no other command at the same time.
+
+    Raises:
+        InUseError: If another command writes the same.
     """
-    with ranks() as team, threads(values.pop("threads")):
+    with contextlib.ExitStack() as stack:
+        team = stack.enter_context(ranks())
+        if team.rank == 0:
+            stack.enter_context(locked(run, made))
+        stack.enter_context(threads(values.pop("threads")))
         network, head = values.pop("network"), values.pop("head")
         transport = load_transport(run, saved, network, head, values["weights"])
         yield team, transport.to(team.device(values.pop("device")))

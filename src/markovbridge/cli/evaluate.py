@@ -24,6 +24,7 @@ from markovbridge.cli.runs import configuration, held_out, ours, read_samples, r
 from markovbridge.cli.train import condition_of
 from markovbridge.data import Dataset, Source
 from markovbridge.files import write_json
+from markovbridge.locks import locked
 from markovbridge.metrics import (
     Extractor,
     Inception,
@@ -107,7 +108,7 @@ def evaluate_main(words: list[str]) -> None:
         raise UsageError(f"likelihood is {values['likelihood']}; it must be 0, or 2 and more")
     wanted = {key: values.pop(key) for key in ("likelihood", "looks", "device", "network")}
     split, trained = values.pop("split"), config.get("split", "train")
-    with limited(values.pop("threads")):
+    with locked(run, "evaluation"), limited(values.pop("threads")):
         asked = wanted["likelihood"] > 0
         if not asked or (run / "samples.npz").is_file():
             _samples(run, split=split or trained, **values)

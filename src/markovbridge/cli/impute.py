@@ -128,7 +128,7 @@ def impute_main(words: list[str]) -> None:
     check_positive(values, "n", "draws", "steps", "rounds", "block", "threads")
     if values["observed"] is None:
         raise UsageError("impute needs to know what is known: --observed top or random:0.5, say")
-    with opened(run, saved, values) as (team, transport):
+    with opened(run, saved, values, "imputed") as (team, transport):
         given = input_of(run, "impute", values, missing=True)
         _impute(run, team, transport, given, **values)
 

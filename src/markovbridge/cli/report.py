@@ -9,6 +9,7 @@ from typing import Any
 from markovbridge.cli import console
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.runs import read_samples, run_folder
+from markovbridge.locks import locked
 from markovbridge.report import write_report
 
 __all__ = ["report"]
@@ -38,7 +39,8 @@ def report_main(words: list[str]) -> None:
             f"warning: {scored} is of other samples than {run / 'samples.npz'}; "
             f"`markovbridge evaluate {run}` scores these"
         )
-    console.say(f"wrote {write_report(run)}")
+    with locked(run, "report"):
+        console.say(f"wrote {write_report(run)}")
 
 
 def _current(scored: Path, meta: dict[str, Any]) -> bool:

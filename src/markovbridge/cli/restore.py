@@ -131,7 +131,7 @@ def restore_main(words: list[str]) -> None:
     check_positive(values, "n", "steps", "block", "threads")
     _check(values)
     source = values["data"]
-    with opened(run, saved, values) as (team, transport):
+    with opened(run, saved, values, "restored") as (team, transport):
         if not isinstance(transport.process, PureDeath):
             raise UsageError(
                 f"restore is for counts that were thinned, a model of PureDeath, and {run} has "

@@ -37,6 +37,9 @@ def run_folder(name: str) -> Path:
     """
     path = Path(name).expanduser()
     if path.is_dir():
+        from markovbridge.cli import folders  # which reads configurations too
+
+        folders.recover(path)
         return path
     beside = [str(other) for other in path.parent.glob("*/") if (other / "config.yaml").is_file()]
     raise FileNotFoundError(
@@ -59,10 +62,19 @@ def configuration(run: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        raise ValueError(f"{path} is damaged: {error}; {_again(run)}") from error
+    if config is None:
+        raise ValueError(f"{path} is empty; {_again(run)}")
     if not isinstance(config, dict):
-        raise ValueError(f"{path} is damaged: it must hold named options")
+        raise ValueError(f"{path} is damaged: it must hold named options; {_again(run)}")
     return config
+
+
+def _again(run: Path) -> str:
+    return (
+        f"delete it, and `markovbridge train RECIPE --output {run} --resume true`, with the "
+        "recipe and the options of the run, writes it again"
+    )
 
 
 def ours(config: Any) -> bool:

@@ -104,7 +104,7 @@ def sample_main(words: list[str]) -> None:
     """Run the verb."""
     run, saved, values = asked(sample, words, "runs/digits")
     check_positive(values, "n", "steps", "block", "threads")
-    with opened(run, saved, values) as (team, transport):
+    with opened(run, saved, values, "samples") as (team, transport):
         _sample(run, team, transport, **values)
 
 

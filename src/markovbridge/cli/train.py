@@ -12,9 +12,8 @@ torch draws from its global generator, whose state is put back afterwards.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,11 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from markovbridge import recipes
-from markovbridge.cli import console
+from markovbridge.cli import console, folders
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target, to_yaml
 from markovbridge.cli.ranks import first
-from markovbridge.cli.runs import held_out
+from markovbridge.cli.runs import configuration, held_out
 from markovbridge.count_files import Facts
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.data import CountTable, Dataset, Source
@@ -34,12 +33,14 @@ from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.rows import parts
 from markovbridge.data.tables.matrices import matrix_file
 from markovbridge.data.tables.source import suffix_of
+from markovbridge.files import write_text
 from markovbridge.heads import Head
+from markovbridge.locks import locked
 from markovbridge.masking import Masking
 from markovbridge.objectives import Objective
 from markovbridge.processes import Process
 from markovbridge.randomness import derive
-from markovbridge.training import Examples, Trainer, TrainingConfig, accelerator
+from markovbridge.training import Examples, Trainer, TrainingConfig
 from markovbridge.transport import Transport
 from markovbridge.transport import statistics as measure
 
@@ -120,6 +121,9 @@ def train_main(words: list[str]) -> None:
         file = None if name is None else recipes.find("table" if table else name)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
+    if file is not None and Path(name or "").is_dir() and table is None:
+        folders.recover(file.parent)
+        configuration(file.parent)  # says what to do if it is damaged
     if table is not None:
         rest = [*table, *_told(rest), *rest]
     options = parse(train, rest, usage=usage, own=OWN, recipe=file)
@@ -138,12 +142,31 @@ def train_main(words: list[str]) -> None:
         stem = Path(name).name.split(".")[0] if table else file.stem
         own = Path(name).is_dir() and not table
         output = file.parent if own else Path("runs") / stem
-    trainer = _prepare(output, resume=resume, overwrite=overwrite, **values)
-    if trainer.accelerator.is_main_process:
-        (output / "config.yaml").write_text(to_yaml(options.config) + "\n", encoding="utf-8")
-    trainer.run()
-    if trainer.accelerator.is_main_process:
-        console.say(f"wrote {output}; to sample: markovbridge sample {output}")
+    if first():
+        folders.recover(output)
+        folders.check(output, allowed=resume or overwrite)
+    trainer, facts = _prepare(**values)
+    with ExitStack() as stack:
+        if trainer.accelerator.is_main_process:
+            output.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(output, "training"))
+            folders.check(output, allowed=resume or overwrite)  # nothing has come since
+            if overwrite:
+                with folders.replaced(output, options.config):
+                    _write(output, options.config)
+        trainer.accelerator.wait_for_everyone()
+        trainer.open(output, resume=resume)  # refuses the checkpoints of another run
+        if trainer.accelerator.is_main_process:
+            _write(output, options.config)
+            if facts is not None:
+                facts.write(output)
+        trainer.run()
+        if trainer.accelerator.is_main_process:
+            console.say(f"wrote {output}; to sample: markovbridge sample {output}")
+
+
+def _write(output: Path, config: dict[str, Any]) -> None:
+    write_text(output / "config.yaml", to_yaml(config) + "\n")
 
 
 def _table(name: str) -> list[str] | None:
@@ -172,17 +195,9 @@ def _told(words: list[str]) -> list[str]:
 
 
 def _prepare(
-    output: Path,
-    *,
-    resume: bool,
-    overwrite: bool,
-    data: Source,
-    split: str,
-    trainer: TrainingConfig,
-    **parts: Any,
-) -> Trainer:
-    """Load what there is to load, and only then take the folder into use."""
-    _check(output, resume or overwrite)
+    *, data: Source, split: str, trainer: TrainingConfig, **parts: Any
+) -> tuple[Trainer, Facts | None]:
+    """Load, build and check all there is, before a folder is taken into use."""
     if trainer.select == "best" and not held_out("validation", split):
         raise UsageError(
             f"split is {split}, which leaves no held-out data to select weights by: add "
@@ -194,8 +209,6 @@ def _prepare(
         console.note(f"{describe(dataset)}: {dataset.source}")
     condition = parts["condition"]
     transport = build(dataset, seed=trainer.seed, **parts)
-    if overwrite:
-        _clear(output)
     card = {"data": f"{dataset.name}, split {split}", "data licence": dataset.licence}
     made = Trainer(
         transport,
@@ -204,14 +217,9 @@ def _prepare(
         validation=None
         if validation is None
         else examples(validation, condition, transport.covariates),
-        directory=output,
-        resume=resume,
         card=card,
     )
-    facts = Facts.of_run(transport, trainer, data, dataset)
-    if facts is not None and made.accelerator.is_main_process:
-        facts.write(output)
-    return made
+    return made, Facts.of_run(transport, trainer, data, dataset)
 
 
 def build(
@@ -337,30 +345,3 @@ def describe(dataset: Dataset) -> str:
     kind = "reals" if dataset.x.is_floating_point() else "counts"
     top = "" if dataset.maximum is None else f" 0..{dataset.maximum}"
     return f"{dataset.name}, split {dataset.split}: {len(dataset):,} of {shape}, {kind}{top}"
-
-
-def _check(output: Path, allowed: bool) -> None:
-    """Refuse a folder that would lose something."""
-    if not output.exists():
-        return
-    if not output.is_dir():
-        raise NotADirectoryError(f"{output} is a file; choose another --output")
-    if not any(output.iterdir()):
-        return
-    if not any((output / part).exists() for part in ("config.yaml", "checkpoints", "log.txt")):
-        raise FileExistsError(
-            f"{output} holds files, but no run; choose another --output, such as runs/NAME"
-        )
-    if not allowed:
-        raise FileExistsError(
-            f"{output} holds a run already: --resume true continues it, --overwrite true "
-            "replaces it, --output runs/NAME writes another"
-        )
-
-
-def _clear(output: Path) -> None:
-    """Delete the run in a folder, once for all processes."""
-    if first():
-        shutil.rmtree(output, ignore_errors=True)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        accelerator().wait_for_everyone()

@@ -105,7 +105,7 @@ def translate_main(words: list[str]) -> None:
     check_positive(values, "n", "steps", "block", "threads")
     file, key = values.pop("input"), values.pop("key")
     split, n = values.pop("split"), values.pop("n")
-    with opened(run, saved, values) as (team, transport):
+    with opened(run, saved, values, "translated") as (team, transport):
         source = read_rows(file, key) if file else _start(transport, split, run)
         if n is not None and n > len(source):
             raise UsageError(f"n is {n}; there are {len(source):,} rows to carry")

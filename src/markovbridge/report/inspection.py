@@ -15,6 +15,7 @@ from torch import Tensor
 from markovbridge.files import write_json, write_text
 from markovbridge.images import is_image, to_shades
 from markovbridge.inspection import View
+from markovbridge.locks import locked
 from markovbridge.processes import JumpProcess, Process
 from markovbridge.report.charts import Series, line_chart
 from markovbridge.report.html import document, keys_table
@@ -50,10 +51,11 @@ def write_inspection(
         "views": [v.to_dict() for v in views],
     }
     page = document(f"inside {title}", _body(title, process, views, facts))
-    return [
-        write_text(folder / "inspect.html", page),
-        write_json(folder / "inspect.json", content),
-    ]
+    with locked(folder, "inspection"):
+        return [
+            write_text(folder / "inspect.html", page),
+            write_json(folder / "inspect.json", content),
+        ]
 
 
 def _body(title: str, process: Process, views: Sequence[View], facts: dict[str, Any]) -> str:
