@@ -31,6 +31,7 @@ from typing import Any
 
 __all__ = [
     "append",
+    "clear",
     "discard",
     "leftover",
     "naming",
@@ -122,9 +123,9 @@ def written_folder(path: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 if not path.exists() and previous.exists():
                     os.rename(previous, path)
-                _remove(fresh)
+                clear(fresh)
             raise
-        _remove(previous)
+        clear(previous)
 
 
 def put(path: Path, content: bytes) -> None:
@@ -150,11 +151,11 @@ def discard(path: Path) -> None:
     """Delete a file or folder, if there is one: first its name, then what it holds."""
     gone = _hidden(path, GONE)
     with naming(path):
-        _remove(gone)
+        clear(gone)
         if os.path.lexists(path):
             os.rename(path, gone)
             _sync(path.parent)
-            _remove(gone)
+            clear(gone)
 
 
 def standing(path: Path) -> Path:
@@ -172,7 +173,7 @@ def settle(path: Path) -> None:
         if found != path:
             os.rename(found, path)
         for kind in (NEW, PREVIOUS, GONE):
-            _remove(_hidden(path, kind))
+            clear(_hidden(path, kind))
 
 
 def leftover(path: Path) -> str | None:
@@ -217,8 +218,9 @@ def _hidden(path: Path, kind: str) -> Path:
     return path.with_name(f".{path.name}.{kind}")
 
 
-def _remove(path: Path) -> None:
-    """Delete what has a hidden name already."""
+def clear(path: Path) -> None:
+    """Delete what has a hidden name already, if there is anything."""
+    assert path.name.startswith("."), f"{path} is no hidden name"
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from markovbridge.cli.runs import configuration
-from markovbridge.files import discard, leftover, naming
+from markovbridge.files import clear, leftover, naming
 from markovbridge.locks import InUseError, is_lock, locked, unused
 
 __all__ = ["check", "is_run", "recover", "replaced"]
@@ -145,7 +145,7 @@ def _settle(run: Path) -> None:
             # Its configuration last, as it went first: without, this is done again.
             for path in sorted(aside.iterdir(), key=_config_last):
                 os.rename(path, run / path.name)
-    discard(aside)
+        clear(aside)
 
 
 def _config_last(path: Path) -> bool:

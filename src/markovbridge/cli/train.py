@@ -116,13 +116,14 @@ def train_main(words: list[str]) -> None:
     """Run the verb."""
     name, rest = split_target(words, "RECIPE", "train digits")
     usage = f"train {name or 'RECIPE'}"
+    if name is not None and first():
+        folders.recover(Path(name).expanduser())
     try:
         table = None if name is None else _table(name)
         file = None if name is None else recipes.find("table" if table else name)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
     if file is not None and Path(name or "").is_dir() and table is None:
-        folders.recover(file.parent)
         configuration(file.parent)  # says what to do if it is damaged
     if table is not None:
         rest = [*table, *_told(rest), *rest]

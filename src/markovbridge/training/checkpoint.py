@@ -157,7 +157,7 @@ def prune(folder: Path, keep: int) -> None:
     """Delete all checkpoints but the newest `keep`, and what killed processes left behind."""
     for step in steps(folder)[:-keep]:
         discard(folder / f"step-{step:08d}")
-    for path in folder.iterdir():
+    for path in folder.iterdir() if folder.is_dir() else ():
         if name := leftover(path):
             settle(folder / name)
 

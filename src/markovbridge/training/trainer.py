@@ -429,11 +429,13 @@ class Trainer:
         self.log = RunLog(directory, active=True)
         self.log.forget_after(self.step)
         if found is None:
+            checkpoint.prune(folder, self.config.keep)
             return
         for complaint in complaints:
             self.log.line(f"{complaint} Using {found.path.name} instead.", logging.WARNING)
         found = checkpoint.adopt(found)
         checkpoint.set_aside(folder, after=self.step)
+        checkpoint.prune(folder, self.config.keep)
         self._publish(directory)
         self.log.line(f"continuing from {found.path}")
         processes = self.accelerator.num_processes
