@@ -20,6 +20,7 @@ __all__ = [
     "check_event",
     "check_same",
     "linear",
+    "same",
     "unknown",
 ]
 
@@ -165,15 +166,15 @@ class Coupling(ABC):
         return process.regression(x, t, mean, variance, self.moments(process, x, mean, variance))
 
 
-def _same(a: Any, b: Any) -> bool:
-    """Whether two couplings, or what they are made of, are the same by value."""
+def same(a: Any, b: Any) -> bool:
+    """Whether two couplings or processes, or what they are made of, are the same by value."""
     if a is b:
         return True
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         a, b = torch.as_tensor(a).cpu(), torch.as_tensor(b).cpu()
         return a.shape == b.shape and bool((a == b).all())
     if is_dataclass(a) and type(a) is type(b):
-        return all(_same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+        return all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
     return bool(a == b)
 
 
@@ -183,7 +184,7 @@ def check_same(what: str, own: Coupling, coupling: Coupling) -> None:
     Raises:
         ValueError: If it is not.
     """
-    if not _same(own, coupling):
+    if not same(own, coupling):
         other = "another " if type(own) is type(coupling) else ""
         raise ValueError(
             f"the {what} is for {other}{type(own).__name__}, but the coupling of the transport is "
