@@ -147,6 +147,12 @@ class Transport(Sampling):
         self.objective = PathKL(damping=1.0) if objective is None else objective
         if not 0 <= condition_dropout <= 1:
             raise ValueError(f"condition_dropout must lie in [0, 1], not {condition_dropout}")
+        continuous = [c.name for c in covariates.columns if not c.levels] if covariates else []
+        if coupling.batched and continuous:
+            raise ValueError(
+                f"{type(coupling).__name__} matches rows of equal condition, and covariate "
+                f"{continuous[0]!r} is continuous: take Independent(), or categories for it"
+            )
         self.covariates = covariates
         self.condition_dropout = condition_dropout
         self.masking = masking
@@ -270,7 +276,7 @@ class Transport(Sampling):
         """
         x1 = self._check(x1, "x1")
         if x0 is None:
-            x0 = self.coupling.pair(self.process, x1, generator=generator)
+            x0 = self.coupling.sources(self.process, x1, condition, generator=generator)
         else:
             x0 = self._check(x0, "x0")
             if len(x0) != len(x1):
