@@ -218,7 +218,7 @@ def _observe(
     low, high = survival
     q = 1 - (low + (high - low) * u)
     t = schedule.time(1 - q, q)
-    x0 = transport.coupling.pair(process, x1, generator=generator)
+    x0 = transport.coupling.sources(process, x1, condition, generator=generator)
     x = process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
     start = x0 if transport.coupling.preserve else None
 

@@ -174,7 +174,7 @@ def measure(
         for part in torch.arange(len(x1), device=x1.device).split(block):
             end = x1[part]
             given = None if condition is None else condition[part]
-            x = x0 = transport.coupling.pair(process, end, generator=generator)
+            x = x0 = transport.coupling.sources(process, end, given, generator=generator)
             start = x0 if transport.coupling.preserve else None
             for number, (s, t) in enumerate(pairwise([0.0, *nodes])):
                 if t > s:
@@ -289,7 +289,7 @@ def _increments(
     generator: torch.Generator | None,
 ) -> Tensor:
     """Growth of Φ from node to node, summed over pinned paths to x1: (nodes - 1,)."""
-    x0 = transport.coupling.pair(process, x1, generator=generator)
+    x0 = transport.coupling.sources(process, x1, condition, generator=generator)
     x = process.bridge(x0, x1, 0.0, float(nodes[0]), 1.0).sample(generator=generator)
     known, growth = None, []
     for t, s in zip(nodes.tolist(), [*nodes.tolist()[1:], None], strict=True):

@@ -203,7 +203,9 @@ class _Paths:
         x1 = self.x1[rows]
         if self.x0 is not None:
             return self.x0[rows], x1
-        pair = self.transport.coupling.pair(self.process, x1, generator=self.generator)
+        told = None if self.condition is None else self.condition[rows]
+        coupling = self.transport.coupling
+        pair = coupling.sources(self.process, x1, told, generator=self.generator)
         return pair.to(x1.dtype), x1
 
     def _law(self, x: Tensor, t: Tensor, x0: Tensor, rows: Tensor) -> Law:

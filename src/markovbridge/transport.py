@@ -70,6 +70,16 @@ def statistics(
     return mean.float(), variance.float()
 
 
+def _check_law(network: Any, process: Process, coupling: Coupling) -> None:
+    """Refuse a law that holds for another process or coupling, as far as it says so."""
+    own, check = getattr(network, "coupling", None), getattr(network, "check", None)
+    if isinstance(own, Coupling):
+        if callable(check):
+            check(process, coupling)
+        else:
+            check_same("exact law", own, coupling)
+
+
 class Transport(Sampling):
     """Carries a source to the data along a reference process.
 
@@ -78,7 +88,8 @@ class Transport(Sampling):
         network: `network(features, t, condition)`, giving (batch, outputs, *event) from
             (batch, features, *event), for a head; or, with `head=None`, a callable
             `(x, t, condition) -> Law` such as those of `markovbridge.exact`, which with
-            `masking` is given an `Observed`, or None, after these.
+            `masking` is given an `Observed`, or None, after these. A callable of your own may
+            say by an attribute `coupling` what it holds for; exact laws do.
         head: How the network's output becomes the law of x_1 given x_t.
         shape: Event shape.
         mean: Mean of the data, broadcastable to event (see `statistics`).
@@ -125,8 +136,8 @@ class Transport(Sampling):
         if coupling is None:
             coupling = own if isinstance(own, Coupling) else Noised()
         self.coupling = coupling
-        if head is None and isinstance(own, Coupling):
-            check_same("exact law", own, coupling)
+        if head is None:
+            _check_law(network, process, coupling)
         self.head = None if head is None else head.coupled(process, coupling)
         if head is None and self.coupling.preserve:
             raise ValueError(
@@ -136,6 +147,12 @@ class Transport(Sampling):
         self.objective = PathKL(damping=1.0) if objective is None else objective
         if not 0 <= condition_dropout <= 1:
             raise ValueError(f"condition_dropout must lie in [0, 1], not {condition_dropout}")
+        continuous = [c.name for c in covariates.columns if not c.levels] if covariates else []
+        if coupling.batched and continuous:
+            raise ValueError(
+                f"{type(coupling).__name__} matches rows of equal condition, and covariate "
+                f"{continuous[0]!r} is continuous: take Independent(), or categories for it"
+            )
         self.covariates = covariates
         self.condition_dropout = condition_dropout
         self.masking = masking
@@ -259,7 +276,7 @@ class Transport(Sampling):
         """
         x1 = self._check(x1, "x1")
         if x0 is None:
-            x0 = self.coupling.pair(self.process, x1, generator=generator)
+            x0 = self.coupling.sources(self.process, x1, condition, generator=generator)
         else:
             x0 = self._check(x0, "x0")
             if len(x0) != len(x1):

@@ -52,7 +52,8 @@ def gaussian(process, mean=2.0, variance=0.25, coupling=None):
 
 
 def model(process, law=None, coupling=None):
-    coupling = coupling or Independent()
+    if not isinstance(law, exact.DataLaw):  # which says its coupling
+        coupling = coupling or Independent()
     law = law or gaussian(process, coupling=coupling)
     return Transport(process, law, shape=(1,), coupling=coupling)
 
@@ -274,19 +275,21 @@ def test_a_backward_model_gives_the_same_flow():
     ids=["less", "more", "euler", "heun"],
 )
 def test_two_models_walk_from_the_source_on(make, order):
-    # Couplings of data sets, which know no score: all that is known of it is in the two laws.
-    known = Independent(torch.zeros(1, 1))
-
+    # Without a known score: all that is known of it is in the two laws.
     def law(covariance):
         numbers = ([2.0], [[2.25]], [-1.0], [[0.49]])
         process = LinearDiffusion(OrnsteinUhlenbeck(0.5), covariance=covariance)
         return exact.Gaussian(process, *(torch.tensor(n, dtype=torch.float64) for n in numbers))
 
+    def unscored(law):
+        # A callable that says no coupling, under that of a data set, which knows no score.
+        return model(law.process, lambda *now: law(*now), Independent(torch.zeros(1, 1)))
+
     def forward(covariance):
-        return model(law(covariance).process, law(covariance), known)
+        return unscored(law(covariance))
 
     back = law(Isotropic()).reversed()
-    sampler = make(model(back.process, back, known))
+    sampler = make(unscored(back))
     found = [terminal(sampler, uniform(n), forward, -1.0, 0.49) for n in (40, 80, 160)]
     errors = [abs(variance - 2.25) for _, variance in found]
     assert errors[0] < 0.1
@@ -446,7 +449,8 @@ def test_nonsense_is_refused():
         ProbabilityFlow("midpoint")
     process = LinearDiffusion()
     with pytest.raises(ValueError, match="backward model"):
-        ProbabilityFlow().step(model(process, gaussian(process), Paired()), x, 0.1, 0.2)
+        law = gaussian(process)
+        ProbabilityFlow().step(model(process, lambda *now: law(*now), Paired()), x, 0.1, 0.2)
     with pytest.raises(ValueError, match="no score"):
         law = gaussian(process, coupling=Dirac(0.0))
         ProbabilityFlow().step(model(process, law, Dirac(0.0)), x, 0.0, 0.2)

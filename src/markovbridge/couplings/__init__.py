@@ -15,6 +15,9 @@ coupling        x_0 that goes with x_1                  known beside the data
 `MinibatchOT`   any source, matched within the batch    nothing
 =============== ======================================= ==========================
 
+Of a conditional model all conditions share the source. `MinibatchOT` then matches within the
+rows of equal condition (`Coupling.sources`).
+
 Where the law of x_t given x_1 is known, one learned mean E[x_1 | x_t] gives the score
 and E[x_0 | x_t] too (`Kernel`), and the posteriors of `markovbridge.exact` apply.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ __all__ = [
     "check_event",
     "check_same",
     "linear",
+    "same",
     "unknown",
 ]
 
@@ -107,6 +108,9 @@ class Coupling(ABC):
     preserve: bool = False
     """Whether the network sees x_0 as well, which preserves the coupling."""
 
+    batched: ClassVar[bool] = False
+    """Whether `pair` looks at the other rows of the batch, to match sources to them."""
+
     def features(self, process: Process) -> int:
         """How many features per site the network sees: those of x_t, and of x_0 if preserved."""
         return process.features * (2 if self.preserve else 1)
@@ -115,7 +119,43 @@ class Coupling(ABC):
     def pair(
         self, process: Process, x1: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """A source state for each data point: (batch, *event)."""
+        """A source state for each data point: (batch, *event).
+
+        What looks at other rows to find it says so by `batched`: see `sources`.
+        """
+
+    def sources(
+        self,
+        process: Process,
+        x1: Tensor,
+        condition: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """As `pair`, for data of which a model is told a condition.
+
+        A model of x_1 given a condition c starts from the source whatever c is. So must its
+        training: x_0 may depend on c through x_1 only as far as its law given c stays that of
+        the source. A coupling that matches rows of a batch therefore matches within the rows
+        of equal c, unknown numbers being a value of their own: among them the sources are
+        independent draws, and so is any one of them. It stays right for all that the model may
+        be told of c in part, which is a mixture of those.
+
+        Args:
+            process: The process.
+            x1: Data points, (batch, *event).
+            condition: What is known of each, (batch, C), NaN being unknown, before any of it is
+                withheld from the model.
+            generator: Source of randomness.
+        """
+        if condition is None or not self.batched:
+            return self.pair(process, x1, generator=generator)
+        told = condition.flatten(1)
+        key = torch.cat([told.isnan().to(told.dtype), told.nan_to_num()], 1)
+        group = key.unique(dim=0, return_inverse=True)[1].to(x1.device)
+        rows = [(group == k).nonzero().squeeze(1) for k in range(int(group.max()) + 1)]
+        drawn = torch.cat([self.pair(process, x1[at], generator=generator) for at in rows])
+        return torch.empty_like(drawn).index_copy_(0, torch.cat(rows), drawn)
 
     @abstractmethod
     def start(
@@ -165,15 +205,15 @@ class Coupling(ABC):
         return process.regression(x, t, mean, variance, self.moments(process, x, mean, variance))
 
 
-def _same(a: Any, b: Any) -> bool:
-    """Whether two couplings, or what they are made of, are the same by value."""
+def same(a: Any, b: Any) -> bool:
+    """Whether two couplings or processes, or what they are made of, are the same by value."""
     if a is b:
         return True
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         a, b = torch.as_tensor(a).cpu(), torch.as_tensor(b).cpu()
         return a.shape == b.shape and bool((a == b).all())
     if is_dataclass(a) and type(a) is type(b):
-        return all(_same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+        return all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
     return bool(a == b)
 
 
@@ -183,7 +223,7 @@ def check_same(what: str, own: Coupling, coupling: Coupling) -> None:
     Raises:
         ValueError: If it is not.
     """
-    if not _same(own, coupling):
+    if not same(own, coupling):
         other = "another " if type(own) is type(coupling) else ""
         raise ValueError(
             f"the {what} is for {other}{type(own).__name__}, but the coupling of the transport is "

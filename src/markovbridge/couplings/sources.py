@@ -283,8 +283,13 @@ class MinibatchOT(_Sourced):
     """The source, matched to the data within each batch at least squared distance.
 
     Straightens paths at an assignment per batch, O(batch³) at worst
-    (https://arxiv.org/abs/2302.00482). Attributes as for `Independent`.
+    (https://arxiv.org/abs/2302.00482). Under a condition the match is within the rows of equal
+    condition, which keeps the source the same for every class; where the condition has a
+    continuous covariate no two rows are alike, and `Transport` refuses. Attributes as for
+    `Independent`.
     """
+
+    batched: ClassVar[bool] = True
 
     def pair(
         self, process: Process, x1: Tensor, *, generator: torch.Generator | None = None

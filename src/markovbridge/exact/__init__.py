@@ -1,11 +1,11 @@
 """Laws of x_1 given x_t that are known exactly: they plug in where a network would."""
 
+from markovbridge.exact.base import DataLaw
 from markovbridge.exact.empirical import Empirical
 from markovbridge.exact.gaussians import Gaussian
 from markovbridge.exact.kernels import bridge_kernel, output_law
 from markovbridge.exact.posteriors import (
     Binomial,
-    DataLaw,
     MeanOnly,
     Mixture,
     NegativeBinomial,

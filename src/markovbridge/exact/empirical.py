@@ -18,7 +18,7 @@ from torch import Tensor
 
 from markovbridge import laws
 from markovbridge.couplings import Coupling, Gaussian, Independent, MinibatchOT, Noised, Paired
-from markovbridge.exact.posteriors import DataLaw, check_states
+from markovbridge.exact.base import DataLaw, check_states
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion

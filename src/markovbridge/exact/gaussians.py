@@ -7,7 +7,8 @@ C = Cov(x_0, x_1), and with the bridge x_t | x_0, x_1 ~ N(p x_0 + κ x_1, c Γ),
                                 S = p² Σ_0 + κ² Σ_1 + pκ (C + Cᵀ) + c Γ
     x_1 | x_t = x  ~ N(μ_1 + A S⁻¹ (x - m), Σ_1 - A S⁻¹ Aᵀ),   A = pCᵀ + κ Σ_1.
 
-Independent, Dirac and noised couplings are special cases (`Gaussian.coupled`), and a
+Independent, Dirac and noised couplings are special cases (`Gaussian.coupled`); of moments
+that are none of these the coupling is `Pairs`, which draws x_0 from its law given x_1. A
 finite mixture of such laws is `Mixture` of them: Gaussian mixtures in any dimension. What
 x_t says of the source is the same law of `reversed()`, the pair run backwards.
 
@@ -23,14 +24,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge.couplings import Coupling
-from markovbridge.exact.posteriors import DataLaw, check_states
+from markovbridge import couplings
+from markovbridge.couplings import Coupling, Dirac, Independent
+from markovbridge.exact.base import DataLaw, Pairs, check_states
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.schedules import Time, as_time
 
 __all__ = ["Gaussian"]
+
+TINY = 1e-300  # for a variance of zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,8 @@ class Gaussian(DataLaw):
         start_mean: μ_0, zero if None.
         start_covariance: Σ_0, the identity if None; zero is a point.
         cross: C = Cov(x_0, x_1), (d, d), zero if None.
+        coupling: The coupling that has these moments. If None it is made from them: `Dirac` or
+            `Independent` where they are of that kind, and else pairs with these moments.
     """
 
     process: Process
@@ -52,6 +58,7 @@ class Gaussian(DataLaw):
     start_mean: Tensor | None = None
     start_covariance: Tensor | None = None
     cross: Tensor | None = None
+    coupling: Coupling = None  # pyright: ignore[reportAssignmentType]
 
     def __post_init__(self) -> None:
         if not isinstance(self.process, LinearDiffusion):
@@ -79,6 +86,42 @@ class Gaussian(DataLaw):
                 f"start_mean has shape {tuple(self.start_mean.shape)}, mean has "
                 f"{tuple(self.mean.shape)}"
             )
+        if self.coupling is None:
+            object.__setattr__(self, "coupling", self._own())
+        elif not isinstance(self.coupling, Coupling):
+            raise TypeError(f"coupling must be a Coupling, not {type(self.coupling).__name__}")
+        elif not self._known(self.coupling):
+            raise ValueError(
+                f"under {type(self.coupling).__name__} source and data have other moments, or "
+                "none that are known: take Gaussian.coupled(process, coupling, mean, covariance)"
+            )
+
+    def _own(self) -> Coupling:
+        """The coupling that has these moments."""
+        start, spread, cross = self._start()
+        if not bool(cross.any()):
+            mean = 0.0 if self.start_mean is None else start.reshape(self.mean.shape)
+            if not bool(spread.any()) and self.process.support is None:
+                return Dirac(mean)
+            for correlated in (False, True):
+                unit = _dense(self._linear, self.mean) if correlated else torch.eye(len(spread))
+                variance = float(spread.diagonal().sum() / unit.diagonal().sum())
+                if variance > 0 and _close(spread, variance * unit.to(spread)):
+                    source = couplings.Gaussian(mean, math.sqrt(variance), correlated)
+                    return Independent(source)
+        return Pairs(self)
+
+    def _known(self, coupling: Coupling) -> bool:
+        """Whether source and data are known to have these moments under a coupling."""
+        try:
+            other = _moments_under(self._linear, coupling, self.mean, self.covariance)
+        except ValueError:
+            return False
+        return all(map(_close, self._start(), other))
+
+    def check(self, process: Process, coupling: Coupling) -> None:
+        fits = self.coupling.preserve == coupling.preserve and self._known(coupling)
+        super().check(process, self.coupling if fits else coupling)
 
     @property
     def _linear(self) -> LinearDiffusion:
@@ -92,12 +135,8 @@ class Gaussian(DataLaw):
         """Gaussian data under a coupling whose source is Gaussian given the data."""
         _check_tensor("mean", mean)
         _check_tensor("covariance", covariance)
-        kernel = coupling.kernel(process, 0.0)
-        origin, noise = float(kernel.origin), float(kernel.variance)
-        flat = covariance.double()
-        start = torch.as_tensor(kernel.mean, dtype=torch.float64).expand(mean.shape)
-        spread = origin**2 * flat + noise * _dense(process, mean)
-        return cls(process, mean, covariance, start + origin * mean, spread, origin * flat)
+        start, spread, cross = _moments_under(process, coupling, mean, covariance)
+        return cls(process, mean, covariance, start.reshape(mean.shape), spread, cross, coupling)
 
     def reversed(self) -> Gaussian:
         """The same pair with source and data exchanged: its law of x_1 is that of x_0 here.
@@ -151,6 +190,23 @@ class Gaussian(DataLaw):
         return _Joint(mean.reshape(x.shape).to(x.dtype), left, rows)
 
 
+def _moments_under(
+    process: LinearDiffusion, coupling: Coupling, mean: Tensor, covariance: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (d,) and covariance of the source, and C, under a coupling; float64."""
+    kernel = coupling.kernel(process, 0.0)
+    origin, noise = float(kernel.origin), float(kernel.variance)
+    flat = covariance.double()
+    start = kernel.mean.to(flat).expand(mean.shape) + origin * mean.double()
+    return start.flatten(), origin**2 * flat + noise * _dense(process, mean), origin * flat
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors of moments are the same but for rounding."""
+    largest = max(float(a.abs().max()), float(b.abs().max()))
+    return float((a - b).abs().max()) <= 1e-6 * largest
+
+
 def _check_tensor(name: str, value: Any) -> None:
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor, not {type(value).__name__}")
@@ -198,11 +254,29 @@ class _Joint(Law):
         return self.loc + flat.reshape(self.loc.shape)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        factor = torch.linalg.cholesky(self.matrices)[self.rows]
+        factor, singular = torch.linalg.cholesky_ex(self.matrices)
         residual = (x - self.loc).double().flatten(1).unsqueeze(-1)
+        if bool(singular.any()):
+            return self._certain(residual.squeeze(-1))
+        factor = factor[self.rows]
         z = torch.linalg.solve_triangular(factor, residual, upper=False).squeeze(-1)
         logdet = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return -0.5 * (z**2).sum(-1) - logdet - 0.5 * z.shape[-1] * math.log(2 * math.pi)
+
+    def _certain(self, residual: Tensor) -> Tensor:
+        """Where x_t is certain in some direction, as at a Dirac source.
+
+        A variance of zero counts as the smallest there is, so that among several laws those
+        which say x for certain have all of the weight, and share it as they do elsewhere.
+        """
+        values, vectors = torch.linalg.eigh(self.matrices)
+        rounding = len(values[0]) * torch.finfo(torch.float64).eps * values.amax(-1, keepdim=True)
+        none = (values <= rounding)[self.rows]
+        variance = torch.where(none, TINY, values[self.rows])
+        z = (vectors.mT[self.rows] @ residual.unsqueeze(-1)).squeeze(-1)
+        same = 1e-6 * (1 + self.loc.double().flatten(1).norm(dim=1, keepdim=True))
+        z = torch.where(none & (z.abs() <= same), 0.0, z)
+        return -0.5 * (z**2 / variance + (2 * math.pi * variance).log()).sum(-1)
 
     @property
     def mean(self) -> Tensor:

@@ -22,15 +22,16 @@ Data sets are in `empirical`, Gaussian data in `gaussians`; a mixture may be of 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from markovbridge import laws
+from markovbridge.couplings import Coupling, Noised
+from markovbridge.exact.base import DataLaw, Pairs
 from markovbridge.heads import Mean
 from markovbridge.laws import Law, Shifted, SiteLaw
 from markovbridge.processes.base import Process, match
@@ -39,7 +40,6 @@ from markovbridge.schedules import Time, as_time
 
 __all__ = [
     "Binomial",
-    "DataLaw",
     "MeanOnly",
     "Mixture",
     "NegativeBinomial",
@@ -48,38 +48,10 @@ __all__ = [
 ]
 
 
-class DataLaw(ABC):
-    """A law of the data whose posterior under the process is known."""
-
-    process: Process
-
-    @abstractmethod
-    def marginal(self, x: Tensor, t: Time) -> Law:
-        """The law of x_t, in the shape of x (whose values do not matter)."""
-
-    @abstractmethod
-    def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
-        """The law of x_1 given x_t = x."""
-
-
-def check_states(x: Tensor, event: Sequence[int]) -> None:
-    """Check that x is a batch of states of this event shape.
-
-    Raises:
-        TypeError: If it is no tensor.
-        ValueError: If it has another shape.
-    """
-    if not isinstance(x, Tensor):
-        raise TypeError(f"states must be a tensor (batch, *event), not {type(x).__name__}")
-    if x.ndim == 0 or x.shape[1:] != tuple(event):
-        raise ValueError(
-            f"states have the shape (batch, {', '.join(map(str, event))}) of the data, not "
-            f"{tuple(x.shape)}"
-        )
-
-
 class _Thinned(DataLaw):
     """A data law under pure death."""
+
+    coupling: Coupling = Noised()
 
     def _clock(self, x: Tensor, t: Time) -> tuple[Tensor, Tensor]:
         if not isinstance(self.process, PureDeath):
@@ -181,11 +153,16 @@ class ZeroInflatedPoisson(_Thinned):
 
 @dataclass(frozen=True)
 class Mixture(DataLaw):
-    """A finite mixture of data laws over the whole event."""
+    """A finite mixture of data laws over the whole event.
+
+    Its coupling is that of its components. If they have several, x_0 goes with x_1 as in the
+    component that x_1 is drawn from, for components that can be `reversed()`.
+    """
 
     process: Process
     weights: Sequence[float]
     components: Sequence[DataLaw]
+    coupling: Coupling = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.weights) != len(self.components) or not self.components:
@@ -195,6 +172,35 @@ class Mixture(DataLaw):
             )
         if min(self.weights) < 0 or not math.isclose(sum(self.weights), 1, abs_tol=1e-9):
             raise ValueError(f"weights must be probabilities that sum to 1, not {self.weights}")
+        for component in self.components:
+            component.check(self.process, component.coupling)
+        object.__setattr__(self, "coupling", self._own())
+
+    def _own(self) -> Coupling:
+        """That of all components, or the mixture of theirs."""
+        first = self.components[0].coupling
+        try:
+            for component in self.components:
+                component.check(self.process, first)
+        except ValueError as error:
+            if not all(hasattr(component, "reversed") for component in self.components):
+                raise ValueError(
+                    f"the components of a mixture have one coupling, but {error}"
+                ) from error
+            return Pairs(self)
+        return first
+
+    def reversed(self) -> Mixture:
+        """The same pairs with source and data exchanged, for components that can be reversed."""
+        parts = [component.reversed() for component in self.components]  # pyright: ignore
+        return Mixture(parts[0].process, self.weights, parts)
+
+    def check(self, process: Process, coupling: Coupling) -> None:
+        if isinstance(self.coupling, Pairs):
+            super().check(process, coupling)
+        else:
+            for component in self.components:
+                component.check(process, coupling)
 
     def _log_weights(self, each: Sequence[Law], x: Tensor) -> Tensor:
         likelihood = torch.stack([law.log_prob(x) for law in each], 1)
@@ -215,7 +221,8 @@ class Mixture(DataLaw):
 class MeanOnly:
     """What a perfect network with the `Mean` head knows of a posterior: its mean per site.
 
-    The samplers of that head can so be tested, and compared, without training.
+    The samplers of that head can so be tested, and compared, without training. Its coupling is
+    that of the posterior, None for a function that has none.
 
     Attributes:
         posterior: Called as (x, t, condition), gives the law of x_1 given x_t = x.
@@ -224,6 +231,16 @@ class MeanOnly:
 
     posterior: Callable[[Tensor, Time, Tensor | None], Law]
     kernel: Literal["poisson", "stochastic", "nearest"] = "poisson"
+
+    @property
+    def coupling(self) -> Coupling | None:
+        """That of the posterior, if it says one."""
+        return getattr(self.posterior, "coupling", None)
+
+    def check(self, process: Process, coupling: Coupling) -> None:
+        """As of the posterior, if it is a `DataLaw`."""
+        if isinstance(self.posterior, DataLaw):
+            self.posterior.check(process, coupling)
 
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> SiteLaw:
         """The law of x_1 given x_t = x as that head would state it."""

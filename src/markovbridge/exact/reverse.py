@@ -26,6 +26,7 @@ from functools import cached_property, reduce
 import torch
 from torch import Tensor
 
+from markovbridge.couplings import Noised
 from markovbridge.exact.empirical import Empirical
 from markovbridge.laws import Atoms, Categorical, SiteLaw
 from markovbridge.processes.base import DiscreteProcess, JumpProcess
@@ -55,6 +56,8 @@ class Reverse:
     def __post_init__(self) -> None:
         if self.process.direction != "noising":
             raise TypeError("the reverse of a process is that of one stated from data to source")
+        if isinstance(self.data, Empirical):
+            self.data.check(self.process, Noised())
         if len(self.states) > LARGEST:
             raise ValueError(
                 f"{self._size} states at {self._sites} sites are {len(self.states)} combinations; "

@@ -17,8 +17,9 @@ __all__ = ["Atoms", "Mixture"]
 
 
 def _weigh(weights: Tensor, values: Tensor) -> Tensor:
-    """Σ_k weights[b, k] values[b, k, ...]."""
-    return torch.einsum("bk,bk...->b...", weights, values)
+    """Σ_k weights[b, k] values[b, k, ...], of the type of the values."""
+    wide = torch.promote_types(weights.dtype, values.dtype)
+    return torch.einsum("bk,bk...->b...", weights.to(wide), values.to(wide)).to(values.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,120 @@
+"""What an exact law is: it says the law of x_1 given x_t, for one process and one coupling."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from markovbridge.couplings import Coupling, Kernel
+from markovbridge.couplings.base import check_same, same, unknown
+from markovbridge.laws import Law
+from markovbridge.processes.base import Process
+from markovbridge.schedules import Time
+
+__all__ = ["DataLaw", "Pairs", "check_states"]
+
+
+class DataLaw(ABC):
+    """A law of the data whose posterior under the process is known.
+
+    It holds for one process and one coupling, and carries both: `Transport` takes its coupling
+    from here and refuses another. A subclass says its coupling as a field, a class attribute or
+    a property, which is checked where the class is defined.
+    """
+
+    process: Process
+    coupling: Coupling
+    """Which source goes with the data: what the posterior was made for."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not any(
+            "coupling" in vars(base) or "coupling" in inspect.get_annotations(base)
+            for base in cls.__mro__
+            if base is not DataLaw
+        ):
+            raise TypeError(
+                f"{cls.__name__} does not say its coupling: give it an attribute `coupling`, such "
+                "as `coupling = Noised()` for time reversal"
+            )
+
+    @abstractmethod
+    def marginal(self, x: Tensor, t: Time) -> Law:
+        """The law of x_t, in the shape of x (whose values do not matter)."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
+        """The law of x_1 given x_t = x."""
+
+    def check(self, process: Process, coupling: Coupling) -> None:
+        """Check that it is used with the process and the coupling that it holds for.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        if not same(self.process, process):
+            raise ValueError(
+                f"the exact law is for {self.process!r}, but the process is {process!r}: make the "
+                "law for the process that it is used with"
+            )
+        check_same("exact law", self.coupling, coupling)
+
+
+class Pairs(Coupling):
+    """The coupling of a law of pairs (x_0, x_1): x_0 is drawn from its law given x_1.
+
+    Args:
+        law: The law of the data, whose `marginal` at t = 0 is the source, and which has
+            `reversed()`, the law of the same pairs with source and data exchanged.
+    """
+
+    def __init__(self, law: Any) -> None:
+        self._law = law
+
+    @cached_property
+    def _reversed(self) -> DataLaw:
+        return self._law.reversed()
+
+    def pair(
+        self, process: Process, x1: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return self._reversed(x1, 0.0).sample(generator=generator)
+
+    def start(
+        self, process: Process, like: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return self._law.marginal(like, 0.0).sample(generator=generator)
+
+    def given_end(self, process: Process, x1: Tensor, t: Time) -> Law:
+        raise unknown(self)
+
+    def kernel(self, process: Process, t: Time) -> Kernel:
+        raise unknown(self)
+
+    def moments(
+        self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        source = self._law.marginal(x[:1], 0.0)
+        return source.mean[0], source.variance[0]
+
+
+def check_states(x: Tensor, event: Sequence[int]) -> None:
+    """Check that x is a batch of states of this event shape.
+
+    Raises:
+        TypeError: If it is no tensor.
+        ValueError: If it has another shape.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"states must be a tensor (batch, *event), not {type(x).__name__}")
+    if x.ndim == 0 or x.shape[1:] != tuple(event):
+        raise ValueError(
+            f"states have the shape (batch, {', '.join(map(str, event))}) of the data, not "
+            f"{tuple(x.shape)}"
+        )
