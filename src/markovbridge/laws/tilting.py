@@ -119,7 +119,7 @@ def _tilt(log: Tensor, origin: Tensor, wanted: Tensor, digits: float) -> tuple[T
     # Every value is at least 1 from the next: what bounds the worst of the terms bounds all.
     reach = math.log(log.shape[-1]) + width.log()
     first, last = (
-        log.gather(-1, end.clamp(0, len(values) - 1).long().unsqueeze(-1)).squeeze(-1)
+        log.gather(-1, end.nan_to_num(0).clamp(0, len(values) - 1).long().unsqueeze(-1)).squeeze(-1)
         for end in (low, low + width)
     )
     most = log.amax(-1)
@@ -129,8 +129,7 @@ def _tilt(log: Tensor, origin: Tensor, wanted: Tensor, digits: float) -> tuple[T
     size = torch.where(possible, log, 0.0).amin(-1).abs() + width
     enough = digits + 4 * torch.finfo(log.dtype).eps * size
 
-    distance = (values - low.unsqueeze(-1)).clamp(0, float("inf"))
-    distance = torch.where(possible, distance, 0.0)
+    distance = torch.where(possible, values - low.unsqueeze(-1), 0.0)
     tilt = torch.zeros_like(wanted)
     # A single value has no tilt, nor has what is not finite: it stays as it is, for all to see.
     rows = ((width > room + top) & torch.isfinite(target)).nonzero().squeeze(-1)
