@@ -13,7 +13,9 @@ halves of the data score; and the bound in nats on some of the data.
 Rows. "published" is a logit-spaced grid of survival, walked by thinning the expected count
 rounded to the nearest integer ("nearest") or by Poisson leaps ("leap"). "cosine" is the grid of
 the schedule, "equal error" the one that trained models bring with them, which is the default
-together with "trapezoidal".
+together with "trapezoidal". With `--table` the network gives the same mean and a table around it
+(`Centred`), trained by `PathKL(damping=1) + 0.001 * EndNLL()`, and the second-order bridge draws
+from the table.
 """
 
 from __future__ import annotations
@@ -33,16 +35,28 @@ import markovbridge as mb
 from markovbridge import grids, metrics
 from markovbridge.cli.evaluate import extractors
 from markovbridge.data import IDX, Digits
-from markovbridge.samplers import Adaptive, Sampler
+from markovbridge.samplers import Adaptive, Sampler, SecondOrderBridge
 
 DATA = {"digits": Digits(), "fashion-mnist": IDX(name="fashion-mnist")}
 EVALUATIONS = (5, 10, 20, 50, 100, 250, 1000)
 BLOCK = 256
-PUBLISHED = (
-    ["--process.schedule", "markovbridge.Logistic", "--process.schedule.t_end", "15"]
-    + ["--process.schedule.exact_ends", "false"]
-    + ["--objective", "markovbridge.FiniteTime", "--statistics", "all"]
-)
+CHANGES = {
+    "ours": [],
+    "published": (
+        ["--process.schedule", "markovbridge.Logistic", "--process.schedule.t_end", "15"]
+        + ["--process.schedule.exact_ends", "false"]
+        + ["--objective", "markovbridge.FiniteTime", "--statistics", "all"]
+    ),
+    "table": (
+        ["--head", "markovbridge.Centred", "--objective", "markovbridge.objectives.Sum"]
+        + ["--objective.terms"]
+        + [
+            '[{"class_path": "markovbridge.PathKL", "init_args": {"damping": 1.0}}, '
+            '{"class_path": "markovbridge.EndNLL"}]'
+        ]
+        + ["--objective.weights", "[1.0, 0.001]"]
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -50,18 +64,18 @@ class Row:
     """One way to draw samples.
 
     Attributes:
-        model: Which model, "ours" or "published".
+        model: Which model, one of `CHANGES`.
         name: What to call it.
         sampler: How to step.
         grid: The grid of so many steps, of a model.
-        kernel: What the mean head draws.
+        kernel: What the mean head draws; None for the head of the model.
     """
 
     model: str
     name: str
     sampler: Sampler
     grid: Callable[[mb.Transport, int], int | Tensor]
-    kernel: str = "poisson"
+    kernel: str | None = "poisson"
 
 
 def published_grid(model: mb.Transport, steps: int) -> Tensor:
@@ -89,14 +103,20 @@ ROWS = (
     Row("ours", "cosine, trapezoidal", mb.Trapezoidal(), cosine_grid),
     Row("ours", "equal error, trapezoidal", mb.Trapezoidal(), default_grid),
 )
+TABLES = (
+    Row("table", "table, equal error, trapezoidal", mb.Trapezoidal(), default_grid, None),
+    Row("table", "table, equal error, bridge", mb.Bridge(), default_grid, None),
+    Row("table", "table, equal error, second order", SecondOrderBridge(), default_grid, None),
+    Row("table", "table, cosine, second order", SecondOrderBridge(), cosine_grid, None),
+)
 
 
 def trained(name: str, recipe: str, folder: Path, steps: int | None) -> mb.Transport:
-    """The model of a recipe, or of its published twin."""
+    """The model of a recipe, or of a twin of it."""
     run = folder / f"{recipe}-{name}-{steps or 'whole'}"
     if not (run / "model" / "config.json").is_file():
         command = [sys.executable, "-m", "markovbridge", "train", recipe, "--output", str(run)]
-        command += ["--overwrite", "true", *(PUBLISHED if name == "published" else [])]
+        command += ["--overwrite", "true", *CHANGES[name]]
         command += [] if steps is None else ["--trainer.steps", str(steps)]
         subprocess.run(command, check=True, stdout=sys.stderr)
     return mb.Transport.from_pretrained(run / "model")
@@ -111,6 +131,7 @@ def main() -> None:
     parser.add_argument("--tolerances", type=float, nargs="*", default=[10.0, 3.0, 1.0])
     parser.add_argument("--samples", type=int, default=1797)
     parser.add_argument("--only", nargs="+", help="rows whose names contain one of these")
+    parser.add_argument("--table", action="store_true", help="a model with tables, on its own")
     parser.add_argument("--extractor", default="pixels", help="pixels or mobilenet:PATH")
     parser.add_argument("--likelihood", type=int, default=100, help="data points of the bound")
     parser.add_argument("--output", type=Path, default=Path("runs/quality"))
@@ -139,7 +160,7 @@ def main() -> None:
     models, curves = {}, {}
     rows = [
         row
-        for row in ROWS
+        for row in (TABLES if arguments.table else ROWS)
         if arguments.only is None or any(part in row.name for part in arguments.only)
     ]
     for name in sorted({row.model for row in rows}):
@@ -151,7 +172,7 @@ def main() -> None:
         if model.error_curve is None:
             model.error_curve = grids.measure(model, real[:128].long().to(device))
         # As published, data can start outside of the source, and the bound is infinite.
-        if arguments.likelihood and name == "ours":
+        if arguments.likelihood and name != "published":
             bound = model.log_likelihood(
                 real[: arguments.likelihood].long().to(device),
                 generator=torch.Generator(device).manual_seed(0),
@@ -161,7 +182,8 @@ def main() -> None:
 
     def draw(row: Row, steps: int, sampler: Sampler) -> tuple[float, float, float]:
         model = models[row.model]
-        model.head = mb.Mean(kernel=row.kernel)  # has no weights
+        if row.kernel is not None:
+            model.head = mb.Mean(kernel=row.kernel)  # has no weights
         began = time.perf_counter()
         samples = model.sample(
             arguments.samples,

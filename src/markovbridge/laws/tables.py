@@ -9,14 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from markovbridge.laws.base import SiteLaw, uniform, within
+from markovbridge.laws.base import LOG_TINY, SiteLaw, uniform, within
+from markovbridge.laws.tilting import tilted
 
 __all__ = ["BLOCK", "Categorical", "LogisticMixture", "Tilted"]
 
 BLOCK = 2**22  # entries of a table drawn from at once: 32 MiB in float64
-ITERATIONS = 12  # of Newton's method for a tilt; far fewer are needed
-LONGEST = 2.0  # of its steps
-TINY = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +74,9 @@ class Tilted(Categorical):
     """A table per site that was given its mean by exponential tilting.
 
     Attributes:
-        logits: Unnormalised log-probabilities, (batch, *event, S).
+        logits: Log-probabilities, (batch, *event, S).
         origin: Where the mean counts from, (batch, *event); nothing lies below.
-        log_above: Log of the mean above it, which the table has up to rounding.
+        log_above: Log of the mean above it, floored at log 1e-30.
     """
 
     origin: Tensor
@@ -86,20 +84,22 @@ class Tilted(Categorical):
 
     @classmethod
     def towards(cls, law: Categorical, origin: Tensor, log_above: Tensor) -> Tilted:
-        """The table nearest to `law` whose mean above `origin` has this logarithm."""
-        values = torch.arange(law.logits.shape[-1], device=origin.device)
-        above = (values - origin.unsqueeze(-1)).to(law.logits.dtype)
-        with torch.no_grad():
-            base, wanted = law.log_probs, log_above.unsqueeze(-1)
-            tilt = torch.zeros_like(wanted)
-            for _ in range(ITERATIONS):
-                p = (base + tilt * above).softmax(-1)
-                mean = (p * above).sum(-1, keepdim=True).clamp_min(TINY)
-                spread = (p * (above - mean) ** 2).sum(-1, keepdim=True)
-                # Newton for the logarithm of the mean: exact at once where the mean is small.
-                step = (wanted - mean.log()) * mean / spread.clamp_min(TINY)
-                tilt = tilt + step.clamp(-LONGEST, LONGEST)
-        return cls(law.logits + tilt * above, origin, log_above)
+        """The table nearest to `law` whose mean above `origin` has this logarithm.
+
+        Where no tilt of the table has it, as above its largest value, the mean is cut to what
+        the table can have. The gradient of `excess` and `log_excess` goes to `log_above` alone,
+        as the mean does not depend on the table; where it was cut too, so that training comes
+        back. That of `log_prob` goes to the table alone, the mean being held.
+
+        Args:
+            law: The table, which gives nothing below `origin` a probability.
+            origin: Where the mean counts from, (batch, *event).
+            log_above: Log of the mean wanted above it, (batch, *event).
+        """
+        wanted = log_above.detach()
+        logits, found = tilted(law.log_probs, origin, wanted.double().exp())
+        found = found.to(wanted).clamp_min(LOG_TINY)
+        return cls(logits, origin, log_above + (found - wanted))
 
     def excess(self, origin: Tensor) -> Tensor:
         return self.log_above.exp() + (self.origin - origin)
