@@ -37,7 +37,7 @@ from torch import Tensor
 
 from markovbridge.laws import Atoms, Binomial, Law, Poisson, Shifted, SiteLaw
 from markovbridge.processes.base import Bounds, JumpProcess, check_order, match
-from markovbridge.processes.clock import instant, shares, speed
+from markovbridge.processes.clock import Pace, instant, shares, speed
 from markovbridge.schedules import Cosine, Schedule, Time, as_time
 from markovbridge.sums import (
     Convolved,
@@ -131,15 +131,17 @@ class IntegerProcess(JumpProcess):
 
     def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
         """`rates` averaged over x_1 ~ law; with `TwoMeans`, those of its means."""
+        return self.step_rates(*self.expected_steps(law, x, t), t)
+
+    def expected_steps(self, law: Law, x: Tensor, t: Time) -> tuple[Tensor, Tensor]:
+        """`steps` averaged over x_1 ~ law; with `TwoMeans`, its means."""
         if isinstance(law, TwoMeans):
-            return self.step_rates(law.log_up.exp(), law.log_down.exp(), t)
+            return law.log_up.exp(), law.log_down.exp()
         if isinstance(law, Atoms):
-            up, down = self._over_points(law, x, t)
-        elif isinstance(law, SiteLaw):
-            up, down = self._over_values(law, x, t)
-        else:
-            raise TypeError(f"rates need a law per site or Atoms, not {type(law).__name__}")
-        return self.step_rates(up, down, t)
+            return self._over_points(law, x, t)
+        if isinstance(law, SiteLaw):
+            return self._over_values(law, x, t)
+        raise TypeError(f"rates need a law per site or Atoms, not {type(law).__name__}")
 
     def _over_points(self, law: Atoms, x: Tensor, t: Time) -> tuple[Tensor, Tensor]:
         up, down = torch.zeros(2, *x.shape, dtype=law.log_weights.dtype, device=x.device)
@@ -286,6 +288,7 @@ class BirthDeath(IntegerProcess):
 class _Walk(IntegerProcess):
     """Steps at a constant rate on the clock q = 1 - p: no stationary law."""
 
+    pace: ClassVar[Pace] = "survival"
     rate: float
     centre: int
 
@@ -320,6 +323,11 @@ class _Walk(IntegerProcess):
         t = as_time(t)
         hazard = self.schedule.rate(t) / self.schedule.mortality(t).clamp_min(TINY)
         return torch.stack([down, up], -1) * match(hazard, up).unsqueeze(-1)
+
+    def strengths(self, law: Law, x: Tensor, t: Time) -> Tensor:
+        """The expected steps: over q they are martingales along the exact process."""
+        up, down = self.expected_steps(law, x, t)
+        return torch.stack([down, up], -1)
 
 
 @dataclass(frozen=True)
