@@ -107,6 +107,15 @@ class Coupling(ABC):
     preserve: bool = False
     """Whether the network sees x_0 as well, which preserves the coupling."""
 
+    @property
+    def pinned(self) -> bool:
+        """Whether paths given their start are those of the reference pinned at both ends.
+
+        So they are under time reversal, from one point, and where the start is preserved. Else
+        the generative process forgets where it came from, and has only the law at each time.
+        """
+        return self.preserve
+
     def features(self, process: Process) -> int:
         """How many features per site the network sees: those of x_t, and of x_0 if preserved."""
         return process.features * (2 if self.preserve else 1)

@@ -179,8 +179,8 @@ class JumpProcess(DiscreteProcess):
             TypeError: If the process states none.
         """
         raise TypeError(
-            f"{type(self).__name__} states no `bounds` of its rates, so its jumps cannot be "
-            "simulated one by one"
+            f"{type(self).__name__} states no bound of its rates (`bounds`), so its jumps cannot "
+            "be simulated one by one: take Bridge()"
         )
 
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:

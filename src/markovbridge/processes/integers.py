@@ -121,6 +121,16 @@ class IntegerProcess(JumpProcess):
             )
         return torch.arange(self.states, device=x.device).expand(*x.shape, self.states)
 
+    def _largest(self) -> int:
+        """Largest value of the data, without which the way up to them has no bound."""
+        if self.maximum is None:
+            raise ValueError(
+                f"the rates of {type(self).__name__} have no bound while the data have none, so "
+                "its jumps cannot be simulated one by one: set `maximum` of the process to the "
+                "largest value of the data, or take Trapezoidal() or Bridge()"
+            )
+        return self.maximum
+
     def moves(self, x: Tensor) -> Tensor:
         """One down, one up: (batch, *event, 2)."""
         return torch.stack([x - 1, x + 1], -1)
@@ -267,7 +277,7 @@ class BirthDeath(IntegerProcess):
 
     def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
         """All units of the data dead, all of x immigrants."""
-        return torch.full_like(x, self._ends(x).shape[-1] - 1), x
+        return torch.full_like(x, self._largest()), x
 
     def stepped(self, x: Tensor, log_up: Tensor, log_down: Tensor) -> TwoMeans:
         """Bin(x, 1 - I/x) survivors and Poisson(D) units that had died."""
@@ -374,7 +384,7 @@ class RandomWalk(_Walk):
 
     def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
         """The way to the farthest value of the data, and κq pairs of steps besides."""
-        top, pairs = self._ends(x).shape[-1] - 1, -self.rate * math.expm1(-high)
+        top, pairs = self._largest(), -self.rate * math.expm1(-high)
         return (top - x).clamp_min(0) + pairs, x.clamp_min(0) + pairs
 
     def stepped(self, x: Tensor, log_up: Tensor, log_down: Tensor) -> TwoMeans:

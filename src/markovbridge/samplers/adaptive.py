@@ -1,7 +1,8 @@
 r"""Steps that choose themselves, for amounts whose rates per unit of survival are martingales.
 
 Those are pure death, pure birth and the random walk. Between the rates λ_p(x_p) and λ_m(x_m) of
-a θ-trapezoidal leap lies an estimate of what steps cost. With rates frozen at its beginning, a step from p to s has the path KL
+a θ-trapezoidal leap lies an estimate of what steps cost. With rates frozen at its beginning, a
+step from p to s has the path KL
 ∫ (Φ(τ) - Φ(p)) dτ, Φ = E Σ λ log λ (`markovbridge.grids`), and
 
     Φ(m) - Φ(p)  =  E Σ [λ_m log(λ_m/λ_p) - λ_m + λ_p].
