@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from markovbridge import randomness
-from markovbridge.couplings import Coupling
+from markovbridge.couplings import Coupling, Noised
 from markovbridge.grids import ErrorCurve
 from markovbridge.heads import Centred, Endpoint, Head, NegativeBinomial
 from markovbridge.laws import Law
@@ -130,7 +130,7 @@ class Sampling(nn.Module, ABC):
         """One block of `sample`; see `markovbridge.sampling`."""
         generator = randomness.generator(self.device, "sample", key, index)
         x = self._source(options.get("block", BLOCK), generator)
-        return self._walk(index, x, generator, **options)
+        return self._walk(index, x, generator, drawn=True, **options)
 
     def restore(
         self,
@@ -270,7 +270,14 @@ class Sampling(nn.Module, ABC):
         known = Observed(self._check(self._filled(data, mask), "x"), mask)
         start = self._source(block, generator)
         made = self._walk(
-            index, start, generator, n=len(x), observed=known, rounds=rounds, **options
+            index,
+            start,
+            generator,
+            n=len(x),
+            observed=known,
+            rounds=rounds,
+            drawn=True,
+            **options,
         )
         return torch.where(mask, data.to(made.dtype), made)
 
@@ -303,6 +310,7 @@ class Sampling(nn.Module, ABC):
         t: float = 0.0,
         observed: Observed | None = None,
         rounds: int = 1,
+        drawn: bool = False,
         steps: int | Tensor = STEPS,
         sampler: Sampler | None = None,
         condition: Tensor | None = None,
@@ -311,7 +319,11 @@ class Sampling(nn.Module, ABC):
         callback: Callable[[float, Tensor], None] | None = None,
         **unknown: Any,
     ) -> Tensor:
-        """Walk a block of states x at time t to the data, in evaluation mode."""
+        """Walk a block of states x at time t to the data, in evaluation mode.
+
+        Unless they were drawn from a source that is independent of the data, the walk must not
+        forget them: see `markovbridge.samplers.back`.
+        """
         if unknown:
             raise TypeError(
                 f"there is no option {min(unknown)!r}; draws take "
@@ -333,9 +345,16 @@ class Sampling(nn.Module, ABC):
         if condition is not None:
             check_rows(condition, n)
             condition = rows(condition, index, block).to(self.device)
+        given = Given(
+            self,
+            start=x if kept else None,
+            observed=observed,
+            guidance=guidance,
+            held=None if drawn and isinstance(self.coupling, Noised) else (x, t),
+        )
         with self._evaluating():
             x = walk(
-                Given(self, start=x if kept else None, observed=observed, guidance=guidance),
+                given,
                 x,
                 self._grid(steps, start=t),
                 sampler,

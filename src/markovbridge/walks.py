@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from markovbridge.laws import Law
+from markovbridge.laws import MOST, Law
 from markovbridge.masking import Observed
 from markovbridge.processes.base import DiscreteProcess, Process
 from markovbridge.samplers import Sampler
+from markovbridge.samplers.back import back, check_back
 from markovbridge.schedules import Schedule, Time
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Given:
         start: x_0, where a transport that preserves its coupling started.
         observed: Known sites of x_1.
         guidance: Strength of the condition.
+        held: A state (batch, *event) and its time, from which a walk started and which samplers
+            that go back must not forget; None if it was drawn from the source.
     """
 
     def __init__(
@@ -44,16 +47,17 @@ class Given:
         start: Tensor | None = None,
         observed: Observed | None = None,
         guidance: float = 1.0,
+        held: tuple[Tensor, float] | None = None,
     ) -> None:
         self.process = transport.process
         self.coupling = transport.coupling
-        self.observed = observed
-        self._transport, self._start, self._guidance = transport, start, guidance
+        self.observed, self.guidance, self.held = observed, guidance, held
+        self._transport, self._start = transport, start
 
     def law(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
         """The law of x_1 given x_t = x and all else that is known."""
         return self._transport.law(
-            x, t, condition, start=self._start, observed=self.observed, guidance=self._guidance
+            x, t, condition, start=self._start, observed=self.observed, guidance=self.guidance
         )
 
 
@@ -79,14 +83,11 @@ def walk(
 
     Raises:
         FloatingPointError: If a state is not finite, which data would not show: NaN rounds to a
-            count.
+            count; or if counts grow beyond 2^40.
     """
     process = model.process
-    if rounds > 1 and process.direction != "noising":
-        raise TypeError(
-            f"{type(process).__name__} is stated from source to data, so there is no way to "
-            "noise a state again: take rounds=1, or a network trained with known sites"
-        )
+    if rounds > 1:
+        check_back(model)
     if callback is not None:
         callback(grid[0], x)
     for t, s in pairwise(grid):
@@ -94,7 +95,13 @@ def walk(
             y = sampler.step(model, x, t, s, condition=condition, generator=generator)
             if model.observed is not None:
                 y = _held(process, x, y, model.observed, t, s, generator)
-            x = process.transition(y, s, t).sample(generator=generator) if left else y
+            x = back(model, y, s, t, generator) if left else y
+        if not x.is_floating_point() and bool((x.abs() > MOST).any()):
+            raise FloatingPointError(
+                f"the states grow without end: one is {int(x.abs().max()):.3g} after t = {t:.4g}. "
+                "What the model says of x_1 has come apart: look at its weights, at guidance "
+                "beyond 1, or take smaller steps"
+            )
         if x.is_floating_point() and not bool(x.isfinite().all()):
             raise FloatingPointError(
                 f"the states are not finite after t = {t:.4g}: look at the weights, at what the "

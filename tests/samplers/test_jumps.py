@@ -7,8 +7,8 @@ import torch
 from markovbridge import PureDeath, exact, processes
 from markovbridge.laws import Atoms, Categorical
 from markovbridge.samplers import Bridge, Corrected, Gillespie, TauLeaping
-from markovbridge.samplers.leaping import leap
-from markovbridge.samplers.thinning import simulate
+from markovbridge.samplers.rates import leap
+from markovbridge.samplers.thinning import Events, simulate
 from problems import assert_follows
 from problems_chains import CHAINS, UNBOUNDED, joint_law
 
@@ -106,7 +106,7 @@ def test_a_law_beyond_the_data_is_refused():
     model = Wrong()
     model.process = process
     with pytest.raises(RuntimeError, match="times its bound"):
-        simulate(model, torch.ones(8, 1, dtype=torch.int64), 0.3, 0.9, 1e-3, None, None)
+        simulate(model, torch.ones(8, 1, dtype=torch.int64), 0.3, 0.9, 1e-3, Events(100))
     with pytest.raises(ValueError, match="set `maximum`"):
         processes.BirthDeath(immigration=1.0).bounds(1.0, 0.5).of(torch.ones(1, 1).long())
 

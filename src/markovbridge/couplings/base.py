@@ -111,6 +111,15 @@ class Coupling(ABC):
     batched: ClassVar[bool] = False
     """Whether `pair` looks at the other rows of the batch, to match sources to them."""
 
+    @property
+    def pinned(self) -> bool:
+        """Whether paths given their start are those of the reference pinned at both ends.
+
+        So they are under time reversal, from one point, and where the start is preserved. Else
+        the generative process forgets where it came from, and has only the law at each time.
+        """
+        return self.preserve
+
     def features(self, process: Process) -> int:
         """How many features per site the network sees: those of x_t, and of x_0 if preserved."""
         return process.features * (2 if self.preserve else 1)

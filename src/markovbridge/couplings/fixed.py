@@ -31,6 +31,11 @@ class Noised(Coupling):
     sub-VP, whose prior N(0, (1 + v)/a² Γ) is that of centred data of unit variance.
     """
 
+    @property
+    def pinned(self) -> bool:
+        """Yes: the reverse of a Markov process is one."""
+        return True
+
     def pair(
         self, process: Process, x1: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -66,6 +71,11 @@ class Dirac(Coupling):
     """
 
     value: float | Tensor = 0.0
+
+    @property
+    def pinned(self) -> bool:
+        """Yes: every path has the same start."""
+        return True
 
     def _point(self, process: Process, like: Tensor) -> Tensor:
         value = torch.as_tensor(self.value, device=like.device)

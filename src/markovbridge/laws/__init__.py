@@ -11,7 +11,7 @@ known far more accurately than X (a remaining count of 1e-6 above 200), so
 `excess(origin)` and `log_excess(origin)` give E[X] - origin without cancellation.
 """
 
-from markovbridge.laws.base import LOG_TINY, Delta, Law, Shifted, SiteLaw
+from markovbridge.laws.base import LOG_TINY, MOST, Delta, Law, Shifted, SiteLaw
 from markovbridge.laws.counts import (
     Binomial,
     NegativeBinomial,
@@ -27,6 +27,7 @@ from markovbridge.laws.tables import BLOCK, Categorical, LogisticMixture, Tilted
 __all__ = [
     "BLOCK",
     "LOG_TINY",
+    "MOST",
     "Atoms",
     "Binomial",
     "Categorical",

@@ -9,10 +9,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["LOG_TINY", "Delta", "Law", "Shifted", "SiteLaw", "times_log", "uniform", "within"]
+__all__ = [
+    "LOG_TINY",
+    "MOST",
+    "Delta",
+    "Law",
+    "Shifted",
+    "SiteLaw",
+    "poisson",
+    "times_log",
+    "uniform",
+    "within",
+]
 
 
 LOG_TINY = -69.0  # log of about 1e-30: the floor of log-means in float32
+MOST = 2.0**40  # largest count that is drawn or walked: 1e12, beyond any data and far from 2^63
 
 
 class Law(ABC):
@@ -60,6 +72,21 @@ class SiteLaw(Law):
 def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Uniform numbers in [0, 1), one for each entry of `like`."""
     return torch.rand(like.shape, dtype=like.dtype, device=like.device, generator=generator)
+
+
+def poisson(mean: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Poisson draws, in the type of their means.
+
+    Raises:
+        FloatingPointError: If a mean is NaN, negative, or beyond 2^40.
+    """
+    if mean.numel() and not bool(((mean >= 0) & (mean <= MOST)).all()):
+        bad = mean[~((mean >= 0) & (mean <= MOST))].flatten()[0].item()
+        raise FloatingPointError(
+            f"counts of mean {bad:g} cannot be drawn: what the model says of x_1 has come apart. "
+            "Look at its weights, at guidance beyond 1, and whether the steps are too long"
+        )
+    return torch.poisson(mean, generator=generator)
 
 
 def within(support: Tensor, log_prob: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from markovbridge.laws.base import SiteLaw, times_log, uniform, within
+from markovbridge.laws.base import SiteLaw, poisson, times_log, uniform, within
 from markovbridge.laws.tables import Categorical
 
 __all__ = ["Binomial", "NegativeBinomial", "Poisson", "Rounded", "SiteMixture", "ZeroInflated"]
@@ -65,7 +65,7 @@ class Poisson(SiteLaw):
     log_rate: Tensor
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
-        return torch.poisson(self.mean, generator=generator).to(torch.int64)
+        return poisson(self.mean, generator).to(torch.int64)
 
     def site_log_prob(self, x: Tensor) -> Tensor:
         k = x.to(self.log_rate.dtype)
@@ -99,7 +99,7 @@ class NegativeBinomial(SiteLaw):
             size.contiguous(), generator=generator
         )
         rate = gamma * (log_mean.exp() / size)
-        return torch.poisson(rate, generator=generator).to(torch.int64)
+        return poisson(rate, generator).to(torch.int64)
 
     def site_log_prob(self, x: Tensor) -> Tensor:
         r, k = self.size, x.to(self.log_mean.dtype)

@@ -47,6 +47,11 @@ class Categorical(SiteLaw):
         for logits, share in zip(flat.split(rows), u.split(rows), strict=True):
             weights = (logits - logits.amax(-1, keepdim=True)).exp()
             sums = weights.cumsum(-1, dtype=torch.float64)
+            if not bool(sums[:, -1].isfinite().all()):
+                raise FloatingPointError(
+                    "a table of probabilities holds NaN, or nothing above 0: what the model says "
+                    "of x_1 has come apart. Look at its weights, and at guidance beyond 1"
+                )
             # The factor keeps rounding from reaching the total, which no u < 1 may.
             draws.append((sums <= share * sums[:, -1:] * (1 - 1e-15)).sum(-1))
         return torch.cat(draws).reshape(self.logits.shape[:-1])

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from markovbridge.laws import Law
+from markovbridge.processes.clock import Pace
 from markovbridge.processes.supports import Support
 from markovbridge.schedules import Schedule, Time, as_time
 
@@ -140,6 +141,9 @@ class DiscreteProcess(Process):
 class JumpProcess(DiscreteProcess):
     """A process that moves by jumps at exponential times, site by site."""
 
+    pace: ClassVar[Pace] = "log"
+    """The clock to leap by, in which the rates of the exact reverse change least."""
+
     @abstractmethod
     def moves(self, x: Tensor) -> Tensor:
         """The states a jump leads to, (batch, *event, jumps)."""
@@ -155,6 +159,29 @@ class JumpProcess(DiscreteProcess):
     @abstractmethod
     def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
         """`rates` averaged over x_1 ~ law: the rates of the generative process."""
+
+    def strengths(self, law: Law, x: Tensor, t: Time) -> Tensor:
+        """Rates of the generative process as leaps take them, (batch, *event, jumps).
+
+        Per unit of time at the pace "log"; at the pace "survival" per unit of survival and times
+        the mortality, which has a value where the rate per unit of time is 0/0.
+        """
+        return self.expected_rates(law, x, t)
+
+    def resting(self, x: Tensor) -> Tensor | None:
+        """The end towards which the process pinned there never leaves x; None if there is none."""
+        return None
+
+    def bounds(self, high: float, low: float) -> Bounds:
+        """Bounds on the total pinned rate while the clock -log p runs from high down to low.
+
+        Raises:
+            TypeError: If the process states none.
+        """
+        raise TypeError(
+            f"{type(self).__name__} states no bound of its rates (`bounds`), so its jumps cannot "
+            "be simulated one by one: take Bridge()"
+        )
 
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """Rate of path KL between the process pinned at y and the model: (batch,), nats."""

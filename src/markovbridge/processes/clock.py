@@ -9,12 +9,18 @@ divides by p(0) or forms an infinity times zero.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from markovbridge.schedules import Schedule, Time, as_time
 
-__all__ = ["elapsed", "instant", "shares", "speed"]
+__all__ = ["Cut", "Pace", "cut", "elapsed", "instant", "shares", "speed"]
+
+Pace = Literal["survival", "log"]
+"""The clock in which the rates of an exact reverse process change least: p, or log p."""
 
 TINY = 1e-30  # floor of survival where its reciprocal is taken
 
@@ -46,3 +52,38 @@ def instant(schedule: Schedule, clock: Tensor) -> Tensor:
     """The time at which the clock, -log p, shows this: float64."""
     clock = clock.double()
     return schedule.time((-clock).exp(), -torch.expm1(-clock)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A step from t to s, cut in two at an inner time.
+
+    Attributes:
+        middle: The inner time.
+        before: Units of the clock from t to the inner time.
+        after: Units of the clock from there to s.
+        units: What `JumpProcess.strengths` are to be divided by, at t and at the inner time,
+            to be rates per unit of the clock.
+    """
+
+    middle: float
+    before: float
+    after: float
+    units: tuple[float, float]
+
+
+def cut(schedule: Schedule, pace: Pace, t: float, s: float, share: float) -> Cut:
+    """The step from t to s, cut after this share of its length in a clock."""
+    if pace == "survival":
+        length = float(schedule.increment(t, s))
+        survival = (1 - share) * schedule.survival(t) + share * schedule.survival(s)
+        early, late = float(schedule.mortality(t)), float(schedule.mortality(s))
+        left = (1 - share) * early + share * late
+        mortality = (1 - share) * schedule.mortality(t) + share * schedule.mortality(s)
+        middle = min(max(float(schedule.time(survival, mortality)), t), s)
+        return Cut(middle, share * length, (1 - share) * length, (early, left))
+    length = float(elapsed(schedule, s, t))
+    clock = elapsed(schedule, 1.0, s) + (1 - share) * length
+    middle = min(max(float(instant(schedule, clock)), t), s)
+    units = float(speed(schedule, t)), float(speed(schedule, middle))
+    return Cut(middle, share * length, (1 - share) * length, units)

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from markovbridge.laws import Binomial, Delta, Law, Shifted
 from markovbridge.processes.base import JumpProcess, check_order, match
+from markovbridge.processes.clock import Pace
 from markovbridge.schedules import Cosine, Schedule, Time, as_time
 
 __all__ = ["PureDeath"]
@@ -50,6 +51,7 @@ class PureDeath(JumpProcess):
     schedule: Schedule = field(default_factory=Cosine)
     direction: ClassVar[Literal["forward", "noising"]] = "noising"
     additive: ClassVar[bool] = True
+    pace: ClassVar[Pace] = "survival"
 
     def __post_init__(self) -> None:
         if self.maximum is not None and self.maximum < 1:
@@ -135,6 +137,14 @@ class PureDeath(JumpProcess):
     def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
         """Birth rates E[x_1 - x] p'/q of the generative process, (batch, *event, 1)."""
         return (law.excess(x) * match(self.hazard(t), x)).unsqueeze(-1)
+
+    def strengths(self, law: Law, x: Tensor, t: Time) -> Tensor:
+        """E[x_1 - x], (batch, *event, 1): over q it is a martingale along the exact process."""
+        return law.excess(x).unsqueeze(-1)
+
+    def resting(self, x: Tensor) -> Tensor:
+        """Where nothing remains, nothing is born: x itself."""
+        return x
 
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """p'/q Σ [ŷ - m + m log(m/ŷ)], with m = y - x and ŷ = law.excess(x): (batch,)."""

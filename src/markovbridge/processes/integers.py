@@ -37,7 +37,7 @@ from torch import Tensor
 
 from markovbridge.laws import Atoms, Binomial, Law, Poisson, Shifted, SiteLaw
 from markovbridge.processes.base import Bounds, JumpProcess, check_order, match
-from markovbridge.processes.clock import instant, shares, speed
+from markovbridge.processes.clock import Pace, instant, shares, speed
 from markovbridge.schedules import Cosine, Schedule, Time, as_time
 from markovbridge.sums import (
     Convolved,
@@ -121,6 +121,16 @@ class IntegerProcess(JumpProcess):
             )
         return torch.arange(self.states, device=x.device).expand(*x.shape, self.states)
 
+    def _largest(self) -> int:
+        """Largest value of the data, without which the way up to them has no bound."""
+        if self.maximum is None:
+            raise ValueError(
+                f"the rates of {type(self).__name__} have no bound while the data have none, so "
+                "its jumps cannot be simulated one by one: set `maximum` of the process to the "
+                "largest value of the data, or take Trapezoidal() or Bridge()"
+            )
+        return self.maximum
+
     def moves(self, x: Tensor) -> Tensor:
         """One down, one up: (batch, *event, 2)."""
         return torch.stack([x - 1, x + 1], -1)
@@ -131,15 +141,17 @@ class IntegerProcess(JumpProcess):
 
     def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
         """`rates` averaged over x_1 ~ law; with `TwoMeans`, those of its means."""
+        return self.step_rates(*self.expected_steps(law, x, t), t)
+
+    def expected_steps(self, law: Law, x: Tensor, t: Time) -> tuple[Tensor, Tensor]:
+        """`steps` averaged over x_1 ~ law; with `TwoMeans`, its means."""
         if isinstance(law, TwoMeans):
-            return self.step_rates(law.log_up.exp(), law.log_down.exp(), t)
+            return law.log_up.exp(), law.log_down.exp()
         if isinstance(law, Atoms):
-            up, down = self._over_points(law, x, t)
-        elif isinstance(law, SiteLaw):
-            up, down = self._over_values(law, x, t)
-        else:
-            raise TypeError(f"rates need a law per site or Atoms, not {type(law).__name__}")
-        return self.step_rates(up, down, t)
+            return self._over_points(law, x, t)
+        if isinstance(law, SiteLaw):
+            return self._over_values(law, x, t)
+        raise TypeError(f"rates need a law per site or Atoms, not {type(law).__name__}")
 
     def _over_points(self, law: Atoms, x: Tensor, t: Time) -> tuple[Tensor, Tensor]:
         up, down = torch.zeros(2, *x.shape, dtype=law.log_weights.dtype, device=x.device)
@@ -265,7 +277,7 @@ class BirthDeath(IntegerProcess):
 
     def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
         """All units of the data dead, all of x immigrants."""
-        return torch.full_like(x, self._ends(x).shape[-1] - 1), x
+        return torch.full_like(x, self._largest()), x
 
     def stepped(self, x: Tensor, log_up: Tensor, log_down: Tensor) -> TwoMeans:
         """Bin(x, 1 - I/x) survivors and Poisson(D) units that had died."""
@@ -286,6 +298,7 @@ class BirthDeath(IntegerProcess):
 class _Walk(IntegerProcess):
     """Steps at a constant rate on the clock q = 1 - p: no stationary law."""
 
+    pace: ClassVar[Pace] = "survival"
     rate: float
     centre: int
 
@@ -320,6 +333,11 @@ class _Walk(IntegerProcess):
         t = as_time(t)
         hazard = self.schedule.rate(t) / self.schedule.mortality(t).clamp_min(TINY)
         return torch.stack([down, up], -1) * match(hazard, up).unsqueeze(-1)
+
+    def strengths(self, law: Law, x: Tensor, t: Time) -> Tensor:
+        """The expected steps: over q they are martingales along the exact process."""
+        up, down = self.expected_steps(law, x, t)
+        return torch.stack([down, up], -1)
 
 
 @dataclass(frozen=True)
@@ -366,7 +384,7 @@ class RandomWalk(_Walk):
 
     def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
         """The way to the farthest value of the data, and κq pairs of steps besides."""
-        top, pairs = self._ends(x).shape[-1] - 1, -self.rate * math.expm1(-high)
+        top, pairs = self._largest(), -self.rate * math.expm1(-high)
         return (top - x).clamp_min(0) + pairs, x.clamp_min(0) + pairs
 
     def stepped(self, x: Tensor, log_up: Tensor, log_down: Tensor) -> TwoMeans:

@@ -1,10 +1,11 @@
-r"""Steps that choose themselves, for pure death.
+r"""Steps that choose themselves, for amounts whose rates per unit of survival are martingales.
 
-Between the two hazards λ_p(x_p) and λ_m(x_m) of a θ-trapezoidal leap lies an estimate of what
-steps cost. With hazards frozen at its beginning, a step from p to s has the path KL
+Those are pure death, pure birth and the random walk. Between the rates λ_p(x_p) and λ_m(x_m) of
+a θ-trapezoidal leap lies an estimate of what steps cost. With rates frozen at its beginning, a
+step from p to s has the path KL
 ∫ (Φ(τ) - Φ(p)) dτ, Φ = E Σ λ log λ (`markovbridge.grids`), and
 
-    Φ(m) - Φ(p)  =  E Σ_i [λ_m log(λ_m/λ_p) - λ_m + λ_p].
+    Φ(m) - Φ(p)  =  E Σ [λ_m log(λ_m/λ_p) - λ_m + λ_p].
 
 Towards the data λ = y/q takes the values 0 and 1/q, so that Φ grows like -A log q; A is
 estimated from the last step, and the next one, a share r of the mortality q that is left, costs
@@ -24,9 +25,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from markovbridge.processes.counts import PureDeath
+from markovbridge.processes.base import JumpProcess
 from markovbridge.samplers.base import Model, Sampler, instead
-from markovbridge.samplers.second_order import Trapezoidal
+from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.second_order import Trapezoidal, leaps
 
 __all__ = ["Adaptive"]
 
@@ -37,7 +39,7 @@ TINY = 1e-30
 
 @dataclass(frozen=True)
 class Adaptive(Sampler):
-    """θ-trapezoidal leaps of lengths chosen by one tolerance.
+    """θ-trapezoidal leaps of lengths chosen by one tolerance: pure death, pure birth, walks.
 
     It makes its own steps between the times of the grid, so give it `steps=1`. They are the
     same for all samples of a block: a sample is a function of the generator's state, its index
@@ -69,9 +71,13 @@ class Adaptive(Sampler):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         process = model.process
-        if not isinstance(process, PureDeath):
+        if not (
+            isinstance(process, JumpProcess) and process.additive and process.pace == "survival"
+        ):
             raise TypeError(
-                f"Adaptive leaps pure death, not {type(process).__name__}: take {instead(process)}"
+                "Adaptive chooses steps by rates that only the law of x_1 makes change per unit "
+                f"of survival, which those of {type(process).__name__} do by themselves: take "
+                f"{instead(process)}"
             )
         schedule, leap = process.schedule, Trapezoidal(self.theta).leap
         left, after = float(schedule.mortality(t)), float(schedule.mortality(s))
@@ -79,6 +85,9 @@ class Adaptive(Sampler):
         while True:
             last = left - length <= after * (1 + 1e-9)
             there = s if last else _time(process, left - length)
+            if not leaps(process, x, here, there):
+                bridge = Bridge()
+                return bridge.step(model, x, here, there, condition=condition, generator=generator)
             x, first, second = leap(
                 model, x, here, there, condition=condition, generator=generator
             )
@@ -99,7 +108,7 @@ class Adaptive(Sampler):
         return None
 
 
-def _time(process: PureDeath, mortality: float) -> float:
+def _time(process: JumpProcess, mortality: float) -> float:
     q = torch.tensor(mortality, dtype=torch.float64)
     return float(process.schedule.time(1 - q, q))
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from markovbridge.couplings import Coupling
 from markovbridge.laws import Law
 from markovbridge.processes.base import JumpProcess, Process
-from markovbridge.processes.counts import PureDeath
 from markovbridge.processes.diffusions import LinearDiffusion
 
 __all__ = ["Model", "Sampler", "instead"]
@@ -57,9 +56,7 @@ def instead(process: Process) -> str:
     """The samplers to take for a process when another one is refused, for its error message."""
     if isinstance(process, LinearDiffusion):
         return "Midpoint() or Bridge()"
-    if isinstance(process, PureDeath):
-        return "Trapezoidal() or Bridge()"
     if isinstance(process, JumpProcess):
-        second = "TauLeaping()" if process.states is None else "SecondOrderBridge()"
-        return f"{second} or Bridge()"
+        second = "SecondOrderBridge()" if process.states is not None else "TauLeaping()"
+        return f"{'Trapezoidal()' if process.additive else second} or Bridge()"
     return "Bridge()"

@@ -3,7 +3,10 @@ r"""Predictor and corrector: noise a little and remove it again, at the same tim
 If x_s has the marginal f_s, so has what comes of carrying it back to r < s by the
 reference, x_r ~ P(s->r), and forward again by the generative process: that is the
 definition of both. So such a move leaves f_s invariant, at any size, up to the
-error of the step from r to s; and it forgets errors made before. For small sizes
+error of the step from r to s; and it forgets errors made before. Of a walk from a known
+state, an observed one or a source that is preserved, it must not forget that: there the way
+back is the bridge between that state and x_s (`samplers.back`), and what is left invariant is
+the law given the state. For small sizes
 its generator is the sum of the noising and the reverse rates, the corrector of
 Campbell et al. (tauLDR, https://arxiv.org/abs/2205.14987); for counts the units
 that die and are born again are the attrition of CountsDiff
@@ -17,6 +20,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from markovbridge.samplers.back import back, check_back
 from markovbridge.samplers.base import Model, Sampler
 from markovbridge.samplers.bridge import Bridge
 
@@ -30,7 +34,12 @@ class Corrected(Sampler):
     Attributes:
         sampler: Makes the steps, and the way forward of the corrector moves.
         moves: Corrector moves after each step; none after the last, at the data.
-        size: The share of survival a move gives up: p_r = (1 - size) p_s.
+        size: The share of survival a move gives up: p_r = (1 - size) p_s. Of a walk that
+            starts at a known state no more is given up than was won since.
+
+    Raises:
+        ValueError: From `step`, under guidance, or a coupling that gives no way back.
+        TypeError: From `step`, if the process gives none.
     """
 
     sampler: Sampler = field(default_factory=Bridge)
@@ -54,20 +63,27 @@ class Corrected(Sampler):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         process = model.process
-        if process.direction != "noising":
-            raise TypeError(
-                f"{type(process).__name__} is stated from source to data, so there is no way to "
-                "noise a state again: correctors need a process stated from data to source"
+        if getattr(model, "guidance", 1.0) != 1:
+            raise ValueError(
+                "correctors noise a state by the reference and remove it by the model, which "
+                "leaves its law alone if one is the reverse of the other; a guided model is the "
+                f"reverse of none: take {type(self.sampler).__name__}() itself, or guidance=1"
             )
+        check_back(model)
         x = self.sampler.step(model, x, t, s, condition=condition, generator=generator)
         if s >= 1:
             return x
         survival = process.schedule.survival(s) * (1 - self.size)
-        r = min(float(process.schedule.time(survival, 1 - survival)), s)
+        r = max(min(float(process.schedule.time(survival, 1 - survival)), s), self._first(model))
         for _ in range(self.moves):
-            x = process.transition(x, s, r).sample(generator=generator)
+            x = back(model, x, s, r, generator)
             x = self.sampler.step(model, x, r, s, condition=condition, generator=generator)
         return x
+
+    def _first(self, model: Model) -> float:
+        """The earliest time to go back to: where the walk began, if it must not be forgotten."""
+        held = getattr(model, "held", None)
+        return 0.0 if held is None else held[1]
 
     def evaluations(self, steps: int) -> int | None:
         """Those of the steps, and of the moves after all but the last."""

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge.checks import whole
 from markovbridge.processes.base import match
 from markovbridge.processes.counts import TINY, PureDeath
 from markovbridge.samplers.base import Model, Sampler
-from markovbridge.samplers.thinning import simulate
+from markovbridge.samplers.rates import sound
+from markovbridge.samplers.thinning import Events, simulate
 
 __all__ = ["Gillespie"]
 
@@ -35,11 +37,18 @@ class Gillespie(Sampler):
     Attributes:
         ends: Survival and mortality at which other processes are cut: a chain jumps infinitely
             often beyond. A step of the bridge is made there, its error of order `ends`².
+        events: Most proposals for a sample in one step, each of them an evaluation. A learned
+            or guided law may make counts that grow without end in a finite time.
+
+    Raises:
+        FloatingPointError: From `step`, if a rate is not finite or there are more proposals.
     """
 
     ends: float = 1e-3
+    events: int = 100_000
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "events", whole(self.events, "events", least=1))
         if not 0 < self.ends < 0.5:
             raise ValueError(f"ends must lie in (0, 0.5), not {self.ends}")
 
@@ -55,7 +64,7 @@ class Gillespie(Sampler):
     ) -> Tensor:
         process = model.process
         if not isinstance(process, PureDeath):
-            return simulate(model, x, t, s, self.ends, condition, generator)
+            return simulate(model, x, t, s, self.ends, Events(self.events), condition, generator)
         schedule, batch = process.schedule, len(x)
         x = x.clone()
         clock = torch.full(
@@ -68,9 +77,12 @@ class Gillespie(Sampler):
         bound = torch.full_like(clock, torch.nan)
         active = torch.ones(batch, dtype=torch.bool, device=x.device)
         worst = torch.ones((), dtype=torch.float64, device=x.device)
+        events = Events(self.events)
         while bool(active.any()):
+            events.count(x)
             times = schedule.time(-torch.expm1(-clock), (-clock).exp())
-            y = model.law(x, times, condition).excess(x).double()
+            y = model.law(x, times, condition).excess(x)
+            y = sound(torch.where(match(active, y), y, 0.0), times).double()
             if process.maximum is not None:
                 y = torch.where(x < process.maximum, y, 0.0)
             y = y.reshape(batch, -1)

@@ -27,8 +27,9 @@ from torch import Tensor
 from markovbridge.processes.base import JumpProcess
 from markovbridge.samplers.base import Model, Sampler, instead
 from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.rates import leap, sound
 
-__all__ = ["TauLeaping", "leap"]
+__all__ = ["TauLeaping"]
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,9 @@ class TauLeaping(Sampler):
             )
         if float(process.schedule.survival(t)) == 0 or s >= 1:
             return Bridge().step(model, x, t, s, condition=condition, generator=generator)
-        rates = process.expected_rates(model.law(x, t, condition), x, t)
+        rates = sound(process.expected_rates(model.law(x, t, condition), x, t), t)
         return process.project(leap(process, x, rates * (s - t), generator))
 
     def evaluations(self, steps: int) -> int:
         """One for each step."""
         return steps
-
-
-def leap(
-    process: JumpProcess, x: Tensor, expected: Tensor, generator: torch.Generator | None
-) -> Tensor:
-    """Jumps of a step, given the expected number of each, (batch, *event, jumps)."""
-    moves, expected = process.moves(x), expected.clamp_min(0)  # rounding may go below
-    if process.additive:
-        jumps = torch.poisson(expected, generator=generator).to(x.dtype)
-        return x + ((moves - x.unsqueeze(-1)) * jumps).sum(-1)
-    # Competing exponentials: the first to ring jumps, if it rings within the step.
-    rings = torch.empty_like(expected).exponential_(generator=generator) / expected
-    first, which = rings.nan_to_num(nan=torch.inf).min(-1)
-    return torch.where(first < 1, moves.gather(-1, which.unsqueeze(-1)).squeeze(-1), x)

@@ -1,18 +1,22 @@
 r"""Second-order samplers: two evaluations a step, an error of the square of the step.
 
 A first-order step freezes the law of x_1 for its whole length, so within it the
-sites do not see each other move. Both samplers here go to an inner time
-m = p + θ(s - p) in the survival clock, look again, and finish the step with an
-extrapolated law: writing a = 1/(2θ(1 - θ)), the weights a and 1 - a make the
-average over the step right to first order in its length.
+sites do not see each other move. Both samplers here go to an inner time, look again, and finish
+the step with an extrapolated law: with the inner time a share θ of the way and
+a = 1/(2θ(1 - θ)), the weights a and 1 - a make the average over the step right to first order
+in its length.
 
-- `Trapezoidal`, for pure death with any head: the θ-trapezoidal leap that
-  Anderson and Mattingly made for reaction networks (https://arxiv.org/abs/0912.2971),
-  in the survival clock, where the birth hazard λ = E[x_1 - x]/(1 - p) of the exact
-  process is a martingale and so the right thing to extrapolate:
+- `Trapezoidal`, for amounts, with any law that has rates: the θ-trapezoidal leap that
+  Anderson and Mattingly made for reaction networks (https://arxiv.org/abs/0912.2971).
+  With ν_j the moves, λ_j their rates and h the length of the step,
 
-      x_m = x_p + Poisson(λ_p(x_p) (m - p))
-      x_s = x_m + Poisson(max(0, a λ_m(x_m) - (a - 1) λ_p(x_p)) (s - m))
+      x_m = x_t + Σ_j ν_j Poisson(θh λ_j(x_t, t))
+      x_s = x_m + Σ_j ν_j Poisson((1 - θ)h max(0, a λ_j(x_m, m) - (a - 1) λ_j(x_t, t)))
+
+  all in the clock of the process (`JumpProcess.pace`). In the survival clock the rate
+  E[x_1 - x]/(1 - p) of pure death is a martingale along the exact process, and so the right
+  thing to extrapolate; so are those of a random walk and of pure birth. Where immigrants come
+  and go, and in an urn, log p is the clock of bounded rates.
 
 - `SecondOrderBridge`, for any jump process whose law has a table per site: what a
   site's own move from t to m says of its end is known exactly (Bayes), so the old
@@ -22,11 +26,19 @@ average over the step right to first order in its length.
 
 Cutting off the negative part costs an order: after a jump elsewhere, of probability
 O(h), it is O(1). What a step of length h needs to first order is not the table but the
-rate of the next jump, and for amounts that is the mean. So the mean is put back to
-max(0, a y_m - (a - 1) y'), y the expected remaining count: where it is too high, the
-site stays with some probability; where too low, the table is mixed with its size-biased
-self. On an exactly known two-pixel law (`benchmarks/second_order.py`) this restores the
-second order, which cutting alone loses from about ten evaluations on.
+rates of the next jump, one for each sort of move, and those of the uncut table are known:
+
+    λ*_j = max(0, a λ_j(π_m) - (a - 1) λ_j(π'))      at (x_m, m), for each move j.
+
+So amounts are put right by them. Under pure death there is one move, and an end that makes none
+of it: the state itself. Where the rate of the cut table is too high, the site stays with
+some probability; where too low, the table is mixed with its size-biased self. Other processes
+have no end that makes no move, but a move that was made can be taken back: of the steps to the
+one side that the bridge made the share λ*_j / λ_j is kept where λ_j is too high, and where it is
+too low Poisson steps are added, which a table over ends could not always make. The last step,
+onto the data, is left as it is: it is one step, and wrong by its square. Where nothing was cut
+off nothing is changed. On exactly known laws of two sites (`benchmarks/second_order.py`) this
+restores the second order, which cutting alone loses.
 """
 
 from __future__ import annotations
@@ -38,11 +50,13 @@ import torch
 from torch import Tensor
 
 from markovbridge.laws import Categorical, Law, LogisticMixture
-from markovbridge.processes.base import JumpProcess, Process
-from markovbridge.processes.counts import PureDeath
+from markovbridge.processes.base import JumpProcess
+from markovbridge.processes.clock import cut
 from markovbridge.samplers.base import Model, Sampler, instead
+from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.rates import leap, sound
 
-__all__ = ["SecondOrderBridge", "Trapezoidal"]
+__all__ = ["Rest", "SecondOrderBridge", "Trapezoidal"]
 
 TINY = 1e-30
 
@@ -52,17 +66,24 @@ def _check_theta(theta: float) -> None:
         raise ValueError(f"theta is the share of a step before the inner time, in (0, 1): {theta}")
 
 
-def inner_time(process: Process, t: float, s: float, theta: float) -> float:
-    """The time whose survival lies a share theta of the way from t to s."""
-    schedule = process.schedule
-    survival = (1 - theta) * schedule.survival(t) + theta * schedule.survival(s)
-    mortality = (1 - theta) * schedule.mortality(t) + theta * schedule.mortality(s)
-    return min(max(float(schedule.time(survival, mortality)), t), s)
+def _leaping(sampler: Sampler, model: Model) -> JumpProcess:
+    """The process, or an error if its states are no amounts that leap."""
+    process = model.process
+    if not isinstance(process, JumpProcess) or not process.additive:
+        raise TypeError(
+            f"{type(sampler).__name__} leaps amounts, which move by steps of a size at known "
+            f"rates; {type(process).__name__} has none: take {instead(process)}"
+        )
+    return process
 
 
 @dataclass(frozen=True)
 class Trapezoidal(Sampler):
-    """The θ-trapezoidal leap of the mean, for pure death.
+    """The θ-trapezoidal leap of rates, for any jump process whose states are amounts.
+
+    Under pure death a law's mean is all it needs. Under other processes a step that starts at
+    survival 0, where rates per unit of log p last for ever, is one of the bridge, and so is the
+    one onto the data.
 
     Attributes:
         theta: Where the inner time lies. Any value in (0, 1) is of second order. On an
@@ -85,6 +106,8 @@ class Trapezoidal(Sampler):
         condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
+        if not leaps(_leaping(self, model), x, t, s):
+            return Bridge().step(model, x, t, s, condition=condition, generator=generator)
         return self.leap(model, x, t, s, condition=condition, generator=generator)[0]
 
     def leap(
@@ -97,35 +120,46 @@ class Trapezoidal(Sampler):
         condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """A step, and the hazards per unit of survival at its beginning and its inner time."""
-        process, theta = model.process, self.theta
-        if not isinstance(process, PureDeath):
-            raise TypeError(
-                f"{type(self).__name__} leaps pure death, not {type(process).__name__}: "
-                f"take {instead(process)}"
-            )
-        schedule = process.schedule
-        length = float(schedule.increment(t, s))
-        middle = inner_time(process, t, s, theta)
-        q_t, q_s = float(schedule.mortality(t)), float(schedule.mortality(s))
-        q_m = (1 - theta) * q_t + theta * q_s
+        """A step, and the rates at its beginning and its inner time.
 
-        first = model.law(x, t, condition).excess(x).clamp_min(0) / q_t
-        x_m = x + torch.poisson(first * (theta * length), generator=generator).to(x.dtype)
-        x_m = process.project(x_m)
-        second = model.law(x_m, middle, condition).excess(x_m).clamp_min(0) / q_m
-        rate = self.extrapolate(first, second)
-        births = torch.poisson(rate * ((1 - theta) * length), generator=generator)
-        return process.project(x_m + births.to(x.dtype)), first, second
+        Returns:
+            State (batch, *event), and rates per unit of the clock of the process, (batch,
+            *event, jumps) twice.
+        """
+        process = _leaping(self, model)
+        parts = cut(process.schedule, process.pace, t, s, self.theta)
+        early, late = parts.units
+        law = model.law(x, t, condition)
+        first = sound(process.strengths(law, x, t), t) / early
+        x_m = process.project(leap(process, x, first * parts.before, generator))
+        law = model.law(x_m, parts.middle, condition)
+        second = sound(process.strengths(law, x_m, parts.middle), parts.middle) / late
+        rates = self.extrapolate(first, second)
+        return process.project(leap(process, x_m, rates * parts.after, generator)), first, second
 
     def extrapolate(self, first: Tensor, second: Tensor) -> Tensor:
-        """The hazard for the rest of a step, from those at both ends of its beginning."""
-        weight = 1 / (2 * self.theta * (1 - self.theta))
-        return (weight * second - (weight - 1) * first).clamp_min(0)
+        """The rates for the rest of a step, from those at both ends of its beginning."""
+        return (weight(self.theta) * second - (weight(self.theta) - 1) * first).clamp_min(0)
 
     def evaluations(self, steps: int) -> int:
-        """Two for each step."""
+        """Two for each step; one for those that are steps of the bridge."""
         return 2 * steps
+
+
+def weight(theta: float) -> float:
+    """The weight a of what was seen at the inner time."""
+    return 1 / (2 * theta * (1 - theta))
+
+
+def leaps(process: JumpProcess, x: Tensor, t: float, s: float) -> bool:
+    """Whether a step can be leapt; one of the bridge otherwise.
+
+    Next to the data rates grow as 1/(1 - p) in states that the data do not have, and whoever is
+    there has to leave it: only pure death, which cannot, leaps on to the end.
+    """
+    if process.pace == "log" and float(process.schedule.survival(t)) == 0:
+        return False
+    return s < 1 or process.resting(x) is not None
 
 
 @dataclass(frozen=True)
@@ -158,27 +192,27 @@ class SecondOrderBridge(Sampler):
                 "SecondOrderBridge needs a jump process with a bounded number of states, not "
                 f"{type(process).__name__} as it is: {maximum}take {instead(process)}"
             )
-        middle = inner_time(process, t, s, self.theta)
+        middle = cut(process.schedule, "survival", t, s, self.theta).middle
         first = tabulate(model.law(x, t, condition))
         x_m = process.bridge(x, first.sample(generator=generator), t, middle, 1.0).sample(
             generator=generator
         )
         second = tabulate(model.law(x_m, middle, condition))
-        end = self.extrapolate(process, first, second, x, x_m, t, middle)
-        y = end.sample(generator=generator)
-        return process.bridge(x_m, y, middle, s, 1.0).sample(generator=generator)
+        rest = self.rest(process, first, second, x, x_m, (t, middle, s))
+        y = rest.end.sample(generator=generator)
+        x_s = process.bridge(x_m, y, middle, s, 1.0).sample(generator=generator)
+        return rest.put_right(process, x_m, x_s, generator)
 
-    def extrapolate(
+    def rest(
         self,
         process: JumpProcess,
         first: Categorical,
         second: Categorical,
         x: Tensor,
         x_m: Tensor,
-        t: float,
-        middle: float,
-    ) -> Categorical:
-        """The law of x_1 for the rest of a step, from the laws at both ends of its beginning.
+        times: tuple[float, float, float],
+    ) -> Rest:
+        """The rest of a step, from the laws at both ends of its beginning.
 
         Args:
             process: The process.
@@ -186,24 +220,68 @@ class SecondOrderBridge(Sampler):
             second: Law of x_1 given x_m.
             x: State at t.
             x_m: State at the inner time.
-            t: Where the step began.
-            middle: The inner time.
+            times: Where the step began, the inner time, and where it ends.
         """
+        t, middle, s = times
         # What x_m says of each site's end that x_t did not.
         news = process.evidence(x_m, middle) - process.evidence(x, t)
         old = torch.where(first.logits > -math.inf, first.logits + news, -math.inf)
         old = old.nan_to_num(nan=-math.inf).softmax(-1)
-        new = second.log_probs.exp()
-        weight = 1 / (2 * self.theta * (1 - self.theta))
-        mixed = (weight * new - (weight - 1) * old).clamp_min(0)
+        new, a = second.log_probs.exp(), weight(self.theta)
+        signed = a * new - (a - 1) * old
+        mixed = signed.clamp_min(0)
         mixed = mixed / mixed.sum(-1, keepdim=True)
-        if process.additive:
-            mixed = _with_mean(mixed, weight * new - (weight - 1) * old, x_m)
-        return Categorical(mixed.log())
+        if not process.additive:
+            return Rest(Categorical(mixed.log()))
+        resting = process.resting(x_m)
+        if resting is not None:
+            return Rest(Categorical(_with_mean(mixed, signed, resting).log()))
+        end = Categorical(mixed.log())
+        if s >= 1:
+            return Rest(end)
+        parts = cut(process.schedule, process.pace, middle, s, 0.5)
+
+        def rates(law: Categorical) -> Tensor:
+            found = sound(process.strengths(law, x_m, middle), middle)
+            return found / parts.units[0]
+
+        made = rates(end)
+        wanted = (a * rates(second) - (a - 1) * rates(Categorical(old.log()))).clamp_min(0)
+        kept = (wanted / made.clamp_min(TINY)).clamp_max(1)
+        more = (wanted - made).clamp_min(0) * (parts.before + parts.after)
+        return Rest(end, kept, more)
 
     def evaluations(self, steps: int) -> int:
         """Two for each step."""
         return 2 * steps
+
+
+@dataclass(frozen=True, eq=False)
+class Rest:
+    """What is left of a step after its inner time: a bridge, and what puts its rates right.
+
+    Attributes:
+        end: The law of the end to go towards.
+        kept: Share of the steps of each move to keep, (batch, *event, jumps); None for all.
+        more: Expected number of further jumps of each move, likewise.
+    """
+
+    end: Categorical
+    kept: Tensor | None = None
+    more: Tensor | None = None
+
+    def put_right(
+        self, process: JumpProcess, x: Tensor, moved: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """The state to end at, where the bridge went from x to `moved`."""
+        if self.kept is None or self.more is None:
+            return moved
+        steps = process.moves(x) - x.unsqueeze(-1)
+        made = (moved.unsqueeze(-1) - x.unsqueeze(-1)).div(steps, rounding_mode="floor")
+        made = made.clamp_min(0)  # of the moves to the side it went to
+        kept = torch.binomial(made.to(self.kept.dtype), self.kept, generator=generator)
+        x = x + (kept.to(x.dtype) * steps).sum(-1)
+        return process.project(leap(process, x, self.more, generator))
 
 
 def _with_mean(table: Tensor, signed: Tensor, x: Tensor) -> Tensor:

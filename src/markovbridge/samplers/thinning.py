@@ -17,22 +17,50 @@ of the bridge each.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from markovbridge.processes.base import Bounds, match
+from markovbridge.processes.base import Bounds, JumpProcess, match
 from markovbridge.processes.clock import instant, speed
-from markovbridge.processes.finite import FiniteJumpProcess
-from markovbridge.processes.integers import IntegerProcess
 from markovbridge.samplers.base import Model, instead
 from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.rates import sound
 from markovbridge.schedules import Schedule
 
-__all__ = ["simulate"]
+__all__ = ["Events", "simulate"]
 
 SLACK = 2.0  # by how much a window may loosen the bound
 FLAT = 0.98  # a window this short, as a ratio of clocks, is short enough in any case
+
+
+@dataclass
+class Events:
+    """Counts the proposals of a step, and stops at a number of them.
+
+    Attributes:
+        most: That number.
+    """
+
+    most: int
+    made: int = 0
+
+    def count(self, x: Tensor) -> None:
+        """One more, of states x.
+
+        Raises:
+            FloatingPointError: If that is too many.
+        """
+        self.made += 1
+        if self.made > self.most:
+            raise FloatingPointError(
+                f"{self.most} jumps were proposed within one step, up to a state of "
+                f"{int(x.abs().max())}, and the end of the step was not reached: what the model "
+                "says of x_1 may have come apart, as it can under guidance beyond 1. Take a "
+                "sampler of steps such as Bridge(), or, if there are truly so many, raise "
+                "`events` of Gillespie"
+            )
 
 
 def simulate(
@@ -41,8 +69,9 @@ def simulate(
     t: float,
     s: float,
     ends: float,
-    condition: Tensor | None,
-    generator: torch.Generator | None,
+    events: Events,
+    condition: Tensor | None = None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Draw x_s given x_t = x, jump by jump.
 
@@ -50,9 +79,10 @@ def simulate(
         TypeError: If the process states no bound of its rates.
         ValueError: If it has none, its data being unbounded.
         RuntimeError: If a rate exceeds the bound: the law is not one of x_1.
+        FloatingPointError: If a rate is not finite, or there are too many jumps.
     """
     process = model.process
-    if not isinstance(process, (FiniteJumpProcess, IntegerProcess)):
+    if not isinstance(process, JumpProcess):
         raise TypeError(
             f"{type(process).__name__} states no bound of its rates, so its jumps cannot be "
             f"simulated one by one: take {instead(process)}"
@@ -66,7 +96,7 @@ def simulate(
         clock, stop = _clock(schedule, first), _clock(schedule, last)
         while clock > stop:
             low, bounds = _window(process, clock, stop)
-            x = _jumps(model, process, x, clock, low, bounds, condition, generator)
+            x = _jumps(model, process, x, clock, low, bounds, events, condition, generator)
             clock = low
     if last < s and first < s:
         x = Bridge().step(model, x, max(first, last), s, condition=condition, generator=generator)
@@ -82,9 +112,7 @@ def _clock(schedule: Schedule, t: float) -> float:
     return -math.log1p(-float(schedule.mortality(t)))
 
 
-def _window(
-    process: FiniteJumpProcess | IntegerProcess, high: float, stop: float
-) -> tuple[float, Bounds]:
+def _window(process: JumpProcess, high: float, stop: float) -> tuple[float, Bounds]:
     """The end of a window that starts at clock `high`, and the bound within."""
     tight = process.bounds(high, max(stop, FLAT * high))
     ratio = 0.5
@@ -98,11 +126,12 @@ def _window(
 
 def _jumps(
     model: Model,
-    process: FiniteJumpProcess | IntegerProcess,
+    process: JumpProcess,
     x: Tensor,
     high: float,
     low: float,
     bounds: Bounds,
+    events: Events,
     condition: Tensor | None,
     generator: torch.Generator | None,
 ) -> Tensor:
@@ -116,7 +145,9 @@ def _jumps(
         if not bool(active.any()):
             return x
         times = instant(process.schedule, clock.clamp(low, high))
-        rates = process.expected_rates(model.law(x, times, condition), x, times).double()
+        events.count(x)
+        rates = process.expected_rates(model.law(x, times, condition), x, times)
+        rates = sound(torch.where(match(active, rates), rates, 0.0), times).double()
         rates = rates / match(speed(process.schedule, times), rates)
         each = rates.reshape(len(x), -1)
         share = each.sum(1) / limit

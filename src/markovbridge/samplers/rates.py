@@ -1,0 +1,54 @@
+"""Rates as every sampler takes them: finite, not negative, and few enough jumps to be counted.
+
+The rates of a generative process are averages over x_1, and averages by floating point, by two
+networks that were guided apart, or by one that has come apart, need not be rates. Samplers ask
+here, and nowhere else, so that rounding below zero is no rate at all and everything worse stops
+with a sentence.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from markovbridge.laws.base import poisson
+from markovbridge.processes.base import JumpProcess
+
+__all__ = ["leap", "sound"]
+
+
+def sound(rates: Tensor, t: float | Tensor) -> Tensor:
+    """The rates, those that rounding put below 0 at 0.
+
+    Args:
+        rates: Rates of a generative process, per unit of any clock.
+        t: When, for the error: a time, or one per sample.
+
+    Raises:
+        FloatingPointError: If one is infinite or NaN.
+    """
+    rates = rates.clamp_min(0)  # NaN stays what it is
+    if not bool(rates.isfinite().all()):
+        when = torch.as_tensor(t)
+        bad = (~rates.isfinite()).reshape(len(rates), -1).any(1)
+        when = when if when.ndim == 0 else when[bad.to(when.device)][0]
+        raise FloatingPointError(
+            f"a rate is not finite at t = {float(when):.4g}: what the model says of x_1 has come "
+            "apart there. Look at its weights, and at guidance: beyond 1 the rates of two laws "
+            "that do not belong together can grow without bound"
+        )
+    return rates
+
+
+def leap(
+    process: JumpProcess, x: Tensor, expected: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    """Jumps of a step, given the expected number of each, (batch, *event, jumps)."""
+    moves = process.moves(x)
+    if process.additive:
+        jumps = poisson(expected, generator).to(x.dtype)
+        return x + ((moves - x.unsqueeze(-1)) * jumps).sum(-1)
+    # Competing exponentials: the first to ring jumps, if it rings within the step.
+    rings = torch.empty_like(expected).exponential_(generator=generator) / expected
+    first, which = rings.nan_to_num(nan=torch.inf).min(-1)
+    return torch.where(first < 1, moves.gather(-1, which.unsqueeze(-1)).squeeze(-1), x)
