@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from markovbridge.cli.errors import closest
 from markovbridge.files import written
+from markovbridge.reading import array_file, reading
 
 __all__ = [
     "configuration",
@@ -106,11 +105,8 @@ def read_samples(run: Path) -> tuple[Tensor, dict[str, Any]]:
         raise FileNotFoundError(f"{run} has no samples; `markovbridge sample {run}` draws some")
     remedy = f"draw them again with `markovbridge sample {run}`"
     arrays = read_arrays(path, ("samples", "meta"), remedy)
-    try:
-        meta = json.loads(str(arrays["meta"]))
-        return torch.from_numpy(arrays["samples"]), dict(meta)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); {remedy}") from error
+    with reading(path, "is damaged", remedy):
+        return torch.from_numpy(arrays["samples"]), dict(json.loads(str(arrays["meta"])))
 
 
 def read_arrays(path: Path, names: tuple[str, ...], remedy: str) -> dict[str, np.ndarray]:
@@ -119,13 +115,8 @@ def read_arrays(path: Path, names: tuple[str, ...], remedy: str) -> dict[str, np
     Raises:
         ValueError: If the file is damaged or lacks one, naming the file and the remedy.
     """
-    try:
-        # Opened here, as numpy leaves a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in names}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is damaged ({reason}); {remedy}") from error
+    with array_file(path, "is damaged", remedy, named=True) as arrays:
+        return {name: arrays[name] for name in names}
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:

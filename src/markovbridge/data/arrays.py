@@ -8,10 +8,6 @@ with `counts=False`.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +16,7 @@ import torch
 from torch import Tensor
 
 from markovbridge.data.base import Dataset, Source, check_counts, partition, smallest_type
+from markovbridge.reading import array_file, reading
 
 __all__ = ["Arrays"]
 
@@ -52,6 +49,10 @@ class Arrays(Source):
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`."""
         path = Path(self.path).expanduser()
+        with reading(path):
+            return self._load(path, split)
+
+    def _load(self, path: Path, split: str) -> Dataset:
         samples, labels = read_arrays(path, self.key, self.labels)
         if samples.ndim < 2 or samples.size == 0:
             raise ValueError(
@@ -91,42 +92,23 @@ def read_arrays(
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; give the path of an .npy or .npz file")
-    with path.open("rb") as file:
-        with unpacking(path):
-            content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.ndarray):
+    with array_file(path) as content:
+        if content.names is None:
             if key is not None or labels is not None:
                 raise ValueError(
                     f"{path} holds one array without a name, so leave key={key!r} and "
                     f"labels={labels!r} None, or store an .npz file"
                 )
-            return content, None
-        if key is None and len(content.files) == 1:
-            key = content.files[0]
+            return content[None], None
+        if key is None and len(content.names) == 1:
+            key = content.names[0]
         for name in [key] if labels is None else [key, labels]:
-            if name not in content.files:
+            if name is None or name not in content:
                 raise ValueError(
                     f"{path} has no array {name!r}; give key, and labels if there are any, from "
-                    f"{', '.join(content.files)}"
+                    f"{', '.join(content.names)}"
                 )
-        with unpacking(path):
-            return content[key], None if labels is None else content[labels]
-
-
-@contextmanager
-def unpacking(path: Path) -> Iterator[None]:
-    """Say which file it is that NumPy cannot read.
-
-    Raises:
-        ValueError: If NumPy could not.
-    """
-    try:
-        yield
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path} cannot be read as an .npy or .npz file of numbers ({error}); save it again "
-            "with numpy.save or numpy.savez"
-        ) from error
+        return content[key], None if labels is None else content[labels]
 
 
 def to_counts(values: np.ndarray, maximum: int | None, name: str) -> Tensor:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from markovbridge.data.base import Dataset, Source, official
 from markovbridge.data.locations import VARIABLE, locate
+from markovbridge.reading import reading
 
 __all__ = ["CIFAR10"]
 
@@ -39,6 +41,16 @@ BATCHES = {
     "test": ("test_batch",),
 }
 EVENT = (3, 32, 32)
+DAMAGED = ("is damaged", "unpack the archive again")
+# Opcodes that number the values of a pickle.
+MEMO = (
+    "PUT",
+    "BINPUT",
+    "LONG_BINPUT",
+    "GET",
+    "BINGET",
+    "LONG_BINGET",
+)
 
 
 @dataclass(frozen=True)
@@ -77,10 +89,14 @@ class CIFAR10(Source):
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`."""
         folder = self.folder()
-        rows, names = read_meta(folder / META)
+        with reading(folder / META, *DAMAGED):
+            rows, names = read_meta(folder / META)
 
         def read(part: str) -> tuple[Tensor, Tensor]:
-            batches = [read_batch(folder / file, rows) for file in BATCHES[part]]
+            batches = []
+            for file in BATCHES[part]:
+                with reading(folder / file, *DAMAGED):
+                    batches.append(read_batch(folder / file, rows))
             images, labels = zip(*batches, strict=True)
             return torch.cat(images), torch.cat(labels)
 
@@ -175,22 +191,32 @@ def read_pickle(path: Path) -> Any:
     Raises:
         ValueError: If the file is damaged, or names anything but how to rebuild an array.
     """
-    stream = io.BytesIO(path.read_bytes())
+    content = path.read_bytes()
     try:
-        content = Restricted(stream, encoding="bytes").load()
-        if isinstance(content, dict):
-            content = {
-                key: value.array() if isinstance(value, Recorded) else value
-                for key, value in content.items()
-            }
-        return content
-    except Refused as error:
+        with reading(path, *DAMAGED):
+            _check_sizes(content)
+            value = Restricted(io.BytesIO(content), encoding="bytes").load()
+            if isinstance(value, dict):
+                value = {k: v.array() if isinstance(v, Recorded) else v for k, v in value.items()}
+            return value
+    except ValueError as error:
+        if not isinstance(error.__cause__, Refused):
+            raise
         raise ValueError(
-            f"{path} is refused: it names {error}, which no CIFAR-10 file does; do not open it "
-            "with an ordinary unpickler, and fetch the data from its authors"
+            f"{path} is refused: it names {error.__cause__}, which no CIFAR-10 file does; do not "
+            "open it with an ordinary unpickler, and fetch the data from its authors"
         ) from error
-    except Exception as error:  # a damaged program can fail in any way at all
-        raise ValueError(f"{path} is damaged ({error}); unpack the archive again") from error
+
+
+def _check_sizes(content: bytes) -> None:
+    """Refuse a pickle that makes the unpickler allocate more than it holds.
+
+    Raises:
+        ValueError: If it numbers its values beyond its length, or announces more than follows.
+    """
+    for opcode, argument, position in pickletools.genops(content):
+        if opcode.name in MEMO and isinstance(argument, int) and argument > len(content):
+            raise ValueError(f"at byte {position} it names value {argument:,} of its own")
 
 
 class Refused(pickle.UnpicklingError):

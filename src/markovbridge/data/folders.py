@@ -25,6 +25,7 @@ from torch import Tensor
 
 from markovbridge.data.base import Dataset, Source, partition
 from markovbridge.data.locations import VARIABLE, locate
+from markovbridge.reading import reading
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -153,22 +154,18 @@ class ImageFolder(Source):
         """One image (channels, size, size), bytes."""
         from PIL import Image
 
-        try:
+        with reading(path, "cannot be read as PNG or JPEG", "fetch it again or move it away"):
             with Image.open(path, formats=("PNG", "JPEG")) as image:
                 image.load()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(
-                f"{path} cannot be read as PNG or JPEG ({error}); fetch it again or move it away"
-            ) from error
-        if image.mode.startswith(DEEP):
-            raise ValueError(
-                f"{path} has mode {image.mode}, more than eight bits a channel; convert it to "
-                "eight bits"
-            )
-        square = self._square(upright(image), path).convert(MODES[self.channels])
-        small = square.resize((self.size, self.size), Image.Resampling.BILINEAR)
-        pixels = np.array(small).reshape(self.size, self.size, self.channels)
-        return pixels.transpose(2, 0, 1)
+            if image.mode.startswith(DEEP):
+                raise ValueError(
+                    f"{path} has mode {image.mode}, more than eight bits a channel; convert it to "
+                    "eight bits"
+                )
+            square = self._square(upright(image), path).convert(MODES[self.channels])
+            small = square.resize((self.size, self.size), Image.Resampling.BILINEAR)
+            pixels = np.array(small).reshape(self.size, self.size, self.channels)
+            return pixels.transpose(2, 0, 1)
 
     def _square(self, image: Image.Image, path: Path) -> Image.Image:
         """The central square of side `crop`, or the largest."""

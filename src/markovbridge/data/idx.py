@@ -18,9 +18,7 @@ H. Xiao, K. Rasul and R. Vollgraf (2017), https://arxiv.org/abs/1708.07747.
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from torch import Tensor
 
 from markovbridge.data.base import Dataset, Source, official
 from markovbridge.data.locations import VARIABLE, locate
+from markovbridge.reading import DEFLATED, afford, reading, unpacked
 
 __all__ = ["IDX"]
 
@@ -204,23 +203,23 @@ def read_idx(path: Path, *, axes: int) -> Tensor:
     Raises:
         ValueError: If the file is damaged, truncated, or holds something else.
     """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged ({error}); fetch it again") from error
-    magic = bytes([0, 0, 8, axes])
-    start = 4 + 4 * axes
-    if content[:4] != magic or len(content) < start:
-        raise ValueError(
-            f"{path} starts with the bytes {content[:4].hex() or 'none'}, but an IDX file of "
-            f"unsigned bytes with {axes} axes starts with {magic.hex()}; fetch it again"
-        )
-    shape = [int(size) for size in np.frombuffer(content, ">u4", axes, offset=4)]
-    expected = math.prod(shape)
-    if len(content) - start != expected:
-        raise ValueError(
-            f"{path} announces {expected} values of shape {tuple(shape)} but holds "
-            f"{len(content) - start}; fetch it again"
-        )
-    values = np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-    return torch.from_numpy(values.copy())
+    with reading(path, "is damaged", "fetch it again"), unpacked(path) as file:
+        magic, start = bytes([0, 0, 8, axes]), 4 + 4 * axes
+        header = file.read(start)
+        if header[:4] != magic or len(header) < start:
+            raise ValueError(
+                f"{path} starts with the bytes {header[:4].hex() or 'none'}, but an IDX file of "
+                f"unsigned bytes with {axes} axes starts with {magic.hex()}; fetch it again"
+            )
+        shape = [int(size) for size in np.frombuffer(header, ">u4", axes, offset=4)]
+        expected = math.prod(shape)
+        room = path.stat().st_size * (DEFLATED if path.suffix == ".gz" else 1)
+        afford(path, 2 * min(expected, room), f"{expected:,} values of shape {tuple(shape)}")
+        content = file.read(min(expected, room) + 1)
+        if len(content) != expected:
+            raise ValueError(
+                f"{path} announces {expected} values of shape {tuple(shape)} but holds "
+                f"{len(content)}{' or more' if len(content) > expected else ''}; fetch it again"
+            )
+        values = np.frombuffer(content, np.uint8).reshape(shape)
+        return torch.from_numpy(values.copy())

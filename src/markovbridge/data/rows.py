@@ -27,6 +27,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from markovbridge.data.compressed import check_matrix
+
 __all__ = ["WINDOW", "BackedRows", "Block", "Rows", "SparseRows", "Stored", "dense", "parts"]
 
 WINDOW = 64
@@ -89,10 +91,13 @@ class SparseRows(Rows):
 
     Args:
         matrix: Compressed sparse rows (N, columns) of type uint8, int16, int32 or int64.
+
+    Raises:
+        ValueError: If an index in it is out of range.
     """
 
     def __init__(self, matrix: sparse.csr_matrix) -> None:
-        self.matrix = matrix
+        self.matrix = check_matrix(matrix, "X")
         self.shape = torch.Size(cast(tuple[int, int], matrix.shape))
         self.dtype = torch.from_numpy(matrix.data[:0]).dtype
 

@@ -20,11 +20,9 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -36,6 +34,7 @@ from markovbridge.config import from_config
 from markovbridge.data import Dataset, Source
 from markovbridge.metrics import Record
 from markovbridge.nats import Nats
+from markovbridge.reading import array_file
 
 __all__ = ["Run", "read_run"]
 
@@ -139,11 +138,8 @@ def _arrays(path: Path, verb: str) -> dict[str, np.ndarray]:
     """All arrays of a file that a verb has written; none if there is no file."""
     if not path.is_file():
         return {}
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return dict(file)
-    except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is damaged ({error}); run `markovbridge {verb}` again") from None
+    with array_file(path, "is damaged", f"run `markovbridge {verb}` again", named=True) as file:
+        return {name: file[name] for name in file.names or ()}
 
 
 def _json(path: Path, verb: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from markovbridge.data.tables.table import Table, as_block, known, optional, strings
+from markovbridge.reading import afford, reading, unpacked
 
 __all__ = ["read_covariates", "read_frame"]
 
@@ -52,6 +53,8 @@ def read_frame(
     frame = frame.drop(columns=list(ignore))
     kept = [name for name in frame.columns if name in columns]
     counts = frame.drop(columns=kept)
+    if counts.shape[0] == 0 or counts.shape[1] == 0:
+        raise ValueError(f"{path} has {counts.shape[0]} rows and {counts.shape[1]} columns left")
     # A row of text among the others makes text of all numbers.
     if transpose and any(dtype.kind not in "iufb" for dtype in counts.dtypes):
         counts = counts.apply(_numbers)
@@ -63,8 +66,6 @@ def read_frame(
                 f"{path}: column {str(name)!r} holds {str(sample)[:40]!r}, which is no count; "
                 "name it in covariates or in ignore"
             )
-    if counts.shape[0] == 0 or counts.shape[1] == 0:
-        raise ValueError(f"{path} has {counts.shape[0]} rows and {counts.shape[1]} columns left")
     values = counts.to_numpy()
     if values.dtype.kind not in "iufb":  # pandas' own types, with its own missing values
         values = counts.to_numpy(np.float64, na_value=np.nan)
@@ -115,16 +116,18 @@ def _load(path: Path) -> Any:
     """The file as a pandas data frame."""
     pd = optional("pandas", "reading tables")
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    try:
+    with reading(path, "cannot be read as a table"):
         if suffixes[-1:] == [".parquet"]:
-            optional("pyarrow", "reading .parquet files")
+            parquet = optional("pyarrow.parquet", "reading .parquet files")
+            with parquet.ParquetFile(path) as file:
+                about = file.metadata
+                cells = about.num_rows * max(1, about.num_columns)
+            afford(path, 8 * cells, f"{about.num_rows:,} rows of {about.num_columns:,} columns")
             return pd.read_parquet(path, engine="pyarrow")
-        suffix = suffixes[-2] if suffixes[-1:] == [".gz"] else suffixes[-1]
-        with warnings.catch_warnings():
+        separator = SEPARATORS[suffixes[-2 if suffixes[-1:] == [".gz"] else -1]]
+        with warnings.catch_warnings(), unpacked(path) as stream:
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-            return pd.read_csv(path, sep=SEPARATORS[suffix], low_memory=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as a table ({error})") from error
+            return pd.read_csv(stream, sep=separator, low_memory=False)
 
 
 def _numbers(column: Any) -> Any:

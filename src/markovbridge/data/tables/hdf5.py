@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from markovbridge.data.compressed import Layout, assemble
 from markovbridge.data.rows import Block
+from markovbridge.data.tables import members
 from markovbridge.data.tables.table import (
     SPARSE,
     Table,
@@ -33,11 +35,13 @@ from markovbridge.data.tables.table import (
     unique,
     whole,
 )
+from markovbridge.reading import afford, reading
 
 __all__ = ["StoredMatrix", "read_10x_h5", "read_h5ad"]
 
 CHUNK_VALUES = 2**17  # stored values that are read together
 CHUNK_ROWS = 8192
+PLAIN = ("array", "categorical", "nullable", "string-array")  # kinds of columns of obs
 
 
 class StoredMatrix:
@@ -51,6 +55,10 @@ class StoredMatrix:
         column_names: Name of each column, for messages.
         remedy: What to do about values that are no counts.
         maximum: Largest admissible count, or None.
+
+    Raises:
+        ValueError: If what is stored is no matrix of that shape. The column of each count is
+            checked when it is read.
 
     Attributes:
         shape: (N, columns).
@@ -74,7 +82,22 @@ class StoredMatrix:
         self._group, self._path, self._remedy, self._maximum = group, path, remedy, maximum
         self._row_names, self._column_names = row_names, column_names
         self._dense = not hasattr(group, "keys")
-        values = group if self._dense else group["data"]
+        self._layout = Layout(shape, path, row_names=row_names, column_names=column_names)
+        _check_shape(group, shape, path)
+        if self._dense:
+            values, self._ends = group, np.zeros(0, np.int64)
+        else:
+            values, indices, pointers = (
+                members.dataset(group, name, path) for name in ("data", "indices", "indptr")
+            )
+            if values.size != indices.size:
+                raise ValueError(
+                    f"{path}: {group.name} has {values.size:,} values and {indices.size:,} "
+                    "indices of them"
+                )
+            ends = members.values(pointers, path)
+            self._layout.check_pointers(ends, int(values.size))
+            self._ends = ends.astype(np.int64)  # 8 bytes a row, less than its name takes
         self.stored = int(values.size)
         small = values.dtype.str[1:] in ("b1", "i1", "u1", "i2", "u2", "i4")
         self.dtype = torch.int32 if small else torch.int64
@@ -89,8 +112,13 @@ class StoredMatrix:
         """The rows at the rising positions `rows`; memory besides them is one chunk.
 
         Raises:
-            ValueError: If a value is no count, naming its row and column.
+            ValueError: If a value is no count, or its column is out of range, naming its row and
+                column; or the file cannot be read.
         """
+        with reading(self._path, "cannot be read", "save it again"):
+            return self._take(rows)
+
+    def _take(self, rows: np.ndarray) -> Block:
         blocks, start = [], 0
         while start < len(rows):
             first = int(rows[start])
@@ -113,14 +141,17 @@ class StoredMatrix:
     def _read(self, start: int, stop: int) -> Block:
         if self._dense:
             width = self.shape[1]
+            size = (stop - start) * width * self._group.dtype.itemsize
+            afford(self._path, size, f"rows {start} to {stop}")
             values = self._group[start:stop].ravel()
             counts = self._whole(values, lambda at: (start + at // width, at % width))
             counts = counts.reshape(stop - start, width)
             return sparse.csr_matrix(counts) if self._sparsely else counts
-        ends = self._group["indptr"][start : stop + 1].astype(np.int64)
+        ends = self._ends[start : stop + 1]
         span = slice(int(ends[0]), int(ends[-1]))
-        ends -= ends[0]
+        ends = ends - ends[0]
         columns = self._group["indices"][span]
+        self._layout.check_indices(columns, ends, start)
 
         def position(at: int) -> tuple[int, int]:
             return start + int(np.searchsorted(ends, at, "right")) - 1, int(columns[at])
@@ -160,8 +191,8 @@ def read_h5ad(
     Raises:
         ValueError: If there is no such layer.
     """
-    file = _open(path, "h5ad")
-    layers = list(file["layers"]) if "layers" in file else []
+    file = members.opened(path, "h5ad")
+    layers = list(members.group(file, "layers", path)) if "layers" in file else []
     others = [*layers, *(["raw"] if "raw" in file else [])]
     where = {None: "X", "raw": "raw/X", **{name: f"layers/{name}" for name in layers}}.get(layer)
     if where is None or where not in file:
@@ -170,7 +201,8 @@ def read_h5ad(
             f"{path} has no {'X' if layer is None else f'layer {layer!r}'}; name one of its "
             f"layers: {found}"
         )
-    rows, features = _index(file["obs"]), _index(file["raw/var" if layer == "raw" else "var"])
+    rows = _index(file, "obs", path)
+    features = _index(file, "raw/var" if layer == "raw" else "var", path)
     others = [name for name in others if name != layer]
     remedy = (
         f"take the raw counts, which may be in layer={' or '.join(map(repr, others))}"
@@ -178,27 +210,28 @@ def read_h5ad(
         else "store the raw counts, as a layer for example"
     )
     group = file[where]
-    obs: dict[str, Any] = {}
-    if columns:
-        frame = optional("anndata.io", "reading obs of an .h5ad file").read_elem(file["obs"])
-        obs = {str(name): frame[name] for name in frame.columns}
-    facts: dict[str, Any] = {"row_names": rows, "column_names": features, "remedy": remedy}
-    facts.update(path=path, maximum=maximum)
+    obs = _columns(members.member(file, "obs", path), path) if columns else {}
+    around: dict[str, Any] = {"row_names": rows, "column_names": features}
+    facts = {**around, "remedy": remedy, "path": path, "maximum": maximum}
     kind = str(group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", "")))
     shape = (len(rows), len(features))
     observed = None
     by_column = kind.startswith("csc")
     if missing or by_column:
         # By column, no range of rows lies together: all of it is read at once.
-        values: Any
+        _check_shape(group, shape, path)
+        matrix: Any
         if hasattr(group, "keys"):
-            form = sparse.csc_matrix if by_column else sparse.csr_matrix
-            values = form(tuple(group[name][:] for name in ("data", "indices", "indptr")), shape)
+            parts = {
+                name: members.values(members.dataset(group, name, path), path)
+                for name in ("data", "indices", "indptr")
+            }
+            matrix = assemble("csc" if by_column else "csr", parts, shape, path, **around)
         else:
-            values = group[:]
+            matrix = members.values(group, path)
         if missing:
-            values, observed = known(values)
-        matrix = as_block(values, **facts)
+            matrix, observed = known(matrix)
+        matrix = as_block(matrix, **facts)
         file.close()
     else:
         matrix = StoredMatrix(group, shape, **facts)
@@ -216,20 +249,29 @@ def read_10x_h5(path: Path, key: str | None, maximum: int | None) -> Table:
     Raises:
         ValueError: If it is no such file, or has several genomes and none is named.
     """
-    file = _open(path, "10x .h5")
-    found = [name for name in file if hasattr(file[name], "keys") and "barcodes" in file[name]]
+    file = members.opened(path, "10x .h5")
+    found = [
+        name
+        for name in file
+        if name in file and hasattr(file[name], "keys") and "barcodes" in file[name]
+    ]
     if not found:
         raise ValueError(
             f"{path} is no feature-barcode matrix of 10x Genomics: it has {', '.join(file)}"
         )
     if key is None and len(found) == 1:
         key = found[0]
-    if key not in found:
+    if key is None or key not in found:
         raise ValueError(f"{path} holds {', '.join(found)}; name one of them as key, not {key!r}")
-    group = file[key]
+    group = members.group(file, key, path)
     names, ids = ("gene_names", "genes") if "genes" in group else ("features/name", "features/id")
-    rows = strings(group["barcodes"][:])
-    features = unique(strings(group[names][:]), strings(group[ids][:]))
+    rows, called, told = (
+        members.names(members.dataset(group, name, path), path)
+        for name in ("barcodes", names, ids)
+    )
+    if len(called) != len(told):
+        raise ValueError(f"{path} has {len(called)} names and {len(told)} ids of features")
+    features = unique(called, told)
     matrix = StoredMatrix(
         group,
         (len(rows), len(features)),
@@ -242,18 +284,46 @@ def read_10x_h5(path: Path, key: str | None, maximum: int | None) -> Table:
     return Table(matrix, rows, features)
 
 
-def _open(path: Path, what: str) -> Any:
-    h5py = optional("h5py", f"reading {what} files")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read as an HDF5 file ({error}); save it again") from (
-            error
+def _check_shape(group: Any, shape: tuple[int, int], path: Path) -> None:
+    """Refuse a matrix whose own shape is not that of the names of its rows and columns."""
+    if hasattr(group, "keys"):
+        attributes = group.attrs
+        stated = attributes.get("shape", attributes.get("h5sparse_shape"))
+        if stated is None and "shape" in group:  # 10x, features in rows
+            stated = members.values(members.dataset(group, "shape", path), path)[::-1]
+    else:
+        stated = group.shape
+    if stated is not None and (np.shape(stated) != (2,) or tuple(map(int, stated)) != shape):
+        numbers = " x ".join(f"{int(n):,}" for n in np.ravel(stated))
+        raise ValueError(
+            f"{path}: {group.name} is of {numbers or 'no'} rows and columns, but there are names "
+            f"of {shape[0]:,} rows and {shape[1]:,} columns"
         )
 
 
-def _index(frame: Any) -> tuple[str, ...]:
+def _index(file: Any, name: str, path: Path) -> tuple[str, ...]:
     """Row names of a stored data frame."""
+    frame = members.member(file, name, path)
     if hasattr(frame, "keys"):
-        return strings(frame[frame.attrs["_index"]][:])
-    return strings(frame[frame.dtype.names[0]])  # a structured array, in files before 2020
+        index = frame.attrs.get("_index")
+        if not isinstance(index, str):
+            raise ValueError(f"{path}: {name} does not say which of its columns names the rows")
+        return members.names(members.dataset(frame, index, path), path)
+    columns = frame.dtype.names  # a structured array, in files before 2020
+    if not columns or len(frame.shape) != 1:
+        raise ValueError(f"{path}: {name} is no data frame")
+    return strings(members.values(frame, path)[columns[0]])
+
+
+def _columns(frame: Any, path: Path) -> dict[str, Any]:
+    """The columns of a stored data frame by name."""
+    if hasattr(frame, "keys"):
+        for name in frame:
+            item = frame[name]
+            kind = str(item.attrs.get("encoding-type", "array"))
+            if hasattr(item, "keys") and not kind.startswith(PLAIN) and name != "__categories":
+                raise ValueError(f"{path}: obs/{name} is a {kind}, which is no column of a table")
+    read = optional("anndata.io", "reading obs of an .h5ad file").read_elem
+    with reading(path, "has an obs that cannot be read", "save it again"):
+        table = read(frame)
+        return {str(name): table[name] for name in table.columns}

@@ -8,16 +8,19 @@ version 3) with those of its rows. Such a folder is read with samples in rows. N
 
 from __future__ import annotations
 
-import gzip
+import io
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from scipy import io, sparse
+import scipy.io
 
-from markovbridge.data.arrays import unpacking
+from markovbridge.data.compressed import FORMATS, assemble
 from markovbridge.data.tables.table import Table, as_block, known, strings, unique
+from markovbridge.reading import ArrayFile, afford, array_file, reading, unpacked
 
 __all__ = ["beginning", "matrix_file", "read_mtx", "read_npz"]
 
@@ -44,11 +47,8 @@ def read_mtx(path: Path, *, transpose: bool, maximum: int | None) -> Table:
     Raises:
         ValueError: If the file is damaged, or names do not fit the matrix.
     """
-    try:
-        content = io.mmread(path)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as a Matrix Market file ({error})") from error
-    matrix: Any = sparse.csr_matrix(content)
+    with reading(path, "cannot be read as a Matrix Market file"):
+        matrix = _market(path)
     samples = _beside(path, "barcodes")
     features = _beside(path, "features") or _beside(path, "genes")
     rows = None if samples is None else tuple(line[0] for line in samples)
@@ -98,19 +98,21 @@ def read_npz(
     Raises:
         ValueError: If the file is damaged, or has no such array.
     """
-    with unpacking(path), np.load(path, allow_pickle=False) as content:
-        held = list(content.files)
+    with array_file(path, named=True) as content:
+        held = content.names or ()
         if "format" in held and key is None:
-            matrix: Any = sparse.load_npz(path)
+            matrix = _stored(content, path)
         else:
-            tables = [name for name in held if content[name].ndim == 2]
+            tables = [name for name in held if len(content.shape(name)) == 2]
             if key is None and len(tables) == 1:
                 key = tables[0]
-            matrix = content[key] if key in held else None
+            matrix = content[key] if key is not None and key in held else None
         named = {
-            name: strings(content[name]) for name in (ROW_NAMES, COLUMN_NAMES) if name in held
+            name: strings(_list(content, name, path))
+            for name in (ROW_NAMES, COLUMN_NAMES)
+            if name in held
         }
-        given = {name: content[name] for name in columns if name in held}
+        given = {name: _list(content, name, path) for name in columns if name in held}
     if matrix is None or matrix.ndim != 2:
         raise ValueError(
             f"{path} has {'no single array' if key is None else f'no array {key!r}'} of two axes; "
@@ -127,6 +129,54 @@ def read_npz(
     return Table(block, rows, features, given, observed)
 
 
+def _stored(content: ArrayFile, path: Path) -> Any:
+    """A sparse matrix as scipy.sparse.save_npz stores it."""
+    kind = content["format"].item()
+    kind = kind.decode("ascii", "replace") if isinstance(kind, bytes) else str(kind)
+    shape = content["shape"]
+    if shape.shape == (2,) and shape.dtype.kind in "iu":
+        afford(path, 16 * int(shape.max()), f"the shape {tuple(shape.tolist())}")
+    coordinates = kind == "coo" and "coords" in content  # of scipy's arrays
+    parts = {} if coordinates else {name: content[name] for name in FORMATS.get(kind, ())}
+    if coordinates:
+        parts = dict(zip(("row", "col"), content["coords"], strict=True))
+    return assemble(kind, {"data": content["data"], **parts}, shape.ravel().tolist(), path)
+
+
+def _list(content: ArrayFile, name: str, path: Path) -> np.ndarray:
+    """An array of names or covariates, one a row or column."""
+    values = content[name]
+    if values.ndim != 1:
+        raise ValueError(f"{path}: array {name!r} has shape {values.shape}; give a list")
+    return values
+
+
+def _market(path: Path) -> Any:
+    """The matrix in a Matrix Market file: an array, or entries with a row and a column each."""
+    if path.suffix.lower() == ".gz":
+        # scipy's reader ends the process where a stream that it reads raises an error.
+        with tempfile.TemporaryDirectory(prefix="markovbridge-") as folder:
+            plain = Path(folder) / "matrix.mtx"
+            with unpacked(path) as stream, plain.open("wb") as file:
+                shutil.copyfileobj(stream, file, 2**20)
+            return _plain_market(plain, path)
+    return _plain_market(path, path)
+
+
+def _plain_market(plain: Path, path: Path) -> Any:
+    """The matrix in a plain file, which is called `path` in messages."""
+    # scipy makes room for what the header claims, so that is looked at before.
+    rows, columns, entries, form, field, _ = scipy.io.mminfo(str(plain))
+    if field == "complex":
+        raise ValueError(f"{path}: its entries are complex; counts are whole numbers")
+    cells = int(entries) if form == "coordinate" else int(rows) * int(columns)
+    room, least = plain.stat().st_size, 4 if form == "coordinate" else 2
+    if least * cells > room + least:  # "1 1" and the end of the line, or "0" and it
+        raise ValueError(f"{path} claims {cells:,} entries, but has {room:,} bytes; save it again")
+    afford(path, 24 * cells + 16 * (int(rows) + int(columns)), "what its header claims")
+    return scipy.io.mmread(str(plain))
+
+
 def beginning(path: Path) -> str:
     """What the names of the files beside a Matrix Market file begin with."""
     stem = path.name.removesuffix(".gz").removesuffix(".mtx")
@@ -139,7 +189,9 @@ def _beside(path: Path, kind: str) -> list[list[str]] | None:
         for suffix in (".tsv.gz", ".tsv"):
             file = path.with_name(f"{start}{kind}{suffix}")
             if file.is_file():
-                opened = gzip.open if suffix.endswith(".gz") else open
-                with opened(file, "rt", encoding="utf-8") as lines:
+                with (
+                    reading(file, "cannot be read as a list of names"),
+                    io.TextIOWrapper(cast(Any, unpacked(file)), encoding="utf-8") as lines,
+                ):
                     return [line.rstrip("\n").split("\t") for line in lines if line.strip()]
     return None

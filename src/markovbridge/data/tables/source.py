@@ -34,6 +34,7 @@ from markovbridge.data.tables.frames import read_covariates, read_frame
 from markovbridge.data.tables.hdf5 import StoredMatrix, read_10x_h5, read_h5ad
 from markovbridge.data.tables.matrices import matrix_file, read_mtx, read_npz
 from markovbridge.data.tables.table import Table, compact
+from markovbridge.reading import reading
 
 __all__ = ["SUFFIXES", "CountTable", "kind_of", "suffix_of"]
 
@@ -108,6 +109,10 @@ class CountTable(Source):
             ValueError: If the file is damaged, a value is no count, or a covariate is unknown.
         """
         path = self.file()
+        with reading(path):
+            return self._load(path, split)
+
+    def _load(self, path: Path, split: str) -> Dataset:
         table = self.read()
         n = table.shape[0]
         chosen = self.positions(n, split)
@@ -162,46 +167,16 @@ class CountTable(Source):
         path = self.file()
         suffix = kind_of(path)
         self._check_fields(path, suffix)
-        if suffix == ".h5ad":
-            wanted = bool(self.covariates) and self.obs is None
-            table = read_h5ad(
-                path,
-                self.layer,
-                columns=wanted,
-                missing=self.missing,
-                maximum=self.maximum,
-            )
-        elif suffix == ".h5":
-            table = read_10x_h5(path, self.key, self.maximum)
-        elif suffix == ".mtx":
-            file = matrix_file(path) if path.is_dir() else path
-            assert file is not None
-            table = read_mtx(file, transpose=self.transpose, maximum=self.maximum)
-        elif suffix == ".npz":
-            table = read_npz(
-                path,
-                self.key,
-                columns=self.covariates,
-                transpose=self.transpose,
-                missing=self.missing,
-                maximum=self.maximum,
-            )
-        else:
-            table = read_frame(
-                path,
-                columns=() if self.obs else self.covariates,
-                ignore=self.ignore,
-                transpose=self.transpose,
-                missing=self.missing,
-                maximum=self.maximum,
-            )
-        n, width = table.shape
-        if n == 0 or width == 0:
-            raise ValueError(f"{path} has {n} samples of {width} features")
+        with reading(path):
+            table = self._read(path, suffix)
+            n, width = table.shape
+            if n == 0 or width == 0:
+                raise ValueError(f"{path} has {n} samples of {width} features")
         if self.obs is not None:
             file = found(Path(self.obs))
             kind_of(file)
-            columns = read_covariates(file, table.row_names, n, self.covariates)
+            with reading(file):
+                columns = read_covariates(file, table.row_names, n, self.covariates)
             table = dataclasses.replace(table, columns=columns)
         for name in self.covariates:
             if name not in table.columns:
@@ -210,6 +185,40 @@ class CountTable(Source):
                     f"{', '.join(table.columns) or 'none'}"
                 )
         return table
+
+    def _read(self, path: Path, suffix: str) -> Table:
+        if suffix == ".h5ad":
+            wanted = bool(self.covariates) and self.obs is None
+            return read_h5ad(
+                path,
+                self.layer,
+                columns=wanted,
+                missing=self.missing,
+                maximum=self.maximum,
+            )
+        if suffix == ".h5":
+            return read_10x_h5(path, self.key, self.maximum)
+        if suffix == ".mtx":
+            file = matrix_file(path) if path.is_dir() else path
+            assert file is not None
+            return read_mtx(file, transpose=self.transpose, maximum=self.maximum)
+        if suffix == ".npz":
+            return read_npz(
+                path,
+                self.key,
+                columns=self.covariates,
+                transpose=self.transpose,
+                missing=self.missing,
+                maximum=self.maximum,
+            )
+        return read_frame(
+            path,
+            columns=() if self.obs else self.covariates,
+            ignore=self.ignore,
+            transpose=self.transpose,
+            missing=self.missing,
+            maximum=self.maximum,
+        )
 
     def _check_fields(self, path: Path, suffix: str) -> None:
         """Refuse fields that say nothing about such a file."""

@@ -20,6 +20,7 @@ from scipy import sparse
 from torch import Tensor
 
 from markovbridge.data.base import smallest_type
+from markovbridge.data.compressed import check_matrix
 from markovbridge.data.rows import Block, Rows, SparseRows, Stored
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
 SMALL = 2**26  # bytes: a table that takes no more than this is held dense
 BLOCK = 2**22  # values checked at once
 SPARSE = 0.2  # share of nonzero entries below which compressed rows take less room
+BEYOND = 2**63  # the first whole number that is no count
 NUMPY = {
     torch.uint8: np.uint8,
     torch.int16: np.int16,
@@ -114,8 +116,7 @@ def whole(
         bad = part < 0
         if part.dtype.kind == "f":
             bad |= ~np.isfinite(part) | (part != np.floor(part))
-        if maximum is not None:
-            bad |= part > maximum
+        bad |= part >= BEYOND if maximum is None else part > maximum
         if bad.any():
             at = start + int(bad.argmax())
             raise ValueError(f"{where(at)} is {values[at]:.15g}; {_cause(values[at], remedy)}")
@@ -131,6 +132,8 @@ def _cause(value: Any, remedy: str) -> str:
         return f"counts are whole numbers, so this looks like normalised data: {remedy}"
     if value < 0:
         return f"counts are never negative, so this looks like scaled data: {remedy}"
+    if value >= BEYOND:
+        return "counts are below 2**63"
     return "that is above the maximum: raise it, or set it to None"
 
 
@@ -169,7 +172,10 @@ def as_block(
         maximum: Largest admissible count, or None.
     """
     if sparse.issparse(matrix):
-        csr = sparse.csr_matrix(matrix)
+        checked = check_matrix(matrix, path, row_names=row_names, column_names=column_names)
+        if checked.format == "coo":
+            checked = _summed(checked, path, row_names, column_names, remedy, maximum)
+        csr = sparse.csr_matrix(checked)
 
         def at(position: int) -> str:
             row = int(np.searchsorted(csr.indptr, position, "right")) - 1
@@ -187,10 +193,39 @@ def as_block(
     return values.reshape(matrix.shape)
 
 
+def _summed(
+    matrix: Any,
+    path: Path,
+    row_names: Sequence[str] | None,
+    column_names: Sequence[str] | None,
+    remedy: str,
+    maximum: int | None,
+) -> Any:
+    """Entries with a row and a column each as checked counts, in a type that holds their sums.
+
+    Those of one place are added when they become rows, so each is looked at before.
+    """
+
+    def at(position: int) -> str:
+        row, column = int(matrix.row[position]), int(matrix.col[position])
+        return place(path, row, column, row_names, column_names)
+
+    counts = whole(matrix.data, at, remedy=remedy, maximum=maximum).astype(np.int64)
+    _check_total(counts)
+    return sparse.coo_matrix((counts, (matrix.row, matrix.col)), shape=matrix.shape)
+
+
+def _check_total(counts: np.ndarray) -> None:
+    """Refuse counts whose sum, and so that of those of one place, may not fit in 63 bits."""
+    if counts.sum(dtype=np.float64) > 0.999 * BEYOND:  # a sum of reals is rounded
+        raise ValueError("counts of one place are stored in parts, whose sum is beyond 63 bits")
+
+
 def canonical(block: sparse.csr_matrix) -> sparse.csr_matrix:
     """The same counts with each row in the order of its columns, and no column twice."""
     if block.has_canonical_format:
         return block
+    _check_total(block.data)
     wide: Any = block.astype(np.int64)  # sums may not fit in the type of the terms
     wide.sum_duplicates()
     return wide.astype(NUMPY[smallest_type(int(wide.max()))])

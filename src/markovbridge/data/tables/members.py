@@ -1,0 +1,131 @@
+"""What is in an HDF5 file, asked for by name: of the right kind, and from this file alone.
+
+An HDF5 file can take its content from elsewhere: external links and virtual data sets name
+other HDF5 files, and external storage any file at all, whose bytes would be read as counts.
+A table has no need of them, and a file from somebody else must not choose what is read on
+this machine, so that a file with any is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from markovbridge.data.tables.table import optional, strings
+from markovbridge.reading import afford, reading
+
+__all__ = ["dataset", "group", "member", "names", "opened", "values"]
+
+VALUE = 64  # bytes of a name in memory, at least
+
+
+def opened(path: Path, what: str) -> Any:
+    """An HDF5 file, open for reading.
+
+    Args:
+        path: The file.
+        what: What it is, for the message where h5py is missing.
+
+    Raises:
+        ValueError: If it is none, or takes content from other files.
+    """
+    h5py = optional("h5py", f"reading {what} files")
+    with reading(path, "cannot be read as an HDF5 file", "save it again"):
+        file = h5py.File(path, "r")
+    try:
+        with reading(path, "cannot be read as an HDF5 file", "save it again"):
+            _check_inside(file, path)
+    except ValueError:
+        file.close()
+        raise
+    return file
+
+
+def _check_inside(file: Any, path: Path) -> None:
+    """Refuse a file of which any part lies in another.
+
+    Soft links stay within the file, as nothing in it leads out. What is visited is kept in a
+    list, for a file may nest groups deeper than any stack.
+    """
+    h5py = optional("h5py", "reading HDF5 files")
+    seen, waiting = set(), [file]
+    while waiting:
+        parent = waiting.pop()
+        for name in parent:
+            link = parent.get(name, getlink=True)
+            where = f"{path}: {parent.name.rstrip('/')}/{name}"
+            if isinstance(link, h5py.ExternalLink):
+                raise ValueError(
+                    f"{where} is a link to another file, {link.filename!r}; tables with parts in "
+                    "other files are not read: save it as one file"
+                )
+            if not isinstance(link, h5py.HardLink):
+                continue
+            item = parent[name]
+            if isinstance(item, h5py.Group):
+                address = h5py.h5o.get_info(item.id).addr
+                if address not in seen:
+                    seen.add(address)
+                    waiting.append(item)
+            elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                sources = [entry[0] for entry in item.external or ()]
+                sources += [entry.file_name for entry in item.virtual_sources()] * item.is_virtual
+                raise ValueError(
+                    f"{where} takes its values from another file, {sources[0]!r}; tables with "
+                    "parts in other files are not read: save it as one file"
+                )
+
+
+def member(parent: Any, name: str, path: Path) -> Any:
+    """The group or data set of a name.
+
+    Raises:
+        ValueError: If there is none, naming what there is.
+    """
+    if name not in parent:
+        held = ", ".join(parent) or "nothing"
+        raise ValueError(f"{path} lacks {_full(parent, name)}; there is {held[:200]}")
+    return parent[name]
+
+
+def group(parent: Any, name: str, path: Path) -> Any:
+    """The group of a name; see `member`."""
+    found = member(parent, name, path)
+    if not hasattr(found, "keys"):
+        raise ValueError(f"{path}: {_full(parent, name)} holds values, where a group belongs")
+    return found
+
+
+def dataset(parent: Any, name: str, path: Path, axes: int = 1) -> Any:
+    """The data set of a name, of so many axes; see `member`."""
+    found = member(parent, name, path)
+    if not hasattr(found, "dtype"):
+        raise ValueError(f"{path}: {_full(parent, name)} is a group, where values belong")
+    if found.shape is None or len(found.shape) != axes:
+        raise ValueError(f"{path}: {_full(parent, name)} has shape {found.shape}, not {axes} axes")
+    return found
+
+
+def values(found: Any, path: Path) -> np.ndarray:
+    """All values of a data set, if there is memory for them."""
+    afford(path, math.prod(found.shape) * found.dtype.itemsize, found.name)
+    return found[:]
+
+
+def names(found: Any, path: Path) -> tuple[str, ...]:
+    """All values of a data set as names.
+
+    Raises:
+        ValueError: If they are no text.
+    """
+    afford(path, math.prod(found.shape) * VALUE, found.name)
+    if found.dtype.kind not in "SUOiuf":
+        raise ValueError(f"{path}: {found.name} has type {found.dtype}; names are text")
+    return strings(found[:])
+
+
+def _full(parent: Any, name: str) -> str:
+    return f"{parent.name.rstrip('/')}/{name}".lstrip("/")
