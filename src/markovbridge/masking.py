@@ -197,6 +197,10 @@ class _Pinned(laws.SiteLaw):
     def variance(self) -> Tensor:
         return torch.where(self.mask, 0.0, self.base.variance)
 
+    @property
+    def biased(self) -> bool:
+        return self.base.biased
+
     def excess(self, origin: Tensor) -> Tensor:
         other = self.base.excess(origin)
         return torch.where(self.mask, (self.values - origin).to(other.dtype), other)

@@ -235,7 +235,7 @@ class SurvivorBridge(SiteLaw):
         values, joint = self._hidden()
         weights, values = joint.softmax(-1), values.to(joint.dtype)
         k = weights @ values
-        spread = weights @ values**2 - k**2
+        spread = (weights * (values - k.unsqueeze(-1)) ** 2).sum(-1)
         died, came = self.died * (1 - self.died), self.came * (1 - self.came)
         within = (self.end - k) * died + (self.start - k) * came + self.log_passing.exp()
         return within + spread * (1 - self.died - self.came) ** 2

@@ -48,6 +48,11 @@ class Law(ABC):
     def variance(self) -> Tensor:
         """Variance per site, (batch, *event)."""
 
+    @property
+    def biased(self) -> bool:
+        """Whether `excess` states on purpose what was predicted, and draws have another mean."""
+        return False
+
     def excess(self, origin: Tensor) -> Tensor:
         """E[X] - origin per site."""
         return self.mean - origin
@@ -55,6 +60,10 @@ class Law(ABC):
     def log_excess(self, origin: Tensor) -> Tensor:
         """log(E[X] - origin) per site, floored at log 1e-30."""
         return self.excess(origin).clamp_min(math.exp(LOG_TINY)).log()
+
+    def _log_excess(self, origin: Tensor, log_mean: Tensor) -> Tensor:
+        """`log_excess` of a law that knows log E[X], which it is above 0."""
+        return torch.where(origin == 0, log_mean, Law.log_excess(self, origin))
 
 
 class SiteLaw(Law):
@@ -119,6 +128,9 @@ class Delta(SiteLaw):
     def variance(self) -> Tensor:
         return torch.zeros_like(self.mean)
 
+    def excess(self, origin: Tensor) -> Tensor:
+        return (self.value - origin).to(self.mean)  # whole numbers first, of any size
+
 
 @dataclass(frozen=True, eq=False)
 class Shifted(SiteLaw):
@@ -144,9 +156,12 @@ class Shifted(SiteLaw):
     def variance(self) -> Tensor:
         return self.base.variance
 
+    @property
+    def biased(self) -> bool:
+        return self.base.biased
+
     def excess(self, origin: Tensor) -> Tensor:
         return self.base.excess(origin - self.offset)
 
     def log_excess(self, origin: Tensor) -> Tensor:
-        # The offset is the origin wherever this is asked: both are the current state.
         return self.base.log_excess(origin - self.offset)

@@ -82,7 +82,7 @@ class Poisson(SiteLaw):
         return self.mean
 
     def log_excess(self, origin: Tensor) -> Tensor:
-        return self.log_rate
+        return self._log_excess(origin, self.log_rate)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ class NegativeBinomial(SiteLaw):
         return self.mean + self.mean**2 / self.size
 
     def log_excess(self, origin: Tensor) -> Tensor:
-        return self.log_mean
+        return self._log_excess(origin, self.log_mean)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +164,10 @@ class Rounded(SiteLaw):
         _, fraction = self._split()
         return fraction * (1 - fraction)
 
+    @property
+    def biased(self) -> bool:
+        return not self.stochastic
+
     # What was predicted, also where rounding to the nearest integer drops it: a loss has
     # to see the prediction, and there is no gradient through the rounding.
 
@@ -171,7 +175,7 @@ class Rounded(SiteLaw):
         return self.log_target.exp() - origin
 
     def log_excess(self, origin: Tensor) -> Tensor:
-        return self.log_target
+        return self._log_excess(origin, self.log_target)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,4 +242,5 @@ class SiteMixture(SiteLaw):
         return self._weigh(self.components.excess(origin.unsqueeze(-1)))
 
     def log_excess(self, origin: Tensor) -> Tensor:
-        return (self.log_weights + self.components.log_excess(origin.unsqueeze(-1))).logsumexp(-1)
+        each = self.components.log_excess(torch.zeros_like(origin).unsqueeze(-1))
+        return self._log_excess(origin, (self.log_weights + each).logsumexp(-1))

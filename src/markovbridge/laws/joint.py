@@ -97,9 +97,12 @@ class Atoms(Law):
 
     @property
     def variance(self) -> Tensor:
-        weights = self.log_weights.exp()
-        centred = self.points.to(weights.dtype) - self.points.to(weights.dtype).mean(0)
-        return (self._expect(centred**2) - self._expect(centred) ** 2).clamp_min(0)
+        # Σ w X² - (Σ w X)² in float64, as clusters far apart leave few digits of it.
+        weights, points = self.log_weights.double().exp(), self.points.flatten(1).double()
+        points = points - points.mean(0)
+        square = weights @ points**2 - (weights @ points) ** 2
+        variance = square.clamp_min(0).to(self.log_weights.dtype)
+        return variance.reshape(len(weights), *self.points.shape[1:])
 
     def sites(self, states: int) -> Categorical:
         """The product of the marginals: each site on its own, as a table over 0 .. states-1."""

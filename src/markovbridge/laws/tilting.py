@@ -118,10 +118,8 @@ def _tilt(log: Tensor, origin: Tensor, wanted: Tensor, digits: float) -> tuple[T
 
     # Every value is at least 1 from the next: what bounds the worst of the terms bounds all.
     reach = math.log(log.shape[-1]) + width.log()
-    first, last = (
-        log.gather(-1, end.nan_to_num(0).clamp(0, len(values) - 1).long().unsqueeze(-1)).squeeze(-1)
-        for end in (low, low + width)
-    )
+    ends = torch.stack([low, low + width], -1).nan_to_num(0).clamp(0, len(values) - 1)
+    first, last = log.gather(-1, ends.long()).unbind(-1)
     most = log.amax(-1)
     lower = (below.log() - reach + first - most).clamp_max(0)
     upper = -(beyond.log() - reach + last - most).clamp_max(0)

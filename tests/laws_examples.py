@@ -1,0 +1,424 @@
+"""An example of every class of law, with random parameters, for tests that take them all.
+
+`EXAMPLES` says for each class how to make a law of n equal rows and where it has mass. A class
+of the package that is not in it makes `examples` fail.
+"""
+
+import importlib
+import inspect
+import math
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import markovbridge
+from markovbridge import PureDeath, exact, laws, masking, processes, sums
+from markovbridge.covariances import Dense, Isotropic
+from markovbridge.exact import empirical, gaussians
+from markovbridge.laws import Law
+
+
+@dataclass(frozen=True)
+class Example:
+    """A law and where it has mass.
+
+    Attributes:
+        make: The law of so many equal rows.
+        values: Points of its sum or integral, (K, *event).
+        origin: A state that no draw is below, (*event), for the excess.
+        weights: Of the points in the integral, (K,); None for a sum.
+        accuracy: Relative error that rounding leaves in float64.
+    """
+
+    make: Callable[[int], Law]
+    values: Tensor
+    origin: Tensor
+    weights: Tensor | None = None
+    accuracy: float = 1e-8
+
+
+def concrete(base: type) -> list[type]:
+    """All classes of the package under `base` that can be made, by name."""
+    for module in pkgutil.walk_packages(markovbridge.__path__, "markovbridge."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, left = set(), [base]
+    while left:
+        one = left.pop()
+        left += one.__subclasses__()
+        if one.__module__.startswith("markovbridge.") and not inspect.isabstract(one):
+            found.add(one)
+    return sorted(found, key=lambda one: f"{one.__module__}.{one.__qualname__}")
+
+
+class Draws:
+    """Random parameters, extremes among them."""
+
+    def __init__(self, seed: int, dtype: torch.dtype) -> None:
+        self.rng, self.dtype = np.random.default_rng(seed), dtype
+        self.extreme = seed % 2 == 1
+
+    def real(self, value: float | np.ndarray) -> Tensor:
+        """One site of a float law, to be expanded to n rows."""
+        return torch.as_tensor(value, dtype=self.dtype).reshape(1, 1)
+
+    def pick(self, usual: float, *extremes: float) -> float:
+        """The usual value, or for every second seed an extreme."""
+        return float(self.rng.choice(extremes)) if self.extreme and extremes else usual
+
+    def mean(self, high: float = 30.0, huge: float = 1e5) -> float:
+        usual = float(np.exp(self.rng.uniform(math.log(0.05), math.log(high))))
+        return self.pick(usual, 1e-12, 1e-4, huge if self.dtype == torch.float64 else high)
+
+    def share(self) -> float:
+        return self.pick(float(self.rng.uniform()), 0.0, 1.0, 1e-9, 1 - 1e-6)
+
+    def weights(self, count: int) -> Tensor:
+        """Log-probabilities, (count,), one or more of them 0."""
+        weights = self.rng.dirichlet(np.full(count, 0.5))
+        weights[self.rng.integers(count)] = 0
+        if self.extreme:
+            weights = np.where(weights == weights.max(), 1, 1e-9 * weights)
+        return torch.as_tensor(weights / weights.sum()).log().to(self.dtype)
+
+    def table(self, size: int) -> Tensor:
+        """Logits of a table of several humps with holes, (size,)."""
+        spread = self.pick(2.0, 0.0, 8.0, 60.0)
+        logits = self.rng.normal(size=size) * spread
+        logits[1:-1][self.rng.random(size - 2) < 0.3] = -math.inf
+        return torch.as_tensor(logits + self.rng.normal() * 5, dtype=self.dtype)
+
+
+def rows(value: Tensor, n: int) -> Tensor:
+    """One row, repeated."""
+    return value.expand(n, *value.shape[1:])
+
+
+def whole(value: int) -> Tensor:
+    return torch.full((1, 1), int(value))
+
+
+def window(low: float, high: float) -> Tensor:
+    """All whole numbers, (K, 1)."""
+    return torch.arange(math.floor(low), math.ceil(high) + 1).unsqueeze(1)
+
+
+def around(mean: float, variance: float, tail: float = 40.0) -> Tensor:
+    """Where a count has mass: 14 deviations, and `tail` beyond."""
+    reach = 14 * math.sqrt(variance) + tail
+    return window(max(0.0, mean - reach), mean + reach)
+
+
+ZERO = torch.zeros(1, dtype=torch.int64)
+
+
+def delta(draws: Draws) -> Example:
+    value = whole(draws.pick(7, 0, 2**40))
+    at = int(value)
+    return Example(lambda n: laws.Delta(rows(value, n)), window(at - 2, at + 2), value[0] - 1)
+
+
+def binomial(draws: Draws, count: int | None = None) -> Example:
+    count = int(draws.pick(9, 0, 1, 200)) if count is None else count
+    share = draws.real(draws.share())
+    spare = 1 - share if draws.rng.random() < 0.5 else None
+
+    def make(n: int) -> Law:
+        other = None if spare is None else rows(spare, n)
+        return laws.Binomial(rows(whole(count), n), rows(share, n), other)
+
+    return Example(make, window(-1, count + 1), ZERO)
+
+
+def poisson(draws: Draws, mean: float | None = None) -> Example:
+    mean = draws.mean() if mean is None else mean
+    log = draws.real(math.log(mean))
+    return Example(lambda n: laws.Poisson(rows(log, n)), around(mean, mean), ZERO, None, 1e-7)
+
+
+def negative_binomial(draws: Draws) -> Example:
+    mean, size = draws.mean(huge=1e3), draws.pick(2.5, 0.05, 0.7, 29.9, 30.1, 1e6)
+    log, own = draws.real(math.log(mean)), draws.real(size)
+    tail = 40 / math.log1p(size / mean) + 40
+    values = around(mean, mean + mean**2 / size, tail)
+    return Example(
+        lambda n: laws.NegativeBinomial(rows(log, n), rows(own, n)), values, ZERO, None, 1e-7
+    )
+
+
+def shifted(draws: Draws) -> Example:
+    kind = draws.rng.choice([poisson, negative_binomial, rounded, binomial, site_mixture])
+    base, offset = kind(draws), whole(draws.pick(3, 0, 10**6))
+    return Example(
+        lambda n: laws.Shifted(rows(offset, n), base.make(n)),
+        base.values + offset,
+        offset[0],
+        None,
+        base.accuracy,
+    )
+
+
+def rounded(draws: Draws) -> Example:
+    target = draws.mean()
+    stochastic = bool(draws.rng.random() < 0.7)
+    log = draws.real(math.log(target))
+    return Example(
+        lambda n: laws.Rounded(rows(log, n), stochastic), around(target, 1, 3), ZERO, None, 1e-7
+    )
+
+
+def zero_inflated(draws: Draws) -> Example:
+    zero, base = draws.real(draws.share()), poisson(draws)
+    values = torch.cat([window(0, 0), base.values[base.values > 0].unsqueeze(1)])
+    return Example(
+        lambda n: laws.ZeroInflated(rows(zero, n), base.make(n)), values, ZERO, None, 1e-7
+    )
+
+
+def site_mixture(draws: Draws) -> Example:
+    means = torch.tensor([[[draws.mean(huge=200.0) for _ in range(3)]]], dtype=draws.dtype)
+    log_weights = draws.weights(3).reshape(1, 1, 3)
+    top = float(means.max())
+    return Example(
+        lambda n: laws.SiteMixture(rows(log_weights, n), laws.Poisson(rows(means.log(), n))),
+        window(0, top + 14 * math.sqrt(top) + 40),
+        ZERO,
+    )
+
+
+def categorical(draws: Draws) -> Example:
+    logits = draws.table(int(draws.pick(9, 2, 256))).reshape(1, 1, -1)
+    return Example(lambda n: laws.Categorical(rows(logits, n)), window(-1, logits.shape[-1]), ZERO)
+
+
+def tilted(draws: Draws) -> Example:
+    size = int(draws.pick(17, 2, 256))
+    log_probs = draws.table(size).log_softmax(-1).reshape(1, 1, -1)
+    origin = whole(0 if size == 2 else 2)
+    log_probs[..., : int(origin)] = -math.inf
+    wanted = draws.pick((size - 1 - int(origin)) * draws.rng.uniform(), 1e-20, 1e-3, 2.0 * size)
+    log_above = draws.real(math.log(wanted))
+
+    def make(n: int) -> Law:
+        law = laws.Categorical(rows(log_probs, n))
+        return laws.Tilted.towards(law, rows(origin, n), rows(log_above, n))
+
+    return Example(make, window(0, size - 1), origin[0])
+
+
+def logistic_mixture(draws: Draws) -> Example:
+    high = int(draws.pick(20, 1, 255))
+    low = whole(draws.rng.integers(high))
+    weights, centres, log_scales = (
+        torch.as_tensor(values, dtype=draws.dtype).reshape(1, 1, 3)
+        for values in (
+            draws.rng.normal(size=3),
+            draws.rng.uniform(-0.3 * high, 1.3 * high, 3),
+            np.log(draws.pick(0.2, 0.02, 3.0) * draws.rng.uniform(0.5, 2, 3) * math.sqrt(high)),
+        )
+    )
+    return Example(
+        lambda n: laws.LogisticMixture(
+            rows(weights, n), rows(centres, n), rows(log_scales, n), rows(low, n), high
+        ),
+        window(0, high),
+        low[0],
+    )
+
+
+GRID = np.linspace(-9, 9, 121)  # of the trapezoid rule, exact for Gaussians to 1e-13
+
+
+def normal(draws: Draws) -> Example:
+    mean, std = float(draws.rng.normal()), draws.pick(0.7, 1e-3, 1e3)
+    loc, scale = draws.real(mean), draws.real(std)
+    values = torch.as_tensor(mean + std * GRID).to(draws.dtype).unsqueeze(1)
+    weights = torch.full((len(GRID),), std * (GRID[1] - GRID[0]), dtype=torch.float64)
+    return Example(
+        lambda n: laws.Normal(rows(loc, n), rows(scale, n)), values, values[0] - 1, weights
+    )
+
+
+def plane(draws: Draws, mean: Tensor, matrix: np.ndarray) -> tuple[Tensor, Tensor]:
+    """A grid for a Gaussian of two sites and its weights."""
+    root = np.linalg.cholesky(matrix)
+    square = np.stack(np.meshgrid(GRID, GRID), -1).reshape(-1, 2)
+    values = torch.as_tensor(square @ root.T) + mean
+    cell = (GRID[1] - GRID[0]) ** 2 * root[0, 0] * root[1, 1]
+    return values.to(draws.dtype), torch.full((len(values),), cell, dtype=torch.float64)
+
+
+def correlated(draws: Draws) -> np.ndarray:
+    a, b, c = draws.rng.uniform(0.2, 2), draws.rng.uniform(0.2, 2), draws.pick(0.5, -0.99, 0.99)
+    return np.array([[a, c * math.sqrt(a * b)], [c * math.sqrt(a * b), b]])
+
+
+def gaussian(draws: Draws) -> Example:
+    loc = torch.as_tensor(draws.rng.normal(size=(1, 2))).to(draws.dtype)
+    scale = torch.tensor(draws.pick(0.7, 1e-2, 50.0), dtype=draws.dtype)
+    matrix = np.eye(2) if draws.rng.random() < 0.3 else correlated(draws)
+    covariance = Isotropic() if matrix[0, 1] == 0 else Dense(torch.as_tensor(matrix))
+    values, weights = plane(draws, loc.double(), float(scale) ** 2 * matrix)
+    return Example(
+        lambda n: laws.Gaussian(rows(loc, n), scale, covariance), values, values[0] * 0, weights
+    )
+
+
+def joint_gaussian(draws: Draws) -> Example:
+    loc = torch.as_tensor(draws.rng.normal(size=(1, 2))).to(draws.dtype)
+    matrix = correlated(draws)
+    values, weights = plane(draws, loc.double(), matrix)
+    matrices = torch.as_tensor(matrix).unsqueeze(0)
+    return Example(
+        lambda n: gaussians._Joint(rows(loc, n), matrices, torch.zeros(n, dtype=torch.int64)),
+        values,
+        values[0] * 0,
+        weights,
+    )
+
+
+def square(high: int) -> Tensor:
+    """All pairs of counts up to this, (K, 2)."""
+    return torch.cartesian_prod(torch.arange(high + 1), torch.arange(high + 1))
+
+
+def mixture(draws: Draws) -> Example:
+    log_weights = draws.weights(3).reshape(1, 3)
+    log = draws.real(math.log(0.8)).expand(1, 2)
+    point, count = torch.tensor([[4, 1]]), torch.tensor([[5, 2]])
+
+    def make(n: int) -> Law:
+        share = rows(torch.full_like(log, 0.3), n)
+        parts = [laws.Poisson(rows(log, n)), laws.Binomial(rows(count, n), share)]
+        return laws.Mixture(rows(log_weights, n), [*parts, laws.Delta(rows(point, n))])
+
+    return Example(make, square(22), torch.zeros(2, dtype=torch.int64))
+
+
+def atoms(draws: Draws) -> Example:
+    far = int(draws.pick(5, 2, 10**4))
+    points = torch.as_tensor(draws.rng.integers(0, far + 1, (6, 2)))
+    points[1] = points[0]  # a point that is there twice
+    log_weights = draws.weights(6).reshape(1, 6)
+    return Example(
+        lambda n: laws.Atoms(points, rows(log_weights, n)),
+        points.unique(dim=0),
+        points.amin(0),
+        None,
+        1e-5,  # a difference of averages, in float64
+    )
+
+
+def empirical_marginal(draws: Draws) -> Example:
+    data = torch.as_tensor(draws.rng.integers(0, 7, (5, 2)))
+    law = exact.Empirical(PureDeath(8), data, draws.weights(5).double().exp())
+    t = draws.pick(0.6, 0.0, 1.0, 0.01)
+
+    def make(n: int) -> Law:
+        return law.marginal(torch.zeros(n, 2, dtype=torch.int64), t)
+
+    return Example(make, square(7), torch.zeros(2, dtype=torch.int64))
+
+
+def convolved(draws: Draws) -> Example:
+    first, second = binomial(draws), poisson(draws, draws.mean(huge=1e3))
+    top = int(first.values.max()) + int(second.values.max())
+    return Example(
+        lambda n: sums.Convolved(first.make(n), second.make(n)), window(0, top), ZERO, None, 1e-7
+    )
+
+
+def skellam(draws: Draws) -> Example:
+    up, down = draws.mean(huge=1e3), draws.mean(huge=1e3)
+    offset, logs = whole(4), [draws.real(math.log(mean)) for mean in (up, down)]
+    reach = 14 * math.sqrt(up + down) + 40
+    centre = 4 + up - down
+    values = window(centre - reach, centre + reach)
+    return Example(
+        lambda n: sums.Skellam(rows(offset, n), *(rows(log, n) for log in logs)),
+        values,
+        values[0],
+        None,
+        1e-7,
+    )
+
+
+def _bridge(process: processes.Process, x: int, y: int, values: Tensor, t: float) -> Example:
+    return Example(
+        lambda n: process.bridge(rows(whole(x), n), rows(whole(y), n), 0.1, t, 0.9),
+        values,
+        values[0],
+        None,
+        1e-7,
+    )
+
+
+def skellam_bridge(draws: Draws) -> Example:
+    process = processes.RandomWalk(draws.pick(4.0, 1e-3, 300.0))
+    x, y = draws.rng.integers(-20, 20, 2)
+    return _bridge(process, x, y, window(-250, 250), draws.pick(0.5, 0.1, 0.9, 0.899))
+
+
+def survivor_bridge(draws: Draws) -> Example:
+    process = processes.BirthDeath(draws.pick(4.0, 1e-3, 20.0))
+    x, y = draws.rng.integers(0, 12, 2)
+    return _bridge(process, x, y, window(0, 80), draws.pick(0.5, 0.1, 0.9, 0.899))
+
+
+def two_means(draws: Draws) -> Example:
+    kinds = [processes.BirthDeath(3.0), processes.RandomWalk(3.0), processes.PureBirth(3.0)]
+    process, x = kinds[draws.rng.integers(3)], whole(12)
+    up, down = draws.mean(huge=200.0), draws.pick(5.0, 1e-6, 12.0)
+    logs = [draws.real(math.log(mean)) for mean in (up, down)]
+    values = window(-140 if process.lowest is None else 0, 450)
+    return Example(
+        lambda n: process.stepped(rows(x, n), *(rows(log, n) for log in logs)),
+        values,
+        values[0],
+        None,
+        1e-7,
+    )
+
+
+def pinned(draws: Draws) -> Example:
+    base = shifted(draws)
+    value = base.values[len(base.values) // 2].unsqueeze(0)
+    known = torch.full((1, 1), bool(draws.rng.random() < 0.5))
+    return Example(
+        lambda n: masking._Pinned(base.make(n), rows(value, n), rows(known, n)),
+        base.values,
+        base.origin,
+        None,
+        base.accuracy,
+    )
+
+
+EXAMPLES: dict[type, Callable[[Draws], Example]] = {
+    laws.Delta: delta,
+    laws.Shifted: shifted,
+    laws.Binomial: binomial,
+    laws.Poisson: poisson,
+    laws.NegativeBinomial: negative_binomial,
+    laws.Rounded: rounded,
+    laws.ZeroInflated: zero_inflated,
+    laws.SiteMixture: site_mixture,
+    laws.Categorical: categorical,
+    laws.Tilted: tilted,
+    laws.LogisticMixture: logistic_mixture,
+    laws.Normal: normal,
+    laws.Gaussian: gaussian,
+    laws.Mixture: mixture,
+    laws.Atoms: atoms,
+    sums.Convolved: convolved,
+    sums.Skellam: skellam,
+    sums.SkellamBridge: skellam_bridge,
+    sums.SurvivorBridge: survivor_bridge,
+    sums.TwoMeans: two_means,
+    masking._Pinned: pinned,
+    empirical._EmpiricalMarginal: empirical_marginal,
+    gaussians._Joint: joint_gaussian,
+}
