@@ -26,7 +26,7 @@ from markovbridge.processes import PureDeath
 from markovbridge.training import TrainingConfig
 from markovbridge.transport import Transport
 
-__all__ = ["Facts"]
+__all__ = ["FILE", "Facts"]
 
 FORMAT = 1
 FILE = "count_model.json"

@@ -202,6 +202,7 @@ class CountModel(Estimator):
         self.n_features_in_ = int(table.x.shape[1])
         if table.column_names is not None:
             self.feature_names_in_ = np.array(table.column_names, dtype=object)
+            self.transport_.site_names = list(table.column_names)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         if self.library_size is not None:
@@ -424,6 +425,7 @@ class CountModel(Estimator):
         (model.n_features_in_,) = model.transport_.shape
         if facts.features is not None:
             model.feature_names_in_ = np.array(facts.features, dtype=object)
+            model.transport_.site_names = list(facts.features)
         if facts.library_sizes is not None:
             model.library_sizes_ = np.array(facts.library_sizes)
         return model

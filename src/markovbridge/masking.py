@@ -188,6 +188,9 @@ class _Pinned(laws.SiteLaw):
         known = torch.where(x == self.values, 0.0, -math.inf).to(other.dtype)
         return torch.where(self.mask, known, other)
 
+    def capped(self, most: Tensor) -> laws.SiteLaw:
+        return _Pinned(self.base.capped(most), self.values, self.mask)
+
     @property
     def mean(self) -> Tensor:
         mean = self.base.mean

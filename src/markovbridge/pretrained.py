@@ -27,6 +27,7 @@ __all__ = ["configuration", "coupling_once", "load", "save"]
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
+SEEN = "seen"  # the extremes of the training data, beside the weights
 # Not in older files.
 NEW = {"covariates": None, "condition_dropout": 0.0, "masking": None, "error_curve": None}
 PARTS = ("process", "network", "head", "coupling", "objective", *NEW)
@@ -36,11 +37,14 @@ T = TypeVar("T", bound="Transport")
 
 def save(transport: Transport, directory: Path, card: dict[str, Any]) -> None:
     """Write a transport; see `Transport.save_pretrained`."""
+    tensors = transport.state_dict()
+    if transport.seen is not None:
+        tensors[SEEN] = transport.seen
     # Copies, because tied weights share memory, which safetensors refuses.
     weights = save_tensors(
         {
             k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for k, v in transport.state_dict().items()
+            for k, v in tensors.items()
         }
     )
     config = {
@@ -83,8 +87,11 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
             "Take the weights from a checkpoint of the run, or train again"
         )
     state = load_tensors(weights)
+    seen = state.pop(SEEN, None)  # not in older files
     built = {part: parts[part] if part in parts else from_config(saved[part]) for part in PARTS}
-    transport = cls(**built, shape=shape, mean=state["mean"], variance=state["variance"])
+    transport = cls(
+        **built, shape=shape, mean=state["mean"], variance=state["variance"], seen=seen
+    )
     try:
         transport.load_state_dict(state)
     except RuntimeError as error:

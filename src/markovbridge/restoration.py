@@ -37,7 +37,7 @@ from torch import Tensor
 
 from markovbridge import randomness
 from markovbridge.processes.base import Process
-from markovbridge.walks import check_rows
+from markovbridge.walks import Given, check_rows
 
 if TYPE_CHECKING:
     from markovbridge.sampling import Options
@@ -214,11 +214,11 @@ def expected(
     """
     check_rows(condition, len(x))
     x = transport._check(x, "x")
-    found = []
+    model, found = Given(transport, guidance=guidance), []
     with transport._evaluating():
         for index in torch.arange(len(x)).split(block):
             told = None if condition is None else condition[index].to(transport.device)
-            law = transport.law(x[index].to(transport.device), t, told, guidance=guidance)
+            law = model.law(x[index].to(transport.device), t, told)
             found.append(law.mean)
     return torch.cat(found)
 

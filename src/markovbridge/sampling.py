@@ -12,8 +12,9 @@ stands for, the last row standing in for those beyond the end. Arguments are who
 from __future__ import annotations
 
 import contextlib
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from numbers import Integral
 from typing import Any, TypedDict, Unpack
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from markovbridge import randomness
 from markovbridge.couplings import Coupling, Noised
+from markovbridge.extrapolation import far_out, narrow
 from markovbridge.grids import ErrorCurve
 from markovbridge.heads import Centred, Endpoint, Head, NegativeBinomial
 from markovbridge.laws import Law
@@ -76,6 +78,9 @@ class Sampling(nn.Module, ABC):
     masking: Masking | None
     shape: tuple[int, ...]
     mean: Tensor
+    variance: Tensor
+    seen: Tensor | None
+    site_names: Sequence[str] | None = None  # in what is said of samples
 
     @abstractmethod
     def law(
@@ -121,9 +126,16 @@ class Sampling(nn.Module, ABC):
         Returns:
             (n, *event), on the device of the transport. With the same generator state
             the first n are the same for every n.
+
+        Warns:
+            UserWarning: If samples lie far outside of what training has seen, or vary far
+                less, with where and how much (see `markovbridge.extrapolation`).
         """
         check_rows(options.get("condition"), n)
-        return self._all(n, partial(self.sample_block, **options), generator, options)
+        made = self._all(n, partial(self.sample_block, **options), generator, options)
+        if options.get("condition") is None:
+            self._warn(narrow(made, self.seen, self.variance, self.site_names))
+        return made
 
     @torch.no_grad()
     def sample_block(self, index: int, *, key: int, **options: Unpack[Options]) -> Tensor:
@@ -293,7 +305,13 @@ class Sampling(nn.Module, ABC):
             raise ValueError(f"n must be at least 1, not {n}: that many samples, or rows given")
         key = randomness.fresh_key(generator)
         count = blocks(n, options.get("block", BLOCK))
-        return torch.cat([draw(index, key=key) for index in range(count)])[:n]
+        made = torch.cat([draw(index, key=key) for index in range(count)])[:n]
+        self._warn(far_out(made, self.seen, self.site_names))
+        return made
+
+    def _warn(self, found: str | None) -> None:
+        if found is not None:
+            warnings.warn(found, stacklevel=4)
 
     def _source(self, n: int, generator: torch.Generator) -> Tensor:
         """States to start sampling from, (n, *event)."""

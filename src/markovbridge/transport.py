@@ -19,6 +19,7 @@ from markovbridge.couplings import Coupling, Noised
 from markovbridge.couplings.base import check_same
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, parts
+from markovbridge.extrapolation import extremes
 from markovbridge.grids import ErrorCurve
 from markovbridge.heads import Head
 from markovbridge.laws import Law
@@ -105,6 +106,9 @@ class Transport(Sampling):
         error_curve: How far the best guess is from the data over time, which decides where a
             number of `steps` stops; `grids.measure` takes it from a trained model, and
             training under pure death does so by itself.
+        seen: Least and largest value of each site in the training data, (2, *event), in their
+            units; `Trainer` takes it from its data. What is drawn of counts is bounded by it,
+            and samples far outside are reported: see `markovbridge.extrapolation`.
     """
 
     mean: Tensor
@@ -125,6 +129,7 @@ class Transport(Sampling):
         condition_dropout: float = 0.0,
         masking: Masking | None = None,
         error_curve: ErrorCurve | None = None,
+        seen: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.process = process
@@ -170,6 +175,21 @@ class Transport(Sampling):
                     f"event shape {self.shape}"
                 ) from None
             self.register_buffer(name, value)
+        # Not of the weights, so that checkpoints of older versions fit: saved beside them.
+        self.register_buffer("seen", None, persistent=False)
+        if seen is not None:
+            self.see(seen)
+
+    def see(self, x: Tensor | Rows) -> None:
+        """Widen the range of the training data, `seen`, by that of data (N, *event)."""
+        if tuple(x.shape[1:]) != self.shape:
+            raise ValueError(
+                f"data of shape {tuple(x.shape)} have no range for the event shape {self.shape}"
+            )
+        found = extremes(x).to(self.mean.device)
+        if self.seen is not None:
+            found = extremes(torch.cat([self.seen.to(found), found]))
+        self.seen = found
 
     def law(
         self,

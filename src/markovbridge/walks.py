@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from markovbridge.extrapolation import capped
 from markovbridge.laws import MOST, Law
 from markovbridge.masking import Observed
 from markovbridge.processes.base import DiscreteProcess, Process
@@ -56,9 +57,10 @@ class Given:
 
     def law(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
         """The law of x_1 given x_t = x and all else that is known."""
-        return self._transport.law(
+        law = self._transport.law(
             x, t, condition, start=self._start, observed=self.observed, guidance=self.guidance
         )
+        return capped(self.process, law, x, t, self._transport.seen)
 
 
 def walk(

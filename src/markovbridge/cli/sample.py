@@ -38,6 +38,8 @@ from markovbridge.cli.drawing import (
 from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.runs import write_arrays
 from markovbridge.cli.tables import samples_table
+from markovbridge.count_files import FILE, Facts
+from markovbridge.extrapolation import far_out, narrow
 from markovbridge.files import to_json, write_bytes
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
@@ -146,4 +148,19 @@ def _write(run: Path, made: Drawn, transport: Transport) -> None:
     made.blocks.clear()
     console.say(f"{n:,} samples of {run}: {cost(meta)}")
     console.say(f"wrote {', '.join(map(str, files))}")
+    for found in _strange(run, samples, transport, meta):
+        console.note(f"warning: {found}")
     console.say(f"to score them: markovbridge evaluate {run}")
+
+
+def _strange(
+    run: Path, samples: np.ndarray, transport: Transport, meta: dict[str, Any]
+) -> list[str]:
+    """What is to be said of samples that are not like the training data."""
+    x, names = torch.from_numpy(samples), None
+    if (run / FILE).is_file():
+        names = Facts.read(run).features
+    found = [far_out(x, transport.seen, names)]
+    if not meta.get("condition"):
+        found.append(narrow(x, transport.seen, transport.variance, names))
+    return [sentence for sentence in found if sentence is not None]

@@ -16,6 +16,7 @@ __all__ = [
     "Law",
     "Shifted",
     "SiteLaw",
+    "log_cap",
     "poisson",
     "times_log",
     "uniform",
@@ -65,6 +66,18 @@ class Law(ABC):
         """`log_excess` of a law that knows log E[X], which it is above 0."""
         return torch.where(origin == 0, log_mean, Law.log_excess(self, origin))
 
+    def capped(self, most: Tensor) -> Law:
+        """This law, with means above `most`, (batch, *event) float64, brought down to it.
+
+        Itself where a law has no scale that could run away: tables, points, reals.
+        """
+        return self
+
+
+def log_cap(log_mean: Tensor, most: Tensor) -> Tensor:
+    """Log-means, at most the logarithm of `most`."""
+    return torch.minimum(log_mean, most.clamp_min(math.exp(LOG_TINY)).log().to(log_mean.dtype))
+
 
 class SiteLaw(Law):
     """A law whose sites are independent given its parameters."""
@@ -76,6 +89,9 @@ class SiteLaw(Law):
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-probability (or density) of the whole event x: (batch,), nats."""
         return self.site_log_prob(x).reshape(len(x), -1).sum(1)
+
+    def capped(self, most: Tensor) -> SiteLaw:
+        return self
 
 
 def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -165,3 +181,6 @@ class Shifted(SiteLaw):
 
     def log_excess(self, origin: Tensor) -> Tensor:
         return self.base.log_excess(origin - self.offset)
+
+    def capped(self, most: Tensor) -> SiteLaw:
+        return Shifted(self.offset, self.base.capped(most - self.offset))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from markovbridge.laws.base import SiteLaw, poisson, times_log, uniform, within
+from markovbridge.laws.base import SiteLaw, log_cap, poisson, times_log, uniform, within
 from markovbridge.laws.tables import Categorical
 
 __all__ = ["Binomial", "NegativeBinomial", "Poisson", "Rounded", "SiteMixture", "ZeroInflated"]
@@ -84,6 +84,9 @@ class Poisson(SiteLaw):
     def log_excess(self, origin: Tensor) -> Tensor:
         return self._log_excess(origin, self.log_rate)
 
+    def capped(self, most: Tensor) -> SiteLaw:
+        return Poisson(log_cap(self.log_rate, most))
+
 
 @dataclass(frozen=True, eq=False)
 class NegativeBinomial(SiteLaw):
@@ -127,6 +130,9 @@ class NegativeBinomial(SiteLaw):
 
     def log_excess(self, origin: Tensor) -> Tensor:
         return self._log_excess(origin, self.log_mean)
+
+    def capped(self, most: Tensor) -> SiteLaw:
+        return NegativeBinomial(log_cap(self.log_mean, most), self.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +183,9 @@ class Rounded(SiteLaw):
     def log_excess(self, origin: Tensor) -> Tensor:
         return self._log_excess(origin, self.log_target)
 
+    def capped(self, most: Tensor) -> SiteLaw:
+        return Rounded(log_cap(self.log_target, most), self.stochastic)
+
 
 @dataclass(frozen=True, eq=False)
 class ZeroInflated(SiteLaw):
@@ -200,6 +209,9 @@ class ZeroInflated(SiteLaw):
     @property
     def variance(self) -> Tensor:
         return (1 - self.zero) * (self.base.variance + self.zero * self.base.mean**2)
+
+    def capped(self, most: Tensor) -> SiteLaw:
+        return ZeroInflated(self.zero, self.base.capped(most))
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,3 +256,6 @@ class SiteMixture(SiteLaw):
     def log_excess(self, origin: Tensor) -> Tensor:
         each = self.components.log_excess(torch.zeros_like(origin).unsqueeze(-1))
         return self._log_excess(origin, (self.log_weights + each).logsumexp(-1))
+
+    def capped(self, most: Tensor) -> SiteLaw:
+        return SiteMixture(self.log_weights, self.components.capped(most.unsqueeze(-1)))

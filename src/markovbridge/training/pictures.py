@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -23,13 +24,15 @@ def draw(model: Transport, data: Examples, config: TrainingConfig, path: Path) -
     told = data.condition
     if told is not None:
         told = told[torch.arange(n) % len(told)].to(device)
-    samples = model.sample(
-        n,
-        steps=config.sample_steps,
-        condition=told,
-        generator=generator(device, "samples", config.seed),
-        block=min(n, 64),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # weights that are still on their way
+        samples = model.sample(
+            n,
+            steps=config.sample_steps,
+            condition=told,
+            generator=generator(device, "samples", config.seed),
+            block=min(n, 64),
+        )
     x = dense(data.x)
     maximum = getattr(model.process, "maximum", None) or float(x.max())
     shades = to_shades(samples, min(0.0, float(x.min())), maximum)

@@ -108,6 +108,7 @@ class Trainer:
         self.transport = transport
         self.config = TrainingConfig() if config is None else config
         self.data = Examples.of(data, transport.shape, "data")
+        transport.see(self.data.x)
         if validation is None and self.config.validate_every:
             raise ValueError("validate_every is set, but there is no validation data; pass some.")
         if resume and directory is None:
