@@ -20,6 +20,7 @@ that of the training data, which is what happens to the small features of a wide
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -30,7 +31,7 @@ from markovbridge.laws import Law
 from markovbridge.processes.base import Process, match
 from markovbridge.schedules import Time, as_time
 
-__all__ = ["REACH", "capped", "extremes", "far_out", "narrow"]
+__all__ = ["REACH", "capped", "extremes", "far_out", "narrow", "tell"]
 
 REACH = 2.0  # how much more than the largest training value may be expected
 MARGIN = 0.5  # of the range of the training data: beyond, a sample is far out
@@ -145,6 +146,12 @@ def narrow(
         "the samples vary less than the training data: their deviation is "
         f"{', '.join(found)}{more}"
     )
+
+
+def tell(found: str | None) -> None:
+    """Warn those who asked for samples."""
+    if found is not None:
+        warnings.warn(found, stacklevel=3)
 
 
 def _name(site: int, event: Sequence[int], names: Sequence[str] | None) -> str:

@@ -12,7 +12,6 @@ stands for, the last row standing in for those beyond the end. Arguments are who
 from __future__ import annotations
 
 import contextlib
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 
 from markovbridge import randomness
 from markovbridge.couplings import Coupling, Noised
-from markovbridge.extrapolation import far_out, narrow
+from markovbridge.extrapolation import far_out, narrow, tell
 from markovbridge.grids import ErrorCurve
 from markovbridge.heads import Centred, Endpoint, Head, NegativeBinomial
 from markovbridge.laws import Law
@@ -133,8 +132,9 @@ class Sampling(nn.Module, ABC):
         """
         check_rows(options.get("condition"), n)
         made = self._all(n, partial(self.sample_block, **options), generator, options)
+        tell(far_out(made, self.seen, self.site_names))
         if options.get("condition") is None:
-            self._warn(narrow(made, self.seen, self.variance, self.site_names))
+            tell(narrow(made, self.seen, self.variance, self.site_names))
         return made
 
     @torch.no_grad()
@@ -305,13 +305,7 @@ class Sampling(nn.Module, ABC):
             raise ValueError(f"n must be at least 1, not {n}: that many samples, or rows given")
         key = randomness.fresh_key(generator)
         count = blocks(n, options.get("block", BLOCK))
-        made = torch.cat([draw(index, key=key) for index in range(count)])[:n]
-        self._warn(far_out(made, self.seen, self.site_names))
-        return made
-
-    def _warn(self, found: str | None) -> None:
-        if found is not None:
-            warnings.warn(found, stacklevel=4)
+        return torch.cat([draw(index, key=key) for index in range(count)])[:n]
 
     def _source(self, n: int, generator: torch.Generator) -> Tensor:
         """States to start sampling from, (n, *event)."""

@@ -178,6 +178,11 @@ class Transport(Sampling):
         # Not of the weights, so that checkpoints of older versions fit: saved beside them.
         self.register_buffer("seen", None, persistent=False)
         if seen is not None:
+            if tuple(seen.shape) != (2, *self.shape):
+                raise ValueError(
+                    f"seen is the least and the largest value of each site, {(2, *self.shape)}, "
+                    f"not {tuple(seen.shape)}"
+                )
             self.see(seen)
 
     def see(self, x: Tensor | Rows) -> None:
