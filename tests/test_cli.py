@@ -280,9 +280,12 @@ def test_options_of_a_class_that_has_a_default(capsys):
             lambda text: text.replace("  steps", "  stepz"),
             "own.yaml: there is no option 'trainer.st",
         ),
-        (lambda text: text.replace("data.Digits", "data.Digitz"), "no attribute 'Digitz'"),
-        (lambda text: text.replace("head:", "data:\n  - ["), "own.yaml: Problems parsing config"),
-        (lambda text: "- 1\n", "own.yaml: Unexpected config"),
+        (
+            lambda text: text.replace("data.Digits", "data.Digitz"),
+            "own.yaml: data: markovbridge.data.Digitz does not exist",
+        ),
+        (lambda text: text.replace("head:", "data:\n  - ["), "own.yaml is damaged: while parsing"),
+        (lambda text: "- 1\n", "own.yaml is damaged: it must hold named options"),
         (lambda text: "", "data, process, network, head, objective must be given"),
     ],
 )
@@ -456,6 +459,20 @@ def test_a_network_of_ones_own(tmp_path, monkeypatch, capsys):
     words = ["--network", "own_network.Net", "--network.hidden", "5"]
     assert sample(run, "--n", "2", *words) == 0
     assert samples(run)[0].shape == (2, 1, 8, 8)
+    # So does whoever trains on, who need not repeat its options.
+    again = ["train", str(run), "--resume", "true"]
+    assert main(again) == 2
+    text = error(capsys)
+    assert "config.yaml: network is own_network.Net, which is not part of markovbridge" in text
+    assert text.endswith("if it is yours, name it with --network own_network.Net")
+    assert main([*again, "--network", "own_network.Net"]) == 0
+    written = yaml.safe_load((run / "config.yaml").read_text())
+    assert written["network"]["init_args"]["hidden"] == 5
+    # Another class instead: what the file says of the first is not asked.
+    assert main([*again[:2], "--print_config", "--network=MLP"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)["network"]
+    assert printed["class_path"] == "markovbridge.networks.MLP"
+    assert "hidden" not in printed["init_args"]
 
 
 # sample

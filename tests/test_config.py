@@ -95,7 +95,7 @@ class Foreign:
         ({"class_path": "markovbridge.pretrained.shutil.Error"}, "does not exist"),
         (
             {"class_path": "markovbridge.schedules.Linear", "init_args": {"speed": 2}},
-            "schedules.Linear does not take these arguments: .*speed",
+            "there is no option '.*speed'; Linear has none",
         ),
         (
             {"class_path": "markovbridge.schedules.Logistic", "init_args": {"t_end": 0.1}},

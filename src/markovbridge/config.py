@@ -6,24 +6,23 @@ A frozen dataclass is its fields, a network its constructor arguments:
      "init_args": {"maximum": 16, "schedule": {"class_path": ..., "init_args": {}}}}
 
 A tensor, such as a rate matrix, is nested lists. This is the form recipes are
-written in and the form saved beside weights. Only classes of this package are
-rebuilt from a file: a file must not be able to run code of its choice. A model
-with the user's own parts is loaded by passing those parts:
+written in and the form saved beside weights. Only parts of this package are
+rebuilt from a file (see `parts`): a file must not be able to run code of its
+choice. A model with the user's own parts is loaded by passing those parts:
 `Transport.from_pretrained(directory, network=MyNetwork())`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["from_config", "to_config"]
+from markovbridge.parts import checked, find
 
-PACKAGE = __name__.split(".")[0]
+__all__ = ["from_config", "to_config"]
 
 
 def to_config(value: Any) -> Any:
@@ -62,42 +61,36 @@ def to_config(value: Any) -> Any:
     )
 
 
-def from_config(config: Any) -> Any:
+def from_config(config: Any, kind: Any = Any, place: str = "") -> Any:
     """Rebuild what `to_config` wrote.
 
+    Args:
+        config: A configuration: plain values, classes by their paths.
+        kind: What it must be, as an annotation: a class of this package, for instance.
+        place: Where it is from, for messages.
+
     Raises:
-        ValueError: If a class is not of this package, does not exist, or refuses its
-            arguments; the message names it.
+        ValueError: If a class is not one that a file may name (`parts.classes`), is not what
+            is wanted where it is named, or refuses its arguments; the message names it.
     """
+    try:
+        return _built(checked(config, kind, place))
+    except RecursionError as error:
+        raise ValueError(f"{place or 'the configuration'} has too many levels") from error
+
+
+def _built(config: Any) -> Any:
+    """The object of a checked configuration."""
     if isinstance(config, list):
-        return tuple(from_config(v) for v in config)
+        return tuple(_built(v) for v in config)
     if not isinstance(config, dict):
         return config
     if "class_path" not in config:
-        return {k: from_config(v) for k, v in config.items()}
+        return {k: _built(v) for k, v in config.items()}
     path = config["class_path"]
-    arguments = {k: from_config(v) for k, v in config.get("init_args", {}).items()}
+    arguments = {k: _built(v) for k, v in config["init_args"].items()}
     try:
-        return resolve(path)(**arguments)
-    except TypeError as error:
+        return find(path)(**arguments)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        # What is wrong in a file is a wrong value, whatever it leads to.
         raise ValueError(f"{path} does not take these arguments: {error}") from error
-
-
-def resolve(path: str) -> Any:
-    """The class of this package at a dotted path."""
-    foreign = ValueError(
-        f"{path} is not part of {PACKAGE}, and a file may not name other code to run: "
-        "pass the object itself when loading"
-    )
-    module, _, name = path.rpartition(".")
-    if module.split(".")[0] != PACKAGE:
-        raise foreign
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{path} does not exist in this version of {PACKAGE}") from error
-    if not isinstance(found, type):
-        raise ValueError(f"{path} is not a class")
-    if found.__module__.split(".")[0] != PACKAGE:  # what a module of the package merely uses
-        raise foreign
-    return found

@@ -9,7 +9,6 @@ same model, and `CountModel.load` reads it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from markovbridge.config import from_config, to_config
 from markovbridge.couplings import Noised
 from markovbridge.data import CountTable, Dataset
 from markovbridge.data.tables.objects import kind_of_file
+from markovbridge.documents import read_json
 from markovbridge.files import to_json, written
 from markovbridge.networks import MLP, Attention
 from markovbridge.processes import PureDeath
@@ -102,8 +102,12 @@ class Facts:
             yield
 
     @classmethod
-    def read(cls, folder: Path) -> Facts:
+    def read(cls, folder: Path, kinds: Mapping[str, Any]) -> Facts:
         """Those of a folder, objects among the parameters rebuilt.
+
+        Args:
+            folder: The folder.
+            kinds: What each parameter must be, as an annotation.
 
         Raises:
             FileNotFoundError: If there are none, with what would write them.
@@ -118,10 +122,13 @@ class Facts:
         if not path.is_file():
             raise FileNotFoundError(f"there is no {path}; CountModel.save writes one")
         try:
-            content = dict(json.loads(path.read_text(encoding="utf-8")))
+            content = read_json(path)
             if content.pop("format") != FORMAT:
-                raise ValueError(f"its format is not {FORMAT}")
-            params = {name: from_config(value) for name, value in content.pop("params").items()}
+                raise ValueError(f"{path} is damaged: its format is not {FORMAT}")
+            params = {
+                name: from_config(value, kinds.get(name, object), f"{path}: {name}")
+                for name, value in content.pop("params").items()
+            }
             return cls(params, **content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is damaged: {type(error).__name__} {error}") from error

@@ -39,6 +39,7 @@ from markovbridge.heads import Head, Mean
 from markovbridge.masking import Masking
 from markovbridge.networks import MLP, Attention, Network
 from markovbridge.objectives import Objective, PathKL
+from markovbridge.parts import arguments
 from markovbridge.prediction import Prediction
 from markovbridge.processes import PureDeath
 from markovbridge.randomness import derive
@@ -417,7 +418,7 @@ class CountModel(Estimator):
             FileNotFoundError: If there is no such model.
             ValueError: If a file is damaged.
         """
-        facts = Facts.read(Path(directory))
+        facts = Facts.read(Path(directory), arguments(cls))
         model = cls(**facts.params)
         model.kind_ = facts.kind
         model.transport_ = Transport.from_pretrained(Path(directory) / "model")

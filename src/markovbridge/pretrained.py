@@ -8,7 +8,6 @@ directory is written beside its destination and moved into place as a whole.
 from __future__ import annotations
 
 import hashlib
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +17,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from markovbridge.config import from_config, to_config
+from markovbridge.documents import load_json
 from markovbridge.files import put, sealed, standing, unsealed, written_folder
+from markovbridge.parts import arguments
 
 if TYPE_CHECKING:
     from markovbridge.transport import Transport
@@ -76,7 +77,7 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
         weights_file = path.with_name(WEIGHTS)
         shape = config["shape"]
         saved = coupling_once({part: {**NEW, **config}[part] for part in PARTS})
-    except (ValueError, KeyError, TypeError) as error:
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not weights_file.is_file():
         raise FileNotFoundError(f"{weights_file} is missing")
@@ -88,7 +89,11 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
         )
     state = load_tensors(weights)
     seen = state.pop(SEEN, None)  # not in older files
-    built = {part: parts[part] if part in parts else from_config(saved[part]) for part in PARTS}
+    kinds = arguments(cls)
+    built = {
+        part: parts[part] if part in parts else from_config(saved[part], kinds[part], part)
+        for part in PARTS
+    }
     transport = cls(
         **built, shape=shape, mean=state["mean"], variance=state["variance"], seen=seen
     )
@@ -113,9 +118,7 @@ def configuration(directory: Path) -> tuple[Path, dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"no model in {directory}: {path.name} is missing")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("it must hold named values")
+        found = load_json(path)
         # Files of before there was such a hash have none.
         if found.get("format") == FORMAT and "sha256" in found:
             found = unsealed(found)

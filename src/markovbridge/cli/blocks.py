@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from markovbridge.cli.runs import read_arrays, write_arrays
 from markovbridge.data.base import smallest_type
+from markovbridge.documents import read_json
 from markovbridge.files import discard, settle, to_json, write_json
 from markovbridge.transport import Transport
 
@@ -57,12 +58,12 @@ class Blocks:
         settle(self.folder)
         if self.folder.exists():
             try:
-                before = json.loads(file.read_text(encoding="utf-8"))
+                before = read_json(file)
                 keys = self.settings.keys() | before.keys()
                 changed = next(
                     (k for k in sorted(keys) if before.get(k) != self.settings.get(k)), None
                 )
-            except (OSError, ValueError, AttributeError):
+            except (OSError, ValueError):
                 changed = "settings.json"
             if changed is not None:
                 stored = any(self.folder.glob("block-*.npz"))

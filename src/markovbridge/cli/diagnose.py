@@ -21,7 +21,7 @@ from markovbridge.cli.drawing import threads as limited
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.runs import configuration, held_out, ours, run_folder
+from markovbridge.cli.runs import configuration, held_out, run_folder, source_of
 from markovbridge.data import Source
 from markovbridge.diagnostics import MEANING, Piece, over_time
 from markovbridge.files import write_json
@@ -77,8 +77,8 @@ def diagnose_main(words: list[str]) -> None:
     run = None if name is None else run_folder(name)
     saved = {} if run is None else saved_model(run)
     config = {} if run is None else configuration(run)
-    source = config.get("data")
-    defaults = {"data": source} if source and ours(source) else None
+    source = None if run is None else source_of(run, config)
+    defaults = None if source is None else {"data": source}
     options = parse(diagnose, rest, usage=f"diagnose {name or 'RUN'}", defaults=defaults)
     assert run is not None
     values = options.values

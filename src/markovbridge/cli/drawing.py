@@ -21,7 +21,7 @@ from markovbridge.cli.blocks import Blocks, largest
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks, ranks
-from markovbridge.cli.runs import configuration, ours, run_folder
+from markovbridge.cli.runs import admitted, configuration, run_folder, source_of
 from markovbridge.cli.usage import short
 from markovbridge.config import from_config, to_config
 from markovbridge.data.arrays import read_arrays
@@ -29,6 +29,7 @@ from markovbridge.heads import Head
 from markovbridge.images import is_image, to_shades
 from markovbridge.locks import locked
 from markovbridge.metrics.extractors import hash_weights
+from markovbridge.parts import ForeignClass, arguments, checked
 from markovbridge.pretrained import NEW, coupling_once
 from markovbridge.randomness import fresh_key
 from markovbridge.samplers import Sampler
@@ -89,10 +90,12 @@ def asked(
     name, rest = split_target(words, "RUN", f"{verb.__name__} {example}")
     run = None if name is None else run_folder(name)
     saved = {} if run is None else saved_model(run)
-    defaults = {"head": saved["head"]} if ours(saved.get("head")) and saved else {}
-    source = configuration(run).get("data") if data and run is not None else None
-    if source and ours(source):
-        defaults["data"] = source
+    defaults: dict[str, Any] = {}
+    if run is not None:
+        defaults["head"] = admitted(saved["head"], Head, "head", run / "model" / "config.json")
+        if data:
+            defaults["data"] = source_of(run, configuration(run))
+    defaults = {name: value for name, value in defaults.items() if value is not None}
     options = parse(verb, rest, usage=f"{verb.__name__} {name or 'RUN'}", defaults=defaults)
     assert run is not None
     return run, saved, options.values
@@ -112,17 +115,26 @@ def load_transport(
         FileNotFoundError: If there are no such weights.
     """
     parts: dict[str, Any] = {} if head is None else {"head": head}
+    kinds = arguments(Transport)
+
+    def part(name: str) -> Any:
+        return from_config(saved[name], kinds[name], name)
+
     if network is not None:
-        process, coupling = from_config(saved["process"]), from_config(saved["coupling"])
-        own = from_config(saved["head"]) if head is None else head
-        masking, covariates = from_config(saved["masking"]), from_config(saved["covariates"])
+        process, coupling = part("process"), part("coupling")
+        own = part("head") if head is None else head
+        masking, covariates = part("masking"), part("covariates")
         features = coupling.features(process) + (masking.features(process) if masking else 0)
         told = {"condition": len(covariates.names)} if covariates else {}
         shape, outputs = tuple(saved["shape"]), own.outputs(process)
         parts["network"] = network(shape, features, outputs, **told)
-    elif not ours(saved["network"]):
-        path = saved["network"]["class_path"]
-        raise UsageError(f"the network of {run} is your own: name it with --network {path}")
+    else:
+        try:
+            checked(saved["network"], kinds["network"], "network")
+        except ForeignClass as error:
+            raise UsageError(
+                f"the network of {run} is your own: name it with --network {error.path}"
+            ) from error
     transport = Transport.from_pretrained(run / "model", **parts)
     if weights == "raw":
         from markovbridge.training import checkpoint

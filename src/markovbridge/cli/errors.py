@@ -154,6 +154,6 @@ def _place(message: str, function: Callable[..., Any]) -> tuple[list[str], Any]:
         else:
             try:
                 owner = hints.load(step["cls"])
-            except (ImportError, AttributeError):  # which is what is complained of
+            except AttributeError:  # which is what is complained of
                 break
     return keys, owner

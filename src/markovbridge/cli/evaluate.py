@@ -20,7 +20,7 @@ from markovbridge.cli.drawing import threads as limited
 from markovbridge.cli.errors import UsageError, closest
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.runs import configuration, held_out, ours, read_samples, run_folder
+from markovbridge.cli.runs import configuration, held_out, read_samples, run_folder, source_of
 from markovbridge.cli.train import condition_of
 from markovbridge.data import Dataset, Source
 from markovbridge.files import write_json
@@ -95,13 +95,14 @@ def evaluate_main(words: list[str]) -> None:
     name, rest = split_target(words, "RUN", "evaluate runs/digits")
     run = None if name is None else run_folder(name)
     config = {} if run is None else configuration(run)
-    source = config.get("data")
-    defaults = {"data": source} if source and ours(source) else None
+    source = None if run is None else source_of(run, config)
+    defaults = None if source is None else {"data": source}
     options = parse(evaluate, rest, usage=f"evaluate {name or 'RUN'}", defaults=defaults)
     assert run is not None
     values = options.values
     if values["data"] is None:
-        path = source.get("class_path") if isinstance(source, dict) else source
+        said = config.get("data")
+        path = said.get("class_path") if isinstance(said, dict) else said
         raise UsageError(f"the data of {run} are of your own class: name it with --data {path}")
     check_positive(values, "looks", "threads")
     if values["likelihood"] < 0 or values["likelihood"] == 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 import sys
 import types
@@ -129,9 +128,13 @@ def metavar(hint: Any) -> str:
 
 
 def load(path: str) -> Any:
-    """The class at a dotted path that jsonargparse has resolved before."""
+    """The class at a dotted path that jsonargparse has resolved before.
+
+    Raises:
+        AttributeError: If there is none; nothing is imported to look for it.
+    """
     module, _, attribute = path.rpartition(".")
-    return getattr(importlib.import_module(module), attribute)
+    return getattr(sys.modules.get(module), attribute)
 
 
 def name(owner: Any) -> str:

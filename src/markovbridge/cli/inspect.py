@@ -19,7 +19,7 @@ from markovbridge.cli.drawing import check_positive, load_transport, saved_model
 from markovbridge.cli.drawing import threads as limited
 from markovbridge.cli.errors import UsageError, closest
 from markovbridge.cli.options import parse, split_target
-from markovbridge.cli.runs import configuration, ours, run_folder
+from markovbridge.cli.runs import configuration, run_folder, source_of
 from markovbridge.config import to_config
 from markovbridge.couplings import Coupling, Dirac, Gaussian, Independent, Noised
 from markovbridge.data import Source
@@ -79,8 +79,11 @@ def inspect_main(words: list[str]) -> None:
     known = {entry: source for entry, _, source in KNOWN}
     run = None if name is None or name in known else _run(name, known)
     config = {} if run is None else configuration(run)
-    source = to_config(known[name]) if name in known else config.get("data")
-    defaults = {"data": source} if source and ours(source) else None
+    if name in known:
+        source = to_config(known[name])
+    else:
+        source = None if run is None else source_of(run, config)
+    defaults = None if source is None else {"data": source}
     options = parse(inspect, rest, usage=f"inspect {name or 'RUN|DATA'}", defaults=defaults)
     assert name is not None
     values = options.values

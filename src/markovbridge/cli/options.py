@@ -1,7 +1,7 @@
 """From words on the command line to the arguments of a verb's function.
 
 The value of an option is, in rising order, that of the function's signature, of
-a configuration file (the recipe), and of the command line. An option that is a
+a configuration file (the recipe, see `recipe`), and of the command line. An option that is a
 class is given by name, and its own options with a dot:
 
     --process.schedule Linear --head.kernel stochastic
@@ -9,17 +9,19 @@ class is given by name, and its own options with a dot:
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import _loaders_dumpers as loaders
 
 from markovbridge.cli import console, hints
 from markovbridge.cli.errors import UsageError, classless, explain
+from markovbridge.cli.recipe import read
 from markovbridge.cli.usage import render
+from markovbridge.documents import PlainDumper, PlainLoader
 
 __all__ = ["Options", "parse", "split_target"]
 
@@ -60,27 +62,27 @@ def parse(
         ValueError: If a class refuses its options.
     """
     hints.resolve()
-    parser = ArgumentParser(
-        prog="markovbridge",
-        exit_on_error=False,
-        default_config_files=[glob.escape(str(recipe))] if recipe else [],
-    )
+    given = read(recipe, function, words, own) if recipe else {}
+    loaders.yaml_default_loader = PlainLoader  # of all texts that the parser reads as YAML
+    parser = ArgumentParser(prog="markovbridge", exit_on_error=False)
     parser.add_function_arguments(function, as_group=False, sub_configs=False, skip={1})
     try:
         if defaults:
             parser.set_defaults(defaults)
-        values = parser.get_defaults()
+        values = parser.parse_object(given, _skip_required=True) if given else None
+        known = parser.get_defaults() if values is None else values
     except (ArgumentError, TypeError, ValueError) as error:
         where = f"{recipe}: " if recipe else ""
         raise UsageError(f"{where}{explain(str(error), function)}") from error
     if {"-h", "--help"} & set(words):
-        console.say(render(function, usage, _plain(values)))
+        console.say(render(function, usage, _plain(known)))
         raise SystemExit(0)
-    if problem := classless(words, _plain(values), function):
+    if problem := classless(words, _plain(known), function):
         raise UsageError(problem)
     show = "--print_config" in words
     try:
-        values = parser.parse_args([word for word in words if word != "--print_config"])
+        rest = [word for word in words if word != "--print_config"]
+        values = parser.parse_args(rest, namespace=values)
     except (ArgumentError, TypeError, ValueError) as error:
         raise UsageError(explain(str(error), function)) from error
     config = {key: value for key, value in _plain(values).items() if key not in own}
@@ -105,7 +107,7 @@ def split_target(words: list[str], usage: str, example: str) -> tuple[str | None
 
 def to_yaml(config: dict[str, Any]) -> str:
     """Options as a configuration file."""
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).rstrip()
+    return yaml.dump(config, Dumper=PlainDumper, sort_keys=False, allow_unicode=True).rstrip()
 
 
 def _plain(value: Any) -> Any:

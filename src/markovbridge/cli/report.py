@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from markovbridge.cli import console
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.runs import read_samples, run_folder
+from markovbridge.documents import read_json
 from markovbridge.locks import locked
 from markovbridge.report import write_report
 
@@ -46,6 +46,6 @@ def report_main(words: list[str]) -> None:
 def _current(scored: Path, meta: dict[str, Any]) -> bool:
     """Whether scores are of the samples described by `meta`, or there are none."""
     try:
-        return json.loads(scored.read_text(encoding="utf-8"))["samples"] == meta
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_json(scored)["samples"] == meta
+    except (OSError, ValueError, KeyError):
         return True  # missing or damaged, which is not for us to say

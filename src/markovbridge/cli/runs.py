@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 from markovbridge.cli.errors import closest
+from markovbridge.data import Source
+from markovbridge.documents import parse_json, read_yaml
 from markovbridge.files import written
+from markovbridge.parts import ForeignClass, checked
 from markovbridge.reading import array_file, reading
 
 __all__ = [
+    "admitted",
     "configuration",
     "held_out",
-    "ours",
     "read_arrays",
     "read_samples",
     "run_folder",
+    "source_of",
     "write_arrays",
 ]
-
-PACKAGE = __name__.split(".")[0]
 
 
 def run_folder(name: str) -> Path:
@@ -58,14 +58,9 @@ def configuration(run: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{run} is no run folder: it has no config.yaml; `markovbridge train` makes one"
         )
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}; {_again(run)}") from error
-    if config is None:
+    config = read_yaml(path, _again(run))
+    if not config:
         raise ValueError(f"{path} is empty; {_again(run)}")
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} is damaged: it must hold named options; {_again(run)}")
     return config
 
 
@@ -76,16 +71,45 @@ def _again(run: Path) -> str:
     )
 
 
-def ours(config: Any) -> bool:
-    """Whether everything a configuration names is of this package.
+def source_of(run: Path, config: dict[str, Any]) -> dict[str, Any] | None:
+    """Where a run says that its data are from, as the default of an option.
 
-    A file in a run folder must not be able to run code of its choice, so only what is
-    ours may become the default of an option; the rest has to be named on the command line.
+    Args:
+        run: The run folder.
+        config: What it was trained with.
+
+    Returns:
+        A checked configuration; None if nothing is said, or a class is named that is not of
+        this package, which is for the user to name on the command line.
+
+    Raises:
+        ValueError: If its configuration is damaged.
     """
-    if isinstance(config, dict):
-        path = config.get("class_path", PACKAGE)
-        return str(path).split(".")[0] == PACKAGE and all(map(ours, config.values()))
-    return all(map(ours, config)) if isinstance(config, list) else True
+    return admitted(config.get("data"), Source, "data", run / "config.yaml")
+
+
+def admitted(config: Any, kind: Any, place: str, file: Path) -> Any:
+    """A part that a file of a run describes, as the default of an option.
+
+    Args:
+        config: What the file says.
+        kind: What it must be, as an annotation.
+        place: Where it says it.
+        file: The file.
+
+    Returns:
+        A checked configuration; None if there is none, or if it names a class that is not of
+        this package, which is for the user to name on the command line.
+
+    Raises:
+        ValueError: If a file may not hold that, naming it.
+    """
+    try:
+        return checked(config, kind, place)
+    except ForeignClass:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
 
 
 def held_out(split: str, trained: str) -> bool:
@@ -106,7 +130,7 @@ def read_samples(run: Path) -> tuple[Tensor, dict[str, Any]]:
     remedy = f"draw them again with `markovbridge sample {run}`"
     arrays = read_arrays(path, ("samples", "meta"), remedy)
     with reading(path, "is damaged", remedy):
-        return torch.from_numpy(arrays["samples"]), dict(json.loads(str(arrays["meta"])))
+        return torch.from_numpy(arrays["samples"]), parse_json(str(arrays["meta"]))
 
 
 def read_arrays(path: Path, names: tuple[str, ...], remedy: str) -> dict[str, np.ndarray]:

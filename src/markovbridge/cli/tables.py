@@ -18,9 +18,9 @@ import numpy as np
 from torch import Tensor
 
 from markovbridge.cli import console
-from markovbridge.cli.runs import configuration, ours
+from markovbridge.cli.runs import configuration, source_of
 from markovbridge.config import from_config
-from markovbridge.data import CountTable, write_results, write_table
+from markovbridge.data import CountTable, Source, write_results, write_table
 from markovbridge.data.tables.source import suffix_of
 
 __all__ = ["results_table", "samples_table", "table_at", "table_of"]
@@ -37,11 +37,11 @@ SUFFIXES = {  # of what is written, by that of the table
 
 def table_of(run: Path) -> CountTable | None:
     """The table that a run was trained on, or None if it was not, or is not here."""
-    config = configuration(run).get("data")
-    if not isinstance(config, dict) or not ours(config):
+    config = source_of(run, configuration(run))
+    if config is None:
         return None
     try:
-        source = from_config(config)
+        source = from_config(config, Source)
         if not isinstance(source, CountTable):
             return None
         source.file()

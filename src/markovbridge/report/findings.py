@@ -86,9 +86,10 @@ def restoration_section(run: Run) -> str:
         )
     meta = run.restored_meta
     text = (
-        f"<p>Of each unit the input has kept {meta['survival']:.3g} on average ("
-        f"{escape(str(meta['input']))}). From there the model has drawn {meta['draws']} times "
-        "what the whole may have been. Pictures of the input are brightened.</p>"
+        f"<p>Of each unit the input has kept {number(meta['survival'], '.3g')} on average ("
+        f"{escape(str(meta['input']))}). From there the model has drawn "
+        f"{number(meta['draws'])} times what the whole may have been. Pictures of the "
+        "input are brightened.</p>"
     )
     arrays = {name: torch.from_numpy(array) for name, array in run.restored.items()}
     shown = _rows(run, arrays) if is_image(tuple(arrays["input"].shape[1:])) else _points(arrays)
@@ -146,7 +147,7 @@ def _scores(meta: dict[str, Any]) -> str:
     for one in scores:
         cells = [
             escape(one["method"]),
-            f"{number(one['mse'])} <small>± {one['error']:.2g}</small>",
+            f"{number(one['mse'])} <small>± {number(one['error'], '.2g')}</small>",
         ]
         for c in one["coverage"]:
             cells.append(f"{c['randomised']:.1%} <small>± {c['error']:.1%}</small>")

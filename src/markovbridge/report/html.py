@@ -36,14 +36,18 @@ def document(title: str, body: str) -> str:
     )
 
 
-def number(value: float | None, form: str = "#.4g") -> str:
+def number(value: Any, form: str = "#.4g") -> str:
     """A number for people: `12,345`, `18.00`, `0.1075`, `-146.7`; a dash if it is undefined.
 
     Args:
-        value: The number; None or NaN if it is undefined.
+        value: The number; None or NaN if it is undefined. What is no number is escaped.
         form: How to format what is no whole number and below 1000.
     """
-    if value is None or math.isnan(value):
+    if value is None:
+        return DASH
+    if not isinstance(value, (int, float)):
+        return escape(str(value))
+    if math.isnan(value):
         return DASH
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
@@ -52,6 +56,8 @@ def number(value: float | None, form: str = "#.4g") -> str:
 
 def duration(seconds: float) -> str:
     """Seconds for people: `0.8 s`, `42 s`, `12 min 5 s`, `3 h 20 min`."""
+    if not math.isfinite(seconds):
+        return DASH
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -9,7 +9,7 @@ with the command that makes it.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from markovbridge.documents import PlainDumper
 from markovbridge.files import write_text
 from markovbridge.metrics import Record
 from markovbridge.metrics.evaluation import ENERGY, FRECHET, lower_is_better
@@ -43,7 +44,7 @@ from markovbridge.report.pictures import (
     path_section,
     samples_section,
 )
-from markovbridge.report.run import Run, read_run
+from markovbridge.report.run import Run, class_of, read_run
 
 __all__ = ["write_report"]
 
@@ -67,21 +68,25 @@ def write_report(run: str | Path) -> Path:
 
 def _page(run: Run) -> str:
     name = run.path.resolve().name
-    sections = [
-        samples_section(run),
-        path_section(run),
-        _evaluation(run.records, run.path),
-        likelihood_section(run),
-        restoration_section(run),
-        neighbours_section(run),
-        diagnostics_section(run),
-        _loss(run),
-        grids_section(run),
-        _model(run),
-        _reproduce(run),
-    ]
+    sections = [_made(section, run, file) for section, file in SECTIONS]
     body = "".join(f"<section>{section}</section>" for section in sections if section)
-    return document(name, f"{_head(run, name)}{body}")
+    head = _made(lambda run: _head(run, name), run, "model/config.json")
+    return document(name, f"{head}{body}")
+
+
+def _made(section: Callable[[Run], str], run: Run, file: str) -> str:
+    """A section of the page.
+
+    Raises:
+        ValueError: If it cannot be made of what its file holds, naming that.
+    """
+    try:
+        return section(run)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{run.path / file} holds what no report can show ({reason})") from error
+    except ValueError as error:
+        raise ValueError(f"{run.path / file}: {error}") from error
 
 
 def _head(run: Run, name: str) -> str:
@@ -92,8 +97,7 @@ def _head(run: Run, name: str) -> str:
         parts.append(f"{len(data):,} training items of shape {shape} from {data.name}.")
     model = run.model
     if "process" in model:
-        process = str(model["process"].get("class_path", "")).rpartition(".")[2]
-        head = str((model.get("head") or {}).get("class_path", "")).rpartition(".")[2]
+        process, head = class_of(model["process"]), class_of(model.get("head"))
         parts.append(f"Reference process {process}" + (f", head {head}." if head else "."))
     facts = _facts(run)
     tiles = "".join(f"<div><dt>{escape(k)}</dt><dd>{v}</dd></div>" for k, v in facts.items())
@@ -288,10 +292,26 @@ def _reproduce(run: Run) -> str:
         [f"{p} {version(p)}" for p in ("markovbridge", "torch", "numpy")]
         + [f"Python {platform.python_version()}", platform.machine()]
     )
-    config = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
+    config = yaml.dump(run.config, Dumper=PlainDumper, sort_keys=False, allow_unicode=True)
     return (
         "<h2>How to reproduce</h2><p>Batches, noise and samples are functions of the seeds in the "
         f'configuration.</p>{command(lines)}<p class="note" style="margin-top:12px">This page was '
         f"written with {escape(versions)}.</p><details><summary>The full configuration</summary>"
         f"{command(config.splitlines())}</details>"
     )
+
+
+# What the page shows in turn, and the file of the run that it is of.
+SECTIONS: tuple[tuple[Callable[[Run], str], str], ...] = (
+    (samples_section, "samples.npz"),
+    (path_section, "path.npz"),
+    (lambda run: _evaluation(run.records, run.path), "evaluation.json"),
+    (likelihood_section, "likelihood.json"),
+    (restoration_section, "restored.npz"),
+    (neighbours_section, "samples.npz"),
+    (diagnostics_section, "diagnostics.json"),
+    (_loss, "metrics.jsonl"),
+    (grids_section, "samples"),
+    (_model, "model/config.json"),
+    (_reproduce, "config.yaml"),
+)

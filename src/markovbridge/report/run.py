@@ -20,25 +20,51 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from markovbridge.config import from_config
 from markovbridge.data import Dataset, Source
+from markovbridge.diagnostics import MEANING
+from markovbridge.documents import (
+    FLAG,
+    NUMBER,
+    TEXT,
+    conforming,
+    parse_json,
+    read_json,
+    read_yaml,
+)
 from markovbridge.metrics import Record
 from markovbridge.nats import Nats
 from markovbridge.reading import array_file
 
-__all__ = ["Run", "read_run"]
+__all__ = ["Run", "class_of", "read_run"]
 
 Kind = TypeVar("Kind", Record, Nats)
+
+GRID = re.compile(r"step-([0-9]{1,12})\.png")
+FIELDS = {"str": TEXT, "float": NUMBER, "int": NUMBER, "bool": FLAG}
+# What the page relies on in what a file says of how something was made.
+SAMPLED = {f"{name}?": NUMBER for name in ("n", "steps", "seed", "evaluations", "seconds")}
+COVERED = dict.fromkeys(("level", "randomised", "error", "conservative"), NUMBER)
+RESTORED = {
+    **dict.fromkeys(("survival", "draws", "rows?", "evaluations?", "seed?"), NUMBER),
+    **dict.fromkeys(("input", "sampler?", "weights?"), TEXT),
+    "scores?": [{"method": TEXT, "mse": NUMBER, "error": NUMBER, "coverage": [COVERED]}],
+}
+VIOLATED = {name: {"value": NUMBER, "error": NUMBER} for name in MEANING}
+CHECKED = {
+    "pieces": [{"times": [NUMBER], "checks": VIOLATED}],
+    "meta": {"n": NUMBER, "data": TEXT, "weights": TEXT, "seed": NUMBER},
+}
 
 
 @dataclass(frozen=True)
@@ -88,8 +114,7 @@ class Run:
     @property
     def counts(self) -> bool:
         """Whether the model is one of pure death."""
-        process = self.model.get("process") or {}
-        return str(process.get("class_path", "")).endswith(".PureDeath")
+        return class_of(self.model.get("process")) == "PureDeath"
 
 
 def read_run(path: str | Path) -> Run:
@@ -104,52 +129,74 @@ def read_run(path: str | Path) -> Run:
         raise FileNotFoundError(
             f"{path} is no run folder: it has no config.yaml; `markovbridge train` makes one"
         )
-    config = yaml.safe_load((path / "config.yaml").read_text())
-    if not isinstance(config, dict):
-        raise ValueError(f"{path / 'config.yaml'} must hold named options")
-    samples = _arrays(path / "samples.npz", "sample")
-    states = _arrays(path / "path.npz", "sample")
-    restored = _arrays(path / "restored.npz", "restore")
-    restored_meta = json.loads(str(restored.pop("meta"))) if restored else {}
+    config = read_yaml(path / "config.yaml")
+    samples, samples_meta = _arrays(path / "samples.npz", "sample", ("samples",), SAMPLED)
+    states, _ = _arrays(path / "path.npz", "sample", ("times", "states"))
+    names = ("input", "draws", "mean")
+    restored, restored_meta = _arrays(path / "restored.npz", "restore", names, RESTORED)
     training, problem = _training(config)
     return Run(
         path=path,
         config=config,
         log=_lines(path / "log.txt"),
         history=_history(path / "metrics.jsonl"),
-        grids=[(int(p.stem.split("-")[1]), p) for p in sorted(path.glob("samples/step-*.png"))],
+        grids=[
+            (int(found[1]), file)
+            for file in sorted(path.glob("samples/step-*.png"))
+            if (found := GRID.fullmatch(file.name))
+        ],
         samples=torch.from_numpy(samples["samples"]) if samples else None,
-        samples_meta=json.loads(str(samples["meta"])) if samples else {},
+        samples_meta=samples_meta,
         times=torch.from_numpy(states["times"]) if states else None,
         states=torch.from_numpy(states["states"]) if states else None,
         records=_records(path / "evaluation.json", Record),
-        model=_json(path / "model" / "config.json", "train --resume true"),
+        model=_json(path / "model" / "config.json", "train --resume true", {}),
         weights=_weights(path / "model" / "model.safetensors"),
         likelihood=_records(path / "likelihood.json", Nats),
         restored=restored,
         restored_meta=restored_meta,
-        diagnostics=_json(path / "diagnostics.json", "diagnose"),
+        diagnostics=_json(path / "diagnostics.json", "diagnose", CHECKED),
         training=training,
         training_problem=problem,
     )
 
 
-def _arrays(path: Path, verb: str) -> dict[str, np.ndarray]:
-    """All arrays of a file that a verb has written; none if there is no file."""
+def class_of(config: Any) -> str:
+    """The name of the class that a configuration describes; empty if it describes none."""
+    path = config.get("class_path", "") if isinstance(config, dict) else ""
+    return str(path).rpartition(".")[2]
+
+
+def _arrays(
+    path: Path, verb: str, names: tuple[str, ...], form: dict[str, Any] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """All arrays of a file that a verb has written, and how they were made; none without it.
+
+    Args:
+        path: The file.
+        verb: What writes it.
+        names: Arrays of numbers that it must have.
+        form: Of what it says of how they were made, which is not asked for if None.
+    """
     if not path.is_file():
-        return {}
+        return {}, {}
     with array_file(path, "is damaged", f"run `markovbridge {verb}` again", named=True) as file:
-        return {name: file[name] for name in file.names or ()}
+        found = {name: file[name] for name in file.names or ()}
+        for name in names:
+            if found[name].dtype.kind not in "biuf":
+                raise ValueError(f"{name} holds no numbers")
+        meta = parse_json(str(found.pop("meta"))) if form is not None else {}
+        return found, conforming(meta, form or {}, "meta")
 
 
-def _json(path: Path, verb: str) -> dict[str, Any]:
+def _json(path: Path, verb: str, form: dict[str, Any]) -> dict[str, Any]:
     """What a verb has written as JSON; nothing if there is no file."""
-    if not path.is_file():
-        return {}
+    remedy = f"run `markovbridge {verb}` again"
+    found = read_json(path, remedy) if path.is_file() else {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); run `markovbridge {verb}` again") from None
+        return conforming(found, form, "it") if found else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; {remedy}") from None
 
 
 def _weights(path: Path) -> int | None:
@@ -176,24 +223,29 @@ def _history(path: Path) -> list[dict[str, Any]]:
     lines = _lines(path)
     for number, line in enumerate(lines, 1):
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            if number == len(lines):
+            entry = parse_json(line)
+            step = int(entry["step"]) if "step" in entry else None
+            conforming(entry, dict.fromkeys(entry, NUMBER), "it")
+        except (ValueError, TypeError, OverflowError) as error:
+            if number == len(lines) and isinstance(error, json.JSONDecodeError):
                 continue  # a run that was killed may leave half a line
             raise ValueError(f"{path}, line {number} is damaged: {line[:60]!r}") from None
-        if "step" in entry:
-            steps.setdefault(int(entry["step"]), {}).update(entry)
+        if step is not None:
+            steps.setdefault(step, {}).update(entry)
     return [steps[step] for step in sorted(steps)]
 
 
 def _records(path: Path, kind: type[Kind]) -> list[Kind]:
+    """Figures that a verb has written; none if there is no file."""
     if not path.is_file():
         return []
+    form = {
+        f"{field.name}?": FIELDS[str(field.type).removesuffix(" | None")] for field in fields(kind)
+    }
+    found = _json(path, "evaluate", {"records": [form]})
     try:
-        return [
-            kind(**record) for record in json.loads(path.read_text(encoding="utf-8"))["records"]
-        ]
-    except (ValueError, KeyError, TypeError) as error:
+        return [kind(**record) for record in found["records"]]
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged or of another version ({error}); run `markovbridge evaluate` again"
         ) from None
@@ -201,9 +253,9 @@ def _records(path: Path, kind: type[Kind]) -> list[Kind]:
 
 def _training(config: dict[str, Any]) -> tuple[Dataset | None, str | None]:
     try:
-        source = from_config(config.get("data"))
+        source = from_config(config.get("data"), Source, "data")
         if not isinstance(source, Source):
             return None, "config.yaml names no data source"
         return source.load(config.get("split", "train")), None
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (OSError, ImportError, TypeError, ValueError) as error:
         return None, str(error)

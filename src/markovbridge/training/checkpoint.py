@@ -16,7 +16,6 @@ No pickle is involved.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from markovbridge.documents import load_json
 from markovbridge.files import discard, leftover, put, sealed, settle, unsealed, written_folder
 
 __all__ = ["Checkpoint", "adopt", "latest", "prune", "steps", "write"]
@@ -124,7 +124,7 @@ def read(path: Path) -> Checkpoint:
         ValueError: If it is damaged, naming it and what is wrong.
     """
     try:
-        record = json.loads((path / STATE).read_text(encoding="utf-8"))
+        record = load_json(path / STATE)
         if record["format"] != FORMAT:
             raise ValueError(f"its format is {record['format']}, this version reads {FORMAT}")
         try:
@@ -133,7 +133,7 @@ def read(path: Path) -> Checkpoint:
             raise ValueError(f"{STATE}: {error}") from error
         tensors = {}
         for name, expected in record["files"].items():
-            file = f"{name}.safetensors"
+            file = f"{Path(name).name}.safetensors"
             content = (path / file).read_bytes()
             if len(content) != expected["bytes"]:
                 raise ValueError(f"{file} has {len(content)} bytes instead of {expected['bytes']}")

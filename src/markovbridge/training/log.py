@@ -10,7 +10,6 @@ together with all that is newer than the checkpoint it continues from.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from markovbridge.documents import parse_json
 from markovbridge.files import append, to_json, write_text
 
 __all__ = ["RunLog", "duration"]
@@ -89,6 +89,6 @@ def duration(seconds: float) -> str:
 def _step(line: str) -> float:
     """The step of a line of numbers; infinite if it was cut short."""
     try:
-        return json.loads(line)["step"] if line.endswith("\n") else float("inf")
-    except (ValueError, KeyError, TypeError):
+        return float(parse_json(line)["step"]) if line.endswith("\n") else float("inf")
+    except (ValueError, KeyError, TypeError, OverflowError):
         return float("inf")
