@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.config import to_config
 from markovbridge.count_files import Facts
 from markovbridge.data.covariates import Covariates
@@ -511,3 +512,6 @@ def _seed(random_state: RandomState) -> int:
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
     return int(random_state)
+
+
+doors.guard(__name__, own=("covariates",))

@@ -46,6 +46,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws import Delta, Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.counts import PureDeath
@@ -258,3 +259,6 @@ def _terms(objective: Objective) -> tuple[Objective, ...]:
 
 def _weights(objective: Objective) -> tuple[float, ...]:
     return objective.weights if isinstance(objective, Sum) else (1.0,)
+
+
+doors.guard(__name__)

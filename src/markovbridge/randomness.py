@@ -11,6 +11,8 @@ import hashlib
 
 import torch
 
+from markovbridge import doors
+
 __all__ = ["derive", "fresh_key", "generator"]
 
 
@@ -40,3 +42,6 @@ def fresh_key(source: torch.Generator | None) -> int:
     return int(
         torch.randint(2**62, (), generator=source, device=source.device, dtype=torch.int64).item()
     )
+
+
+doors.guard(__name__)

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Unpack
 import torch
 from torch import Tensor
 
-from markovbridge import randomness
+from markovbridge import doors, randomness
 from markovbridge.processes.base import Process
 from markovbridge.walks import check_rows
 
@@ -359,3 +359,12 @@ def score(
         () if restoration is None else coverage(restoration, truth, levels, generator=generator)
     )
     return Score(method, float(each.mean()), error, tuple(found))
+
+
+doors.guard(
+    __name__,
+    records=(
+        "Coverage",
+        "Score",
+    ),
+)

@@ -402,3 +402,6 @@ class Sampling(nn.Module, ABC):
         finally:
             for module, training in modes:
                 module.training = training
+
+
+doors.guard(__name__, own=("steps", "sampler"))

@@ -33,6 +33,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
+
 __all__ = ["Cosine", "Linear", "Logistic", "Schedule", "Survival", "Time"]
 
 Time = float | Tensor
@@ -274,3 +276,6 @@ class Survival(Schedule):
             below = torch.where(p < 0.5, self._survival(middle) < p, self._mortality(middle) > q)
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         return (low + high) / 2
+
+
+doors.guard(__name__, own=("t_end",))

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.conditions import dropped, guided
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.couplings.base import check_same
@@ -49,8 +50,6 @@ def statistics(
         counts, floored at a thousandth of their average, so that a site that never varies
         is not blown up.
     """
-    if per not in ("site", "channel", "all"):
-        raise ValueError(f"statistics are per site, channel or all, not {per!r}")
     total, square, count, n, counts = 0.0, 0.0, 0, 0, False
     # Never a second copy of a large data set.
     for part in parts(x) if isinstance(x, Tensor | Rows) else x:
@@ -368,3 +367,6 @@ class Transport(Sampling):
             ValueError: If a file is damaged or names a class this package does not have.
         """
         return load(cls, Path(directory), parts)
+
+
+doors.guard(__name__)

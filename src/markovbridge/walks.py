@@ -189,3 +189,6 @@ def blocks(n: int, block: int) -> int:
     if block < 1:
         raise ValueError(f"block must be at least 1, not {block}")
     return -(-n // block)
+
+
+doors.guard(__name__)

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.base import Dataset, Source, official
 from markovbridge.data.locations import VARIABLE, locate
 from markovbridge.reading import DEFLATED, afford, reading, unpacked

@@ -286,3 +286,13 @@ class _Joint(Law):
     def variance(self) -> Tensor:
         site = self.matrices.diagonal(dim1=-2, dim2=-1)[self.rows].clamp_min(0)
         return site.reshape(self.loc.shape).to(self.loc.dtype)
+
+
+doors.guard(
+    __name__,
+    own=(
+        "mean",
+        "covariance",
+        "start_covariance",
+    ),
+)

@@ -245,3 +245,6 @@ class MeanOnly:
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> SiteLaw:
         """The law of x_1 given x_t = x as that head would state it."""
         return Mean(self.kernel).around(x, self.posterior(x, t, condition).log_excess(x))
+
+
+doors.guard(__name__)

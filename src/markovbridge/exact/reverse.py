@@ -162,3 +162,6 @@ class Reverse:
             generator.index_put_((rows.unsqueeze(1).expand_as(target), target), rate, True)
         generator.fill_diagonal_(0.0)
         return generator - torch.diag(generator.sum(1))
+
+
+doors.guard(__name__)

@@ -165,3 +165,13 @@ class Shifted(SiteLaw):
 
     def log_excess(self, origin: Tensor) -> Tensor:
         return self.base.log_excess(origin - self.offset)
+
+
+doors.guard(
+    __name__,
+    inside=(
+        "uniform",
+        "within",
+        "times_log",
+    ),
+)

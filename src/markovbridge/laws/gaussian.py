@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.covariances import Covariance
 from markovbridge.laws.base import Law, SiteLaw
 
@@ -82,3 +83,6 @@ class Gaussian(Law):
     def variance(self) -> Tensor:
         site = self.covariance.variance(self.loc.shape[1:]).to(self.loc)
         return (self.scale**2 * site).expand_as(self.loc)
+
+
+doors.guard(__name__)

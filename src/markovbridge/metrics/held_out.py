@@ -35,6 +35,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws import Binomial
 from markovbridge.restoration import Coverage, Restoration, coverage
 
@@ -200,3 +201,6 @@ def held_out_table(scores: Mapping[str, HeldOut]) -> str:
         cells = "".join(f"{'' if v is None else f'{v:.4f}':>10}" for v in values)
         lines.append(f"{name:<{width}}{cells}")
     return "\n".join(lines)
+
+
+doors.guard(__name__, records=("HeldOut",))

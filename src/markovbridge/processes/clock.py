@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.schedules import Schedule, Time, as_time
 
 __all__ = ["Cut", "Pace", "cut", "elapsed", "instant", "shares", "speed"]

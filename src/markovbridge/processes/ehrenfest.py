@@ -28,6 +28,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.processes.clock import shares
 from markovbridge.processes.exponential import LEAST
 from markovbridge.processes.finite import FiniteJumpProcess, TableProcess
@@ -105,3 +106,6 @@ def _join(first: Tensor, second: Tensor) -> Tensor:
     for shift in range(n + 1):
         out[:, :, shift : shift + m + 1] += left * right[:, :, shift : shift + 1]
     return out
+
+
+doors.guard(__name__)

@@ -122,3 +122,6 @@ def _share(cost: float) -> float:
         r = (low + high) / 2
         low, high = (r, high) if r + (1 - r) * math.log1p(-r) < cost else (low, r)
     return (low + high) / 2
+
+
+doors.guard(__name__)

@@ -114,3 +114,6 @@ class Gillespie(Sampler):
     def evaluations(self, steps: int) -> None:
         """Unknown: about two for each event."""
         return None
+
+
+doors.guard(__name__)

@@ -49,6 +49,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws import Categorical, Law, LogisticMixture
 from markovbridge.processes.base import JumpProcess
 from markovbridge.processes.clock import cut
@@ -311,3 +312,6 @@ def tabulate(law: Law) -> Categorical:
         f"a {type(law).__name__} law has no finite table per site: "
         "take the Categorical or LogisticMixture head, or Bridge(), or Trapezoidal() of pure death"
     )
+
+
+doors.guard(__name__)

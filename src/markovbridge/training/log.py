@@ -92,3 +92,6 @@ def _step(line: str) -> float:
         return json.loads(line)["step"] if line.endswith("\n") else float("inf")
     except (ValueError, KeyError, TypeError):
         return float("inf")
+
+
+doors.guard(__name__)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from markovbridge import doors
 from markovbridge.data.rows import dense
 from markovbridge.files import write_bytes
 from markovbridge.images import grid_png, to_shades

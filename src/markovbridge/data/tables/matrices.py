@@ -195,3 +195,6 @@ def _beside(path: Path, kind: str) -> list[list[str]] | None:
                 ):
                     return [line.rstrip("\n").split("\t") for line in lines if line.strip()]
     return None
+
+
+doors.guard(__name__)

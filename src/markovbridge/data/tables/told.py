@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.tables.objects import TableObject
 
@@ -74,3 +75,6 @@ def logs(totals: float | Sequence[float]) -> Any:
     if np.ndim(totals) == 0:
         return math.log(max(float(totals), 1.0))  # pyright: ignore[reportArgumentType]
     return [math.log(max(float(total), 1.0)) for total in totals]  # pyright: ignore
+
+
+doors.guard(__name__, own=("covariates",))
