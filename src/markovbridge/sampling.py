@@ -21,7 +21,7 @@ from typing import Any, TypedDict, Unpack
 import torch
 from torch import Tensor, nn
 
-from markovbridge import randomness
+from markovbridge import doors, randomness
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.grids import ErrorCurve
 from markovbridge.heads import Centred, Endpoint, Head, NegativeBinomial

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws import MOST, Law
 from markovbridge.masking import Observed
 from markovbridge.processes.base import DiscreteProcess, Process

@@ -224,3 +224,6 @@ def read_idx(path: Path, *, axes: int) -> Tensor:
             )
         values = np.frombuffer(content, np.uint8).reshape(shape)
         return torch.from_numpy(values.copy())
+
+
+doors.guard(__name__)

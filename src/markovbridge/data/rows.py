@@ -27,6 +27,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.compressed import check_matrix
 
 __all__ = ["WINDOW", "BackedRows", "Block", "Rows", "SparseRows", "Stored", "dense", "parts"]

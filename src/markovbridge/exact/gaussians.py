@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge import couplings
+from markovbridge import couplings, doors
 from markovbridge.couplings import Coupling, Dirac, Independent
 from markovbridge.exact.base import DataLaw, Pairs, check_states
 from markovbridge.laws import Law

@@ -29,7 +29,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from markovbridge import laws
+from markovbridge import doors, laws
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.exact.base import DataLaw, Pairs
 from markovbridge.heads import Mean

@@ -26,6 +26,7 @@ from functools import cached_property, reduce
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.couplings import Noised
 from markovbridge.exact.empirical import Empirical
 from markovbridge.laws import Atoms, Categorical, SiteLaw

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
+
 __all__ = [
     "LOG_TINY",
     "MOST",

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws.base import SiteLaw, poisson, times_log, uniform, within
 from markovbridge.laws.tables import Categorical
 
@@ -244,3 +245,6 @@ class SiteMixture(SiteLaw):
     def log_excess(self, origin: Tensor) -> Tensor:
         each = self.components.log_excess(torch.zeros_like(origin).unsqueeze(-1))
         return self._log_excess(origin, (self.log_weights + each).logsumexp(-1))
+
+
+doors.guard(__name__)

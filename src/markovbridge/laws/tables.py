@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws.base import LOG_TINY, SiteLaw, uniform, within
 from markovbridge.laws.tilting import tilted
 

@@ -88,3 +88,6 @@ def cut(schedule: Schedule, pace: Pace, t: float, s: float, share: float) -> Cut
     middle = min(max(float(instant(schedule, clock)), t), s)
     units = float(speed(schedule, t)), float(speed(schedule, middle))
     return Cut(middle, share * length, (1 - share) * length, units)
+
+
+doors.guard(__name__)

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.processes.base import JumpProcess
 from markovbridge.samplers.base import Model, Sampler, instead
 from markovbridge.samplers.bridge import Bridge

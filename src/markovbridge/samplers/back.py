@@ -16,6 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.samplers.base import Model
 
 __all__ = ["back", "check_back"]
@@ -46,9 +47,7 @@ def check_back(model: Model) -> None:
         )
 
 
-def back(
-    model: Model, x: Tensor, s: float, r: float, generator: torch.Generator | None
-) -> Tensor:
+def back(model: Model, x: Tensor, s: float, r: float, generator: torch.Generator | None) -> Tensor:
     """Draw x_r for r <= s from x_s = x, so that going forward again leaves its law alone.
 
     Args:
@@ -65,3 +64,6 @@ def back(
         return process.transition(x, s, r).sample(generator=generator)
     start, time = held
     return process.bridge(start, x, time, max(r, time), s).sample(generator=generator)
+
+
+doors.guard(__name__)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.checks import whole
 from markovbridge.processes.base import match
 from markovbridge.processes.counts import TINY, PureDeath

@@ -61,3 +61,6 @@ class TauLeaping(Sampler):
     def evaluations(self, steps: int) -> int:
         """One for each step."""
         return steps
+
+
+doors.guard(__name__)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.processes.base import Bounds, JumpProcess, match
 from markovbridge.processes.clock import instant, speed
 from markovbridge.samplers.base import Model, instead

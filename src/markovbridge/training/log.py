@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from markovbridge import doors
 from markovbridge.files import append, to_json, write_text
 
 __all__ = ["RunLog", "duration"]

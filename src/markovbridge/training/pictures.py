@@ -36,3 +36,6 @@ def draw(model: Transport, data: Examples, config: TrainingConfig, path: Path) -
     shades = to_shades(samples, min(0.0, float(x.min())), maximum)
     path.parent.mkdir(exist_ok=True)
     write_bytes(path, grid_png(shades, 255))
+
+
+doors.guard(__name__)

@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 import scipy.io
 
+from markovbridge import doors
 from markovbridge.data.compressed import FORMATS, assemble
 from markovbridge.data.tables.table import Table, as_block, known, strings, unique
 from markovbridge.reading import ArrayFile, afford, array_file, reading, unpacked
