@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,7 +36,7 @@ __all__ = ["BLOCK", "Transport", "statistics"]
 
 
 def statistics(
-    x: Tensor | Rows | Iterable[Tensor], per: Literal["site", "channel", "all"] = "site"
+    x: Tensor | np.ndarray | Rows | Iterable[Tensor], per: Literal["site", "channel", "all"] = "site"
 ) -> tuple[Tensor, Tensor]:
     """Mean and variance of a data set, for standardising a network's input.
 
@@ -50,6 +51,8 @@ def statistics(
         counts, floored at a thousandth of their average, so that a site that never varies
         is not blown up.
     """
+    if isinstance(x, np.ndarray):
+        x = torch.as_tensor(x)
     total, square, count, n, counts = 0.0, 0.0, 0, 0, False
     # Never a second copy of a large data set.
     for part in parts(x) if isinstance(x, Tensor | Rows) else x:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws.base import SiteLaw, poisson, times_log, uniform, within
+from markovbridge.laws.base import SiteLaw, binomial, poisson, times_log, uniform, within
 from markovbridge.laws.tables import Categorical
 
 __all__ = ["Binomial", "NegativeBinomial", "Poisson", "Rounded", "SiteMixture", "ZeroInflated"]
@@ -35,12 +35,7 @@ class Binomial(SiteLaw):
         return 1 - self.probability if self.complement is None else self.complement
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
-        # torch.binomial wants float counts of the probability's type, has no half kernel
-        # and takes probabilities above 1 silently. float32 is exact up to 2^24.
-        dtype = torch.promote_types(self.probability.dtype, torch.float32)
-        count = self.count.to(dtype)
-        probability = self.probability.to(dtype).clamp(0, 1).expand_as(count)
-        return torch.binomial(count, probability, generator=generator).to(torch.int64)
+        return binomial(self.count, self.probability, generator)
 
     def site_log_prob(self, x: Tensor) -> Tensor:
         p, q = self.probability, self._complement

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.covariances import Covariance
 from markovbridge.laws.base import Law, SiteLaw
 
@@ -21,6 +21,9 @@ class Normal(SiteLaw):
 
     loc: Tensor
     std: Tensor
+
+    def __post_init__(self) -> None:
+        checks.parameter(self.std, "std", least=0)
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
         noise = torch.randn(

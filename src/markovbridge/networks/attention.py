@@ -61,6 +61,8 @@ class Attention(Network):
         checks.whole(width, "width", least=2)
         checks.whole(depth, "depth", least=1)
         checks.whole(heads, "heads", least=1)
+        weights = 8 * depth * width * width
+        checks.room(weights, f"depth = {depth} blocks of width {width}", "take fewer", 4)
         checks.number(dropout, "dropout", least=0, below=1)
         if width % heads:
             raise ValueError(f"width is {width}; give a multiple of the {heads} heads.")

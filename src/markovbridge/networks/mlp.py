@@ -55,6 +55,8 @@ class MLP(Network):
         super().__init__(shape, features, outputs, condition)
         checks.whole(width, "width", least=2)
         checks.whole(depth, "depth", least=1)
+        weights = 2 * depth * width * width
+        checks.room(weights, f"depth = {depth} blocks of width {width}", "take fewer", 4)
         checks.number(dropout, "dropout", least=0, below=1)
         self.compress = compress
         entries = math.prod(self.shape)
