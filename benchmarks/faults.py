@@ -165,7 +165,10 @@ def jobs(base: Path) -> list[Job]:
         model.fit(table).save(base / name)
     assert training(*spare)(run) == 0 and training(*spare, "--trainer.seed", "5")(old) == 0
     copied = lambda source: lambda folder: shutil.copytree(source, folder) and None  # noqa: E731
-    drawn, thinned = verb("sample", "--n", "15"), ["--survival", "0.3", "--n", "1", "--draws", "19"]
+    drawn, thinned = (
+        verb("sample", "--n", "15"),
+        ["--survival", "0.3", "--n", "1", "--draws", "19"],
+    )
     restored = verb("restore", *thinned)
     hidden = verb("impute", "--observed", "top", "--n", "1", "--draws", "19", "--rounds", "1")
     first = training(*spare, "--resume", "true")

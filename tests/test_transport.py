@@ -508,5 +508,5 @@ def test_statistics_of_reals_keep_their_sign():
 def test_statistics_need_samples():
     with pytest.raises(ValueError, match="statistics need at least 2 samples, not 1"):
         statistics(torch.zeros(1, 3))
-    with pytest.raises(ValueError, match="per site, channel or all, not 'pixel'"):
+    with pytest.raises(ValueError, match="'site', 'channel', 'all', not 'pixel'"):
         statistics(torch.zeros(3, 3), "pixel")

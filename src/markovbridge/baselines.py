@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.couplings import Coupling
 from markovbridge.laws import Categorical, Delta, Law, NegativeBinomial, Shifted
 from markovbridge.processes.base import Process, match
@@ -187,3 +188,6 @@ class _Normals(Baseline):
         )
         centre = centre + coefficient(guess.start, x) * x0
         return Delta((self.mean + coefficient(guess.slope, x) * (x - centre)).to(x.dtype))
+
+
+doors.guard(__name__)

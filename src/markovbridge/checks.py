@@ -8,12 +8,16 @@ three calls below. Each returns the value in the plain type that the code behind
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
-__all__ = ["choice", "flag", "instance", "number", "whole"]
+import psutil
+from torch import Tensor
+
+__all__ = ["choice", "flag", "instance", "number", "parameter", "room", "whole"]
 
 T = TypeVar("T")
 
@@ -122,6 +126,51 @@ def flag(value: Any, name: str) -> bool:
     if isinstance(value, bool):
         return value
     raise TypeError(f"{name} must be True or False, not {shown(value)}")
+
+
+def parameter(
+    value: float | Tensor,
+    name: str,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+) -> None:
+    """Check a parameter of a law, a number or one for each site: finite, and within bounds.
+
+    Raises:
+        ValueError: If a value is not.
+    """
+    if not isinstance(value, Tensor):
+        number(value, name, least=least, above=above, most=most)
+    elif value.numel():
+        # NaN is the least and the most of what holds one.
+        for worst in (value.min(), value.max()):
+            number(worst.item(), name, least=least, above=above, most=most)
+
+
+def room(entries: int, what: str, remedy: str, size: int = 8) -> None:
+    """Check that this machine has memory for a number of entries.
+
+    Args:
+        entries: How many numbers.
+        what: What they are, with the argument that asks for them: "n = 5 samples".
+        remedy: What to do instead, as a clause.
+        size: Bytes of each.
+
+    Raises:
+        ValueError: If they are more than all of its memory.
+    """
+    if entries * size > _memory():
+        raise ValueError(
+            f"{what} take {entries * size / 2**30:.3g} GiB, more than the "
+            f"{_memory() / 2**30:.3g} GiB of this machine: {remedy}"
+        )
+
+
+@functools.cache
+def _memory() -> int:
+    return psutil.virtual_memory().total
 
 
 def choice(value: Any, options: Collection[str], name: str) -> str:

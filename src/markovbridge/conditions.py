@@ -33,7 +33,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from markovbridge import laws
+from markovbridge import doors, laws
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process, match
 from markovbridge.processes.integers import IntegerProcess
@@ -122,3 +122,6 @@ def guided(
         )
 
     return inner(conditional, unconditional)
+
+
+doors.guard(__name__)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from markovbridge import doors
 from markovbridge.config import from_config, to_config
 from markovbridge.couplings import Noised
 from markovbridge.data import CountTable, Dataset
@@ -132,3 +133,6 @@ class Facts:
             return cls(params, **content)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is damaged: {type(error).__name__} {error}") from error
+
+
+doors.guard(__name__)

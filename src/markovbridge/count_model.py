@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import checks, doors
 from markovbridge.config import to_config
 from markovbridge.count_files import Facts
 from markovbridge.data.covariates import Covariates
@@ -265,6 +266,7 @@ class CountModel(Estimator):
             given come along in a data frame and AnnData.
         """
         transport = self._fitted()
+        n = checks.whole(n, "n", least=1)
         generator = self._generator(random_state)
         told = dict(covariates or {})
         if library_size is not None and self.library_size is None:
@@ -274,6 +276,9 @@ class CountModel(Estimator):
             )
         values = dict(told)
         if library_size is not None:
+            totals = [library_size] if np.ndim(library_size) == 0 else library_size
+            for total in totals:  # pyright: ignore[reportGeneralTypeIssues]
+                checks.number(total, "library_size", above=0)
             values[LIBRARY] = logs(library_size)
         elif self.library_size is not None:
             u = torch.rand(n, generator=generator, dtype=torch.float64)
@@ -350,7 +355,13 @@ class CountModel(Estimator):
         transport, table = self._fitted(), self._read(X, missing=True)
         mask = table.observed
         if observed is not None:
-            given = torch.from_numpy(np.asarray(observed, dtype=bool).copy())
+            given = np.asarray(observed)
+            if given.dtype != bool and not np.isin(given, (0, 1)).all():
+                raise ValueError(
+                    "observed must hold True (measured) and False (to be drawn), and holds other "
+                    "values: give table.notna(), say"
+                )
+            given = torch.from_numpy(given.astype(bool))
             if tuple(given.shape) != tuple(table.x.shape):
                 raise ValueError(
                     f"observed has shape {tuple(given.shape)}, X {tuple(table.x.shape)}"
@@ -513,4 +524,7 @@ def _seed(random_state: RandomState) -> int:
         return int(random_state.integers(2**31))
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
-    return int(random_state)
+    return checks.whole(random_state, "random_state", least=0)
+
+
+doors.guard(__name__, own=("covariates",))

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.processes.base import match
 from markovbridge.processes.diffusions import LinearDiffusion, coefficient
 from markovbridge.processes.supports import Rounded
@@ -125,3 +126,6 @@ def log_volume(process: LinearDiffusion, data: Tensor) -> Tensor:
         x = data.detach().double().requires_grad_()
         (slope,) = torch.autograd.grad(support.encode(x).sum(), x)
     return slope.log().reshape(len(data), -1).sum(1)
+
+
+doors.guard(__name__)

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.processes.base import match
 from markovbridge.processes.counts import PureDeath
 
@@ -282,3 +283,6 @@ def _over_data(difference: Tensor, size: Tensor) -> Check:
     scale = size.mean().abs().clamp_min(1e-30)
     error = difference.std() / len(difference) ** 0.5
     return Check(float(difference.mean() / scale), float(error / scale))
+
+
+doors.guard(__name__)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import inspect
 from typing import Any, Self
 
+from markovbridge import doors
+
 __all__ = ["Estimator"]
 
 
@@ -57,3 +59,6 @@ class Estimator:
             target_tags=TargetTags(required=False),
             input_tags=InputTags(sparse=True),
         )
+
+
+doors.guard(__name__)

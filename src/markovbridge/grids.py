@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.processes.base import Process
 from markovbridge.processes.counts import PureDeath
 from markovbridge.processes.diffusions import LinearDiffusion
@@ -321,3 +322,6 @@ def _closed(times: Tensor, start: float) -> Tensor:
             "some steps of this grid have no length: take fewer, or a schedule without jumps"
         )
     return times
+
+
+doors.guard(__name__)

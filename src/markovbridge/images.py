@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import doors
+
 __all__ = ["data_uri", "encode_png", "grid_png", "is_image", "to_shades"]
 
 GAP = 1  # pixels of a grid's lines, before scaling
@@ -112,3 +114,6 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 def data_uri(png: bytes) -> str:
     """PNG bytes as an address that a page can hold."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+doors.guard(__name__)

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.couplings import Coupling
 from markovbridge.laws import Atoms, Law
 from markovbridge.processes import JumpProcess, LinearDiffusion, Process
@@ -159,3 +160,6 @@ def _paths(model: Transport, like: Tensor, seed: int) -> tuple[Tensor, Tensor, T
         torch.stack(states),
         torch.stack([mean.to(dtype) for mean in means]),
     )
+
+
+doors.guard(__name__)

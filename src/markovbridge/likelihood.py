@@ -47,6 +47,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.baselines import baseline
 from markovbridge.couplings import Dirac, Independent, Noised
 from markovbridge.decoders import decoder, log_volume, squared_norm, truncation
@@ -382,3 +383,6 @@ def _prior(transport: Transport, x1: Tensor) -> Tensor:
             "Logistic(exact_ends=True)"
         )
     return prior
+
+
+doors.guard(__name__)

@@ -16,6 +16,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from markovbridge import doors
+
 __all__ = ["InUseError", "is_lock", "locked", "unused"]
 
 HELD: dict[tuple[int, Path], int] = {}  # process and file, and how often it is taken
@@ -133,3 +135,6 @@ except ImportError:  # pragma: no cover (Windows)
         finally:
             os.lseek(descriptor, 0, os.SEEK_SET)
         return True
+
+
+doors.guard(__name__)

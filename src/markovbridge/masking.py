@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from markovbridge import laws
+from markovbridge import doors, laws
 from markovbridge.laws import LOG_TINY, Law
 from markovbridge.processes.base import Process, match
 from markovbridge.processes.integers import IntegerProcess
@@ -77,8 +77,6 @@ class Masking:
             )
         if not 0 <= self.none <= 1:
             raise ValueError(f"none must lie in [0, 1], not {self.none}")
-        if self.pattern not in ("sites", "boxes", "mixed"):
-            raise ValueError(f"pattern must be sites, boxes or mixed, not {self.pattern!r}")
 
     def features(self, process: Process) -> int:
         """How many more features per site the network sees."""
@@ -212,3 +210,6 @@ class _Pinned(laws.SiteLaw):
         other = self.base.log_excess(origin)
         known = (self.values - origin).to(other.dtype).clamp_min(math.exp(LOG_TINY)).log()
         return torch.where(self.mask, known, other)
+
+
+doors.guard(__name__)

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.rows import Rows, parts
 from markovbridge.metrics import NegativeBinomialMixture
 from markovbridge.metrics.rows import draw_rows
@@ -268,3 +269,6 @@ def table(records: Sequence[Nats]) -> str:
             "on the same data"
         )
     return text
+
+
+doors.guard(__name__)

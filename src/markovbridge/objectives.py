@@ -46,6 +46,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import checks, doors
 from markovbridge.laws import Delta, Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.counts import PureDeath
@@ -111,6 +112,7 @@ class PathKL(Objective):
     truncation: float = 0.0
 
     def __post_init__(self) -> None:
+        checks.number(self.damping, "damping", least=0)
         _check_truncation(self.truncation)
 
     def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
@@ -258,3 +260,6 @@ def _terms(objective: Objective) -> tuple[Objective, ...]:
 
 def _weights(objective: Objective) -> tuple[float, ...]:
     return objective.weights if isinstance(objective, Sum) else (1.0,)
+
+
+doors.guard(__name__)

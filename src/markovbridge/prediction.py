@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.tables.objects import TableObject, write_object
 from markovbridge.restoration import Restoration
 
@@ -51,3 +52,6 @@ class Prediction:
 
     def _like(self, values: Tensor) -> Any:
         return write_object(values, self.table.kind, like=self.table)
+
+
+doors.guard(__name__)

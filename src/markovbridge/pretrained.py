@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from markovbridge import doors
 from markovbridge.config import from_config, to_config
 from markovbridge.documents import load_json
 from markovbridge.files import put, sealed, standing, unsealed, written_folder
@@ -183,3 +184,6 @@ def _short(config: Any) -> str:
             return f"({_short(config[0])}, ... {len(config)} in all)"
         return "(" + ", ".join(_short(v) for v in config) + ")"
     return repr(config)
+
+
+doors.guard(__name__)

@@ -11,6 +11,8 @@ import hashlib
 
 import torch
 
+from markovbridge import checks, doors
+
 __all__ = ["derive", "fresh_key", "generator"]
 
 
@@ -18,12 +20,19 @@ def derive(*keys: int | str) -> int:
     """A 63-bit seed that is a pure function of `keys`.
 
     Args:
-        *keys: Integers and strings, for example a seed, a purpose and a step.
+        *keys: Integers and strings, for example a seed, a purpose and a step. Integers are
+            one by value, whatever type they have.
 
     Returns:
         An integer in [0, 2^63).
+
+    Raises:
+        TypeError: If a key is anything else, such as a float or a boolean.
     """
-    text = "\x1f".join(f"{type(key).__name__}:{key}" for key in keys)
+    text = "\x1f".join(
+        f"str:{key}" if isinstance(key, str) else f"int:{checks.whole(key, 'a seed')}"
+        for key in keys
+    )
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
@@ -40,3 +49,6 @@ def fresh_key(source: torch.Generator | None) -> int:
     return int(
         torch.randint(2**62, (), generator=source, device=source.device, dtype=torch.int64).item()
     )
+
+
+doors.guard(__name__)

@@ -22,6 +22,8 @@ from typing import IO, Any, cast
 import numpy as np
 import psutil
 
+from markovbridge import doors
+
 __all__ = ["DEFLATED", "ArrayFile", "afford", "array_file", "reading", "unpacked"]
 
 DEFLATED = 1032  # bytes that one byte of zlib's compression may stand for, at most
@@ -253,3 +255,6 @@ def _bytes(header: tuple[tuple[int, ...], bool, np.dtype[Any]]) -> int:
             raise ValueError(f"an array of shape {shape} cannot be")
         count *= int(length)
     return count * dtype.itemsize
+
+
+doors.guard(__name__)

@@ -35,7 +35,8 @@ from typing import TYPE_CHECKING, Unpack
 import torch
 from torch import Tensor
 
-from markovbridge import randomness
+from markovbridge import checks, doors, randomness
+from markovbridge.laws.base import binomial
 from markovbridge.processes.base import Process
 from markovbridge.walks import Given, check_rows
 
@@ -143,11 +144,13 @@ def thin(x1: Tensor, survival: float, seed: int = 0) -> Tensor:
     """
     if not 0 < survival < 1:
         raise ValueError(f"survival must lie in (0, 1), not {survival}")
+    if not len(x1):
+        return x1.clone()
     parts = []
     for index, part in enumerate(x1.split(64)):
         rng = randomness.generator("cpu", "thin", seed, index)
-        shares = torch.full(part.shape, survival, dtype=torch.float64)
-        parts.append(torch.binomial(part.cpu().double(), shares, generator=rng))
+        share = torch.tensor(survival, dtype=torch.float64)
+        parts.append(binomial(part.cpu(), share, rng))
     return torch.cat(parts).to(x1)
 
 
@@ -178,8 +181,8 @@ def restore(
         on the generator's state, the rows in it, the number of draws and the block size, not on
         how many more rows there are.
     """
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, not {draws}")
+    checks.whole(draws, "draws", least=1)
+    checks.room(draws * x.numel(), f"draws = {draws} of {tuple(x.shape)}", "take fewer")
     condition = options.get("condition")
     if condition is not None:
         check_rows(condition, len(x))
@@ -241,6 +244,7 @@ def ranks(
         raise ValueError(
             f"the truth has shape {tuple(truth.shape)}, the draws {tuple(draws.shape[1:])}"
         )
+    checks.parameter(truth, "the truth")
     below = (draws < truth).sum(0)
     equal = (draws == truth).sum(0)
     u = torch.rand(truth.shape, dtype=torch.float64, device=truth.device, generator=generator)
@@ -359,3 +363,12 @@ def score(
         () if restoration is None else coverage(restoration, truth, levels, generator=generator)
     )
     return Score(method, float(each.mean()), error, tuple(found))
+
+
+doors.guard(
+    __name__,
+    records=(
+        "Coverage",
+        "Score",
+    ),
+)

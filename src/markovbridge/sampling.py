@@ -12,6 +12,7 @@ stands for, the last row standing in for those beyond the end. Arguments are who
 from __future__ import annotations
 
 import contextlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -21,7 +22,7 @@ from typing import Any, TypedDict, Unpack
 import torch
 from torch import Tensor, nn
 
-from markovbridge import randomness
+from markovbridge import checks, doors, randomness
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.extrapolation import far_out, narrow, tell
 from markovbridge.grids import ErrorCurve
@@ -39,6 +40,7 @@ __all__ = ["BLOCK", "STEPS", "Options", "Sampling"]
 BLOCK = 64
 STEPS = 50
 ROUNDS = 10  # of imputation by replacement
+ROUNDS_AT_MOST = 100_000
 
 
 class Options(TypedDict, total=False):
@@ -273,8 +275,7 @@ class Sampling(nn.Module, ABC):
         """One block of `impute`; see `markovbridge.sampling`."""
         if rounds is None:
             rounds = ROUNDS if self.masking is None else 1
-        if rounds < 1:
-            raise ValueError(f"rounds must be at least 1, not {rounds}")
+        checks.whole(rounds, "rounds", least=1, most=ROUNDS_AT_MOST)
         generator = randomness.generator(self.device, "impute", key, index)
         block = options.get("block", BLOCK)
         data = rows(self._check_shape(x, "x"), index, block).to(self.device)
@@ -303,6 +304,11 @@ class Sampling(nn.Module, ABC):
         """All blocks of n samples, one after the other."""
         if n < 1:
             raise ValueError(f"n must be at least 1, not {n}: that many samples, or rows given")
+        block = checks.whole(options.get("block", BLOCK), "block", least=1)
+        remedy = "draw fewer at a time"
+        for count, name in ((n, "n"), (block, "block")):
+            what = f"{name} = {count} samples of shape {self.shape}"
+            checks.room(count * math.prod(self.shape), what, remedy)
         key = randomness.fresh_key(generator)
         count = blocks(n, options.get("block", BLOCK))
         return torch.cat([draw(index, key=key) for index in range(count)])[:n]
@@ -414,3 +420,6 @@ class Sampling(nn.Module, ABC):
         finally:
             for module, training in modes:
                 module.training = training
+
+
+doors.guard(__name__, own=("steps", "sampler"))

@@ -29,9 +29,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
+
+from markovbridge import checks, doors
 
 __all__ = ["Cosine", "Linear", "Logistic", "Schedule", "Survival", "Time"]
 
@@ -100,8 +103,9 @@ class Schedule(ABC):
 
     def grid(self, steps: int, start: float = 0.0) -> Tensor:
         """Times of `steps` equal steps from `start` to the data: (steps + 1,), float64."""
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1, not {steps}")
+        checks.whole(steps, "steps", least=1)
+        checks.number(start, "start", least=0, below=1)
+        checks.room(steps, f"steps = {steps} times", "take fewer")
         return torch.linspace(start, 1.0, steps + 1, dtype=torch.float64)
 
 
@@ -195,10 +199,12 @@ class Logistic(Schedule):
     exact_ends: bool = True
 
     def __post_init__(self) -> None:
+        checks.instance(self.t_end, Real, "t_end")
         if not self.t_end > math.log(2):
             raise ValueError(
                 f"t_end must exceed log 2 (survival below 1/2 at the source), not {self.t_end}"
             )
+        checks.number(self.t_end, "t_end", most=700)  # beyond, exp(-t_end) is 0
 
     @property
     def span(self) -> float:
@@ -274,3 +280,6 @@ class Survival(Schedule):
             below = torch.where(p < 0.5, self._survival(middle) < p, self._mortality(middle) > q)
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         return (low + high) / 2
+
+
+doors.guard(__name__, own=("t_end",))

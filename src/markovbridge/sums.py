@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws import BLOCK, Binomial, Categorical, Poisson, SiteLaw
 
 __all__ = ["Convolved", "Skellam", "SkellamBridge", "SurvivorBridge", "TwoMeans", "meetings"]
@@ -301,3 +302,6 @@ class TwoMeans(SiteLaw):
     @property
     def variance(self) -> Tensor:
         return self.base.variance
+
+
+doors.guard(__name__)

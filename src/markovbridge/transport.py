@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.conditions import dropped, guided
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.couplings.base import check_same
@@ -35,7 +37,8 @@ __all__ = ["BLOCK", "Transport", "statistics"]
 
 
 def statistics(
-    x: Tensor | Rows | Iterable[Tensor], per: Literal["site", "channel", "all"] = "site"
+    x: Tensor | np.ndarray | Rows | Iterable[Tensor],
+    per: Literal["site", "channel", "all"] = "site",
 ) -> tuple[Tensor, Tensor]:
     """Mean and variance of a data set, for standardising a network's input.
 
@@ -50,8 +53,8 @@ def statistics(
         counts, floored at a thousandth of their average, so that a site that never varies
         is not blown up.
     """
-    if per not in ("site", "channel", "all"):
-        raise ValueError(f"statistics are per site, channel or all, not {per!r}")
+    if isinstance(x, np.ndarray):
+        x = torch.as_tensor(x)
     total, square, count, n, counts = 0.0, 0.0, 0, 0, False
     # Never a second copy of a large data set.
     for part in parts(x) if isinstance(x, Tensor | Rows) else x:
@@ -393,3 +396,6 @@ class Transport(Sampling):
             ValueError: If a file is damaged or names a class this package does not have.
         """
         return load(cls, Path(directory), parts)
+
+
+doors.guard(__name__)

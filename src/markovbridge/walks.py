@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.extrapolation import capped
 from markovbridge.laws import MOST, Law
 from markovbridge.masking import Observed
@@ -191,3 +192,6 @@ def blocks(n: int, block: int) -> int:
     if block < 1:
         raise ValueError(f"block must be at least 1, not {block}")
     return -(-n // block)
+
+
+doors.guard(__name__)

@@ -27,6 +27,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.rows import Rows
 from markovbridge.randomness import generator as keyed
 from markovbridge.restoration import Restoration
@@ -154,3 +155,6 @@ def _given(counts: Tensor, survival: float, name: str) -> tuple[Tensor, Tensor]:
         means.append(mean.squeeze(1))
         variances.append((share * (value - mean) ** 2).sum(1))
     return torch.cat(means), torch.cat(variances)
+
+
+doors.guard(__name__)

@@ -112,7 +112,7 @@ class TestCheckCounts:
             (torch.tensor([True]), r"type torch.bool; counts are uint8, int16, int32 or int64"),
             (torch.tensor([1j]), r"type torch.complex64"),
             (torch.tensor([1], dtype=torch.int8), r"type torch.int8"),
-            ([1, 2], r"x is a list; counts are a torch.Tensor"),
+            ([1, 2], r"x must be a Tensor, not a list"),
         ],
     )
     def test_refuses_other_types(self, x, message):

@@ -74,7 +74,7 @@ def test_refuses_counts_without_a_maximum(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"method": "otsu"}, "method 'otsu' is unknown; choose threshold or bernoulli"),
+        ({"method": "otsu"}, "method must be one of .*bernoulli', not 'otsu'"),
         ({"threshold": 1.0}, "threshold=1.0 must be a fraction"),
         ({"threshold": -0.1}, "threshold=-0.1 must be a fraction"),
     ],

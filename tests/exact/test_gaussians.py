@@ -322,7 +322,7 @@ def test_what_has_no_closed_form_is_refused():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (([0.0, 1.0],), TypeError, "tensor of points .*not list"),
+        (([0.0, 1.0],), TypeError, "data must be a Tensor, not a list"),
         ((torch.zeros(3),), ValueError, r"not of shape \(3,\): .*data.unsqueeze\(1\)"),
         ((torch.zeros(0, 2),), ValueError, r"not of shape \(0, 2\)$"),
         ((torch.zeros(3, 2).long(),), TypeError, r"torch.int64: pass process.check\(data\)"),
@@ -353,7 +353,7 @@ def test_states_are_those_of_the_data():
             for shape in ((5, 3), (2,), (5, 2, 1)):
                 with pytest.raises(ValueError, match=r"shape \(batch, 2\) of the data, not"):
                     call(torch.zeros(shape, dtype=kind), 0.5)
-            with pytest.raises(TypeError, match=r"states must be a tensor .*, not list"):
+            with pytest.raises(TypeError, match=r"must be a [tT]ensor.*, not .*list"):
                 call([[0.0, 0.0]], 0.5)
 
 

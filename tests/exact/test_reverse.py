@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 from scipy.linalg import expm
 
 from markovbridge import PureDeath, exact, processes
+from markovbridge.couplings import Noised
 from markovbridge.exact import Reverse
 from markovbridge.laws import Categorical
 from markovbridge.processes import FiniteChain
@@ -139,7 +140,7 @@ class _Exact:
     """The exact law of x_1, each site on its own."""
 
     def __init__(self, process, reverse):
-        self.process, self.reverse = process, reverse
+        self.process, self.reverse, self.coupling = process, reverse, Noised()
 
     def law(self, x, t, condition=None):
         table = self.reverse.matrix(t, 1.0)

@@ -29,7 +29,7 @@ def test_spaces():
     assert embed(x, "counts").tolist() == [[1, 3], [0, 0]]
     assert embed(x, "shares").tolist() == [[0.25, 0.75], [0, 0]]
     torch.testing.assert_close(embed(x), torch.tensor([[2.0, 4.0], [1.0, 1.0]]).log())
-    with pytest.raises(ValueError, match="log1p, counts, shares, not 'log'"):
+    with pytest.raises(ValueError, match="'log1p', 'counts', 'shares', not 'log'"):
         embed(x, "log")
 
 

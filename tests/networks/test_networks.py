@@ -203,23 +203,23 @@ def test_own_network_needs_only_a_forward():
 @pytest.mark.parametrize(
     ("make", "arguments", "message"),
     [
-        (MLP, {"shape": (0,)}, r"shape\[0\] is 0"),
-        (MLP, {"features": 0}, "features is 0"),
-        (MLP, {"outputs": 1.5}, "outputs is 1.5"),
-        (MLP, {"condition": -1}, "condition is -1"),
-        (MLP, {"width": 1}, "width is 1"),
-        (MLP, {"depth": 0}, "depth is 0"),
-        (MLP, {"dropout": 1.0}, "dropout is 1.0"),
+        (MLP, {"shape": (0,)}, r"shape\[0\] must be .*not 0"),
+        (MLP, {"features": 0}, "features must be .*not 0"),
+        (MLP, {"outputs": 1.5}, "outputs must be a whole number, not 1.5"),
+        (MLP, {"condition": -1}, "condition must be .*not -1"),
+        (MLP, {"width": 1}, "width must be .*not 1"),
+        (MLP, {"depth": 0}, "depth must be .*not 0"),
+        (MLP, {"dropout": 1.0}, "dropout must be .*not 1.0"),
         (UNet, {}, "needs events of shape"),
         (UNet, {"shape": (1, 4, 4), "channels": ()}, "channels is empty"),
-        (UNet, {"shape": (1, 4, 4), "channels": (8, 0)}, r"channels\[1\] is 0"),
+        (UNet, {"shape": (1, 4, 4), "channels": (8, 0)}, r"channels\[1\] must be .*not 0"),
         (UNet, {"shape": (1, 4, 4), "attention": (3,)}, "attention names level 3"),
-        (UNet, {"shape": (1, 4, 4), "layers_per_block": 0}, "layers_per_block is 0"),
-        (UNet, {"shape": (1, 4, 4), "dropout": float("nan")}, "dropout is nan"),
+        (UNet, {"shape": (1, 4, 4), "layers_per_block": 0}, "layers_per_block must be .*not 0"),
+        (UNet, {"shape": (1, 4, 4), "dropout": float("nan")}, "dropout must be finite, not nan"),
     ],
 )
 def test_bad_arguments_are_named(make, arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         make(**{"shape": (4,), "features": 1, "outputs": 1} | arguments)
 
 

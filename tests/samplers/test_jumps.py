@@ -209,6 +209,9 @@ def test_correctors_need_a_way_back():
     class Model:
         process = Forward()
 
+        def law(self, x, t, condition=None):
+            raise AssertionError("refused before")
+
     with pytest.raises(TypeError, match="stated from source to data"):
         Corrected().step(Model(), torch.zeros(1, 1), 0.1, 0.2)
 

@@ -120,7 +120,7 @@ def test_a_run_of_before_there_was_a_choice_goes_on(small):
 def test_nothing_to_select_by_is_refused():
     with pytest.raises(ValueError, match="select is 'best', but validate_every is 0"):
         TrainingConfig(select="best")
-    with pytest.raises(ValueError, match="select is 'worst'; give one of last, best"):
+    with pytest.raises(ValueError, match="select must be one of 'last', 'best', not 'worst'"):
         TrainingConfig(select="worst")
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from markovbridge import laws
+from markovbridge import doors, laws
 from markovbridge.processes.base import Process, match
 from markovbridge.processes.diffusions import LinearDiffusion, coefficient
 from markovbridge.schedules import Time
@@ -271,3 +271,15 @@ def unknown(coupling: Coupling) -> ValueError:
         f"{type(coupling).__name__} has no closed-form law of x_t given x_1: for a score, give "
         "the sampler a backward model, and let heads predict the residual, the end or the drift"
     )
+
+
+doors.guard(
+    __name__,
+    inside=(
+        "Kernel",
+        "check_event",
+        "check_same",
+        "linear",
+        "unknown",
+    ),
+)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from markovbridge import laws
+from markovbridge import doors, laws
 from markovbridge.couplings.base import (
     Coupling,
     Kernel,
@@ -140,3 +140,6 @@ class Paired(Coupling):
         self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
     ) -> tuple[Tensor, Tensor]:
         return mean, variance
+
+
+doors.guard(__name__, own=("value",))

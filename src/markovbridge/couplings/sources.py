@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from markovbridge import laws
+from markovbridge import doors, laws
 from markovbridge.couplings.base import (
     Coupling,
     Kernel,
@@ -308,3 +308,13 @@ class MinibatchOT(_Sourced):
 
     def kernel(self, process: Process, t: Time) -> Kernel:
         raise unknown(self)
+
+
+doors.guard(
+    __name__,
+    own=(
+        "source",
+        "std",
+        "mean",
+    ),
+)

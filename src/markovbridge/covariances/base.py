@@ -30,6 +30,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from markovbridge import doors
+
 __all__ = ["OPERATIONS", "Covariance", "SingularError"]
 
 OPERATIONS = frozenset({"matvec", "sample", "sqrt", "inverse_sqrt", "solve", "logdet", "variance"})
@@ -161,3 +163,6 @@ def check_condition(
             f"{name} is singular to {dtype}: its eigenvalues run from {smallest:.3g} to "
             f"{largest:.3g}; {remedy}" + (", or compute in float64" if enough else "")
         )
+
+
+doors.guard(__name__)

@@ -15,6 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.covariances.base import (
     OPERATIONS,
     Covariance,
@@ -261,3 +262,12 @@ def as_float64(values: Nested) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach().to("cpu", torch.float64, copy=True)
     return torch.tensor(values, dtype=torch.float64)
+
+
+doors.guard(
+    __name__,
+    own=(
+        "matrix",
+        "variances",
+    ),
+)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.covariances.base import Covariance, check_event
 from markovbridge.covariances.fit import Fit, centred, expected_spectrum
 from markovbridge.covariances.grid import Grid
@@ -140,3 +141,6 @@ def model_covariance(
     images = (covariance @ sources.reshape(copies, *event)).reshape(copies, copies, *sizes)
     lags = euclidean([torch.arange(n) - c for n, c in zip(sizes, centre, strict=True)])
     return lags, images.diagonal(dim1=0, dim2=1).mean(-1)
+
+
+doors.guard(__name__)

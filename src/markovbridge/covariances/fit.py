@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.covariances.base import Covariance, check_event
 from markovbridge.covariances.dense import Dense, Isotropic
 from markovbridge.covariances.gmrf import GMRF
@@ -279,3 +280,6 @@ def search(
     if not result.success:
         raise ValueError(f"the fit of {covariance} did not converge: {result.message}")
     return at(result.x)
+
+
+doors.guard(__name__, own=("data",))

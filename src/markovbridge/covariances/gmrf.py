@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.covariances.base import (
     OPERATIONS,
     Covariance,
@@ -280,3 +281,6 @@ def cosines(n: int) -> Tensor:
     basis = (math.pi * (site[:, None] + 0.5) * wave / n).cos() * math.sqrt(2 / n)
     basis[:, 0] = 1 / math.sqrt(n)
     return basis
+
+
+doors.guard(__name__, own=("kernel",))

@@ -29,6 +29,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.covariances.base import (
     Covariance,
     check_dimension,
@@ -235,3 +236,6 @@ def inner(x: Tensor, y: Tensor) -> Tensor:
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """Their ratio, 0 where the denominator vanished: that field is solved."""
     return torch.where(denominator > 0, numerator / denominator, 0.0)
+
+
+doors.guard(__name__, own=("kernel",))

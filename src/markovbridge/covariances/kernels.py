@@ -27,6 +27,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from markovbridge import doors
+
 __all__ = ["Exponential", "Kernel", "Matern", "PowerLaw", "SquaredExponential"]
 
 LARGEST_SMOOTHNESS = 30.0  # beyond it, K_ν overflows; the squared exponential is near
@@ -184,3 +186,6 @@ def matern_spectrum(
         + nu * math.log(inverse_square)
     )
     return (log_scale - (nu + half) * (inverse_square + omega * omega).log()).exp()
+
+
+doors.guard(__name__)

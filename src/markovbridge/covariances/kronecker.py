@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.covariances.base import Covariance, check_field, unavailable
 
 __all__ = ["Separable"]
@@ -103,3 +104,6 @@ def split(event: Sequence[int]) -> tuple[int, tuple[int, ...]]:
             f"Separable needs events of at least two axes, channels first, not {tuple(event)}"
         )
     return event[0], tuple(event[1:])
+
+
+doors.guard(__name__)

@@ -27,6 +27,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.covariances.kernels import Kernel
 
 __all__ = [
@@ -101,3 +102,6 @@ def periodogram(x: Tensor, dimension: int) -> Tensor:
         waves = torch.fft.fftn(block, dim=axes)
         total += torch.view_as_real(waves).square().double().sum((0, -1)).cpu()
     return total / x.numel()
+
+
+doors.guard(__name__)

@@ -22,6 +22,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.covariances.base import (
     OPERATIONS,
     Covariance,
@@ -107,3 +108,6 @@ def half_spectrum(
         check_condition(smallest, largest, power, dtype, f"the torus covariance of {kernel}")
     kept = spectrum[..., : sizes[-1] // 2 + 1]
     return (kept**power).to(device, dtype)
+
+
+doors.guard(__name__, own=("kernel",))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.base import Dataset, Source, check_counts, partition, smallest_type
 from markovbridge.reading import array_file, reading
 
@@ -147,3 +148,6 @@ def to_reals(values: np.ndarray) -> Tensor:
         raise TypeError(f"samples have type {values.dtype}; store reals as floating-point numbers")
     with np.errstate(over="ignore"):  # what overflows is refused with its position later
         return torch.from_numpy(values.astype(np.float32))
+
+
+doors.guard(__name__)

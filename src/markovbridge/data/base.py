@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows
 from markovbridge.randomness import generator
@@ -334,3 +335,6 @@ def _first(x: Tensor, bad: Tensor) -> tuple[float, list[int]]:
     """The first value of x where `bad` holds, in row-major order, and its position."""
     position = bad.nonzero()[0].tolist()
     return x[tuple(position)].item(), position
+
+
+doors.guard(__name__)

@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.base import Dataset, Source
 from markovbridge.data.rows import dense
 from markovbridge.randomness import generator
@@ -43,8 +44,6 @@ class Binarised(Source):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.method not in ("threshold", "bernoulli"):
-            raise ValueError(f"method {self.method!r} is unknown; choose threshold or bernoulli")
         if not 0 <= self.threshold < 1:
             raise ValueError(
                 f"threshold={self.threshold} must be a fraction of the maximum in [0, 1)"
@@ -74,3 +73,6 @@ class Binarised(Source):
             for block in x.split(BLOCK)
         ]
         return torch.cat(blocks)
+
+
+doors.guard(__name__)

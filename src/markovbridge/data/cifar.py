@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.base import Dataset, Source, official
 from markovbridge.data.locations import VARIABLE, locate
 from markovbridge.reading import reading
@@ -297,3 +298,6 @@ ADMITTED = {
     ("numpy._core.multiarray", "_reconstruct"): Record(),
     ("_codecs", "encode"): Encode(),
 }
+
+
+doors.guard(__name__)

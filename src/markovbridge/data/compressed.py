@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from markovbridge import doors
+
 __all__ = ["FORMATS", "Layout", "assemble", "check_matrix"]
 
 BLOCK = 2**22  # indices looked at at once
@@ -239,3 +241,6 @@ def _outside(values: np.ndarray, size: int) -> int | None:
 def _plain(values: np.ndarray) -> np.ndarray:
     """Indices in a type, and a byte order, that scipy's own code takes."""
     return values if values.dtype in (np.int32, np.int64) else values.astype(np.int64)
+
+
+doors.guard(__name__)

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from markovbridge import doors
+
 __all__ = ["Covariate", "Covariates"]
 
 SHOWN = 12  # levels named in a message
@@ -176,3 +178,6 @@ def _numbers(name: str, values: Iterable[Any]) -> Tensor:
             raise ValueError(f"covariate {name!r} has the value {value!r}, which is no number")
         out.append(number)
     return torch.tensor(out, dtype=torch.float64)
+
+
+doors.guard(__name__)

@@ -17,6 +17,7 @@ from importlib import resources
 import numpy as np
 import torch
 
+from markovbridge import doors
 from markovbridge.data.base import Dataset, Source, partition
 
 __all__ = ["Digits"]
@@ -55,3 +56,6 @@ class Digits(Source):
             maximum=16,
             label_names=tuple("0123456789"),
         )
+
+
+doors.guard(__name__)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.base import Dataset, Source, partition
 from markovbridge.data.locations import VARIABLE, locate
 from markovbridge.reading import reading
@@ -223,3 +224,6 @@ def classes(folder: Path, paths: list[Path]) -> tuple[Tensor | None, tuple[str, 
             "say"
         )
     return torch.tensor([names.index(group) for group in groups]), tuple(names)
+
+
+doors.guard(__name__)

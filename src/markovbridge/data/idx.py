@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.base import Dataset, Source, official
 from markovbridge.data.locations import VARIABLE, locate
 from markovbridge.reading import DEFLATED, afford, reading, unpacked
@@ -223,3 +224,6 @@ def read_idx(path: Path, *, axes: int) -> Tensor:
             )
         values = np.frombuffer(content, np.uint8).reshape(shape)
         return torch.from_numpy(values.copy())
+
+
+doors.guard(__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from markovbridge import doors
 from markovbridge.data.base import Source
 from markovbridge.data.cifar import CIFAR10
 from markovbridge.data.digits import Digits
@@ -66,3 +67,6 @@ def check(name: str, content: str, source: Source) -> Availability:
     except FileNotFoundError:
         return Availability(name, content, source, False, None, source.remedy)
     return Availability(name, content, source, True, folder, "")
+
+
+doors.guard(__name__)

@@ -27,6 +27,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.compressed import check_matrix
 
 __all__ = ["WINDOW", "BackedRows", "Block", "Rows", "SparseRows", "Stored", "dense", "parts"]
@@ -238,3 +239,6 @@ def parts(x: Tensor | Rows) -> Iterator[Tensor]:
 def dense(x: Tensor | Rows) -> Tensor:
     """All samples as a dense tensor, for what has to look at them all at once."""
     return x if isinstance(x, Tensor) else torch.cat(list(parts(x)))
+
+
+doors.guard(__name__)

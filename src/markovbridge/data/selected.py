@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from markovbridge import doors
 from markovbridge.data.base import Dataset, Source
 
 __all__ = ["Selected"]
@@ -47,3 +48,6 @@ class Selected(Source):
         return dataclasses.replace(
             data, x=data.x[kept], labels=data.labels[kept], name=f"{data.name} [{chosen}]"
         )
+
+
+doors.guard(__name__)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.base import Dataset, Source, partition, smallest_type
 from markovbridge.randomness import generator
 
@@ -85,3 +86,6 @@ class Synthetic(Source):
             factor = torch.exp(-((u - centres[:, axis, None]) ** 2) / (2 * WIDTH**2))
             height = height * factor.reshape(-1, *[1] * axis, size, *[1] * (axes - axis - 1))
         return height.round().to(smallest_type(self.maximum))
+
+
+doors.guard(__name__)

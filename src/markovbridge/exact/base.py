@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.couplings import Coupling, Kernel
 from markovbridge.couplings.base import check_same, same, unknown
 from markovbridge.laws import Law
@@ -118,3 +119,6 @@ def check_states(x: Tensor, event: Sequence[int]) -> None:
             f"states have the shape (batch, {', '.join(map(str, event))}) of the data, not "
             f"{tuple(x.shape)}"
         )
+
+
+doors.guard(__name__)

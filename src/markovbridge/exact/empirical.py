@@ -16,7 +16,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from markovbridge import laws
+from markovbridge import doors, laws
 from markovbridge.couplings import Coupling, Gaussian, Independent, MinibatchOT, Noised, Paired
 from markovbridge.exact.base import DataLaw, check_states
 from markovbridge.laws import Law, SiteLaw
@@ -253,3 +253,12 @@ class _EmpiricalMarginal(Law):
         mean = self.transitions.mean
         spread = (mean - self.mean[0]) ** 2
         return self._average(self.transitions.variance + spread)
+
+
+doors.guard(
+    __name__,
+    own=(
+        "x",
+        "weights",
+    ),
+)

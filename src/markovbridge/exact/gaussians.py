@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge import couplings
+from markovbridge import couplings, doors
 from markovbridge.couplings import Coupling, Dirac, Independent
 from markovbridge.exact.base import DataLaw, Pairs, check_states
 from markovbridge.laws import Law
@@ -286,3 +286,13 @@ class _Joint(Law):
     def variance(self) -> Tensor:
         site = self.matrices.diagonal(dim1=-2, dim2=-1)[self.rows].clamp_min(0)
         return site.reshape(self.loc.shape).to(self.loc.dtype)
+
+
+doors.guard(
+    __name__,
+    own=(
+        "mean",
+        "covariance",
+        "start_covariance",
+    ),
+)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.processes.base import JumpProcess, Process
 from markovbridge.processes.clock import Cut, cut
@@ -304,3 +305,6 @@ def _thinned(x: Tensor, values: Tensor, table: Tensor, by: Tensor, kept: Tensor)
             at = (reach + apart.sign() * n).unsqueeze(-1)
             steps.scatter_add_(-1, at, (table[..., index] * each).unsqueeze(-1))
     return steps
+
+
+doors.guard(__name__)

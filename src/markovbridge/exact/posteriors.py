@@ -29,7 +29,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from markovbridge import laws
+from markovbridge import checks, doors, laws
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.exact.base import DataLaw, Pairs
 from markovbridge.heads import Mean
@@ -75,6 +75,9 @@ class Poisson(_Thinned):
     process: Process
     mean: float | Tensor
 
+    def __post_init__(self) -> None:
+        checks.parameter(self.mean, "mean", least=0)
+
     def marginal(self, x: Tensor, t: Time) -> SiteLaw:
         p, _ = self._clock(x, t)
         return laws.Poisson(_log(p * self.mean, x))
@@ -91,6 +94,10 @@ class Binomial(_Thinned):
     process: Process
     count: int
     probability: float | Tensor
+
+    def __post_init__(self) -> None:
+        checks.whole(self.count, "count", least=0)
+        checks.parameter(self.probability, "probability", least=0, most=1)
 
     def marginal(self, x: Tensor, t: Time) -> SiteLaw:
         p, _ = self._clock(x, t)
@@ -113,6 +120,10 @@ class NegativeBinomial(_Thinned):
     process: Process
     mean: float | Tensor
     size: float | Tensor
+
+    def __post_init__(self) -> None:
+        checks.parameter(self.mean, "mean", least=0)
+        checks.parameter(self.size, "size", above=0)
 
     def marginal(self, x: Tensor, t: Time) -> SiteLaw:
         p, _ = self._clock(x, t)
@@ -138,6 +149,7 @@ class ZeroInflatedPoisson(_Thinned):
     def __post_init__(self) -> None:
         if not 0 <= self.zero < 1:
             raise ValueError(f"zero must lie in [0, 1), not {self.zero}")
+        checks.parameter(self.mean, "mean", least=0)
 
     def marginal(self, x: Tensor, t: Time) -> SiteLaw:
         p, _ = self._clock(x, t)
@@ -245,3 +257,6 @@ class MeanOnly:
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> SiteLaw:
         """The law of x_1 given x_t = x as that head would state it."""
         return Mean(self.kernel).around(x, self.posterior(x, t, condition).log_excess(x))
+
+
+doors.guard(__name__)

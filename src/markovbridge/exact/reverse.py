@@ -26,6 +26,7 @@ from functools import cached_property, reduce
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.couplings import Noised
 from markovbridge.exact.empirical import Empirical
 from markovbridge.laws import Atoms, Categorical, SiteLaw
@@ -162,3 +163,6 @@ class Reverse:
             generator.index_put_((rows.unsqueeze(1).expand_as(target), target), rate, True)
         generator.fill_diagonal_(0.0)
         return generator - torch.diag(generator.sum(1))
+
+
+doors.guard(__name__)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.couplings import Coupling
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
@@ -43,3 +44,6 @@ class Head(ABC):
             mean: Mean of the data, broadcastable to event.
             variance: Variance of the data, broadcastable to event.
         """
+
+
+doors.guard(__name__)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from markovbridge import laws
+from markovbridge import doors, laws
 from markovbridge.heads.base import Head
 from markovbridge.heads.counts import Categorical, LogisticMixture, Mean
 from markovbridge.laws import Law
@@ -57,3 +57,6 @@ class Centred(Head):
             law = law.table()
         assert isinstance(law, laws.Categorical)
         return laws.Tilted.towards(law, x, about.log_excess(x))
+
+
+doors.guard(__name__)

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from markovbridge import laws
+from markovbridge import doors, laws
 from markovbridge.heads.base import Head
 from markovbridge.laws import LOG_TINY, Law, Shifted
 from markovbridge.processes.base import DiscreteProcess, Process, match
@@ -81,12 +81,6 @@ class Mean(Head):
     kernel: Literal["poisson", "stochastic", "nearest"] = "poisson"
     bounded: bool = False
     link: Literal["softplus", "exp"] = "softplus"
-
-    def __post_init__(self) -> None:
-        if self.kernel not in ("poisson", "stochastic", "nearest"):
-            raise ValueError(f"kernel must be poisson, stochastic or nearest, not {self.kernel!r}")
-        if self.link not in ("softplus", "exp"):
-            raise ValueError(f"link must be softplus or exp, not {self.link!r}")
 
     def outputs(self, process: Process) -> int:
         """One: the mean."""
@@ -234,3 +228,6 @@ def _negative_binomial(
     """Of mean exp(scale) and size `prior` where the outputs are zero."""
     size = (F.softplus(raw_size + CENTRE) * prior).clamp(1e-3, 1e6)
     return laws.NegativeBinomial(scale + log_softplus(raw_mean + CENTRE), size)
+
+
+doors.guard(__name__)

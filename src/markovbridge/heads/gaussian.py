@@ -42,6 +42,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.couplings import Coupling
 from markovbridge.couplings.base import check_same
 from markovbridge.heads.base import Head
@@ -151,3 +152,6 @@ def _diffusion(process: Process) -> LinearDiffusion:
     if not isinstance(process, LinearDiffusion):
         raise TypeError(f"the Endpoint head needs a LinearDiffusion, not {type(process).__name__}")
     return process
+
+
+doors.guard(__name__)

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.heads.base import Head
 from markovbridge.heads.counts import CENTRE, log_softplus
 from markovbridge.laws import LOG_TINY
@@ -62,3 +63,6 @@ class TwoMeans(Head):
             odds = torch.logit((down / room).clamp(1e-6, 1 - 1e-6))
             log_down = room.log() + F.logsigmoid(raw[:, 1] + odds)
         return process.stepped(x, log_up.clamp_min(LOG_TINY), log_down.clamp_min(LOG_TINY))
+
+
+doors.guard(__name__)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
+
 __all__ = [
     "LOG_TINY",
     "MOST",
@@ -17,6 +19,7 @@ __all__ = [
     "Shifted",
     "SiteLaw",
     "log_cap",
+    "binomial",
     "poisson",
     "times_log",
     "uniform",
@@ -114,6 +117,39 @@ def poisson(mean: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.poisson(mean, generator=generator)
 
 
+def binomial(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Binomial draws, int64, the one place that asks torch for them.
+
+    Args:
+        count: Numbers of units, of any type, exact up to 2^53.
+        probability: Floating point, broadcastable to count; rounding beyond 0 or 1 is cut.
+        generator: Source of randomness.
+
+    Raises:
+        ValueError: If a count is NaN, infinite, negative or a fraction: torch would not come
+            back from the first, and make something of the others. Or if a probability is NaN.
+    """
+    real = count.is_floating_point()
+    if count.numel():
+        good = count >= 0  # NaN is not
+        if real:
+            good &= (count <= 2.0**62) & (count == count.round())
+        if not bool(good.all()):
+            raise ValueError(
+                f"there is no draw of {count[~good].flatten()[0].item():g} units: counts are "
+                "whole numbers from 0, as int64"
+            )
+    if bool(probability.isnan().any()):
+        raise ValueError("a probability of units is NaN: look at what it was made of")
+    # torch wants float counts of the probability's type, has no half kernel and takes
+    # probabilities above 1 silently. float32 is exact up to 2^24.
+    dtype = torch.promote_types(probability.dtype, torch.float32)
+    drawn = torch.binomial(
+        count.to(dtype), probability.to(dtype).clamp(0, 1).expand_as(count), generator=generator
+    )
+    return drawn.to(torch.int64)
+
+
 def within(support: Tensor, log_prob: Tensor) -> Tensor:
     """Log-probabilities, -inf outside of the support."""
     return torch.where(support, log_prob, -math.inf)
@@ -184,3 +220,15 @@ class Shifted(SiteLaw):
 
     def capped(self, most: Tensor) -> SiteLaw:
         return Shifted(self.offset, self.base.capped(most - self.offset))
+
+
+doors.guard(
+    __name__,
+    inside=(
+        "binomial",
+        "poisson",
+        "uniform",
+        "within",
+        "times_log",
+    ),
+)

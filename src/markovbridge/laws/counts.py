@@ -9,7 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from markovbridge.laws.base import SiteLaw, log_cap, poisson, times_log, uniform, within
+from markovbridge import doors
+from markovbridge.laws.base import (
+    SiteLaw,
+    binomial,
+    log_cap,
+    poisson,
+    times_log,
+    uniform,
+    within,
+)
 from markovbridge.laws.tables import Categorical
 
 __all__ = ["Binomial", "NegativeBinomial", "Poisson", "Rounded", "SiteMixture", "ZeroInflated"]
@@ -34,12 +43,7 @@ class Binomial(SiteLaw):
         return 1 - self.probability if self.complement is None else self.complement
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
-        # torch.binomial wants float counts of the probability's type, has no half kernel
-        # and takes probabilities above 1 silently. float32 is exact up to 2^24.
-        dtype = torch.promote_types(self.probability.dtype, torch.float32)
-        count = self.count.to(dtype)
-        probability = self.probability.to(dtype).clamp(0, 1).expand_as(count)
-        return torch.binomial(count, probability, generator=generator).to(torch.int64)
+        return binomial(self.count, self.probability, generator)
 
     def site_log_prob(self, x: Tensor) -> Tensor:
         p, q = self.probability, self._complement
@@ -259,3 +263,6 @@ class SiteMixture(SiteLaw):
 
     def capped(self, most: Tensor) -> SiteLaw:
         return SiteMixture(self.log_weights, self.components.capped(most.unsqueeze(-1)))
+
+
+doors.guard(__name__)

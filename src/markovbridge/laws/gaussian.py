@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import checks, doors
 from markovbridge.covariances import Covariance
 from markovbridge.laws.base import Law, SiteLaw
 
@@ -20,6 +21,9 @@ class Normal(SiteLaw):
 
     loc: Tensor
     std: Tensor
+
+    def __post_init__(self) -> None:
+        checks.parameter(self.std, "std", least=0)
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
         noise = torch.randn(
@@ -82,3 +86,6 @@ class Gaussian(Law):
     def variance(self) -> Tensor:
         site = self.covariance.variance(self.loc.shape[1:]).to(self.loc)
         return (self.scale**2 * site).expand_as(self.loc)
+
+
+doors.guard(__name__)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws.base import Law
 from markovbridge.laws.tables import Categorical
 
@@ -108,3 +109,6 @@ class Atoms(Law):
         """The product of the marginals: each site on its own, as a table over 0 .. states-1."""
         one_hot = F.one_hot(self.points, states)
         return Categorical(self._expect(one_hot).log())
+
+
+doors.guard(__name__)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws.base import LOG_TINY, SiteLaw, uniform, within
 from markovbridge.laws.tilting import tilted
 
@@ -205,3 +206,6 @@ def _log1mexp(x: Tensor) -> Tensor:
     near = torch.where(small, x, 1.0)
     far = torch.where(small, 1.0, x)
     return torch.where(small, (-torch.expm1(-near)).log(), torch.log1p(-(-far).exp()))
+
+
+doors.guard(__name__)

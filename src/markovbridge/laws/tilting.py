@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from markovbridge import doors
+
 __all__ = ["tilted"]
 
 TINY = 1e-30  # least distance of a mean from an end of the support at 0
@@ -169,3 +171,6 @@ def _logit(log: Tensor, distance: Tensor, width: Tensor, tilt: Tensor) -> tuple[
     beyond = (width - below).clamp_min(0)  # never negative by rounding
     spread = torch.linalg.vecdot(weighed, distance) - below**2
     return below.log() - beyond.log(), spread * (1 / below + 1 / beyond)
+
+
+doors.guard(__name__)

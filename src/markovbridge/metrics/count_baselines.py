@@ -42,6 +42,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.metrics.held_out import poisson_deviance
 from markovbridge.metrics.rows import as_rows
 from markovbridge.randomness import generator
@@ -380,3 +381,6 @@ def best_pseudocount(kept: Tensor, lost: Tensor, survival: float) -> float:
         for c in grid
     ]
     return grid[min(range(len(grid)), key=errors.__getitem__)]
+
+
+doors.guard(__name__)

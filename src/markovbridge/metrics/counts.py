@@ -32,6 +32,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.metrics.distances import energy_distance
 from markovbridge.metrics.evaluation import ENERGY, Floors, Record, check_meta, mean
 from markovbridge.metrics.extractors import RAW
@@ -244,3 +245,6 @@ def _told(x: Tensor, space: Space) -> Tensor:
     """What the classifier sees: the features, and what a sum over them is needed for."""
     beside = torch.cat([_total(x), _total(x > 0)], 1)
     return torch.cat([embed(x, space), embed(beside)], 1)
+
+
+doors.guard(__name__)

@@ -35,6 +35,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.metrics.rows import as_rows, blocks, check_same_width
 
 __all__ = [
@@ -245,3 +246,12 @@ def feature_errors(samples: Tensor, reference: Tensor) -> FeatureErrors:
     ours = feature_statistics(ours_rows)
     theirs = feature_statistics(theirs_rows.to(ours_rows.device))
     return FeatureErrors(*(a - b for a, b in zip(ours, theirs, strict=True)))
+
+
+doors.guard(
+    __name__,
+    records=(
+        "FeatureErrors",
+        "Moments",
+    ),
+)

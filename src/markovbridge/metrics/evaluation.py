@@ -30,6 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.metrics.distances import Moments, feature_errors, pair_mean
 from markovbridge.metrics.extractors import RAW, Extractor, Pixels
 from markovbridge.metrics.inception import Inception
@@ -334,3 +335,17 @@ def label(record: Record) -> str:
         return record.metric  # of these it goes without saying
     hashed = f", {record.extractor_weights}" if record.extractor_weights else ""
     return f"{record.metric} ({record.extractor}{hashed})"
+
+
+doors.guard(
+    __name__,
+    records=(
+        "Record",
+        "Floors",
+    ),
+    inside=(
+        "mean",
+        "figure",
+        "label",
+    ),
+)

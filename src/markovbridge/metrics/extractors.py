@@ -20,6 +20,8 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from markovbridge import doors
+
 __all__ = ["RAW", "Extractor", "ModuleExtractor", "Pixels", "load_weights"]
 
 RAW = "raw values"  # the name of what no network looks at
@@ -146,3 +148,6 @@ def load_weights(path: str | Path, sha256: str, remedy: str) -> dict[str, Tensor
     state = torch.load(path, map_location="cpu", weights_only=True)
     # Steps counted by BatchNorm have no use here, and older files lack them.
     return {key: value for key, value in state.items() if "num_batches_tracked" not in key}
+
+
+doors.guard(__name__)

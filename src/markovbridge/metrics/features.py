@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.metrics.distances import feature_statistics
 from markovbridge.metrics.rows import as_rows, check_same_width
 
@@ -169,3 +170,12 @@ def _standardised(columns: Tensor) -> Tensor:
     x = x - x.mean(0)
     norm = x.norm(dim=0)
     return torch.where(norm > 1e-9 * len(x) ** 0.5, x / norm.clamp_min(1e-300), 0.0).float()
+
+
+doors.guard(
+    __name__,
+    records=(
+        "Agreement",
+        "Margins",
+    ),
+)

@@ -35,6 +35,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
+from markovbridge import checks, doors
 from markovbridge.laws import Binomial
 from markovbridge.restoration import Coverage, Restoration, coverage
 
@@ -92,6 +93,8 @@ def poisson_deviance(mean: Tensor, truth: Tensor) -> Tensor:
     mean, y = mean.double(), truth.double()
     if bool((mean < 0).any()):
         raise ValueError(f"a predicted mean is {float(mean.min()):g}; means are 0 or more")
+    checks.parameter(y, "the truth", least=0)
+    checks.parameter(mean, "a predicted mean", least=0)
     ratio = torch.where(y > 0, y / mean, 1.0)
     return 2 * (torch.xlogy(y, ratio) - (y - mean))
 
@@ -109,6 +112,8 @@ def crps(draws: Tensor, truth: Tensor) -> Tensor:
     count = len(draws)
     if count < 2:
         raise ValueError(f"a fair CRPS needs at least 2 draws, got {count}")
+    checks.parameter(draws, "a draw")
+    checks.parameter(truth, "the truth")
     ordered = draws.double().sort(0).values
     # Σ_{i<j} |X_i - X_j| from order statistics: the k-th is above k others, below the rest.
     place = torch.arange(count, dtype=torch.float64, device=draws.device)
@@ -171,6 +176,7 @@ def held_out(
             f"prediction {tuple(mean.shape)}, truth {tuple(truth.shape)} and where "
             f"{tuple(where.shape)} must have one shape, and where mark at least one entry"
         )
+    checks.parameter(truth[where], "the truth", least=0)
     hidden, point, safe = truth[where].double(), mean, mean
     if draws is not None:
         point = draws.double().quantile(0.5, dim=0)
@@ -200,3 +206,6 @@ def held_out_table(scores: Mapping[str, HeldOut]) -> str:
         cells = "".join(f"{'' if v is None else f'{v:.4f}':>10}" for v in values)
         lines.append(f"{name:<{width}}{cells}")
     return "\n".join(lines)
+
+
+doors.guard(__name__, records=("HeldOut",))

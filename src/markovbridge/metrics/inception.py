@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from markovbridge import doors
 from markovbridge.metrics.extractors import (
     Extractor,
     images_to_rgb,
@@ -244,3 +245,6 @@ class Inception(Extractor):
         x = images_to_rgb(x, self.maximum)
         x = functional.interpolate(x, size=(299, 299), mode="bilinear", align_corners=False)
         return 2 * x - 1
+
+
+doors.guard(__name__)

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from markovbridge import doors
 from markovbridge.metrics.extractors import (
     Extractor,
     images_to_rgb,
@@ -144,3 +145,6 @@ class MobileNetV2(Extractor):
         mean = torch.tensor(MEAN, device=x.device)[:, None, None]
         deviation = torch.tensor(DEVIATION, device=x.device)[:, None, None]
         return (x - mean) / deviation
+
+
+doors.guard(__name__)

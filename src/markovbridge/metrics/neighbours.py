@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.metrics.rows import as_rows, blocks, check_same_width
 
 __all__ = ["Neighbours", "nearest"]
@@ -75,3 +76,6 @@ def nearest(samples: Tensor, training: Tensor, *, k: int = 1, block: int = 1024)
         distances.append((a[:, None] - found).square().sum(2).sqrt())
         indices.append(index)
     return Neighbours(torch.cat(distances), torch.cat(indices))
+
+
+doors.guard(__name__)

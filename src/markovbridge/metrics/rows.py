@@ -20,6 +20,7 @@ import torch
 from scipy.sparse import issparse
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.randomness import generator
 
 __all__ = ["Table", "as_rows", "blocks", "check_same_width", "draw_rows"]
@@ -106,3 +107,6 @@ def blocks(rows: Tensor, size: int, shift: Tensor | None = None) -> Iterator[tup
     for start in range(0, rows.shape[0], size):
         block = rows[start : start + size].to(torch.float64)
         yield start, block if shift is None else block - shift
+
+
+doors.guard(__name__)

@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from scipy.stats import rankdata
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.metrics.distances import pair_mean
 from markovbridge.metrics.rows import as_rows, check_same_width
 from markovbridge.randomness import generator
@@ -184,3 +185,6 @@ def _area(scores: Tensor, positive: int) -> float:
     """Area under the ROC curve; the first `positive` scores are of the positive class."""
     ranks = rankdata(scores.cpu().numpy())[:positive]
     return float((ranks.mean() - (positive + 1) / 2) / (len(scores) - positive))
+
+
+doors.guard(__name__)

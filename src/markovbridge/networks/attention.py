@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from markovbridge.networks.base import Network, check_dropout, check_integer
+from markovbridge import checks, doors
+from markovbridge.networks.base import Network
 from markovbridge.networks.embedding import AdaptiveNorm, ConditionEmbedding, TimeEmbedding
 
 __all__ = ["Attention"]
@@ -57,10 +58,12 @@ class Attention(Network):
         condition: int = 0,
     ) -> None:
         super().__init__(shape, features, outputs, condition)
-        check_integer("width", width, least=2)
-        check_integer("depth", depth, least=1)
-        check_integer("heads", heads, least=1)
-        check_dropout(dropout)
+        checks.whole(width, "width", least=2)
+        checks.whole(depth, "depth", least=1)
+        checks.whole(heads, "heads", least=1)
+        weights = 8 * depth * width * width
+        checks.room(weights, f"depth = {depth} blocks of width {width}", "take fewer", 4)
+        checks.number(dropout, "dropout", least=0, below=1)
         if width % heads:
             raise ValueError(f"width is {width}; give a multiple of the {heads} heads.")
         self.compress = compress
@@ -112,3 +115,6 @@ class _Block(nn.Module):
         seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         hidden = hidden + self.merge(seen)
         return hidden + self.layers(self.between(hidden, embedding))
+
+
+doors.guard(__name__)

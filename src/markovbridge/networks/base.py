@@ -23,6 +23,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from markovbridge import checks, doors
+
 __all__ = ["Network"]
 
 
@@ -56,7 +58,7 @@ class Network(nn.Module, ABC):
             ("outputs", outputs),
             ("condition", condition),
         ]:
-            check_integer(name, size, least=0 if name == "condition" else 1)
+            checks.whole(size, name, least=0 if name == "condition" else 1)
         self.shape = tuple(shape)
         self.features = features
         self.outputs = outputs
@@ -84,20 +86,11 @@ class Network(nn.Module, ABC):
         """See the module's first lines."""
 
 
-def check_integer(name: str, value: object, least: int) -> None:
-    """Raise unless `value` is an integer of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} is {value!r}; give an integer of at least {least}.")
-
-
-def check_dropout(value: float) -> None:
-    """Raise unless `value` is a probability below 1."""
-    if not 0 <= value < 1:
-        raise ValueError(f"dropout is {value!r}; give a probability in [0, 1).")
-
-
 def _plain(value: Any) -> Any:
     """`value` with lists for tuples, as it would come back from JSON."""
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     return value
+
+
+doors.guard(__name__)

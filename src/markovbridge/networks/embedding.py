@@ -22,6 +22,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from markovbridge import doors
+
 __all__ = ["TIME_SCALE", "AdaptiveNorm", "ConditionEmbedding", "TimeEmbedding"]
 
 TIME_SCALE = 1000.0
@@ -116,3 +118,6 @@ class AdaptiveNorm(nn.Module):
         if hidden.ndim == 3:
             scale, shift = scale.unsqueeze(1), shift.unsqueeze(1)
         return self.norm(hidden) * (1 + scale) + shift
+
+
+doors.guard(__name__)

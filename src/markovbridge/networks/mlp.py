@@ -19,7 +19,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from markovbridge.networks.base import Network, check_dropout, check_integer
+from markovbridge import checks, doors
+from markovbridge.networks.base import Network
 from markovbridge.networks.embedding import AdaptiveNorm, ConditionEmbedding, TimeEmbedding
 
 __all__ = ["MLP"]
@@ -52,9 +53,11 @@ class MLP(Network):
         condition: int = 0,
     ) -> None:
         super().__init__(shape, features, outputs, condition)
-        check_integer("width", width, least=2)
-        check_integer("depth", depth, least=1)
-        check_dropout(dropout)
+        checks.whole(width, "width", least=2)
+        checks.whole(depth, "depth", least=1)
+        weights = 2 * depth * width * width
+        checks.room(weights, f"depth = {depth} blocks of width {width}", "take fewer", 4)
+        checks.number(dropout, "dropout", least=0, below=1)
         self.compress = compress
         entries = math.prod(self.shape)
         code = max(32, width // 4)  # the embedding needs less room than the data
@@ -91,3 +94,6 @@ class _Block(nn.Module):
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         return hidden + self.layers(self.norm(hidden, embedding))
+
+
+doors.guard(__name__)

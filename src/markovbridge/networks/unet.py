@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from markovbridge.networks.base import Network, check_dropout, check_integer
+from markovbridge import checks, doors
+from markovbridge.networks.base import Network
 from markovbridge.networks.embedding import TIME_SCALE, ConditionEmbedding
 
 __all__ = ["UNet"]
@@ -62,15 +63,15 @@ class UNet(Network):
         if not channels:
             raise ValueError("channels is empty; give one number for each level.")
         for level, count in enumerate(channels):
-            check_integer(f"channels[{level}]", count, least=2)
+            checks.whole(count, f"channels[{level}]", least=2)
         for level in attention:
             if level not in range(len(channels)):
                 raise ValueError(
                     f"attention names level {level!r}; "
                     f"levels run from 0 to {len(channels) - 1} for {len(channels)} channels."
                 )
-        check_integer("layers_per_block", layers_per_block, least=1)
-        check_dropout(dropout)
+        checks.whole(layers_per_block, "layers_per_block", least=1)
+        checks.number(dropout, "dropout", least=0, below=1)
         try:
             from diffusers.models.unets.unet_2d import UNet2DModel
         except ImportError as error:
@@ -115,3 +116,6 @@ class UNet(Network):
         ).sample
         cropped = hidden[:, :, top : top + height, left : left + width]
         return cropped.unflatten(1, (self.outputs, self.shape[0]))
+
+
+doors.guard(__name__)

@@ -23,6 +23,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws import Law
 from markovbridge.processes.clock import Pace
 from markovbridge.processes.supports import Support
@@ -65,6 +66,10 @@ class Process(ABC):
     direction: ClassVar[Literal["forward", "noising"]]
     dtype: ClassVar[torch.dtype]
     """The type of states."""
+    states_are_called: ClassVar[tuple[str, ...]] = ("x", "y", "x1")
+    """Arguments of methods that are states; see `markovbridge.doors`."""
+    takes_anything: ClassVar[tuple[str, ...]] = ("__init__", "check", "project")
+    """Methods whose argument may be any tensor."""
     support: Support | None = None
     """Coordinates of the data in which states are carried; None if states are the data."""
 
@@ -224,3 +229,12 @@ def jump_divergence(pinned: Tensor, model: Tensor) -> Tensor:
     ratio = torch.where(near, 1.0, model.clamp_min(1e-30) / rate)
     direct = large - ratio.log()
     return torch.where(alive, rate * torch.where(near, series, direct), model)
+
+
+doors.guard(
+    __name__,
+    inside=(
+        "match",
+        "jump_divergence",
+    ),
+)

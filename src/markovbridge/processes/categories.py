@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.processes.base import match
 from markovbridge.processes.clock import shares
 from markovbridge.processes.finite import FiniteJumpProcess
@@ -150,3 +151,6 @@ class AbsorbingChain(_Redraw):
 def _check_categories(categories: int) -> None:
     if categories < 2:
         raise ValueError(f"a chain needs at least 2 categories, not {categories}")
+
+
+doors.guard(__name__)

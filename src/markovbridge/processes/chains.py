@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.processes.clock import elapsed
 from markovbridge.processes.exponential import Semigroup
 from markovbridge.processes.finite import FiniteJumpProcess, TableProcess
@@ -166,3 +167,6 @@ def _check_rates(matrix: Tensor) -> None:
             f"entry must be minus its other rates, {-exits[row].item():.6g}, not "
             f"{matrix[row, row].item():.6g}"
         )
+
+
+doors.guard(__name__)

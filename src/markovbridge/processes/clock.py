@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.schedules import Schedule, Time, as_time
 
 __all__ = ["Cut", "Pace", "cut", "elapsed", "instant", "shares", "speed"]
@@ -87,3 +88,6 @@ def cut(schedule: Schedule, pace: Pace, t: float, s: float, share: float) -> Cut
     middle = min(max(float(instant(schedule, clock)), t), s)
     units = float(speed(schedule, t)), float(speed(schedule, middle))
     return Cut(middle, share * length, (1 - share) * length, units)
+
+
+doors.guard(__name__)

@@ -28,6 +28,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws import Binomial, Delta, Law, Shifted
 from markovbridge.processes.base import JumpProcess, check_order, match
 from markovbridge.processes.clock import Pace
@@ -191,3 +192,6 @@ class PureDeath(JumpProcess):
     def project(self, x: Tensor) -> Tensor:
         """Cut counts at `maximum`."""
         return x if self.maximum is None else x.clamp_max(self.maximum)
+
+
+doors.guard(__name__)

@@ -29,6 +29,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.covariances import Covariance, Isotropic, Kernel, SingularError
 from markovbridge.laws import Gaussian, Law
 from markovbridge.processes.base import Process, check_order, match
@@ -352,3 +353,14 @@ class LinearDiffusion(Process):
     def project(self, x: Tensor) -> Tensor:
         """The state itself: every real is a state."""
         return x
+
+
+doors.guard(
+    __name__,
+    own=(
+        "sde",
+        "covariance",
+        "support",
+    ),
+    inside=("coefficient",),
+)

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws import Law
 from markovbridge.processes.base import match
 from markovbridge.processes.finite import TableProcess, site_table
@@ -157,3 +158,6 @@ def _check_stochastic(matrices: Tensor) -> None:
             f"row {row} of matrix {k} sums to {1 + excess[k, row].item():.6g}, not 1: each row "
             "of a transition matrix is a law"
         )
+
+
+doors.guard(__name__)

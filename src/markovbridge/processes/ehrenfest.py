@@ -28,6 +28,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from markovbridge import checks, doors
 from markovbridge.processes.clock import shares
 from markovbridge.processes.exponential import LEAST
 from markovbridge.processes.finite import FiniteJumpProcess, TableProcess
@@ -51,8 +52,9 @@ class Ehrenfest(TableProcess, FiniteJumpProcess):
     additive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.maximum < 1:
-            raise ValueError(f"maximum must be at least 1, not {self.maximum}")
+        checks.whole(self.maximum, "maximum", least=1)
+        what = f"a table of the {self.maximum + 1} states that maximum = {self.maximum} asks for"
+        checks.room((self.maximum + 1) ** 2, what + " would", "take PureDeath or BirthDeath")
 
     @property
     def size(self) -> int:
@@ -105,3 +107,6 @@ def _join(first: Tensor, second: Tensor) -> Tensor:
     for shift in range(n + 1):
         out[:, :, shift : shift + m + 1] += left * right[:, :, shift : shift + 1]
     return out
+
+
+doors.guard(__name__)

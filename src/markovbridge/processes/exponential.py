@@ -31,6 +31,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from markovbridge import doors
+
 __all__ = ["Semigroup"]
 
 TERMS = 40  # of the series: the Poisson(4) tail beyond is below 1e-26
@@ -180,3 +182,6 @@ def _compose(values: Tensor, left: Tensor, right: Tensor, tau: Tensor) -> Tensor
 
 def _normalised(matrix: Tensor) -> Tensor:
     return matrix / matrix.sum(-1, keepdim=True)
+
+
+doors.guard(__name__)

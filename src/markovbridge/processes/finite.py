@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws import Atoms, Categorical, Law, SiteLaw
 from markovbridge.processes.base import (
     Bounds,
@@ -336,3 +337,6 @@ def _take(values: Tensor, moves: Tensor) -> Tensor:
     if moves.shape[-1] == values.shape[-1]:
         return values
     return values.gather(-1, moves.clamp(0, values.shape[-1] - 1))
+
+
+doors.guard(__name__)

@@ -35,6 +35,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws import Atoms, Binomial, Law, Poisson, Shifted, SiteLaw
 from markovbridge.processes.base import Bounds, JumpProcess, check_order, match
 from markovbridge.processes.clock import Pace, instant, shares, speed
@@ -469,3 +470,6 @@ def _check_positive(name: str, value: float) -> None:
 def _check_maximum(maximum: int | None) -> None:
     if maximum is not None and maximum < 1:
         raise ValueError(f"maximum must be at least 1 or None, not {maximum}")
+
+
+doors.guard(__name__)

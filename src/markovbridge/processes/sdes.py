@@ -39,6 +39,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge import doors
+
 __all__ = ["VE", "VP", "Brownian", "Coefficients", "LinearSDE", "OrnsteinUhlenbeck", "SubVP"]
 
 
@@ -334,3 +336,6 @@ def _chebyshev(coefficients: Tensor, r: Tensor) -> Tensor:
     for c in reversed(coefficients[1:].tolist()):
         first, second = 2 * z * first - second + c, first
     return z * first - second + float(coefficients[0])
+
+
+doors.guard(__name__)

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
+
 __all__ = ["Interval", "Positive", "Rounded", "Support"]
 
 
@@ -110,3 +112,6 @@ class Rounded(Support):
         """The nearest counts, int64."""
         x = (z.double() + 1) * (self.maximum / 2)
         return x.round().clamp(0, self.maximum).to(torch.int64)
+
+
+doors.guard(__name__)

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.processes.base import JumpProcess
 from markovbridge.samplers.base import Model, Sampler, instead
 from markovbridge.samplers.bridge import Bridge
@@ -122,3 +123,6 @@ def _share(cost: float) -> float:
         r = (low + high) / 2
         low, high = (r, high) if r + (1 - r) * math.log1p(-r) < cost else (low, r)
     return (low + high) / 2
+
+
+doors.guard(__name__)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.samplers.base import Model
 
 __all__ = ["back", "check_back"]
@@ -63,3 +64,6 @@ def back(model: Model, x: Tensor, s: float, r: float, generator: torch.Generator
         return process.transition(x, s, r).sample(generator=generator)
     start, time = held
     return process.bridge(start, x, time, max(r, time), s).sample(generator=generator)
+
+
+doors.guard(__name__)

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.couplings import Coupling
 from markovbridge.laws import Law
 from markovbridge.processes.base import JumpProcess, Process
@@ -60,3 +61,6 @@ def instead(process: Process) -> str:
         second = "SecondOrderBridge()" if process.states is not None else "TauLeaping()"
         return f"{'Trapezoidal()' if process.additive else second} or Bridge()"
     return "Bridge()"
+
+
+doors.guard(__name__)

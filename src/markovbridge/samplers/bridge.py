@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.samplers.base import Model, Sampler
 
 __all__ = ["Bridge"]
@@ -42,3 +43,6 @@ class Bridge(Sampler):
     def evaluations(self, steps: int) -> int:
         """One for each step."""
         return steps
+
+
+doors.guard(__name__)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.samplers.back import back, check_back
 from markovbridge.samplers.base import Model, Sampler
 from markovbridge.samplers.bridge import Bridge
@@ -91,3 +92,6 @@ class Corrected(Sampler):
         if own is None or each is None:
             return None
         return own + (steps - 1) * self.moves * each
+
+
+doors.guard(__name__)

@@ -33,6 +33,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.samplers.base import Model, Sampler, instead
 
@@ -246,3 +247,12 @@ def _middle(process: LinearDiffusion, t: float, s: float) -> float:
         last = max(0, int((process.piece(times, s)[1] > half).sum()) - 1)
         low, high = times[last : last + 2].tolist()
     return (low + high) / 2
+
+
+doors.guard(
+    __name__,
+    own=(
+        "backward",
+        "level",
+    ),
+)

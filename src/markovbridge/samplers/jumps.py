@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.checks import whole
 from markovbridge.processes.base import match
 from markovbridge.processes.counts import TINY, PureDeath
@@ -114,3 +115,6 @@ class Gillespie(Sampler):
     def evaluations(self, steps: int) -> None:
         """Unknown: about two for each event."""
         return None
+
+
+doors.guard(__name__)

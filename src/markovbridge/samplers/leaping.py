@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.processes.base import JumpProcess
 from markovbridge.samplers.base import Model, Sampler, instead
 from markovbridge.samplers.bridge import Bridge
@@ -60,3 +61,6 @@ class TauLeaping(Sampler):
     def evaluations(self, steps: int) -> int:
         """One for each step."""
         return steps
+
+
+doors.guard(__name__)

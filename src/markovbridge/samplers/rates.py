@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws.base import poisson
 from markovbridge.processes.base import JumpProcess
 
@@ -52,3 +53,6 @@ def leap(
     rings = torch.empty_like(expected).exponential_(generator=generator) / expected
     first, which = rings.nan_to_num(nan=torch.inf).min(-1)
     return torch.where(first < 1, moves.gather(-1, which.unsqueeze(-1)).squeeze(-1), x)
+
+
+doors.guard(__name__)

@@ -49,7 +49,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.laws import Categorical, Law, LogisticMixture
+from markovbridge.laws.base import binomial
 from markovbridge.processes.base import JumpProcess
 from markovbridge.processes.clock import cut
 from markovbridge.samplers.base import Model, Sampler, instead
@@ -279,8 +281,7 @@ class Rest:
         steps = process.moves(x) - x.unsqueeze(-1)
         made = (moved.unsqueeze(-1) - x.unsqueeze(-1)).div(steps, rounding_mode="floor")
         made = made.clamp_min(0)  # of the moves to the side it went to
-        kept = torch.binomial(made.to(self.kept.dtype), self.kept, generator=generator)
-        x = x + (kept.to(x.dtype) * steps).sum(-1)
+        x = x + (binomial(made, self.kept, generator) * steps).sum(-1)
         return process.project(leap(process, x, self.more, generator))
 
 
@@ -311,3 +312,6 @@ def tabulate(law: Law) -> Categorical:
         f"a {type(law).__name__} law has no finite table per site: "
         "take the Categorical or LogisticMixture head, or Bridge(), or Trapezoidal() of pure death"
     )
+
+
+doors.guard(__name__)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.processes.base import Bounds, JumpProcess, match
 from markovbridge.processes.clock import instant, speed
 from markovbridge.samplers.base import Model, instead
@@ -164,3 +165,6 @@ def _jumps(
         target = process.moves(x).reshape(len(x), -1).gather(1, which.unsqueeze(1))
         moved = x.reshape(len(x), -1).scatter(1, site.unsqueeze(1), target).reshape(x.shape)
         x = torch.where(match(accepted, x), moved, x)
+
+
+doors.guard(__name__)

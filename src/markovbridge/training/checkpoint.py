@@ -27,6 +27,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.documents import load_json
 from markovbridge.files import discard, leftover, put, sealed, settle, unsealed, written_folder
 
@@ -196,3 +197,6 @@ def _damaged(path: Path) -> None:
     aside = path.with_name(f"damaged-{path.name}")
     discard(aside)
     os.rename(path, aside)
+
+
+doors.guard(__name__)

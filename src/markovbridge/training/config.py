@@ -18,6 +18,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from markovbridge import checks, doors
+
 __all__ = ["TrainingConfig"]
 
 
@@ -75,26 +77,17 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulation", "log_every", "keep", "samples"):
-            _check_integer(name, getattr(self, name), 1)
+            checks.whole(getattr(self, name), name, least=1)
         for name in ("warmup", "seed", "validate_every", "checkpoint_every", "sample_every"):
-            _check_integer(name, getattr(self, name), 0)
-        _check_integer("sample_steps", self.sample_steps, 1)
+            checks.whole(getattr(self, name), name, least=0)
+        checks.whole(self.sample_steps, "sample_steps", least=1)
         if self.threads is not None:
-            _check_integer("threads", self.threads, 1)
-        _check_number("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
-        _check_number("weight_decay", self.weight_decay, self.weight_decay >= 0, "from 0")
-        _check_number("ema", self.ema, 0 <= self.ema < 1, "in [0, 1)")
+            checks.whole(self.threads, "threads", least=1)
+        checks.number(self.learning_rate, "learning_rate", above=0)
+        checks.number(self.weight_decay, "weight_decay", least=0)
+        checks.number(self.ema, "ema", least=0, below=1)
         if self.clip is not None:
-            _check_number("clip", self.clip, self.clip > 0, "above 0, or None")
-        for name, allowed in (
-            ("decay", ("constant", "cosine")),
-            ("precision", ("float32", "bf16")),
-            ("select", ("last", "best")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; give one of {', '.join(allowed)}."
-                )
+            checks.number(self.clip, "clip", above=0)
         if self.select == "best" and not self.validate_every:
             raise ValueError(
                 "select is 'best', but validate_every is 0, so there are no held-out losses to "
@@ -120,11 +113,4 @@ class TrainingConfig:
         return min(self.ema, (1 + step) / (10 + step))
 
 
-def _check_integer(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} is {value!r}; give an integer of at least {least}.")
-
-
-def _check_number(name: str, value: float, allowed: bool, wanted: str) -> None:
-    if not (math.isfinite(value) and allowed):
-        raise ValueError(f"{name} is {value!r}; give a number {wanted}.")
+doors.guard(__name__)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.rows import WINDOW, Rows
 from markovbridge.randomness import generator
 
@@ -184,3 +185,6 @@ class Batches:
             rows = rows[rows < self.n]  # the last chunk may be shorter
             parts.append(rows[torch.randperm(len(rows), generator=draw)])
         return torch.cat(parts)
+
+
+doors.guard(__name__)

@@ -21,6 +21,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.randomness import derive, generator
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
@@ -176,3 +177,6 @@ def _global_draws(device: torch.device, *keys: int | str) -> Iterator[None]:
         if others:
             torch.get_device_module(device).manual_seed(key)
         yield
+
+
+doors.guard(__name__)

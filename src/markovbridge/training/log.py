@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from markovbridge import doors
 from markovbridge.documents import parse_json
 from markovbridge.files import append, to_json, write_text
 
@@ -92,3 +93,6 @@ def _step(line: str) -> float:
         return float(parse_json(line)["step"]) if line.endswith("\n") else float("inf")
     except (ValueError, KeyError, TypeError, OverflowError):
         return float("inf")
+
+
+doors.guard(__name__)

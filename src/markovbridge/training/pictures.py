@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from markovbridge import doors
 from markovbridge.data.rows import dense
 from markovbridge.files import write_bytes
 from markovbridge.images import grid_png, to_shades
@@ -38,3 +39,6 @@ def draw(model: Transport, data: Examples, config: TrainingConfig, path: Path) -
     shades = to_shades(samples, min(0.0, float(x.min())), maximum)
     path.parent.mkdir(exist_ok=True)
     write_bytes(path, grid_png(shades, 255))
+
+
+doors.guard(__name__)

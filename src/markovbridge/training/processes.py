@@ -12,6 +12,8 @@ import os
 import torch
 from accelerate import Accelerator
 
+from markovbridge import doors
+
 __all__ = ["accelerator"]
 
 
@@ -31,3 +33,6 @@ def accelerator() -> Accelerator:
             f"{found.num_processes}; call markovbridge before any other use of it."
         )
     return found
+
+
+doors.guard(__name__)

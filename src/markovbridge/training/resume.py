@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
+from markovbridge import doors
 from markovbridge.config import to_config
 from markovbridge.pretrained import PARTS
 from markovbridge.training.config import TrainingConfig
@@ -89,3 +90,6 @@ def _difference(
                 return inner
         return None
     return name, before, now
+
+
+doors.guard(__name__)

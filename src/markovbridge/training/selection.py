@@ -19,6 +19,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.rows import Rows
 from markovbridge.grids import measure
 from markovbridge.randomness import generator
@@ -121,3 +122,6 @@ def tell_errors(model: Transport, examples: Examples, seed: int) -> None:
     rows = examples.rows(order[:MEASURED].sort().values, model.device)
     noise = generator(model.device, "errors", seed)
     model.error_curve = measure(model, rows["x1"], condition=rows["condition"], generator=noise)
+
+
+doors.guard(__name__, own=("loss",))

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from markovbridge import doors
+
 __all__ = ["StopRequest", "stop_requests"]
 
 
@@ -50,3 +52,6 @@ def stop_requests(catch: bool) -> Iterator[StopRequest]:
         yield request
     finally:
         restore()
+
+
+doors.guard(__name__)

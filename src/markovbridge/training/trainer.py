@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from markovbridge import doors
 from markovbridge.data.rows import Rows
 from markovbridge.images import is_image
 from markovbridge.locks import locked
@@ -446,3 +447,6 @@ class Trainer:
                 "differs, so the result will not be bit-equal to an uninterrupted run",
                 logging.WARNING,
             )
+
+
+doors.guard(__name__)

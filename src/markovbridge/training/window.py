@@ -14,6 +14,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from markovbridge import doors
+
 __all__ = ["Window"]
 
 UNREAD = 100  # steps that may wait on the device
@@ -77,3 +79,6 @@ class Window:
         loss, norm = (sum(column) / len(self.values) for column in zip(*self.values, strict=True))
         self.values = []
         return loss, norm
+
+
+doors.guard(__name__)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from markovbridge import doors
 from markovbridge.data.tables.table import Table, as_block, known, optional, strings
 from markovbridge.reading import afford, reading, unpacked
 
@@ -149,3 +150,6 @@ def _named(frame: Any, columns: Sequence[str]) -> tuple[Any, bool]:
     if blank or text:
         return frame.set_index(first), True
     return frame, False
+
+
+doors.guard(__name__)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from markovbridge import doors
 from markovbridge.data.compressed import Layout, assemble
 from markovbridge.data.rows import Block
 from markovbridge.data.tables import members
@@ -327,3 +328,6 @@ def _columns(frame: Any, path: Path) -> dict[str, Any]:
     with reading(path, "has an obs that cannot be read", "save it again"):
         table = read(frame)
         return {str(name): table[name] for name in table.columns}
+
+
+doors.guard(__name__)

@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 import scipy.io
 
+from markovbridge import doors
 from markovbridge.data.compressed import FORMATS, assemble
 from markovbridge.data.tables.table import Table, as_block, known, strings, unique
 from markovbridge.reading import ArrayFile, afford, array_file, reading, unpacked
@@ -195,3 +196,6 @@ def _beside(path: Path, kind: str) -> list[list[str]] | None:
                 ):
                     return [line.rstrip("\n").split("\t") for line in lines if line.strip()]
     return None
+
+
+doors.guard(__name__)

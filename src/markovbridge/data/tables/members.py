@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from markovbridge import doors
 from markovbridge.data.tables.table import optional, strings
 from markovbridge.reading import afford, reading
 
@@ -129,3 +130,6 @@ def names(found: Any, path: Path) -> tuple[str, ...]:
 
 def _full(parent: Any, name: str) -> str:
     return f"{parent.name.rstrip('/')}/{name}".lstrip("/")
+
+
+doors.guard(__name__)

@@ -24,6 +24,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.rows import Rows, SparseRows
 from markovbridge.data.tables.hdf5 import StoredMatrix
 from markovbridge.data.tables.source import CountTable, kind_of
@@ -243,3 +244,6 @@ def kind_of_file(suffix: str, x: Tensor | Rows) -> str:
     frames = dict.fromkeys((".csv", ".tsv", ".parquet"), "frame")
     other = "sparse" if isinstance(x, Rows) else "array"
     return {".h5ad": "anndata", **frames}.get(suffix, other)
+
+
+doors.guard(__name__)

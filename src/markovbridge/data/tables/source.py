@@ -26,6 +26,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.base import Dataset, Source, partition
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.locations import VARIABLE
@@ -315,3 +316,6 @@ def suffix_of(path: Path) -> str:
             f"and {', '.join(ZIPPED)} may be compressed with gzip"
         )
     return last
+
+
+doors.guard(__name__)

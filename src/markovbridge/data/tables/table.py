@@ -19,6 +19,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.base import smallest_type
 from markovbridge.data.compressed import check_matrix
 from markovbridge.data.rows import Block, Rows, SparseRows, Stored
@@ -271,3 +272,6 @@ def unique(names: Sequence[str], others: Sequence[str] | None) -> tuple[str, ...
         name if seen[name] == 1 else f"{name} ({other})"
         for name, other in zip(names, others, strict=True)
     )
+
+
+doors.guard(__name__)

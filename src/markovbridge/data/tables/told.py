@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from markovbridge import checks, doors
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.tables.objects import TableObject
 
@@ -72,5 +74,14 @@ def known(
 def logs(totals: float | Sequence[float]) -> Any:
     """Logarithms of library sizes, those of empty rows as of 1; NaN stays unknown."""
     if np.ndim(totals) == 0:
-        return math.log(max(float(totals), 1.0))  # pyright: ignore[reportArgumentType]
-    return [math.log(max(float(total), 1.0)) for total in totals]  # pyright: ignore
+        return _log(totals)
+    return [_log(total) for total in totals]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+def _log(total: Any) -> float:
+    if isinstance(total, Real) and math.isnan(total):
+        return math.nan
+    return math.log(max(checks.number(total, "a library size", least=0), 1.0))
+
+
+doors.guard(__name__, own=("covariates",))

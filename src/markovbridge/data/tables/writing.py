@@ -22,6 +22,7 @@ import numpy as np
 from scipy import io, sparse
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.rows import Rows
 from markovbridge.data.rows import dense as to_dense
 from markovbridge.data.tables.hdf5 import StoredMatrix
@@ -357,3 +358,6 @@ def _write(writers: Mapping[Path, Writer], overwrite: bool) -> list[Path]:
             with naming(path):
                 write(file)
     return list(writers)
+
+
+doors.guard(__name__)
