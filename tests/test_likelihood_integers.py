@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from laws_examples import EXAMPLES, Draws, concrete
-from markovbridge import Logistic, PureDeath, Transport, exact, laws, sums
+from markovbridge import Logistic, PureDeath, Survival, Transport, exact, laws, sums
 from markovbridge.couplings import MinibatchOT, Paired
 from markovbridge.heads import TwoMeans
 from markovbridge.likelihood import _prior
@@ -28,8 +28,10 @@ def noised_birth_death(kept):
     return np.array(rows), stats.poisson.pmf(STATES, 3)
 
 
-SURVIVORS = BirthDeath(3.0, 3, Logistic(3.0, exact_ends=False))
-KEPT = float(SURVIVORS.schedule.survival(0.0))
+KEPT = 0.3  # by a schedule that leaves survivors at the source
+SURVIVORS = BirthDeath(
+    3.0, 3, Survival(lambda t: KEPT + (1 - KEPT) * t, lambda t: (1 - KEPT) * (1 - t))
+)
 CASES = {
     "birth and death": (BirthDeath(3.0, 3), noised_birth_death(0.0)),
     "birth and death, survivors": (SURVIVORS, noised_birth_death(KEPT)),
@@ -67,7 +69,7 @@ def test_the_bound_is_tight_up_to_the_source(name):
     )
     expected = np.log(PMF) - entropy(noised, source) + entropy(noised, PMF @ noised)
     off, error = bound.nats.numpy() - expected, bound.standard_error.numpy()
-    assert (error < 0.06).all()
+    assert (error < 0.1).all()
     assert (np.abs(off) < 5 * error).all()
     np.testing.assert_allclose(_prior(transport, points), entropy(noised, source), atol=1e-9)
 
@@ -89,7 +91,7 @@ def test_correlated_sites():
 @pytest.mark.parametrize("process", [BirthDeath(40.0), RandomWalk(60.0, 30), PureBirth(30.0)])
 def test_unbounded_counts_under_a_network(process):
     x = torch.tensor([[3, 50], [0, 300]])
-    network = MLP(width=16, depth=1)
+    network = MLP((2,), 1, 2, width=16, depth=1)
     transport = Transport(process, network, TwoMeans(), shape=(2,))
     bound = transport.log_likelihood(x, draws=32, generator=torch.Generator().manual_seed(0))
     assert torch.isfinite(bound.nats).all() and (bound.nats < 0).all()
@@ -130,7 +132,7 @@ def test_every_law_states_a_window_that_holds_it_or_none(kind):
         whole = case.make(len(case.values)).site_log_prob(case.values).exp()
         outside = (case.values < low) | (case.values > high)
         assert float(whole[outside].sum()) < 1e-13
-        if int((high - low).max()) < 2000:
+        if int((high - low).max()) < 300:
             assert float(law.relative_entropy(law)) == 0
 
 
