@@ -14,6 +14,7 @@ process             data law of the baseline      its integral
 =================== ============================= ===========================================
 `PureDeath`         negative binomial             -log probability of x_1: the bound is tight
 chains that forget  histogram of the values       the same
+integers, few       histogram of the values       the same, less KL(x_0 given x_1 ‖ x_0)
 `LinearDiffusion`   Gaussian, of covariance ∝ Γ   of E|x_1 - ŷ|², ŷ affine in x_t: quadrature
 =================== ============================= ===========================================
 """
@@ -29,16 +30,18 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.couplings import Coupling
-from markovbridge.laws import Categorical, Delta, Law, NegativeBinomial, Shifted
+from markovbridge.laws import Categorical, Delta, Law, NegativeBinomial, Shifted, SiteLaw
 from markovbridge.processes.base import Process, match
 from markovbridge.processes.counts import PureDeath
 from markovbridge.processes.diffusions import LinearDiffusion, coefficient
 from markovbridge.processes.finite import FiniteJumpProcess
+from markovbridge.processes.integers import IntegerProcess
 
 __all__ = ["Baseline", "baseline"]
 
 NODES = 400  # of the quadrature over time
 FEW = 64  # data points below which sites share their moments
+MOST_VALUES = 64  # of integers: with more, a look at a table costs more than the noise it takes
 
 
 class Baseline(ABC):
@@ -70,6 +73,10 @@ def baseline(
     """
     if isinstance(process, LinearDiffusion):
         return _Normals(process, None if x0 is not None else coupling, x1, end)
+    if isinstance(process, IntegerProcess):
+        # Its x_0 may depend on the data.
+        few = process.states is not None and process.states <= MOST_VALUES
+        return _Integers(process, x1) if few and _within(x1, process.states) else None
     if float(process.schedule.survival(0.0)) > 0:
         return None  # what is left at the source depends on the data
     if isinstance(process, PureDeath):
@@ -79,6 +86,11 @@ def baseline(
     if isinstance(process, FiniteJumpProcess):
         return _Values(process, x1)
     return None
+
+
+def _within(x: Tensor, states: int | None) -> bool:
+    """Whether all values are among 0 .. states-1."""
+    return not x.numel() or (int(x.min()) >= 0 and (states is None or int(x.max()) < states))
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,7 +127,8 @@ class _Counts(Baseline):
 class _Values(Baseline):
     """Independent values with the histogram of the data, the same at every site."""
 
-    def __init__(self, process: FiniteJumpProcess, x1: Tensor) -> None:
+    def __init__(self, process: FiniteJumpProcess | IntegerProcess, x1: Tensor) -> None:
+        assert process.states is not None
         self.process = process
         counts = torch.bincount(x1.flatten(), minlength=process.states).double() + 0.5
         self.log_prior = (counts / counts.sum()).log()
@@ -123,6 +136,28 @@ class _Values(Baseline):
 
     def law(self, x: Tensor, t: Tensor, x0: Tensor) -> Law:
         return Categorical(self.process.evidence(x, t).double() + self.log_prior)
+
+
+class _Integers(_Values):
+    """The same for integers, whose x_0 tells something of the data.
+
+    The relative entropy of the path law given x_1 is that of x_0, from what x_0 is on average,
+    and the integral.
+    """
+
+    def __init__(self, process: IntegerProcess, x1: Tensor) -> None:
+        super().__init__(process, x1)
+        values = torch.arange(len(self.log_prior), device=x1.device).unsqueeze(1)
+        law = process.noised(values)
+        assert isinstance(law, SiteLaw) and law.window is not None
+        low, high = (int(end) for end in (law.window[0].min(), law.window[1].max()))
+        starts = torch.arange(low, high + 1, device=x1.device).expand(len(values), -1)
+        log_p = process.noised(values.expand(starts.shape))
+        assert isinstance(log_p, SiteLaw)
+        log_p = log_p.site_log_prob(starts).double()
+        average = (log_p + self.log_prior.unsqueeze(1)).logsumexp(0)
+        told = torch.where(log_p > -torch.inf, log_p.exp() * (log_p - average), 0.0).sum(1)
+        self.nats = self.nats - told[x1].flatten(1).sum(1)
 
 
 @dataclass(frozen=True)

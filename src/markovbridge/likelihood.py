@@ -49,12 +49,10 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.baselines import baseline
-from markovbridge.couplings import Dirac, Independent, Noised
-from markovbridge.decoders import decoder, log_volume, squared_norm, truncation
+from markovbridge.decoders import decoder, log_volume, truncation
 from markovbridge.laws import (
     Atoms,
     Categorical,
-    Gaussian,
     Law,
     NegativeBinomial,
     Poisson,
@@ -296,7 +294,7 @@ def _step_ratio(
         return pinned.log_prob(x_s).double() - kernel.log_prob(x_s)
     if process.states is None:
         raise TypeError(
-            f"the kernel of a {type(law).__name__} law on unbounded counts has no closed form: "
+            f"the kernel of a {type(law).__name__} law on unbounded counts is not implemented: "
             "set `maximum` of the process, or take the bound in continuous time (no steps)"
         )
     # p(x_s | x_t, y) ∝ p(x_s | y)/p(x_t | y) as a function of y, and so are their ratios.
@@ -352,35 +350,15 @@ def _integrate(
 
 def _prior(transport: Transport, x1: Tensor) -> Tensor:
     """KL(Π(x_0 | x_1) ‖ source) for each data point, (batch,), or an error that says why not."""
-    process, coupling = transport.process, transport.coupling
-    if isinstance(coupling, (Dirac, Independent)):
-        return torch.zeros(len(x1), dtype=torch.float64, device=x1.device)
-    if not isinstance(coupling, Noised):
-        raise ValueError(
-            f"under {type(coupling).__name__} the law of the source given the data is not known: "
-            "pass x0 for a bound on log p(x1 | x0)"
-        )
-    noised, source = process.noised(x1), process.source(x1)
-    if isinstance(noised, Gaussian) and isinstance(source, Gaussian):
-        assert isinstance(process, LinearDiffusion)
-        sites = x1[0].numel()
-        first, second = noised.scale.double(), source.scale.double().flatten()
-        ratio = (first.flatten() / second) ** 2
-        distance = squared_norm(process, noised.loc - source.loc) / second**2
-        return 0.5 * (distance + sites * (ratio - 1 - ratio.log()))
-    if isinstance(noised, Categorical) and isinstance(source, Categorical):
-        p, log_q = noised.log_probs.double().exp(), source.log_probs.double()
-        each = torch.where(p > 0, p * (noised.log_probs.double() - log_q), 0.0)
-        prior = each.reshape(len(x1), -1).sum(1)
-    else:
-        same = (noised.mean == source.mean) & (noised.variance == 0) & (source.variance == 0)
-        prior = torch.where(same, 0.0, torch.inf).double().reshape(len(x1), -1).sum(1)
-    if not bool(torch.isfinite(prior).all()):
+    process = transport.process
+    prior = transport.coupling.prior(process, x1)
+    infinite = ~torch.isfinite(prior)
+    if bool(infinite.any()):
         survival = float(process.schedule.survival(0.0))
+        left = f", as survival at t = 0 is {survival:.3g}, not 0" if survival > 0 else ""
         raise ValueError(
-            f"the likelihood bound is infinite: survival at t = 0 is {survival:.3g}, not 0, so "
-            "data can start outside the source; take the Cosine schedule, or "
-            "Logistic(exact_ends=True)"
+            f"the likelihood bound of data point {int(infinite.nonzero()[0])} is infinite: its "
+            f"paths can start where the source has no mass{left}; {process.start_within}"
         )
     return prior
 

@@ -36,7 +36,9 @@ class Convolved(SiteLaw):
         return self.first.sample(generator=generator) + self.second.sample(generator=generator)
 
     def site_log_prob(self, x: Tensor) -> Tensor:
-        most = int(torch.minimum(self.first.count, x).clamp_min(0).max()) if x.numel() else 0
+        # No more of A than there can be.
+        ceiling = torch.where(self.first.probability > 0, self.first.count, 0)
+        most = int(torch.minimum(ceiling, x).clamp_min(0).max()) if x.numel() else 0
         total = torch.full(x.shape, -math.inf, dtype=self.second.mean.dtype, device=x.device)
         for a in range(most + 1):
             part = torch.full_like(x, a)
@@ -51,6 +53,11 @@ class Convolved(SiteLaw):
     @property
     def variance(self) -> Tensor:
         return self.first.variance + self.second.variance
+
+    @property
+    def window(self) -> tuple[Tensor, Tensor] | None:
+        first, second = self.first.window, self.second.window
+        return None if second is None else (first[0] + second[0], first[1] + second[1])
 
 
 def meetings(distance: Tensor, log_up: Tensor, log_down: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,6 +115,10 @@ class Skellam(SiteLaw):
     @property
     def variance(self) -> Tensor:
         return (self.log_up.exp() + self.log_down.exp()).expand(self.offset.shape)
+
+    @property
+    def window(self) -> tuple[Tensor, Tensor]:
+        return self._near()
 
 
 @dataclass(frozen=True, eq=False)

@@ -198,6 +198,21 @@ class Coupling(ABC):
         resemble them. None is time reversal: x_0 is the data, noised.
         """
 
+    def prior(self, process: Process, x1: Tensor) -> Tensor:
+        """KL(Π(x_0 | x_1) ‖ where sampling starts), the first term of a likelihood bound.
+
+        Returns:
+            (batch,) float64 nats, infinite where x_0 can lie where sampling never starts.
+
+        Raises:
+            ValueError: If it is not known.
+            TypeError: If it is not implemented.
+        """
+        raise ValueError(
+            f"under {type(self).__name__} the law of the source given the data is not known: "
+            "pass x0 for a bound on log p(x1 | x0)"
+        )
+
     def standardise(
         self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
     ) -> Tensor:
@@ -266,10 +281,11 @@ def linear(process: Process) -> LinearDiffusion:
 
 
 def unknown(coupling: Coupling) -> ValueError:
-    """The error of a coupling that has no closed-form law of x_t given x_1."""
+    """The error of a coupling whose law of x_t given x_1 is not known, or not worked out."""
     return ValueError(
-        f"{type(coupling).__name__} has no closed-form law of x_t given x_1: for a score, give "
-        "the sampler a backward model, and let heads predict the residual, the end or the drift"
+        f"the law of x_t given x_1 is not known under this {type(coupling).__name__}: for a "
+        "score, give the sampler a backward model, and let heads predict the residual, the end or "
+        "the drift"
     )
 
 

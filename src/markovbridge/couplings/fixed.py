@@ -61,6 +61,9 @@ class Noised(Coupling):
     def moments(self, process: Process, x: Tensor, mean: Tensor, variance: Tensor) -> None:
         return None
 
+    def prior(self, process: Process, x1: Tensor) -> Tensor:
+        return process.noised(x1).relative_entropy(process.source(x1))
+
 
 @dataclass(frozen=True)
 class Dirac(Coupling):
@@ -108,6 +111,9 @@ class Dirac(Coupling):
         self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
     ) -> tuple[Tensor, Tensor]:
         return self._point(process, x[:1])[0], torch.zeros_like(mean)
+
+    def prior(self, process: Process, x1: Tensor) -> Tensor:
+        return x1.new_zeros(len(x1), dtype=torch.float64)
 
 
 @dataclass(frozen=True)

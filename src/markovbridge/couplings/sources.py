@@ -261,6 +261,9 @@ class Independent(_Sourced):
     ) -> Tensor:
         return self._source.draw(process, x1, generator)
 
+    def prior(self, process: Process, x1: Tensor) -> Tensor:
+        return x1.new_zeros(len(x1), dtype=torch.float64)
+
     def given_end(self, process: Process, x1: Tensor, t: Time) -> laws.Law:
         kernel = self.kernel(process, t)
         return laws.Gaussian(

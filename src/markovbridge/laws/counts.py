@@ -61,6 +61,11 @@ class Binomial(SiteLaw):
     def variance(self) -> Tensor:
         return self.count * self.probability * self._complement
 
+    @property
+    def window(self) -> tuple[Tensor, Tensor]:
+        low, high = self._near()
+        return low.clamp_min(0), torch.minimum(high, self.count)
+
 
 @dataclass(frozen=True, eq=False)
 class Poisson(SiteLaw):
@@ -84,6 +89,11 @@ class Poisson(SiteLaw):
     @property
     def variance(self) -> Tensor:
         return self.mean
+
+    @property
+    def window(self) -> tuple[Tensor, Tensor]:
+        low, high = self._near()
+        return low.clamp_min(0), high
 
     def log_excess(self, origin: Tensor) -> Tensor:
         return self._log_excess(origin, self.log_rate)

@@ -87,5 +87,18 @@ class Gaussian(Law):
         site = self.covariance.variance(self.loc.shape[1:]).to(self.loc)
         return (self.scale**2 * site).expand_as(self.loc)
 
+    def relative_entropy(self, other: Law) -> Tensor:
+        """KL(this ‖ other) for Gaussians of one Γ."""
+        if not isinstance(other, Gaussian) or other.covariance != self.covariance:
+            return super().relative_entropy(other)
+        sites = self.loc[0].numel()
+        first, second = self.scale.double().flatten(), other.scale.double().flatten()
+        apart = self.loc - other.loc
+        distance = (apart * self.covariance.solve(apart)).reshape(len(apart), -1).double().sum(1)
+        ratio = first / second
+        # r² - 1 - log r², with x - log(1 + x) of its excess over 1.
+        excess = (ratio - 1) * (ratio + 1)
+        return 0.5 * (distance / second**2 + sites * (excess - excess.log1p()))
+
 
 doors.guard(__name__)

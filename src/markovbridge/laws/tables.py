@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws.base import LOG_TINY, SiteLaw, uniform, within
+from markovbridge.laws.base import LOG_TINY, Law, SiteLaw, uniform, within
 from markovbridge.laws.tilting import tilted
 
 __all__ = ["BLOCK", "Categorical", "LogisticMixture", "Tilted"]
@@ -70,6 +70,19 @@ class Categorical(SiteLaw):
     def variance(self) -> Tensor:
         p, v = self.log_probs.exp(), self._values()
         return ((v - (p @ v).unsqueeze(-1)) ** 2 * p).sum(-1)
+
+    @property
+    def window(self) -> tuple[Tensor, Tensor]:
+        low = torch.zeros(self.logits.shape[:-1], dtype=torch.int64, device=self.logits.device)
+        return low, low + self.logits.shape[-1] - 1
+
+    def relative_entropy(self, other: Law) -> Tensor:
+        """KL(this ‖ other): all values at once if the other is a table too."""
+        if not isinstance(other, Categorical) or other.logits.shape[-1] != self.logits.shape[-1]:
+            return super().relative_entropy(other)
+        log_p, log_q = self.log_probs.double(), other.log_probs.double()
+        each = torch.where(log_p > -math.inf, log_p.exp() * (log_p - log_q), 0.0)
+        return each.reshape(len(each), -1).sum(1)
 
     def excess(self, origin: Tensor) -> Tensor:
         return ((self._values() - origin.unsqueeze(-1)) * self.log_probs.exp()).sum(-1)

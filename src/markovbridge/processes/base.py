@@ -72,6 +72,11 @@ class Process(ABC):
     """Methods whose argument may be any tensor."""
     support: Support | None = None
     """Coordinates of the data in which states are carried; None if states are the data."""
+    start_within: ClassVar[str] = (
+        "take the Cosine schedule, or Logistic(exact_ends=True), under which nothing of the data "
+        "is left at t = 0"
+    )
+    """What to do where data start outside of the source."""
 
     @abstractmethod
     def transition(self, x: Tensor, s: Time, t: Time) -> Law:

@@ -250,8 +250,8 @@ class BirthDeath(IntegerProcess):
 
     def source(self, like: Tensor) -> Poisson:
         """Poisson(Λ) at every site."""
-        log = torch.full(like.shape, self.immigration, device=like.device).log()
-        return Poisson(log)
+        log = math.log(self.immigration)
+        return Poisson(torch.full(like.shape, log, device=like.device, dtype=torch.float64))
 
     def steps(self, x: Tensor, y: Tensor, t: Time) -> tuple[Tensor, Tensor]:
         """Units of y that have died, and immigrants in x."""
@@ -413,6 +413,9 @@ class PureBirth(_Walk):
     centre: int = 0
     maximum: int | None = None
     schedule: Schedule = field(default_factory=Cosine)
+    start_within: ClassVar[str] = (
+        "units only come on the way to the source, so set `centre` to the least value of the data"
+    )
 
     def transition(self, x: Tensor, s: Time, t: Time) -> Shifted:
         """State x + Poisson(κ(p_s - p_t)), for t <= s."""
