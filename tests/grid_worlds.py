@@ -42,7 +42,7 @@ def _steps(size, k=CHAIN_STEPS):
 # For every class of process on integers: instances, and states low .. low + states - 1 that hold
 # all but a little of the mass.
 INTEGERS: dict[type, Callable[[], list[tuple[processes.Process, int, int]]]] = {
-    mb.PureDeath: lambda: [(mb.PureDeath(VALUES - 1), 0, VALUES), (mb.PureDeath(), 0, 14)],
+    mb.PureDeath: lambda: [(mb.PureDeath(VALUES - 1), 0, VALUES), (mb.PureDeath(), 0, 10)],
     mb.UniformChain: lambda: [(mb.UniformChain(VALUES), 0, VALUES)],
     mb.AbsorbingChain: lambda: [
         (mb.AbsorbingChain(VALUES), 0, VALUES + 1),
@@ -53,16 +53,16 @@ INTEGERS: dict[type, Callable[[], list[tuple[processes.Process, int, int]]]] = {
     mb.DiscreteTimeChain: lambda: [(_steps(VALUES), 0, VALUES)],
     mb.Ehrenfest: lambda: [(mb.Ehrenfest(VALUES - 1), 0, VALUES)],
     mb.BirthDeath: lambda: [
-        (mb.BirthDeath(0.8, maximum=VALUES - 1), 0, 11),
-        (mb.BirthDeath(0.8), 0, 11),
+        (mb.BirthDeath(0.8, maximum=VALUES - 1), 0, 9),
+        (mb.BirthDeath(0.8), 0, 9),
     ],
     mb.RandomWalk: lambda: [
-        (mb.RandomWalk(0.5, centre=1, maximum=VALUES - 1), -7, 17),
-        (mb.RandomWalk(0.5, centre=1), -7, 17),
+        (mb.RandomWalk(0.5, centre=1, maximum=VALUES - 1), -4, 11),
+        (mb.RandomWalk(0.5, centre=1), -4, 11),
     ],
     mb.PureBirth: lambda: [
-        (mb.PureBirth(0.8, centre=1, maximum=VALUES - 1), 0, 12),
-        (mb.PureBirth(0.8, centre=1), 0, 12),
+        (mb.PureBirth(0.8, centre=1, maximum=VALUES - 1), 0, 9),
+        (mb.PureBirth(0.8, centre=1), 0, 9),
     ],
 }
 
@@ -227,7 +227,7 @@ def generator_matrix(world, law, t):
     return matrix - torch.diag(matrix.sum(1))
 
 
-def limit(world, law, start, t, pieces=120):
+def limit(world, law, start, t, pieces=80):
     """The law at the data of a walk from one state at t, in ever shorter steps: a table.
 
     Steps shrink with the time that is left; in each the rates are those of its middle, and the
