@@ -18,7 +18,9 @@ from torch import Tensor
 from markovbridge.data.base import Dataset, Source, check_counts, partition, smallest_type
 from markovbridge.reading import array_file, reading
 
-__all__ = ["Arrays"]
+__all__ = ["SUFFIXES", "Arrays"]
+
+SUFFIXES = (".npy", ".npz")
 
 
 @dataclass(frozen=True)
