@@ -21,6 +21,7 @@ from markovbridge.cli import console
 from markovbridge.cli.runs import configuration, source_of
 from markovbridge.config import from_config
 from markovbridge.data import CountTable, Source, write_results, write_table
+from markovbridge.data.arrays import SUFFIXES as SUFFIXES_OF_ARRAYS
 from markovbridge.data.tables.source import suffix_of
 
 __all__ = ["results_table", "samples_table", "table_at", "table_of"]
@@ -85,7 +86,7 @@ def table_at(file: Path, *, missing: bool = False) -> CountTable | None:
         file: The file.
         missing: Whether entries may be missing.
     """
-    arrays = file.suffix.lower() in (".npy", ".npz")
+    arrays = file.suffix.lower() in SUFFIXES_OF_ARRAYS
     return None if arrays else CountTable(file, missing=missing and suffix_of(file) != ".mtx")
 
 

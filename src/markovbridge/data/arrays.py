@@ -19,7 +19,9 @@ from markovbridge import doors
 from markovbridge.data.base import Dataset, Source, check_counts, partition, smallest_type
 from markovbridge.reading import array_file, reading
 
-__all__ = ["Arrays"]
+__all__ = ["SUFFIXES", "Arrays"]
+
+SUFFIXES = (".npy", ".npz")
 
 
 @dataclass(frozen=True)

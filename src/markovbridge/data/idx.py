@@ -84,6 +84,7 @@ KNOWN = {
     ),
 }
 
+SUFFIXES = ("", ".gz")
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -180,9 +181,9 @@ def missing(folder: Path) -> list[str]:
     ]
 
 
-def variants(folder: Path, file: str) -> tuple[Path, Path]:
+def variants(folder: Path, file: str) -> tuple[Path, ...]:
     """The plain and the compressed path of `file`."""
-    return folder / file, folder / f"{file}.gz"
+    return tuple(folder / f"{file}{suffix}" for suffix in SUFFIXES)
 
 
 def find(folder: Path, file: str) -> Path:
