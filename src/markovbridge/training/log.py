@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from markovbridge.files import append, to_json, write_text
+from markovbridge.files import append, flush, to_json, write_text
 
 __all__ = ["RunLog", "duration"]
 
@@ -69,8 +68,7 @@ class RunLog:
     def flush(self) -> None:
         """Make the numbers written so far durable."""
         if self._metrics is not None and self._metrics.exists():
-            with self._metrics.open("a") as file:
-                os.fsync(file.fileno())
+            flush(self._metrics)
 
     @contextmanager
     def progress(self, total: int, done: int) -> Iterator[tqdm]:
