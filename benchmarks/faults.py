@@ -279,13 +279,12 @@ def fault(
     return False, f"another outcome: {', '.join(names[:5])}"
 
 
-def enumerated(share: float, seed: int, only: str | None = None) -> Iterator[tuple[bool, str]]:
+def enumerated(share: float, seed: int) -> Iterator[tuple[bool, str]]:
     """Let operations fail.
 
     Args:
         share: Of all of them, drawn at random.
         seed: Seed of which.
-        only: Name of one job; None for all.
 
     Yields:
         For each job whether all failures went well, and a line that says how many.
@@ -297,8 +296,6 @@ def enumerated(share: float, seed: int, only: str | None = None) -> Iterator[tup
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             every = jobs(base)
         for job in every:
-            if only not in (None, job.name):
-                continue
             folder = base / "disturbed"  # the same name for all, as it may be written down
             shutil.rmtree(folder, ignore_errors=True)
             job.start(folder)
@@ -330,12 +327,3 @@ def enumerated(share: float, seed: int, only: str | None = None) -> Iterator[tup
             equal = sum(counts.values()) - len(problems)
             line = f"{job.name}: {len(operations)} operations; {done}; {equal} went on as if not"
             yield not problems, "\n".join([line, *problems])
-
-
-if __name__ == "__main__":
-    fine = True
-    chosen = sys.argv[2] if len(sys.argv) > 2 else None
-    for good, line in enumerated(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0, 0, chosen):
-        print(line, flush=True)
-        fine &= good
-    sys.exit(not fine)

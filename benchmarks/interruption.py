@@ -11,7 +11,12 @@ have the logged losses. Of every
 second run the newest checkpoint is cut short before it continues: it has to be
 named, and the one before it used.
 
-Processes are forked, so this needs Linux or macOS.
+    python benchmarks/interruption.py --kills 0 --faults 1
+
+fails every operation on the files of a run, one by one, see `faults.py`; a smaller number
+than 1 is the share of them.
+
+Processes are forked, so this needs Linux or macOS, and `--faults` Linux.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from pathlib import Path
 
 import torch
 
+from faults import enumerated
 from markovbridge import Mean, PureDeath, Transport
 from markovbridge.networks import MLP
 from markovbridge.randomness import derive, generator
@@ -114,7 +120,17 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=300, help="length of a run")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
+    parser.add_argument("--faults", type=float, default=0.0, help="share of all operations")
     arguments = parser.parse_args()
+    if arguments.faults:
+        fine = True
+        for good, line in enumerated(arguments.faults, arguments.seed):
+            print(line, flush=True)
+            fine &= good
+        if not fine:
+            sys.exit(1)
+    if not arguments.kills:
+        return
     steps = arguments.steps
     moments = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as name:

@@ -1,9 +1,9 @@
 """What the grid of pairs walks: small worlds whose laws are known, for every class of process.
 
 A world is a process and a law of data on few states, with everything that a sampler should
-reproduce worked out from its transition tables (`tests/processes`): the data, the data given an observed
-state, given known sites, given a condition. `guided` laws, which are those of no data, are the
-limit of ever shorter steps of the reverse process.
+reproduce worked out from its transition tables (`tests/processes`): the data, the data given
+an observed state, given known sites, given a condition. `guided` laws, which are those of no
+data, are the limit of ever shorter steps of the reverse process.
 """
 
 from collections.abc import Callable

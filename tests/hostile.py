@@ -175,7 +175,8 @@ def texts(file):
         "twice": f"network: MLP\nnetwork: {run}\n",
         "two documents": f"data: Digits\n---\nnetwork: {run}\n",
         "dotted": f"network.class_path: os.system\nnetwork.init_args.command: {shell}\n",
-        "dotted inside": f"process: {{class_path: PureDeath, init_args: {{schedule.class_path: {CANARY}.S}}}}\n",
+        "dotted inside": "process: {class_path: PureDeath, init_args: "
+        f"{{schedule.class_path: {CANARY}.S}}}}\n",
         "appended": f"network+: {run}\n",
         "config": f"config: {file}\n",
         "path": f"__path__: {file}\ndata: Digits\n",
@@ -192,7 +193,8 @@ def texts(file):
         "more keys": f"process: {{class_path: PureDeath, __path__: {file}}}\n",
         "inside twice": f"process: {{class_path: PureDeath, init_args: {{init_args: {run}}}}}\n",
         "a text that is a class": f'network: "{run}"\n',
-        "a text of options": f"process: {{class_path: PureDeath, init_args: '{{schedule: {CANARY}.S}}'}}\n",
+        "a text of options": "process: {class_path: PureDeath, init_args: "
+        f"'{{schedule: {CANARY}.S}}'}}\n",
         "a list of classes": f"network: [{run}]\n",
         "a class where a number is": f"trainer: {{steps: {run}}}\n",
         "a text where a tensor is": "coupling: {class_path: Dirac, init_args: "

@@ -33,6 +33,7 @@ __all__ = [
     "append",
     "clear",
     "discard",
+    "flush",
     "leftover",
     "naming",
     "put",
@@ -145,6 +146,12 @@ def append(path: Path, text: str) -> None:
             with contextlib.suppress(OSError):
                 file.truncate(before)
             raise
+
+
+def flush(path: Path) -> None:
+    """Wait until what was appended to a log is on the disk."""
+    with naming(path):
+        _sync(path)
 
 
 def discard(path: Path) -> None:

@@ -11,7 +11,6 @@ together with all that is newer than the checkpoint it continues from.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from tqdm import tqdm
 
 from markovbridge import doors
 from markovbridge.documents import parse_json
-from markovbridge.files import append, to_json, write_text
+from markovbridge.files import append, flush, to_json, write_text
 
 __all__ = ["RunLog", "duration"]
 
@@ -70,8 +69,7 @@ class RunLog:
     def flush(self) -> None:
         """Make the numbers written so far durable."""
         if self._metrics is not None and self._metrics.exists():
-            with self._metrics.open("a") as file:
-                os.fsync(file.fileno())
+            flush(self._metrics)
 
     @contextmanager
     def progress(self, total: int, done: int) -> Iterator[tqdm]:
