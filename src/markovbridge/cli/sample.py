@@ -38,7 +38,6 @@ from markovbridge.cli.drawing import (
 from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.runs import write_arrays
 from markovbridge.cli.tables import samples_table
-from markovbridge.count_files import FILE, Facts
 from markovbridge.extrapolation import far_out, narrow
 from markovbridge.files import to_json, write_bytes
 from markovbridge.heads import Head
@@ -157,9 +156,7 @@ def _strange(
     run: Path, samples: np.ndarray, transport: Transport, meta: dict[str, Any]
 ) -> list[str]:
     """What is to be said of samples that are not like the training data."""
-    x, names = torch.from_numpy(samples), None
-    if (run / FILE).is_file():
-        names = Facts.read(run).features
+    x, names = torch.from_numpy(samples), TrainedOn.read(run).columns
     found = [far_out(x, transport.seen, names)]
     if not meta.get("condition"):
         found.append(narrow(x, transport.seen, transport.variance, names))

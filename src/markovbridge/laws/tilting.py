@@ -83,7 +83,9 @@ class _Tilt(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  the decorator's doing
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
         (log,) = ctx.saved_tensors
         p = log.exp()
         values = torch.arange(log.shape[-1], device=log.device, dtype=log.dtype)
