@@ -44,6 +44,7 @@ from markovbridge.heads import Head
 from markovbridge.images import grid_png
 from markovbridge.samplers import Sampler
 from markovbridge.sampling import BLOCK, STEPS
+from markovbridge.trained_on import TrainedOn
 from markovbridge.transport import Transport
 from markovbridge.walks import blocks
 
