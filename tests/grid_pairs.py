@@ -448,7 +448,13 @@ def pairs():
         for sde in DIFFUSIONS:
             for kind in ("joint", "Endpoint"):
                 found += [
-                    Pair(sampler, sde.__name__, kind, mode, _bind(_on_reals, sampler, sde, kind, mode))
+                    Pair(
+                        sampler,
+                        sde.__name__,
+                        kind,
+                        mode,
+                        _bind(_on_reals, sampler, sde, kind, mode),
+                    )
                     for mode in MODES
                 ]
     return found

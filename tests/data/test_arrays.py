@@ -103,9 +103,7 @@ def test_names_the_first_bad_value(tmp_path, value, fields, message):
 @pytest.mark.parametrize("values", [COUNTS > 3, COUNTS * 1j, COUNTS.astype(str)])
 def test_refuses_what_are_no_numbers(tmp_path, values):
     np.save(tmp_path / "x.npy", values)
-    with pytest.raises(
-        ValueError, match=f"type {values.dtype}; store counts as integers"
-    ):
+    with pytest.raises(ValueError, match=f"type {values.dtype}; store counts as integers"):
         Arrays(tmp_path / "x.npy").load()
     with pytest.raises(ValueError, match="x.npy: .* store reals as"):
         Arrays(tmp_path / "x.npy", counts=False).load()

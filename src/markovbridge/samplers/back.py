@@ -46,9 +46,7 @@ def check_back(model: Model) -> None:
         )
 
 
-def back(
-    model: Model, x: Tensor, s: float, r: float, generator: torch.Generator | None
-) -> Tensor:
+def back(model: Model, x: Tensor, s: float, r: float, generator: torch.Generator | None) -> Tensor:
     """Draw x_r for r <= s from x_s = x, so that going forward again leaves its law alone.
 
     Args:
