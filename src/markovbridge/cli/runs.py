@@ -11,12 +11,15 @@ import torch
 import yaml
 from torch import Tensor
 
+from markovbridge.cli import console
 from markovbridge.cli.errors import closest
 from markovbridge.files import written
 from markovbridge.reading import array_file, reading
+from markovbridge.trained_on import RunData
 
 __all__ = [
     "configuration",
+    "data_of",
     "held_out",
     "ours",
     "read_arrays",
@@ -86,6 +89,11 @@ def ours(config: Any) -> bool:
         path = config.get("class_path", PACKAGE)
         return str(path).split(".")[0] == PACKAGE and all(map(ours, config.values()))
     return all(map(ours, config)) if isinstance(config, list) else True
+
+
+def data_of(run: Path) -> RunData:
+    """The data of a run, and other data for it: what every verb reads data by."""
+    return RunData(run, configuration(run), console.note)
 
 
 def held_out(split: str, trained: str) -> bool:

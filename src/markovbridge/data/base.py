@@ -164,14 +164,18 @@ class Dataset:
 
     @property
     def known(self) -> Mapping[str, Any]:
-        """What is known of each sample, by name, N values each: `columns`, and "label".
+        """What is known of each sample, by name, N values each.
 
-        A class is called by its name, or by its number where classes have no names.
+        These are `columns`, what `condition` encodes, and as "label" the class: its name, or
+        its number as text where classes have no names.
         """
-        if self.labels is None:
-            return self.columns
-        names, numbers = self.label_names, self.labels.tolist()
-        return {"label": [str(k) if names is None else names[k] for k in numbers], **self.columns}
+        found: dict[str, Any] = {}
+        if self.labels is not None:
+            names, numbers = self.label_names, self.labels.tolist()
+            found["label"] = [str(k) if names is None else names[k] for k in numbers]
+        if self.condition is not None and self.covariates is not None:
+            found |= self.covariates.decode(self.condition)
+        return found | dict(self.columns)
 
     def rows(self, index: Tensor) -> Dataset:
         """Some samples with what is known of them, `index` being rising, int64 (k,)."""

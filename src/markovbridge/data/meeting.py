@@ -9,6 +9,8 @@ One rule for every verb of the command line and every method of `CountModel`:
 - **Rows.** The model is told of each row what the data know of it, by the names of its
   covariates. What is given by name on top takes the place of that; None is "not known". A
   covariate that the data do not have is not known of any row, and that is said.
+
+- **Samples of a condition** are compared with the real rows of the same condition: `alike`.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge.data.covariates import Covariates
+from markovbridge.data.base import Dataset
+from markovbridge.data.covariates import Covariates, described, is_missing
+from markovbridge.randomness import generator
 
-__all__ = ["LIBRARY", "Say", "in_order", "told"]
+__all__ = ["LEAST", "LIBRARY", "Say", "alike", "each", "in_order", "told"]
 
 LIBRARY = "log_library_size"  # a covariate that models give themselves
 SHOWN = 5  # names in a message
+LEAST = 20  # real rows that samples of a condition are compared with
 
 Say = Callable[[str], None]
 
@@ -125,6 +130,83 @@ def told(
     if absent:
         say(f"{what} does not have {_some(absent)}: the model is not told it, of any row")
     return encoding.encode(values, n)
+
+
+def each(encoding: Covariates, given: Mapping[str, Any] | None, n: int) -> dict[str, list[Any]]:
+    """What each of n samples is conditioned on, n values by name.
+
+    Args:
+        encoding: What the model takes.
+        given: One value by name for all samples; "*" of a class or category stands for each of
+            its levels in turn, sample by sample.
+        n: How many samples there are.
+    """
+    levels = {column.name: column.levels for column in encoding.columns}
+    return {
+        name: [levels[name][i % len(levels[name])] for i in range(n)]
+        if value == "*" and levels.get(name)
+        else [value] * n
+        for name, value in (given or {}).items()
+    }
+
+
+def alike(
+    data: Dataset, encoding: Covariates, given: Mapping[str, Any], n: int, *, seed: int = 0
+) -> Dataset:
+    """The rows of some data that samples of a condition are to be compared with.
+
+    These are the rows of which the same is known as the samples were told. Of samples that were
+    told different things, such as each class in turn, as many rows are drawn of each as make
+    their shares those of the samples; of a continuous covariate, rows of the very same value.
+
+    Args:
+        data: Real data.
+        encoding: What the model takes.
+        given: What the samples were told, as of `each`.
+        n: How many samples there are.
+        seed: Of the choice of rows.
+
+    Raises:
+        ValueError: If the data do not know it of their rows, or fewer than `LEAST` are such.
+    """
+    values = {name: value for name, value in each(encoding, given, n).items() if _any_known(value)}
+    if not values:
+        return data
+    known, what = data.known, f"{data.name}, split {data.split}"
+    absent = [name for name in values if name not in known]
+    if absent:
+        raise ValueError(
+            f"the samples are given {described(given)}, and {what} does not know {_some(absent)} "
+            "of its rows: there is nothing of the same condition to compare them with"
+        )
+    chosen = Covariates(tuple(c for c in encoding.columns if c.name in values))
+    ours = chosen.encode(values, n)
+    real = chosen.encode({name: known[name] for name in values}, len(data))
+    kinds, counts = ours.unique(dim=0, return_counts=True)
+    found = [(real == kind).all(1).nonzero()[:, 0] for kind in kinds]
+    # The largest set of rows in which every kind has the share that it has of the samples.
+    most = min(len(rows) / k for rows, k in zip(found, counts.tolist(), strict=True))
+    parts = []
+    for k, (rows, count) in enumerate(zip(found, counts.tolist(), strict=True)):
+        order = torch.randperm(len(rows), generator=generator("cpu", "alike", seed, k))
+        parts.append(rows[order[: int(most * count + 1e-9)]])
+    index = torch.cat(parts).sort().values
+    if len(index) < LEAST:
+        scarce = min(range(len(found)), key=lambda k: len(found[k]) / int(counts[k]))
+        one = {name: v[0] for name, v in chosen.decode(kinds[scarce : scarce + 1]).items()}
+        exact = any(not column.levels for column in chosen.columns)
+        raise ValueError(
+            f"only {len(found[scarce]):,} of the {len(data):,} rows of {what}, are of "
+            f"{described(one)}: too few to compare samples of {described(given)} with, as that "
+            f"takes {LEAST} rows{' of the very same value' if exact else ''}; take a larger "
+            "split, or other samples"
+        )
+    return data.rows(index)
+
+
+def _any_known(values: Sequence[Any]) -> bool:
+    """Whether not all of them stand for "not known"."""
+    return not all(map(is_missing, values))
 
 
 def _some(names: Sequence[str]) -> str:
