@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from typing import Any
 from torch import Tensor
 
 from markovbridge.config import from_config, to_config
+from markovbridge.couplings import Coupling, Data
 from markovbridge.data import Dataset, Source
 from markovbridge.data.meeting import Say, in_order
 from markovbridge.files import write_json
 from markovbridge.training import Examples
 
-__all__ = ["RunData", "TrainedOn"]
+__all__ = ["RunData", "TrainedOn", "check_start"]
 
 FILE = "data.json"
 MODEL = "count_model.json"  # where runs without that file may have the names
@@ -75,6 +76,35 @@ class TrainedOn:
             except (ValueError, TypeError, AttributeError) as error:
                 raise ValueError(f"{path} is damaged: {error}") from error
         return cls()
+
+
+def check_start(coupling: Coupling | None, columns: Sequence[str] | None) -> None:
+    """Refuse a coupling that starts from a table of other features, or in another order.
+
+    Args:
+        coupling: The coupling, or None.
+        columns: Names of the features that it goes to, or None.
+
+    Raises:
+        ValueError: If it starts from a data set whose features have other names.
+    """
+    start = getattr(coupling, "source", None)
+    if columns is None or not isinstance(start, Data) or start.column_names is None:
+        return
+    in_order(
+        start.column_names,
+        columns,
+        width=len(start.column_names),
+        expected=len(columns),
+        what=f"the source of the coupling, {start.source},",
+        say=_refuse,
+    )
+
+
+def _refuse(text: str) -> None:
+    raise ValueError(
+        f"{text.partition(':')[0]}: store both tables with their columns in one order"
+    )
 
 
 class RunData:

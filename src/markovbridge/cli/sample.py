@@ -43,6 +43,7 @@ from markovbridge.heads import Head
 from markovbridge.images import grid_png
 from markovbridge.samplers import Sampler
 from markovbridge.sampling import BLOCK, STEPS
+from markovbridge.trained_on import TrainedOn, check_start
 from markovbridge.transport import Transport
 from markovbridge.walks import blocks
 
@@ -105,6 +106,7 @@ def sample_main(words: list[str]) -> None:
     run, saved, values = asked(sample, words, "runs/digits")
     check_positive(values, "n", "steps", "block", "threads")
     with opened(run, saved, values, "samples") as (team, transport):
+        check_start(transport.coupling, TrainedOn.read(run).columns)
         _sample(run, team, transport, **values)
 
 

@@ -29,7 +29,7 @@ from markovbridge.cli.options import parse, split_target, to_yaml
 from markovbridge.cli.ranks import first
 from markovbridge.cli.runs import configuration, data_of, held_out
 from markovbridge.count_files import Facts
-from markovbridge.couplings import Coupling, Data, Noised
+from markovbridge.couplings import Coupling, Noised
 from markovbridge.data import CountTable, Dataset, Source
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.rows import parts
@@ -42,7 +42,7 @@ from markovbridge.masking import Masking
 from markovbridge.objectives import Objective
 from markovbridge.processes import Process
 from markovbridge.randomness import derive
-from markovbridge.trained_on import RunData, TrainedOn
+from markovbridge.trained_on import RunData, TrainedOn, check_start
 from markovbridge.training import Examples, Trainer, TrainingConfig
 from markovbridge.transport import Transport
 from markovbridge.transport import statistics as measure
@@ -227,7 +227,7 @@ def _prepare(
     read = data.load if known is None else partial(known.again, data)
     dataset = read(split)
     validation = read("validation") if trainer.validate_every else None
-    _check_start(parts["coupling"], dataset)
+    check_start(parts["coupling"], dataset.column_names)
     if first():
         console.note(f"{describe(dataset)}: {dataset.source}")
     condition = parts["condition"]
@@ -320,17 +320,6 @@ def examples(dataset: Dataset, condition: str, covariates: Covariates | None) ->
     if covariates is None or condition == "covariates":
         return Examples(dataset.x, condition=dataset.condition if covariates else None)
     return Examples(dataset.x, condition=covariates.encode({"label": dataset.known["label"]}))
-
-
-def _check_start(coupling: Coupling | None, dataset: Dataset) -> None:
-    """Refuse a coupling that starts from a table of other features, or in another order."""
-    start = getattr(coupling, "source", None)
-    names = start.column_names if isinstance(start, Data) else None
-    if names is not None and dataset.column_names not in (None, names):
-        raise UsageError(
-            f"the features of the coupling's data {start} are not those of {dataset.name}, or "
-            "in another order; store both tables with the same columns"
-        )
 
 
 def _checked(dataset: Dataset, process: Process) -> Iterator[Tensor]:

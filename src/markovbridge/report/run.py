@@ -32,11 +32,14 @@ from torch import Tensor
 
 from markovbridge.config import from_config
 from markovbridge.data import Dataset, Source
+from markovbridge.data.covariates import Covariates, described
+from markovbridge.data.meeting import alike
 from markovbridge.metrics import Record
 from markovbridge.nats import Nats
 from markovbridge.reading import array_file
+from markovbridge.trained_on import RunData
 
-__all__ = ["Run", "read_run"]
+__all__ = ["Run", "given", "read_run"]
 
 Kind = TypeVar("Kind", Record, Nats)
 
@@ -64,6 +67,9 @@ class Run:
         diagnostics: Self-consistency, and how it was checked.
         training: The training data.
         training_problem: Why they could not be loaded, or None.
+        alike: Those training data that the samples are to be compared with: of the same
+            condition, if there are enough.
+        notes: What is to be said of the training data, such as that they have changed.
     """
 
     path: Path
@@ -84,6 +90,13 @@ class Run:
     diagnostics: dict[str, Any]
     training: Dataset | None
     training_problem: str | None
+    alike: Dataset | None
+    notes: list[str]
+
+    @property
+    def given(self) -> str:
+        """What the samples were conditioned on, in words; empty for nothing."""
+        return given(self.samples_meta)
 
     @property
     def counts(self) -> bool:
@@ -111,7 +124,10 @@ def read_run(path: str | Path) -> Run:
     states = _arrays(path / "path.npz", "sample")
     restored = _arrays(path / "restored.npz", "restore")
     restored_meta = json.loads(str(restored.pop("meta"))) if restored else {}
-    training, problem = _training(config)
+    notes: list[str] = []
+    training, problem = _training(path, config, notes)
+    model = _json(path / "model" / "config.json", "train --resume true")
+    meta = json.loads(str(samples["meta"])) if samples else {}
     return Run(
         path=path,
         config=config,
@@ -119,11 +135,11 @@ def read_run(path: str | Path) -> Run:
         history=_history(path / "metrics.jsonl"),
         grids=[(int(p.stem.split("-")[1]), p) for p in sorted(path.glob("samples/step-*.png"))],
         samples=torch.from_numpy(samples["samples"]) if samples else None,
-        samples_meta=json.loads(str(samples["meta"])) if samples else {},
+        samples_meta=meta,
         times=torch.from_numpy(states["times"]) if states else None,
         states=torch.from_numpy(states["states"]) if states else None,
         records=_records(path / "evaluation.json", Record),
-        model=_json(path / "model" / "config.json", "train --resume true"),
+        model=model,
         weights=_weights(path / "model" / "model.safetensors"),
         likelihood=_records(path / "likelihood.json", Nats),
         restored=restored,
@@ -131,7 +147,14 @@ def read_run(path: str | Path) -> Run:
         diagnostics=_json(path / "diagnostics.json", "diagnose"),
         training=training,
         training_problem=problem,
+        alike=None if training is None else _alike(training, model, meta, notes),
+        notes=notes,
     )
+
+
+def given(meta: dict[str, Any]) -> str:
+    """What something was conditioned on, by how it was made, in words; empty for nothing."""
+    return described(meta.get("condition"), meta.get("guidance", 1.0))
 
 
 def _arrays(path: Path, verb: str) -> dict[str, np.ndarray]:
@@ -199,11 +222,29 @@ def _records(path: Path, kind: type[Kind]) -> list[Kind]:
         ) from None
 
 
-def _training(config: dict[str, Any]) -> tuple[Dataset | None, str | None]:
+def _training(
+    path: Path, config: dict[str, Any], notes: list[str]
+) -> tuple[Dataset | None, str | None]:
     try:
         source = from_config(config.get("data"))
         if not isinstance(source, Source):
             return None, "config.yaml names no data source"
-        return source.load(config.get("split", "train")), None
+        data = RunData(path, config, notes.append)
+        return data.load(source, data.split), None
     except (FileNotFoundError, ImportError, ValueError) as error:
         return None, str(error)
+
+
+def _alike(
+    training: Dataset, model: dict[str, Any], meta: dict[str, Any], notes: list[str]
+) -> Dataset:
+    """The training data of the condition of the samples; all, with a note, if they are too few."""
+    condition = meta.get("condition")
+    encoding = from_config(model.get("covariates"))
+    if not condition or not isinstance(encoding, Covariates):
+        return training
+    try:
+        return alike(training, encoding, condition, meta["n"])
+    except (ValueError, KeyError) as error:
+        notes.append(f"samples stand beside training data of all conditions, as {error}")
+        return training
