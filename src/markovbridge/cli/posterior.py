@@ -45,7 +45,7 @@ class Input(NamedTuple):
         split: and the part of it.
         known: What is known of each row, by name, n values each.
         order: For each feature of the model its position in the file; None if the same.
-        data: The data of the run.
+        ours: The data of the run.
     """
 
     x: Tensor
@@ -55,7 +55,7 @@ class Input(NamedTuple):
     split: str
     known: Mapping[str, Any]
     order: Tensor | None
-    data: RunData
+    ours: RunData
 
 
 def input_of(
@@ -73,7 +73,7 @@ def input_of(
     """
     names = ("input", "key", "obs", "n", "split", "data")
     file, key, obs, n, split, source = (values.pop(name) for name in names)
-    data, order, table = data_of(run), None, None
+    ours, order, table = data_of(run), None, None
     if file is not None:
         split = "all"
         covariates = () if transport.covariates is None else transport.covariates.columns
@@ -83,7 +83,7 @@ def input_of(
             x, known = read_rows(file, key), beside(file, told)
         else:
             read = table.plain("all")
-            met, order = data.meet(read), data.order(read)
+            met, order = ours.meet(read), ours.order(read)
             x, known = dense(met.x), met.known
             if met.observed is not None:
                 x = torch.where(met.observed, x.double(), torch.nan)
@@ -96,7 +96,7 @@ def input_of(
         if not held_out(split, trained := configuration(run).get("split", "train")):
             console.note(f"warning: split {split} is not held out: {run} saw {trained}")
         table = source if isinstance(source, CountTable) else None
-        read = data.load(source, split)
+        read = ours.load(source, split)
         some = read.rows(torch.arange(min(len(read), ROWS if n is None else n)))
         if n is not None and n > len(read):
             raise UsageError(f"n is {n}; there are {len(read):,} rows to {verb}")
@@ -105,7 +105,7 @@ def input_of(
         raise UsageError(f"n is {n}; there are {len(x):,} rows to {verb}")
     told = f"split {split}" if file is None else str(file)
     known = {name: list(value)[:n] for name, value in known.items()}
-    return Input(x[:n], told, file is None, table, split, known, order, data)
+    return Input(x[:n], told, file is None, table, split, known, order, ours)
 
 
 def write(

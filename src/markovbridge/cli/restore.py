@@ -195,7 +195,7 @@ def _restore(
     if given.own:
         beside = {"condition": told, "guidance": guidance, "block": how["block"]}
         single = expected(transport, x, t, **beside).cpu()
-        training = given.data.load(source, given.data.split).x
+        training = given.ours.load(source, given.ours.split).x
         top = largest(transport)
         scores = _scores(given.x, x, made, single, training, survival, top, how["seed"])
         meta["scores"] = [dataclasses.asdict(one) for one in scores]

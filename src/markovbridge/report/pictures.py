@@ -95,7 +95,7 @@ def samples_section(run: Run) -> str:
 
 def _of(run: Run) -> str:
     """What the samples are given."""
-    return f" given {escape(run.given)}" if run.given else ""
+    return f" given {run.given}" if run.given else ""
 
 
 def _same(run: Run) -> str:
@@ -107,7 +107,8 @@ def _beside(run: Run) -> str:
     """What the samples are given, and which training data stand beside them."""
     if not run.given or run.alike is None:
         return ""
-    return f"<p>Samples{_of(run)}; training data are {len(run.alike):,} rows{_same(run)}.</p>"
+    rows = f"{len(run.alike):,} rows{_same(run)}"
+    return f"<p>Samples{escape(_of(run))}; training data are {rows}.</p>"
 
 
 def _dense(data: Dataset | None) -> Tensor | None:
