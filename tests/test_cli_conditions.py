@@ -217,6 +217,48 @@ def test_restored_rows_are_told_their_class(run, capsys):
     assert "guidance needs a condition to follow" in error(capsys)
 
 
+# Evaluation ---------------------------------------------------------------------------------
+
+
+def test_samples_of_a_class_are_compared_with_real_rows_of_it(run, capsys):
+    options = ["--n", "40", "--condition.label", "3", "--guidance", "2"]
+    assert verb("sample", run, *options) == 0
+    assert "given label=3, guidance 2; " in capsys.readouterr().out
+    assert main(["evaluate", str(run), "--threads", "1"]) == 0
+    said = capsys.readouterr()
+    digits = Digits().load("train")
+    threes = digits.x[digits.labels == 3]
+    assert (
+        f"40 samples given label=3, guidance 2, against {len(threes)} of digits, train" in said.out
+    )
+    assert f"compared with {len(threes)} of the 1,437 rows" in said.err
+    records = json.loads((run / "evaluation.json").read_text())["records"]
+    assert {(r["given"], r["guidance"]) for r in records} == {("label=3", 2.0)}
+    found = {r["metric"]: r for r in records}
+    ours = arrays(run / "samples.npz")["samples"].astype(float)
+    gap = ours.mean(0) - threes.double().mean(0).numpy()
+    value = found["mean error (RMS over features)"]["value"]
+    assert value == pytest.approx(float((gap**2).mean() ** 0.5))
+    assert found["mean error (RMS over features)"]["n_reference"] == len(threes)
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Samples given label=3, guidance 2: the first" in page
+    assert f"drawn at random from {len(threes)} images of the same condition" in page
+    assert "40 samples given label=3, guidance 2, (EMA weights" in page
+    assert "--condition.label 3 --guidance 2" in page
+
+
+def test_samples_of_a_class_need_real_rows_of_it(run, capsys):
+    assert verb("sample", run, "--n", "30", "--condition.label", "0") == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--split", "test", "--threads", "1"]) == 1
+    zeros = int((Digits().load("test").labels == 0).sum())
+    assert f"only {zeros} of the 180 rows of digits, split test, are of label=0" in error(capsys)
+    data = ["--data", "Selected", "--data.source", "Digits", "--data.labels", "[1, 2]"]
+    assert main(["evaluate", str(run), *data, "--threads", "1"]) == 1
+    assert "only 0 of the" in error(capsys)
+
+
 # Imputation ---------------------------------------------------------------------------------
 
 

@@ -229,8 +229,8 @@ def _training(
         source = from_config(config.get("data"))
         if not isinstance(source, Source):
             return None, "config.yaml names no data source"
-        data = RunData(path, config, notes.append)
-        return data.load(source, data.split), None
+        ours = RunData(path, config, notes.append)
+        return ours.load(source, ours.split), None
     except (FileNotFoundError, ImportError, ValueError) as error:
         return None, str(error)
 
