@@ -159,11 +159,22 @@ def test_the_likelihood_is_that_given_the_labels_of_the_data(run, capsys, monkey
     assert "given label of each" in (run / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_likelihood_refuses_data_without_labels(run, tmp_path, capsys):
+def test_data_without_labels_are_told_nothing_and_that_is_said(run, tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.ones((20, 1, 8, 8), dtype=int))
     data = ["--data", "Arrays", "--data.path", str(tmp_path / "x.npy"), "--split", "all"]
-    assert main(["evaluate", str(run), "--likelihood", "12", *data]) == 2
-    assert "condition is labels, but x has none" in error(capsys)
+    words = ["evaluate", str(run), "--likelihood", "12", "--looks", "2", *data]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "x, all, does not have 'label': the model is not told it, of any row" in said.err
+    assert "given label" not in said.out
+    assert json.loads((run / "likelihood.json").read_text())["records"][0]["condition"] is None
+    assert main(["restore", str(run), "--survival", "0.5", "--steps", "2", *data]) == 0
+    assert "split all does not have 'label'" in capsys.readouterr().err
+    # Of such rows one can say it by hand.
+    by_hand = ["--condition.label", "3", "--guidance", "2"]
+    assert main(["restore", str(run), "--survival", "0.5", "--steps", "2", *data, *by_hand]) == 0
+    said = capsys.readouterr()
+    assert "does not have" not in said.err and "given label=3, guidance 2; " in said.out
 
 
 def test_restored_rows_are_told_their_class(run, capsys):
@@ -186,8 +197,66 @@ def test_restored_rows_are_told_their_class(run, capsys):
     assert scores["expected count, one evaluation"] == pytest.approx(mse)
     assert verb("restore", run, *options[:4]) == 0
     assert (arrays(run / "restored.npz")["draws"] != made["draws"]).any()
-    assert verb("restore", run, *options[:4], "--guidance", "2") == 2
+    # Without a word, the rows say what they are; null is "not known".
+    labels = Digits().load("test").labels[:3]
+    assert verb("restore", run, *options[:4], "--guidance", "2") == 0
+    assert "given label=of each row, guidance 2; " in capsys.readouterr().out
+    told = {"condition": torch.eye(10)[labels], "guidance": 2.0}
+    given = {"survival": 0.4, "steps": 4, "block": 16, **told}
+    expected = restore(transport, x, generator=torch.Generator().manual_seed(0), **given)
+    own = arrays(run / "restored.npz")
+    np.testing.assert_array_equal(own["draws"], expected.draws.numpy())
+    assert json.loads(str(own["meta"]))["condition"] == {"label": "of each row"}
+    unknown = ["--condition.label", "null"]
+    assert verb("restore", run, *options[:4], *unknown) == 0
+    blind = restore(
+        transport, x, survival=0.4, steps=4, block=16, generator=torch.Generator().manual_seed(0)
+    )
+    np.testing.assert_array_equal(arrays(run / "restored.npz")["draws"], blind.draws.numpy())
+    assert verb("restore", run, *options[:4], *unknown, "--guidance", "2") == 2
     assert "guidance needs a condition to follow" in error(capsys)
+
+
+# Evaluation ---------------------------------------------------------------------------------
+
+
+def test_samples_of_a_class_are_compared_with_real_rows_of_it(run, capsys):
+    options = ["--n", "40", "--condition.label", "3", "--guidance", "2"]
+    assert verb("sample", run, *options) == 0
+    assert "given label=3, guidance 2; " in capsys.readouterr().out
+    assert main(["evaluate", str(run), "--threads", "1"]) == 0
+    said = capsys.readouterr()
+    digits = Digits().load("train")
+    threes = digits.x[digits.labels == 3]
+    assert (
+        f"40 samples given label=3, guidance 2, against {len(threes)} of digits, train" in said.out
+    )
+    assert f"compared with {len(threes)} of the 1,437 rows" in said.err
+    records = json.loads((run / "evaluation.json").read_text())["records"]
+    assert {(r["given"], r["guidance"]) for r in records} == {("label=3", 2.0)}
+    found = {r["metric"]: r for r in records}
+    ours = arrays(run / "samples.npz")["samples"].astype(float)
+    gap = ours.mean(0) - threes.double().mean(0).numpy()
+    value = found["mean error (RMS over features)"]["value"]
+    assert value == pytest.approx(float((gap**2).mean() ** 0.5))
+    assert found["mean error (RMS over features)"]["n_reference"] == len(threes)
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Samples given label=3, guidance 2: the first" in page
+    assert f"drawn at random from {len(threes)} images of the same condition" in page
+    assert "40 samples given label=3, guidance 2, (EMA weights" in page
+    assert "--condition.label 3 --guidance 2" in page
+
+
+def test_samples_of_a_class_need_real_rows_of_it(run, capsys):
+    assert verb("sample", run, "--n", "30", "--condition.label", "0") == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--split", "test", "--threads", "1"]) == 1
+    zeros = int((Digits().load("test").labels == 0).sum())
+    assert f"only {zeros} of the 180 rows of digits, split test, are of label=0" in error(capsys)
+    data = ["--data", "Selected", "--data.source", "Digits", "--data.labels", "[1, 2]"]
+    assert main(["evaluate", str(run), *data, "--threads", "1"]) == 1
+    assert "only 0 of the" in error(capsys)
 
 
 # Imputation ---------------------------------------------------------------------------------
@@ -273,7 +342,11 @@ def test_impute_goes_on_where_it_was(run, monkeypatch, capsys):
         (["--observed", "middle"], "observed is 'middle'; it must be top, bottom, left, right"),
         (["--observed", "random:2"], "the share must lie in [0, 1], as in random:0.5"),
         (["--observed", "top", "--rounds", "0"], "rounds is 0; it must be at least 1"),
-        (["--observed", "top", "--guidance", "2"], "guidance needs a condition to follow"),
+        (
+            ["--observed", "top", "--condition.label", "null", "--guidance", "2"],
+            "guidance needs a condition to follow",
+        ),
+        (["--observed", "top", "--obs", "x.csv"], "obs is for rows of a file"),
         (["--observed", "top", "--n", "9999"], "there are 180 rows to impute"),
     ],
 )

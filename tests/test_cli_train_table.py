@@ -173,7 +173,7 @@ def test_a_run_is_a_count_model(cells, capsys):
     )
     np.testing.assert_array_equal(drawn[["x", "y", "z"]].to_numpy(), expected.numpy())
     held = drawn.iloc[:, 1:].rename(columns={"x": "w"})
-    with pytest.raises(ValueError, match="column 0 is 'w' instead of 'x'"):
+    with pytest.raises(ValueError, match="'x' missing, and 'w' unknown"):
         model.score(held)
     model.save("copy")
     again = CountModel.load("copy")

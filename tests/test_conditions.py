@@ -92,7 +92,7 @@ def test_guided_poisson_classes_are_poisson(sampler, steps, strength):
         sampler=sampler,
         condition=torch.zeros(n, 1),
         guidance=strength,
-        generator=generator("cpu", "poisson", strength),
+        generator=generator("cpu", "poisson", str(strength)),
         block=n,
     )
     mean = 2.0**strength * 4.0 ** (1 - strength)

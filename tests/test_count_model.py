@@ -129,9 +129,7 @@ def test_other_columns_are_refused():
     assert list(model.feature_names_in_) == list("abcd") and model.n_features_in_ == 4
     with pytest.raises(ValueError, match="X has 3 features, but the model was fitted to 4"):
         model.score(counts[:, :3])
-    with pytest.raises(ValueError, match="in another order: column 0 is 'b' instead of 'a'"):
-        model.score(frame[list("bacd")])
-    with pytest.raises(ValueError, match="other ones: column 3 is 'e' instead of 'd'"):
+    with pytest.raises(ValueError, match="'d' missing, and 'e' unknown to the model; give the 4"):
         model.score(frame.rename(columns={"d": "e"}))
     assert model.score(counts) == model.score(frame)  # an array has no names to compare
     model.fit(counts)

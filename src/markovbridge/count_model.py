@@ -5,7 +5,9 @@ r"""A model of a count table in three lines, with the manners of scikit-learn.
     model.restore(shallow, survival=0.5).mean
 
 The table is a numpy array, a sparse matrix, a DataFrame, AnnData or the path of a file; what
-comes back is of the same kind (`markovbridge.data.tables.objects`). Inside is a `Transport` of
+comes back is of the same kind (`markovbridge.data.tables.objects`), with features and rows in the
+order of the table. Features are matched by name, and rows are told the covariates that come with
+the table: `markovbridge.data.meeting`, as on the command line. Inside is a `Transport` of
 unbounded counts by pure death, whose parts are the parameters of the constructor; it is at
 `transport_`, for all that is not here.
 
@@ -32,9 +34,9 @@ from markovbridge import checks, doors
 from markovbridge.config import to_config
 from markovbridge.count_files import Facts
 from markovbridge.data.covariates import Covariates
-from markovbridge.data.rows import Rows, dense, parts
-from markovbridge.data.tables.objects import TableObject, read_object, write_object
-from markovbridge.data.tables.told import LIBRARY, chosen, encoded, known, logs
+from markovbridge.data.rows import Rows, parts
+from markovbridge.data.tables.objects import read_object, write_object
+from markovbridge.data.tables.told import LIBRARY, Given, chosen, encoded, logs
 from markovbridge.estimator import Estimator
 from markovbridge.heads import Head, Mean
 from markovbridge.masking import Masking
@@ -312,13 +314,12 @@ class CountModel(Estimator):
             X: Counts (n, features) of which each unit was kept with probability `survival`.
             survival: That probability, in (0, 1): the depth of X over that of the training.
             draws: How many draws for each row.
-            covariates: Values by name; by default those that come with X.
+            covariates: Values by name, in place of those that come with X.
             random_state: Seed, or generator.
         """
-        transport, table = self._fitted(), self._read(X)
+        transport, given = self._fitted(), self._read(X)
         t = observed_time(transport.process, survival)
-        x = dense(table.x).long()
-        condition = self._condition(known(table, self.covariates_, covariates), len(x))
+        x, condition = given.x, given.told(self.covariates_, covariates)
         made = restore(
             transport,
             x,
@@ -329,7 +330,8 @@ class CountModel(Estimator):
             condition=condition,
             generator=self._generator(random_state),
         )
-        return Prediction(made, expected(transport, x, t, condition=condition), table)
+        single = expected(transport, x, t, condition=condition)
+        return Prediction(Restoration(given.back(made.draws)), given.back(single), given.table)
 
     def impute(
         self,
@@ -346,13 +348,14 @@ class CountModel(Estimator):
             X: Counts (n, features), NaN where they are missing.
             observed: Or else a mask of what was measured, (n, features) bool.
             draws: How many draws of each missing entry.
-            covariates: Values by name; by default those that come with X.
+            covariates: Values by name, in place of those that come with X.
             random_state: Seed, or generator.
 
         Raises:
             ValueError: If nothing says which entries are missing.
         """
-        transport, table = self._fitted(), self._read(X, missing=True)
+        transport, read = self._fitted(), self._read(X, missing=True)
+        table = read.table
         mask = table.observed
         if observed is not None:
             given = np.asarray(observed)
@@ -369,8 +372,7 @@ class CountModel(Estimator):
             mask = given if mask is None else mask & given
         if mask is None:
             raise ValueError("nothing is missing in X: mark entries by NaN, or give `observed`")
-        x = dense(table.x).long()
-        condition = self._condition(known(table, self.covariates_, covariates), len(x))
+        x, mask, condition = read.x, read.ordered(mask), read.told(self.covariates_, covariates)
         index = torch.arange(len(x)).repeat_interleave(draws)
         made = transport.impute(
             x[index],
@@ -380,7 +382,7 @@ class CountModel(Estimator):
             condition=None if condition is None else condition[index],
             generator=self._generator(random_state),
         )
-        found = Restoration.of_rows(made, draws)
+        found = Restoration(read.back(Restoration.of_rows(made, draws).draws))
         # What the network expects at time 0, before anything has come to be, is less accurate.
         return Prediction(found, found.mean, table)
 
@@ -392,11 +394,10 @@ class CountModel(Estimator):
         Args:
             X: Counts (n, features).
             draws: How often the network looks at each row; the error falls with it.
-            covariates: Values by name; by default those that come with X.
+            covariates: Values by name, in place of those that come with X.
         """
-        transport, table = self._fitted(), self._read(X)
-        x = dense(table.x).long()
-        condition = self._condition(known(table, self.covariates_, covariates), len(x))
+        transport, given = self._fitted(), self._read(X)
+        x, condition = given.x, given.told(self.covariates_, covariates)
         generator = torch.Generator().manual_seed(derive("score"))
         bound = transport.log_likelihood(x, condition=condition, draws=draws, generator=generator)
         return bound.nats.cpu().numpy()
@@ -454,36 +455,12 @@ class CountModel(Estimator):
             raise ValueError("this CountModel is not fitted yet: call fit(X) first")
         return self.transport_
 
-    def _read(self, X: Any, missing: bool = False) -> TableObject:
+    def _read(self, X: Any, missing: bool = False) -> Given:
         """A table of the features that the model knows."""
-        names = () if self.covariates_ is None else [c.name for c in self.covariates_.columns]
-        there = getattr(X, "columns", ())
-        table = read_object(
-            X,
-            layer=self.layer,
-            covariates=[name for name in names if name in there],
-            missing=missing,
-        )
-        if table.x.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {table.x.shape[1]} features, but the model was fitted to "
-                f"{self.n_features_in_}"
-            )
-        names = self._names
-        if names is not None and table.column_names is not None:
-            theirs = list(table.column_names)
-            if theirs != names:
-                at = next(
-                    k
-                    for k, pair in enumerate(zip(theirs, names, strict=True))
-                    if len(set(pair)) > 1
-                )
-                kind = "in another order" if sorted(theirs) == sorted(names) else "other ones"
-                raise ValueError(
-                    f"the features of X are {kind}: column {at} is {theirs[at]!r} instead of "
-                    f"{names[at]!r}; take X[:, model.feature_names_in_]"
-                )
-        return table
+        encoding = self.covariates_
+        names = [] if encoding is None else [column.name for column in encoding.columns]
+        table = read_object(X, layer=self.layer, known=names, missing=missing)
+        return Given.of(table, self._names, self.n_features_in_)
 
     def _condition(self, values: Mapping[str, Any], n: int) -> Tensor | None:
         if self.covariates_ is None:

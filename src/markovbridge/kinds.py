@@ -319,6 +319,8 @@ def _instances(kind: type) -> list[_Kind]:
 
 
 def _collections(origin: type, arguments: tuple[Any, ...], finite: bool) -> list[_Kind]:
+    if origin is typing.IO:  # a form of annotation, of which no file is an instance
+        return []
     if issubclass(origin, abc.Mapping):
         inner = _check(arguments[1], finite) if len(arguments) == 2 else None
 

@@ -16,13 +16,14 @@ import torch
 from torch import nn
 
 from markovbridge.cli import console
-from markovbridge.cli.drawing import check_positive, load_transport, saved_model
+from markovbridge.cli.drawing import check_positive, conditioned, load_transport, saved_model
 from markovbridge.cli.drawing import threads as limited
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.runs import configuration, held_out, run_folder, source_of
+from markovbridge.cli.runs import configuration, data_of, held_out, run_folder, source_of
 from markovbridge.data import Source
+from markovbridge.data.covariates import described
 from markovbridge.diagnostics import MEANING, Piece, over_time
 from markovbridge.files import write_json
 from markovbridge.locks import locked
@@ -53,7 +54,7 @@ def diagnose(
     time, and how errors go together. A network need not obey this. How far it is off, at one
     piece of time after the other, is printed and written to RUN/diagnostics.json; all figures
     are relative, and 0 for a perfect model up to the error beside them. It costs 7 n network
-    evaluations for each piece.
+    evaluations for each piece. A model of a condition is told what the data know of each point.
 
     Args:
         run: The run folder, of a pure-death process.
@@ -112,14 +113,19 @@ def _diagnose(
     weights: str,
     block: int,
 ) -> None:
-    dataset = data.load(split)
+    dataset = data_of(run).load(data, split)
+    what = f"{dataset.name}, {split},"
+    known: dict[str, Any] = {"columns": dataset.known, "what": what}
+    facts, told = conditioned(transport, None, 1.0, len(dataset), **known)
     order = torch.randperm(len(dataset), generator=generator("cpu", "diagnose points", seed))
-    x1 = dataset.x[order[:n].sort().values]
+    chosen = order[:n].sort().values
+    x1 = dataset.x[chosen]
     with console.Progress(pieces * len(x1), "states") as progress:
         found = over_time(
             transport,
             x1,
             pieces=pieces,
+            condition=None if told is None else told[chosen],
             generator=generator(transport.device, "diagnose", seed),
             block=block,
             callback=lambda _: progress.advance(len(x1)),
@@ -131,9 +137,12 @@ def _diagnose(
         "weights": weights,
         "model": hash_weights(transport),
         "markovbridge": version("markovbridge"),
+        **facts,
     }
     content = {"pieces": [dataclasses.asdict(piece) for piece in found], "meta": meta}
     path = write_json(run / "diagnostics.json", content)
+    given = described(meta.get("condition"))
+    console.say(f"{len(x1):,} data points of {meta['data']}{f', given {given}' if given else ''}")
     console.say(_table(found))
     console.say(f"\nwrote {path}; for a page of it all: markovbridge report {run}")
 

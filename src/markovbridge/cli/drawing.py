@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,8 @@ from markovbridge.cli.runs import admitted, configuration, run_folder, source_of
 from markovbridge.cli.usage import short
 from markovbridge.config import from_config, to_config
 from markovbridge.data.arrays import read_arrays
+from markovbridge.data.covariates import described
+from markovbridge.data.meeting import each, told
 from markovbridge.heads import Head
 from markovbridge.images import is_image, to_shades
 from markovbridge.locks import locked
@@ -32,6 +34,7 @@ from markovbridge.metrics.extractors import hash_weights
 from markovbridge.parts import ForeignClass, arguments, checked
 from markovbridge.pretrained import NEW, coupling_once
 from markovbridge.randomness import fresh_key
+from markovbridge.reading import array_file
 from markovbridge.samplers import Sampler
 from markovbridge.transport import Transport
 from markovbridge.walks import blocks as blocks_of
@@ -40,6 +43,7 @@ __all__ = [
     "Drawn",
     "How",
     "asked",
+    "beside",
     "check_positive",
     "conditioned",
     "cost",
@@ -51,8 +55,9 @@ __all__ = [
     "saved_model",
     "shades",
     "threads",
-    "told",
 ]
+
+EACH = "of each row"  # what a condition is that rows bring with them
 
 
 def saved_model(run: Path) -> dict[str, Any]:
@@ -293,10 +298,13 @@ def _gathered(blocks: Blocks, total: int, n: int, meta: dict[str, Any]) -> Drawn
 
 
 def cost(meta: dict[str, Any]) -> str:
-    """How samples were made and what they cost, in words."""
+    """What samples were conditioned on, how they were made and what they cost, in words."""
+    given = described(meta.get("condition"), meta.get("guidance", 1.0))
+    beginning = f"given {given}; " if given else ""
     return (
-        f"{meta['sampler']}, {meta['steps']} steps, {meta['evaluations']:g} evaluations, "
-        f"{meta['weights']} weights, seed {meta['seed']}; {meta['seconds']:.1f} s, "
+        f"{beginning}{meta['sampler']}, {meta['steps']} steps, "
+        f"{meta['evaluations']:g} evaluations, {meta['weights']} weights, seed {meta['seed']}; "
+        f"{meta['seconds']:.1f} s, "
         f"{meta['n'] / max(meta['seconds'], 1e-3):.3g} samples/s"
     )
 
@@ -314,11 +322,26 @@ def shades(x: Tensor, transport: Transport) -> Tensor | None:
 
 
 def conditioned(
-    transport: Transport, given: dict[str, Any] | None, guidance: float, n: int
+    transport: Transport,
+    given: dict[str, Any] | None,
+    guidance: float,
+    n: int,
+    *,
+    columns: Mapping[str, Any] | None = None,
+    what: str = "the samples",
 ) -> tuple[dict[str, Any], Tensor | None]:
-    """What n samples are conditioned on, by what the command line gives by name.
+    """What n samples are conditioned on: what is known of their rows, and what is given by name.
 
     The value "*" of a class or category takes each of its levels in turn, sample by sample.
+
+    Args:
+        transport: The model.
+        given: What the command line gives by name.
+        guidance: How strongly the condition acts.
+        n: How many samples there are.
+        columns: What is known of the row that each belongs to, n values by name; None if they
+            belong to no rows.
+        what: What to call these rows, or samples, in a message.
 
     Returns:
         Condition and guidance as stored beside samples, nothing if there is no condition; and
@@ -328,29 +351,25 @@ def conditioned(
         UsageError: If the model knows nothing of that name or level, or there is no condition
             to be guided by.
     """
-    if not given:
+    encoding = transport.covariates
+    if encoding is None and given:
+        raise UsageError("this model was trained without a condition; leave --condition out")
+    said = {} if encoding is None else each(encoding, given, n)
+    say = console.note if columns is not None else lambda _: None
+    try:
+        condition = told(columns or {}, encoding, said, n=n, what=what, say=say)
+    except ValueError as error:
+        raise UsageError(f"condition: {error}") from error
+    if encoding is None or condition is None or bool(condition.isnan().all()):
         if guidance != 1:
             raise UsageError("guidance needs a condition to follow, such as --condition.label 3")
         return {}, None
-    if transport.covariates is None:
-        raise UsageError("this model was trained without a condition; leave --condition out")
-    try:
-        condition = transport.covariates.encode(told(transport, given, n), n)
-    except ValueError as error:
-        raise UsageError(f"condition: {error}") from error
-    return {"condition": given, "guidance": guidance}, condition
-
-
-def told(transport: Transport, given: dict[str, Any] | None, n: int) -> dict[str, list[Any]]:
-    """What each of n samples is conditioned on, n values by name; see `conditioned`."""
-    columns = () if transport.covariates is None else transport.covariates.columns
-    levels = {column.name: column.levels for column in columns}
-    return {
-        name: [levels[name][i % len(levels[name])] for i in range(n)]
-        if value == "*" and levels.get(name)
-        else [value] * n
-        for name, value in (given or {}).items()
-    }
+    names = [column.name for column in encoding.columns]
+    known = {name: EACH for name in names if columns is not None and name in columns}
+    facts: dict[str, Any] = {"condition": known | (given or {}), "guidance": guidance}
+    if known:
+        facts["condition hash"] = hashed(condition)
+    return facts, condition
 
 
 def read_rows(file: Path, key: str | None) -> Tensor:
@@ -364,6 +383,15 @@ def read_rows(file: Path, key: str | None) -> Tensor:
     if array.dtype.kind not in "iuf" or array.ndim < 2 or not array.size:
         raise ValueError(f"{file} holds no rows (n, *event) of numbers")
     return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
+
+
+def beside(file: Path, names: Sequence[str]) -> dict[str, Any]:
+    """What an .npz file knows of its rows: arrays of these names with one value a row."""
+    if file.suffix.lower() != ".npz":
+        return {}
+    with array_file(file.expanduser()) as content:
+        there = {name: content[name] for name in names if name in content}
+    return {name: values.tolist() for name, values in there.items() if values.ndim == 1}
 
 
 def hashed(*values: Tensor) -> str:

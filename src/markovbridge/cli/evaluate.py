@@ -15,14 +15,23 @@ from torch import nn
 
 from markovbridge import nats
 from markovbridge.cli import console
-from markovbridge.cli.drawing import check_positive, load_transport, saved_model
+from markovbridge.cli.drawing import check_positive, conditioned, load_transport, saved_model
 from markovbridge.cli.drawing import threads as limited
 from markovbridge.cli.errors import UsageError, closest
 from markovbridge.cli.options import parse, split_target
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.runs import configuration, held_out, read_samples, run_folder, source_of
-from markovbridge.cli.train import condition_of
+from markovbridge.cli.runs import (
+    configuration,
+    data_of,
+    held_out,
+    read_samples,
+    run_folder,
+    source_of,
+)
+from markovbridge.config import from_config
 from markovbridge.data import Dataset, Source
+from markovbridge.data.covariates import Covariates, described
+from markovbridge.data.meeting import alike
 from markovbridge.files import write_json
 from markovbridge.locks import locked
 from markovbridge.metrics import (
@@ -37,6 +46,7 @@ from markovbridge.metrics import evaluate as score
 from markovbridge.metrics.extractors import hash_weights
 from markovbridge.metrics.rows import draw_rows
 from markovbridge.randomness import generator
+from markovbridge.trained_on import RunData
 from markovbridge.transport import BLOCK
 
 __all__ = ["evaluate"]
@@ -61,8 +71,10 @@ def evaluate(
 
     Every figure is printed beside its floor, what real data score against real data with
     as many samples, and is written to RUN/evaluation.json with all that one has to know
-    to read it. Samples of a count table are scored by what matters for tables: features,
-    correlations, library sizes, two-sample distances and a classifier.
+    to read it. Samples that were conditioned on a class or covariates are compared with the
+    real rows of the same, as many of each as there are among the samples. Samples of a count
+    table are scored by what matters for tables: features, correlations, library sizes,
+    two-sample distances and a classifier.
 
     With --likelihood 500 the model is also asked how likely 500 points of held-out data are: a
     bound in nats and bits per dimension, beside what simple models give them (an independent
@@ -109,28 +121,51 @@ def evaluate_main(words: list[str]) -> None:
         raise UsageError(f"likelihood is {values['likelihood']}; it must be 0, or 2 and more")
     wanted = {key: values.pop(key) for key in ("likelihood", "looks", "device", "network")}
     split, trained = values.pop("split"), config.get("split", "train")
+    known = data_of(run)
     with locked(run, "evaluation"), limited(values.pop("threads")):
         asked = wanted["likelihood"] > 0
         if not asked or (run / "samples.npz").is_file():
-            _samples(run, split=split or trained, **values)
+            _samples(run, known, split=split or trained, **values)
         if asked:
             chosen = split or "test"
             if not held_out(chosen, trained):
                 console.note(f"warning: split {chosen} is not held out: {run} saw {trained}")
             common = {key: values[key] for key in ("data", "seed")}
-            common["condition"] = config.get("condition", "none")
-            _likelihood(run, split=chosen, trained=trained, **common, **wanted)
+            _likelihood(run, known, split=chosen, trained=trained, **common, **wanted)
 
 
 def _samples(
-    run: Path, *, data: Source, split: str, extractor: str, n: int | None, seed: int
+    run: Path,
+    known: RunData,
+    *,
+    data: Source,
+    split: str,
+    extractor: str,
+    n: int | None,
+    seed: int,
 ) -> None:
     """Score the samples of a run."""
     samples, meta = read_samples(run)
     if n is not None and not 2 <= n <= len(samples):
         raise UsageError(f"n is {n}; {run} has {len(samples):,} samples, of which 2 or more count")
-    reference = data.load(split)
-    facts = {**meta, "split": f"{reference.name}, {split}"}
+    whole = known.load(data, split)
+    reference, what = whole, f"{whole.name}, {split}"
+    given = meta.get("condition")
+    if given:
+        encoding = from_config(saved_model(run)["covariates"], Covariates | None, "covariates")
+        if encoding is None:
+            raise ValueError(
+                f"the samples of {run} are given {described(given)}, but its model "
+                f"takes no condition; draw them again"
+            )
+        reference = alike(whole, encoding, given, len(samples[:n]), seed=seed)
+        if len(reference) < len(whole):
+            what = f"{what}, {described(given)}"
+            console.note(
+                f"compared with {len(reference):,} of the {len(whole):,} rows of "
+                f"{whole.name}, {split}: those of {described(given)}, as the samples"
+            )
+    facts = {**meta, "split": what}
     networks = [extractors(word, reference) for word in extractor.split(",")]
     if samples.ndim == 2 and not samples.is_floating_point():
         records = evaluate_counts(samples[:n], reference.x, seed=seed, meta=facts)
@@ -145,6 +180,7 @@ def _samples(
 
 def _likelihood(
     run: Path,
+    known: RunData,
     *,
     data: Source,
     split: str,
@@ -152,7 +188,6 @@ def _likelihood(
     likelihood: int,
     looks: int,
     seed: int,
-    condition: str,
     device: str | None,
     network: Callable[..., nn.Module] | None,
 ) -> None:
@@ -161,18 +196,20 @@ def _likelihood(
         raise UsageError(f"looks is {looks}; it must be even, two for each stratum of times")
     transport = load_transport(run, saved_model(run), network, None, "ema")
     transport.to(Ranks(0, 1, 0).device(device))
-    new = data.load(split)
-    told = condition_of(new, condition, transport.covariates)
+    new = known.load(data, split)
+    _, told = conditioned(
+        transport, None, 1.0, len(new), columns=new.known, what=f"{new.name}, {split},"
+    )
     order = torch.randperm(len(new), generator=generator("cpu", "likelihood", seed))
     chosen = order[:likelihood].sort().values
     simple = new.maximum is not None or new.x.ndim == 2  # images or tables of counts
-    known = data.load(trained) if simple else None
+    training = known.load(data, trained) if simple else None
     with console.Progress(len(chosen), "data points") as progress:
         records = nats.held_out(
             transport,
             new.x[chosen],
             condition=None if told is None else told[chosen],
-            training=None if known is None else known.x,
+            training=None if training is None else training.x,
             maximum=new.maximum,
             draws=looks,
             seed=seed,

@@ -63,6 +63,7 @@ def impute(
     n: int | None = None,
     input: Path | None = None,
     key: str | None = None,
+    obs: Path | None = None,
     split: Literal["train", "validation", "test", "all"] = "test",
     data: Source | None = None,
     steps: int = STEPS,
@@ -100,6 +101,8 @@ def impute(
         input: An .npy or .npz file of data, or a count table such as cells.csv; what unknown
             sites hold does not matter, and they may be NaN, or empty cells.
         key: Name of the array in an .npz file, if it holds several.
+        obs: For an input, a .csv, .tsv or .parquet table of its covariates, if it does not hold
+            them itself; rows are matched by name.
         split: The part of the run's own data to hide something of.
         data: Data to take, if not those of the training.
         steps: Steps from source to data; one or two network evaluations each, times the
@@ -107,7 +110,8 @@ def impute(
         rounds: How often each step is taken. Without it, 1 for a model trained with --masking,
             else 10.
         seed: Seed of the draws, and of a random mask.
-        condition: What to condition on, by name, as for `sample`.
+        condition: What to condition on, by name, as for `sample`, in place of what the data
+            know of each row, which the model is told by itself; null for unknown.
         guidance: How strongly the condition acts: 1 as learned, more than 1 beyond.
         weights: The average of the weights over training (ema), or the last ones (raw) of
             the newest checkpoint.
@@ -129,12 +133,19 @@ def impute_main(words: list[str]) -> None:
     if values["observed"] is None:
         raise UsageError("impute needs to know what is known: --observed top or random:0.5, say")
     with opened(run, saved, values, "imputed") as (team, transport):
-        given = input_of(run, "impute", values, missing=True)
+        given = input_of(run, "impute", transport, values, missing=True)
         _impute(run, team, transport, given, **values)
 
 
-def known(word: str, x: Tensor, seed: int) -> Tensor:
+def known(word: str, x: Tensor, seed: int, order: Tensor | None = None) -> Tensor:
     """The mask that a word or a file stands for, in the shape of x.
+
+    Args:
+        word: The word, or the file.
+        x: The rows, with features in the order of the model.
+        seed: Of a random mask.
+        order: For each feature of the model its position in the file of x, and so in that of
+            a mask; None if the same.
 
     Raises:
         UsageError: If it stands for none.
@@ -167,7 +178,8 @@ def known(word: str, x: Tensor, seed: int) -> Tensor:
             ".npy or .npz file"
         )
     array, _ = read_arrays(Path(path).expanduser(), key or None, None)
-    return broadcast(torch.from_numpy(array), x)
+    mask = broadcast(torch.from_numpy(array), x)
+    return mask if order is None else mask[..., order]
 
 
 def _share(word: str) -> float:
@@ -195,9 +207,10 @@ def _impute(
 ) -> None:
     """Make the blocks of this process; assemble them all in the first."""
     x, n = given.x, len(given.x)
-    mask = known(observed, x, how["seed"])
+    mask = known(observed, x, how["seed"], given.order)
     seen = torch.where(mask, x, torch.zeros_like(x))
-    facts, told = conditioned(transport, condition, guidance, n)
+    rows = {"columns": given.known, "what": given.told}
+    facts, told = conditioned(transport, condition, guidance, n, **rows)
     facts |= {"input": given.told, "observed": observed, "draws": draws, "rounds": rounds}
     facts |= {"hash": hashed(seen, mask), "rows": n}
     each = torch.arange(n).repeat_interleave(draws)

@@ -19,10 +19,10 @@ from markovbridge.cli.drawing import check_positive, load_transport, saved_model
 from markovbridge.cli.drawing import threads as limited
 from markovbridge.cli.errors import UsageError, closest
 from markovbridge.cli.options import parse, split_target
-from markovbridge.cli.runs import configuration, run_folder, source_of
+from markovbridge.cli.runs import configuration, data_of, run_folder, source_of
 from markovbridge.config import to_config
 from markovbridge.couplings import Coupling, Dirac, Gaussian, Independent, Noised
-from markovbridge.data import Source
+from markovbridge.data import Dataset, Source
 from markovbridge.data.known import KNOWN
 from markovbridge.exact import Empirical
 from markovbridge.inspection import View, look
@@ -99,7 +99,9 @@ def inspect_main(words: list[str]) -> None:
     split = values.pop("split") or config.get("split", "train")
     output = values.pop("output") or run or Path("inspect") / name
     with limited(values.pop("threads")):
-        _inspect(name, transport, output, split=split, **values)
+        source = values.pop("data")
+        data = source.load(split) if run is None else data_of(run).load(source, split)
+        _inspect(name, transport, output, dataset=data, split=split, **values)
 
 
 def _run(name: str, known: dict[str, Source]) -> Path:
@@ -116,7 +118,7 @@ def _inspect(
     transport: Transport | None,
     output: Path,
     *,
-    data: Source,
+    dataset: Dataset,
     split: str,
     process: Process | None,
     points: int,
@@ -124,7 +126,6 @@ def _inspect(
     times: int,
     seed: int,
 ) -> None:
-    dataset = data.load(split)
     if transport is not None:
         process = transport.process
         if transport.coupling.preserve:

@@ -5,6 +5,7 @@ D draws of each of n rows are n·D samples, all draws of a row after each other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,15 +14,16 @@ import torch
 from torch import Tensor
 
 from markovbridge.cli import console
-from markovbridge.cli.drawing import read_rows, shades
+from markovbridge.cli.drawing import beside, read_rows, shades
 from markovbridge.cli.errors import UsageError
-from markovbridge.cli.runs import configuration, held_out, write_arrays
+from markovbridge.cli.runs import configuration, data_of, held_out, write_arrays
 from markovbridge.cli.tables import results_table, table_at
 from markovbridge.data import CountTable
 from markovbridge.data.rows import dense
 from markovbridge.files import to_json, write_bytes
 from markovbridge.images import grid_png
 from markovbridge.restoration import LEVELS, Restoration, least_draws
+from markovbridge.trained_on import RunData
 from markovbridge.transport import Transport
 
 __all__ = ["Input", "input_of", "picture", "write"]
@@ -41,6 +43,9 @@ class Input(NamedTuple):
         own: Whether they are data as they are, from which a verb takes something away.
         table: The count table that has them, if one does,
         split: and the part of it.
+        known: What is known of each row, by name, n values each.
+        order: For each feature of the model its position in the file; None if the same.
+        ours: The data of the run.
     """
 
     x: Tensor
@@ -48,40 +53,59 @@ class Input(NamedTuple):
     own: bool
     table: CountTable | None
     split: str
+    known: Mapping[str, Any]
+    order: Tensor | None
+    ours: RunData
 
 
-def input_of(run: Path, verb: str, values: dict[str, Any], *, missing: bool = False) -> Input:
-    """The rows that a verb is given.
+def input_of(
+    run: Path, verb: str, transport: Transport, values: dict[str, Any], *, missing: bool = False
+) -> Input:
+    """The rows that a verb is given, with features in the order of the run.
 
     Args:
         run: The run folder.
         verb: What is done to them.
-        values: Options of the verb, of which `input`, `key`, `n`, `split` and `data` are taken.
+        transport: The model.
+        values: Options of the verb, of which `input`, `key`, `obs`, `n`, `split` and `data` are
+            taken.
         missing: Whether cells of a table may be empty.
     """
-    names = ("input", "key", "n", "split", "data")
-    file, key, n, split, source = (values.pop(name) for name in names)
+    names = ("input", "key", "obs", "n", "split", "data")
+    file, key, obs, n, split, source = (values.pop(name) for name in names)
+    ours, order, table = data_of(run), None, None
     if file is not None:
-        split, table = "all", table_at(file, missing=missing)
-        x = read_rows(file, key) if table is None else _cells(table)
+        split = "all"
+        covariates = () if transport.covariates is None else transport.covariates.columns
+        told = [column.name for column in covariates]
+        table = table_at(file, told, source, obs=obs, key=key, missing=missing)
+        if table is None:
+            x, known = read_rows(file, key), beside(file, told)
+        else:
+            read = table.plain("all")
+            met, order = ours.meet(read), ours.order(read)
+            x, known = dense(met.x), met.known
+            if met.observed is not None:
+                x = torch.where(met.observed, x.double(), torch.nan)
     elif source is None:
         raise UsageError(f"the data of {run} are of your own class: name it with --data")
     else:
+        if obs is not None or key is not None:
+            name = "key" if obs is None else "obs"
+            raise UsageError(f"{name} is for rows of a file: name it with --input")
         if not held_out(split, trained := configuration(run).get("split", "train")):
             console.note(f"warning: split {split} is not held out: {run} saw {trained}")
         table = source if isinstance(source, CountTable) else None
-        x = source.load(split).x[: ROWS if n is None else n]
+        read = ours.load(source, split)
+        some = read.rows(torch.arange(min(len(read), ROWS if n is None else n)))
+        if n is not None and n > len(read):
+            raise UsageError(f"n is {n}; there are {len(read):,} rows to {verb}")
+        x, known = dense(some.x), some.known
     if n is not None and n > len(x):
         raise UsageError(f"n is {n}; there are {len(x):,} rows to {verb}")
     told = f"split {split}" if file is None else str(file)
-    return Input(x[:n], told, file is None, table, split)
-
-
-def _cells(table: CountTable) -> Tensor:
-    """Counts of a table, (n, features), NaN where they are missing."""
-    data = table.load("all")
-    x = dense(data.x)
-    return x if data.observed is None else torch.where(data.observed, x.double(), torch.nan)
+    known = {name: list(value)[:n] for name, value in known.items()}
+    return Input(x[:n], told, file is None, table, split, known, order, ours)
 
 
 def write(

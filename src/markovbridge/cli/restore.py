@@ -43,7 +43,6 @@ from markovbridge.cli.drawing import (
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.posterior import Input, input_of, picture, write
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.runs import configuration
 from markovbridge.data import Source
 from markovbridge.data.rows import Rows
 from markovbridge.heads import Head
@@ -75,6 +74,7 @@ def restore(
     n: int | None = None,
     input: Path | None = None,
     key: str | None = None,
+    obs: Path | None = None,
     split: Literal["train", "validation", "test", "all"] = "test",
     data: Source | None = None,
     steps: int = STEPS,
@@ -106,11 +106,14 @@ def restore(
         n: The first so many rows. Without it, all of an input, and 64 of the run's own data.
         input: An .npy or .npz file of thinned counts, or a count table such as cells.h5ad.
         key: Name of the array in an .npz file, if it holds several.
+        obs: For an input, a .csv, .tsv or .parquet table of its covariates, if it does not hold
+            them itself; rows are matched by name.
         split: The part of the run's own data to thin.
         data: Data to thin, if not those of the training.
         steps: Steps from the observed state to full depth; one or two network evaluations each.
         seed: Seed of the thinning and of the draws.
-        condition: What to condition on, by name, as for `sample`.
+        condition: What to condition on, by name, as for `sample`, in place of what the data
+            know of each row, which the model is told by itself; null for unknown.
         guidance: How strongly the condition acts: 1 as learned, more than 1 beyond.
         weights: The average of the weights over training (ema), or the last ones (raw) of
             the newest checkpoint.
@@ -137,7 +140,7 @@ def restore_main(words: list[str]) -> None:
                 f"restore is for counts that were thinned, a model of PureDeath, and {run} has "
                 f"{type(transport.process).__name__}; from Python: transport.restore(x, t)"
             )
-        given = input_of(run, "restore", values)
+        given = input_of(run, "restore", transport, values)
         _restore(run, team, transport, given, source, **values)
 
 
@@ -172,7 +175,8 @@ def _restore(
     n, t = len(given.x), observed_time(transport.process, survival)
     x = given.x
     x = thin(x, survival, how["seed"]) if given.own else transport._check(x, given.told)
-    facts, told = conditioned(transport, condition, guidance, n)
+    rows = {"columns": given.known, "what": given.told}
+    facts, told = conditioned(transport, condition, guidance, n, **rows)
     facts |= {"input": f"{given.told}, thinned" if given.own else given.told}
     facts |= {"input hash": hashed(x), "rows": n, "survival": survival, "draws": draws}
     each = torch.arange(n).repeat_interleave(draws)
@@ -191,7 +195,7 @@ def _restore(
     if given.own:
         beside = {"condition": told, "guidance": guidance, "block": how["block"]}
         single = expected(transport, x, t, **beside).cpu()
-        training = source.load(configuration(run).get("split", "train")).x
+        training = given.ours.load(source, given.ours.split).x
         top = largest(transport)
         scores = _scores(given.x, x, made, single, training, survival, top, how["seed"])
         meta["scores"] = [dataclasses.asdict(one) for one in scores]

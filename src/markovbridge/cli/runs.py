@@ -9,16 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from markovbridge.cli import console
 from markovbridge.cli.errors import closest
 from markovbridge.data import Source
 from markovbridge.documents import parse_json, read_yaml
 from markovbridge.files import written
 from markovbridge.parts import ForeignClass, checked
 from markovbridge.reading import array_file, reading
+from markovbridge.trained_on import RunData
 
 __all__ = [
     "admitted",
     "configuration",
+    "data_of",
     "held_out",
     "read_arrays",
     "read_samples",
@@ -110,6 +113,11 @@ def admitted(config: Any, kind: Any, place: str, file: Path) -> Any:
         return None
     except ValueError as error:
         raise ValueError(f"{file} is damaged: {error}") from error
+
+
+def data_of(run: Path) -> RunData:
+    """The data of a run, and other data for it: what every verb reads data by."""
+    return RunData(run, configuration(run), console.note)
 
 
 def held_out(split: str, trained: str) -> bool:

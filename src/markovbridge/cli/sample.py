@@ -33,18 +33,18 @@ from markovbridge.cli.drawing import (
     drawn,
     opened,
     shades,
-    told,
 )
 from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.runs import write_arrays
 from markovbridge.cli.tables import samples_table
+from markovbridge.data.meeting import each
 from markovbridge.extrapolation import far_out, narrow
 from markovbridge.files import to_json, write_bytes
 from markovbridge.heads import Head
 from markovbridge.images import grid_png
 from markovbridge.samplers import Sampler
 from markovbridge.sampling import BLOCK, STEPS
-from markovbridge.trained_on import TrainedOn
+from markovbridge.trained_on import TrainedOn, check_start
 from markovbridge.transport import Transport
 from markovbridge.walks import blocks
 
@@ -107,6 +107,7 @@ def sample_main(words: list[str]) -> None:
     run, saved, values = asked(sample, words, "runs/digits")
     check_positive(values, "n", "steps", "block", "threads")
     with opened(run, saved, values, "samples") as (team, transport):
+        check_start(transport.coupling, TrainedOn.read(run).columns)
         _sample(run, team, transport, **values)
 
 
@@ -144,7 +145,9 @@ def _write(run: Path, made: Drawn, transport: Transport) -> None:
         files.append(run / "samples.png")
         write_bytes(files[-1], grid_png(shown, 255))
     write_arrays(files[0], samples=samples, meta=np.array(to_json(meta)))
-    files += samples_table(run, samples, told(transport, meta.get("condition"), n))
+    encoding = transport.covariates
+    told = {} if encoding is None else each(encoding, meta.get("condition"), n)
+    files += samples_table(run, samples, told)
     made.blocks.clear()
     console.say(f"{n:,} samples of {run}: {cost(meta)}")
     console.say(f"wrote {', '.join(map(str, files))}")

@@ -10,7 +10,7 @@ NAME.csv. Results of an `.npz` are in `samples.npz` and `restored.npz` as they a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ import numpy as np
 from torch import Tensor
 
 from markovbridge.cli import console
+from markovbridge.cli.errors import UsageError
 from markovbridge.cli.runs import configuration, source_of
 from markovbridge.config import from_config
 from markovbridge.data import CountTable, Source, write_results, write_table
 from markovbridge.data.arrays import SUFFIXES as SUFFIXES_OF_ARRAYS
-from markovbridge.data.tables.source import suffix_of
+from markovbridge.data.tables.another import another
+from markovbridge.trained_on import TrainedOn
 
 __all__ = ["results_table", "samples_table", "table_at", "table_of"]
 
@@ -67,27 +69,48 @@ def samples_table(run: Path, samples: np.ndarray, told: Mapping[str, Any]) -> li
     suffix = None if source is None else SUFFIXES.get(source.suffix)
     if source is None or suffix is None:
         return []
-    table = source.read()
-    table.close()
+    names = TrainedOn.read(run).columns
+    if names is None:  # a run that remembers none
+        table = source.read()
+        table.close()
+        names = table.column_names
     return write_table(
         run / f"samples{suffix}",
         samples,
         row_names=[f"sample {k}" for k in range(len(samples))],
-        column_names=table.column_names,
+        column_names=names,
         columns=told,
         overwrite=True,
     )
 
 
-def table_at(file: Path, *, missing: bool = False) -> CountTable | None:
+def table_at(
+    file: Path,
+    known: Sequence[str],
+    like: Any,
+    *,
+    obs: Path | None,
+    key: str | None,
+    missing: bool,
+) -> CountTable | None:
     """The table in a file, or None if the file is one of plain arrays.
 
     Args:
         file: The file.
+        known: Names of the covariates that the model is told.
+        like: The data that the model was trained on.
+        obs: A table of the covariates, or None.
+        key: Name of the array in an .npz file, or None.
         missing: Whether entries may be missing.
     """
-    arrays = file.suffix.lower() in SUFFIXES_OF_ARRAYS
-    return None if arrays else CountTable(file, missing=missing and suffix_of(file) != ".mtx")
+    table = like if isinstance(like, CountTable) else None
+    if file.suffix.lower() in SUFFIXES_OF_ARRAYS and (
+        file.suffix.lower() != ".npz" or table is None
+    ):
+        if obs is not None:
+            raise UsageError(f"obs is for the rows of a table of counts, and {file} is none")
+        return None
+    return another(file, known, table, obs=obs, key=key, missing=missing)
 
 
 def results_table(
@@ -100,7 +123,8 @@ def results_table(
         verb: What was done to the rows: "restored".
         source: The table that has these rows.
         split: The part of the table they are, its first rows.
-        results: Matrices (n, features) by name.
+        results: Matrices (n, features) by name, features in the order of the run: they are
+            written in that of the table.
 
     Returns:
         The files written; none for an `.npz`.
@@ -110,6 +134,8 @@ def results_table(
         return []
     n = len(next(iter(results.values())))
     stem = verb if suffix == ".h5ad" else source.file().name.split(".")[0]
+    names = TrainedOn.read(run).columns
+    path = run / f"{stem}{suffix}"
     return write_results(
-        source, run / f"{stem}{suffix}", results, split=split, n=n, overwrite=True
+        source, path, results, split=split, n=n, column_names=names, overwrite=True
     )

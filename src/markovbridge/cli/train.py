@@ -4,6 +4,7 @@
     RUN/model/         the model with averaged weights
     RUN/checkpoints/   what `--resume true` continues from
     RUN/metrics.jsonl  RUN/log.txt  RUN/samples/
+    RUN/data.json      what it was trained on: names of the features, and a hash of the samples
     RUN/count_model.json    of a table: with it the folder is a `CountModel` too
 
 All that is random is a function of `trainer.seed`: the first weights too, which
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +27,7 @@ from markovbridge.cli import console, folders
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target, to_yaml
 from markovbridge.cli.ranks import first
-from markovbridge.cli.runs import configuration, held_out
+from markovbridge.cli.runs import configuration, data_of, held_out
 from markovbridge.count_files import Facts
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.data import CountTable, Dataset, Source
@@ -40,6 +42,7 @@ from markovbridge.masking import Masking
 from markovbridge.objectives import Objective
 from markovbridge.processes import Process
 from markovbridge.randomness import derive
+from markovbridge.trained_on import RunData, TrainedOn, check_start
 from markovbridge.training import Examples, Trainer, TrainingConfig
 from markovbridge.transport import Transport
 from markovbridge.transport import statistics as measure
@@ -146,7 +149,8 @@ def train_main(words: list[str]) -> None:
     if first():
         folders.recover(output)
         folders.check(output, allowed=resume or overwrite)
-    trainer, facts = _prepare(**values)
+    known = data_of(output) if resume and (output / "config.yaml").is_file() else None
+    trainer, records = _prepare(known, **values)
     with ExitStack() as stack:
         if trainer.accelerator.is_main_process:
             output.mkdir(parents=True, exist_ok=True)
@@ -159,8 +163,8 @@ def train_main(words: list[str]) -> None:
         trainer.open(output, resume=resume)  # refuses the checkpoints of another run
         if trainer.accelerator.is_main_process:
             _write(output, options.config)
-            if facts is not None:
-                facts.write(output)
+            for record in records:
+                record.write(output)
         trainer.run()
         if trainer.accelerator.is_main_process:
             console.say(f"wrote {output}; to sample: markovbridge sample {output}")
@@ -196,16 +200,34 @@ def _told(words: list[str]) -> list[str]:
 
 
 def _prepare(
-    *, data: Source, split: str, trainer: TrainingConfig, **parts: Any
-) -> tuple[Trainer, Facts | None]:
-    """Load, build and check all there is, before a folder is taken into use."""
+    known: RunData | None,
+    *,
+    data: Source,
+    split: str,
+    trainer: TrainingConfig,
+    **parts: Any,
+) -> tuple[Trainer, list[TrainedOn | Facts]]:
+    """Load, build and check all there is, before a folder is taken into use.
+
+    Args:
+        known: What the run remembers of its data, if it is to be continued.
+        data: Where the data come from.
+        split: The part of them.
+        trainer: How to train.
+        **parts: As of `build`.
+
+    Returns:
+        What trains, and what the folder is to remember.
+    """
     if trainer.select == "best" and not held_out("validation", split):
         raise UsageError(
             f"split is {split}, which leaves no held-out data to select weights by: add "
             "--trainer.select last"
         )
-    dataset = data.load(split)
-    validation = data.load("validation") if trainer.validate_every else None
+    read = data.load if known is None else partial(known.again, data)
+    dataset = read(split)
+    validation = read("validation") if trainer.validate_every else None
+    check_start(parts["coupling"], dataset.column_names)
     if first():
         console.note(f"{describe(dataset)}: {dataset.source}")
     condition = parts["condition"]
@@ -220,7 +242,8 @@ def _prepare(
         else examples(validation, condition, transport.covariates),
         card=card,
     )
-    return made, Facts.of_run(transport, trainer, data, dataset)
+    records = [TrainedOn.of(dataset), Facts.of_run(transport, trainer, data, dataset)]
+    return made, [record for record in records if record is not None]
 
 
 def build(
@@ -290,44 +313,13 @@ def covariates_of(dataset: Dataset, condition: str) -> Covariates | None:
 
 def examples(dataset: Dataset, condition: str, covariates: Covariates | None) -> Examples:
     """The samples of a data set, with what the network is told of each."""
-    told = condition_of(dataset, condition, covariates)
     if dataset.observed is not None:
         raise UsageError(
             f"{dataset.name} has missing entries; train on complete rows, then impute"
         )
-    return Examples(dataset.x, condition=told)
-
-
-def condition_of(dataset: Dataset, condition: str, covariates: Covariates | None) -> Tensor | None:
-    """What a model is told of each sample of a data set, (N, C), or None if it is told nothing.
-
-    Args:
-        dataset: The data set.
-        condition: As of `train`.
-        covariates: What the model takes.
-
-    Raises:
-        UsageError: If the data set does not know it, or knows it in other terms.
-    """
-    if covariates is None:
-        return None
-    theirs = covariates_of(dataset, condition)
-    assert theirs is not None
-    if condition == "labels" and dataset.label_names is None:
-        # Named by number, and the largest need not occur in every split.
-        same = len(theirs.names) <= len(covariates.names)
-    else:
-        same = theirs == covariates
-    if not same:
-        raise UsageError(
-            f"the {condition} of {dataset.name} ({', '.join(theirs.names)}) are not those that "
-            f"the model is told ({', '.join(covariates.names)}), or are scaled otherwise; take "
-            "data with the same"
-        )
-    if condition == "covariates":
-        return dataset.condition
-    assert dataset.labels is not None
-    return torch.eye(len(covariates.names))[dataset.labels]
+    if covariates is None or condition == "covariates":
+        return Examples(dataset.x, condition=dataset.condition if covariates else None)
+    return Examples(dataset.x, condition=covariates.encode({"label": dataset.known["label"]}))
 
 
 def _checked(dataset: Dataset, process: Process) -> Iterator[Tensor]:

@@ -36,8 +36,11 @@ from markovbridge.cli.drawing import (
 )
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.runs import write_arrays
+from markovbridge.cli.runs import configuration, data_of, write_arrays
+from markovbridge.cli.tables import table_at
+from markovbridge.config import from_config
 from markovbridge.couplings import Data
+from markovbridge.data import Source
 from markovbridge.data.rows import dense
 from markovbridge.files import to_json, write_bytes
 from markovbridge.heads import Head
@@ -79,12 +82,14 @@ def translate(
     Args:
         run: The run folder.
         n: Carry the first so many rows. Without it, all.
-        input: An .npy or .npz file of rows to carry, instead of the coupling's data set.
+        input: An .npy or .npz file of rows to carry, or a count table, instead of the coupling's
+            data set.
         key: Name of the array in an .npz file, if it holds several.
         split: The part of the coupling's data set to carry. Without it, that of the training.
         steps: Steps from source to data; for most samplers the network evaluations a row.
         seed: Seed of the noise.
-        condition: What to condition on, by name, as for `sample`.
+        condition: What to condition on, by name, as for `sample`. The rows that are carried
+            say nothing of what they are to become, and so are not asked.
         guidance: How strongly the condition acts: 1 as learned, more than 1 beyond.
         weights: The average of the weights over training (ema), or the last ones (raw) of
             the newest checkpoint.
@@ -106,10 +111,18 @@ def translate_main(words: list[str]) -> None:
     file, key = values.pop("input"), values.pop("key")
     split, n = values.pop("split"), values.pop("n")
     with opened(run, saved, values, "translated") as (team, transport):
-        source = read_rows(file, key) if file else _start(transport, split, run)
+        source = _rows(run, file, key) if file else _start(transport, split, run)
         if n is not None and n > len(source):
             raise UsageError(f"n is {n}; there are {len(source):,} rows to carry")
         _translate(run, team, transport, source[:n], **values)
+
+
+def _rows(run: Path, file: Path, key: str | None) -> Tensor:
+    """Rows of a file, (n, *event), features in the order of the run."""
+    like = source_of(run, configuration(run))
+    source = None if like is None else from_config(like, Source, "data")
+    table = table_at(file, (), source, obs=None, key=key, missing=False)
+    return read_rows(file, key) if table is None else dense(data_of(run).meet(table.plain()).x)
 
 
 def _start(transport: Transport, split: str | None, run: Path) -> Tensor:
@@ -120,7 +133,7 @@ def _start(transport: Transport, split: str | None, run: Path) -> Tensor:
             f"{run} does not start from a data set but from {start or transport.coupling}: give "
             "rows to carry with --input FILE"
         )
-    return dense(start.source.load(split or start.split).x)
+    return dense(data_of(run).load(start.source, split or start.split).x)
 
 
 def _translate(

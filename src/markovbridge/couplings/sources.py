@@ -21,7 +21,7 @@ from markovbridge.couplings.base import (
     unknown,
 )
 from markovbridge.covariances import Isotropic
-from markovbridge.data.base import Source
+from markovbridge.data.base import Dataset, Source
 from markovbridge.data.rows import dense
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion, coefficient
@@ -170,7 +170,16 @@ class Data(_Set):
 
     @cached_property
     def _x(self) -> Tensor:
-        return dense(self.source.load(self.split).x)
+        return dense(self._data.x)
+
+    @cached_property
+    def _data(self) -> Dataset:
+        return self.source.load(self.split)
+
+    @property
+    def column_names(self) -> tuple[str, ...] | None:
+        """Names of the features, or None if they have none."""
+        return self._data.column_names
 
     def rows(self) -> Tensor:
         return self._x

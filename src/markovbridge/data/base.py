@@ -18,15 +18,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.covariates import Covariates
-from markovbridge.data.rows import Rows
+from markovbridge.data.rows import Rows, taken, turned
 from markovbridge.randomness import generator
 
 __all__ = ["SPLITS", "Dataset", "Source", "check_counts", "partition"]
@@ -56,6 +57,8 @@ class Dataset:
             Such data are to be imputed, not to be trained on.
         row_names: Name of each sample, or None.
         column_names: Name of each feature, for samples of shape (N, features), or None.
+        columns: What is known of each sample beside x, by name, N values each, as it was
+            before it was encoded: the values of the covariates.
 
     Raises:
         TypeError: If x or labels has another type.
@@ -75,6 +78,7 @@ class Dataset:
     observed: Tensor | None = field(default=None, repr=False)
     row_names: tuple[str, ...] | None = field(default=None, repr=False)
     column_names: tuple[str, ...] | None = field(default=None, repr=False)
+    columns: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         check_split(self.split)
@@ -102,6 +106,12 @@ class Dataset:
                 raise ValueError(
                     f"{self.name}: {len(names)} names are given for samples of shape "
                     f"{tuple(self.x.shape)}; give one name a row, and one a column"
+                )
+        for name, values in self.columns.items():
+            if len(values) != len(self.x):
+                raise ValueError(
+                    f"{self.name}: {len(values)} values of {name!r} are given for {len(self.x)} "
+                    "samples; give one a sample"
                 )
 
     def _check_reals(self, x: Tensor) -> None:
@@ -153,6 +163,45 @@ class Dataset:
         """Shape of one sample, the event shape."""
         return tuple(self.x.shape[1:])
 
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """What is known of each sample, by name, N values each.
+
+        These are `columns`, what `condition` encodes, and as "label" the class: its name, or
+        its number as text where classes have no names.
+        """
+        found: dict[str, Any] = {}
+        if self.labels is not None:
+            names, numbers = self.label_names, self.labels.tolist()
+            found["label"] = [str(k) if names is None else names[k] for k in numbers]
+        if self.condition is not None and self.covariates is not None:
+            found |= self.covariates.decode(self.condition)
+        return found | dict(self.columns)
+
+    def rows(self, index: Tensor) -> Dataset:
+        """Some samples with what is known of them, `index` being rising, int64 (k,)."""
+        chosen = index.tolist()
+        observed, names = self.observed, self.row_names
+        return replace(
+            self,
+            x=taken(self.x, index),
+            labels=None if self.labels is None else self.labels[index],
+            condition=None if self.condition is None else self.condition[index],
+            observed=None if observed is None else observed[index],
+            row_names=None if names is None else tuple(names[i] for i in chosen),
+            columns={name: picked(values, chosen) for name, values in self.columns.items()},
+        )
+
+    def turned(self, order: Tensor) -> Dataset:
+        """The same samples, feature k of the result being feature order[k] of these."""
+        observed, names = self.observed, self.column_names
+        return replace(
+            self,
+            x=turned(self.x, order),
+            observed=None if observed is None else observed[:, order],
+            column_names=None if names is None else tuple(names[k] for k in order.tolist()),
+        )
+
 
 @dataclass(frozen=True)
 class Source(ABC):
@@ -172,6 +221,12 @@ class Source(ABC):
             FileNotFoundError: If files are missing; the message says what brings them.
             ValueError: If the split is unknown or empty, or a file is damaged.
         """
+
+
+def picked(values: Any, chosen: Sequence[int]) -> list[Any]:
+    """The values at some positions, of a list, an array or a column of a data frame."""
+    listed = list(values)
+    return [listed[i] for i in chosen]
 
 
 def check_split(split: str) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from markovbridge import doors
 
-__all__ = ["Covariate", "Covariates"]
+__all__ = ["Covariate", "Covariates", "described", "is_missing"]
 
 SHOWN = 12  # levels named in a message
 
@@ -93,6 +93,15 @@ class Covariate:
             rows.append(missing if level is None else places[level])
         return table[torch.tensor(rows, dtype=torch.int64)]
 
+    def decode(self, numbers: Tensor) -> list[Any]:
+        """The n values that became numbers (n, len(names)); None where it was not known."""
+        if not self.levels:
+            values = (numbers[:, 0].double() * self.scale + self.mean).tolist()
+            return [None if math.isnan(value) else value for value in values]
+        missing = numbers.isnan().any(1).tolist()
+        places = numbers.nan_to_num().argmax(1).tolist()
+        return [None if no else self.levels[k] for no, k in zip(missing, places, strict=True)]
+
 
 @dataclass(frozen=True)
 class Covariates:
@@ -138,6 +147,22 @@ class Covariates:
             values = given.get(column.name)
             encoded.append(column.encode([values] * n if _is_single(values) else list(values)))  # pyright: ignore[reportArgumentType]
         return torch.cat(encoded, 1) if encoded else torch.empty(n, 0)
+
+    def decode(self, condition: Tensor) -> dict[str, list[Any]]:
+        """The values of each covariate by its name, of a condition (n, C); None if not known."""
+        sizes = [len(column.names) for column in self.columns]
+        parts = condition.split(sizes, 1)
+        return {c.name: c.decode(part) for c, part in zip(self.columns, parts, strict=True)}
+
+
+def described(condition: Mapping[str, Any] | None, guidance: float = 1.0) -> str:
+    """What samples were conditioned on, in words: "label=3, guidance 2"; empty for nothing."""
+    if not condition:
+        return ""
+    parts = [
+        f"{name}={'unknown' if is_missing(value) else value}" for name, value in condition.items()
+    ]
+    return ", ".join([*parts, *([] if guidance == 1 else [f"guidance {guidance:g}"])])
 
 
 def is_missing(value: Any) -> bool:

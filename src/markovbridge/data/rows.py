@@ -30,7 +30,18 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.data.compressed import check_matrix
 
-__all__ = ["WINDOW", "BackedRows", "Block", "Rows", "SparseRows", "Stored", "dense", "parts"]
+__all__ = [
+    "WINDOW",
+    "BackedRows",
+    "Block",
+    "Rows",
+    "SparseRows",
+    "Stored",
+    "dense",
+    "parts",
+    "taken",
+    "turned",
+]
 
 WINDOW = 64
 KEPT = 2 * WINDOW + 16
@@ -61,6 +72,10 @@ class Rows(ABC):
     @abstractmethod
     def take(self, index: Tensor) -> Rows:
         """The rows at the rising positions `index`, int64 (k,), as rows of the same kind."""
+
+    def turned(self, order: Tensor) -> Rows:
+        """The same rows (N, columns), column k of the result being column order[k] of these."""
+        return TurnedRows(self, order)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -109,6 +124,41 @@ class SparseRows(Rows):
     def take(self, index: Tensor) -> SparseRows:
         """See `Rows.take`."""
         return SparseRows(self.matrix[index.numpy()])
+
+    def turned(self, order: Tensor) -> SparseRows:
+        """See `Rows.turned`."""
+        matrix = sparse.csr_matrix(self.matrix[:, order.numpy()])
+        matrix.sort_indices()
+        return SparseRows(matrix)
+
+
+class TurnedRows(Rows):
+    """Rows of which each has its columns in another order, wherever they are kept.
+
+    Args:
+        rows: The rows (N, columns).
+        order: Column k of the result is column order[k] of these, int64 (columns,).
+    """
+
+    def __init__(self, rows: Rows, order: Tensor) -> None:
+        self._rows, self._order = rows, order
+        self.shape, self.dtype, self.chunk = rows.shape, rows.dtype, rows.chunk
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        return self._rows[index][:, self._order]
+
+    def take(self, index: Tensor) -> TurnedRows:
+        """See `Rows.take`."""
+        return TurnedRows(self._rows.take(index), self._order)
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """All rows in order, `size` at a time, as dense tensors."""
+        for part in self._rows.split(size):
+            yield part[:, self._order]
+
+    def prefetch(self, index: Tensor) -> None:
+        """Announce that the rows at `index` will be asked for soon."""
+        self._rows.prefetch(index)
 
 
 class Stored(Protocol):
@@ -234,6 +284,16 @@ def parts(x: Tensor | Rows) -> Iterator[Tensor]:
     """All samples in order, a few at a time: dense tensors of 2^19 numbers, or of one sample."""
     size = max(1, min(4096, PART // max(1, x.shape[1:].numel())))
     yield from x.split(size)
+
+
+def taken(x: Tensor | Rows, index: Tensor) -> Tensor | Rows:
+    """The samples at the rising positions `index`, int64 (k,): rows stay rows."""
+    return x.take(index) if isinstance(x, Rows) else x[index]
+
+
+def turned(x: Tensor | Rows, order: Tensor) -> Tensor | Rows:
+    """The same samples (N, columns), column k of the result being column order[k] of x."""
+    return x.turned(order) if isinstance(x, Rows) else x[:, order].contiguous()
 
 
 def dense(x: Tensor | Rows) -> Tensor:

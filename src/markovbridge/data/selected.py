@@ -45,9 +45,8 @@ class Selected(Source):
                 f"no sample of {data.name}, split {split}, has a label among {chosen}; its labels "
                 f"are {int(data.labels.min())} to {int(data.labels.max())}"
             )
-        return dataclasses.replace(
-            data, x=data.x[kept], labels=data.labels[kept], name=f"{data.name} [{chosen}]"
-        )
+        some = data.rows(kept.nonzero()[:, 0])
+        return dataclasses.replace(some, name=f"{data.name} [{chosen}]")
 
 
 doors.guard(__name__)

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.data.covariates import described
 from markovbridge.metrics.distances import Moments, feature_errors, pair_mean
 from markovbridge.metrics.extractors import RAW, Extractor, Pixels
 from markovbridge.metrics.inception import Inception
@@ -46,6 +47,7 @@ __all__ = [
     "label",
     "lower_is_better",
     "mean",
+    "samples_of",
     "table",
 ]
 
@@ -80,6 +82,8 @@ class Record:
         evaluations: Network evaluations per sample.
         seed: Of the sampler.
         undefined: Why a figure is None, or None if all are numbers.
+        given: What the samples were conditioned on, such as "label=3"; empty for nothing.
+        guidance: How strongly that acted.
     """
 
     metric: str
@@ -97,6 +101,8 @@ class Record:
     evaluations: float
     seed: int
     undefined: str | None = None
+    given: str = ""
+    guidance: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """All fields by name, as JSON takes them; `Record(**d)` is the way back."""
@@ -165,7 +171,8 @@ def evaluate(
         seed: Of the floors.
         repeats: Random draws that a floor averages.
         meta: How the samples were made: `weights` ("ema" or "raw"), `sampler`,
-            `evaluations` and `seed`; and `split`, the reference's. Other entries are ignored.
+            `evaluations` and `seed`; and `split`, the reference's; `condition` by name and
+            `guidance`, if there were any. Other entries are ignored.
 
     Returns:
         One record per figure.
@@ -227,7 +234,17 @@ def check_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
         )
     if meta["weights"] not in ("ema", "raw"):
         raise ValueError(f"meta['weights'] must be 'ema' or 'raw', got {meta['weights']!r}")
-    return {key: meta[key] for key in keys}
+    facts = {key: meta[key] for key in keys}
+    guidance = float(meta.get("guidance", 1.0))
+    return {**facts, "given": described(meta.get("condition")), "guidance": guidance}
+
+
+def samples_of(record: Record) -> str:
+    """The samples of a record, in words: "64 samples given label=3, guidance 2,"."""
+    if not record.given:
+        return f"{record.n:,} samples"
+    strength = "" if record.guidance == 1 else f", guidance {record.guidance:g}"
+    return f"{record.n:,} samples given {record.given}{strength},"
 
 
 def mean(values: list[float]) -> float:
@@ -290,7 +307,7 @@ def table(records: Sequence[Record]) -> str:
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         heading = (
-            f"{record.n:,} samples against {record.n_reference:,} of {record.split}; "
+            f"{samples_of(record)} against {record.n_reference:,} of {record.split}; "
             f"{record.weights} weights, {record.sampler}, {record.evaluations:g} evaluations, "
             f"seed {record.seed}"
         )

@@ -21,6 +21,7 @@ from markovbridge.report.charts import Series, line_chart, scatter_chart
 from markovbridge.report.html import missing, number
 from markovbridge.report.pictures import pictures, white
 from markovbridge.report.run import Run
+from markovbridge.report.run import given as given_of
 
 __all__ = ["diagnostics_section", "likelihood_section", "restoration_section"]
 
@@ -88,8 +89,8 @@ def restoration_section(run: Run) -> str:
     text = (
         f"<p>Of each unit the input has kept {number(meta['survival'], '.3g')} on average ("
         f"{escape(str(meta['input']))}). From there the model has drawn "
-        f"{number(meta['draws'])} times what the whole may have been. Pictures of the "
-        "input are brightened.</p>"
+        f"{number(meta['draws'])} times what the whole may have been{escape(_given(meta))}. "
+        "Pictures of the input are brightened.</p>"
     )
     arrays = {name: torch.from_numpy(array) for name, array in run.restored.items()}
     shown = _rows(run, arrays) if is_image(tuple(arrays["input"].shape[1:])) else _points(arrays)
@@ -154,7 +155,7 @@ def _scores(meta: dict[str, Any]) -> str:
             cells.append(f"{c['conservative']:.1%}")
         rows.append((*cells, *[""] * (len(heads) - len(cells))))
     caption = (
-        f"{meta['rows']:,} rows, {meta['draws']} draws of each: {meta['sampler']}, "
+        f"{meta['rows']:,} rows{_given(meta)}, {meta['draws']} draws of each: {meta['sampler']}, "
         f"{meta['evaluations']:g} evaluations, {meta['weights']} weights, seed {meta['seed']}."
     )
     note = (
@@ -205,8 +206,8 @@ def diagnostics_section(run: Run) -> str:
         at = f"{number(value, '.2g')} <small>± {number(error, '.1g')}</small>"
         rows.append((f"{name}<small>{escape(text)}</small>", at, f"{times[worst]:.2f}"))
     caption = (
-        f"The largest violations: {meta['n']:,} data points, {meta['data']}, thinned to each "
-        f"piece of time; {meta['weights']} weights, seed {meta['seed']}."
+        f"The largest violations: {meta['n']:,} data points, {meta['data']}{_given(meta)}, "
+        f"thinned to each piece of time; {meta['weights']} weights, seed {meta['seed']}."
     )
     text = (
         "<p>Whatever the data, the expected number of units still to come determines its own "
@@ -216,6 +217,12 @@ def diagnostics_section(run: Run) -> str:
     )
     heads = ("", "largest", "at t")
     return title + text + "".join(charts) + _table(heads, rows, caption)
+
+
+def _given(meta: dict[str, Any]) -> str:
+    """What a model was told of rows."""
+    told = given_of(meta)
+    return f", given {told}" if told else ""
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:

@@ -9,6 +9,7 @@ with the command that makes it.
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Callable, Sequence
 from html import escape
 from importlib.metadata import version
@@ -21,7 +22,7 @@ import yaml
 from markovbridge.documents import PlainDumper
 from markovbridge.files import write_text
 from markovbridge.metrics import Record
-from markovbridge.metrics.evaluation import ENERGY, FRECHET, lower_is_better
+from markovbridge.metrics.evaluation import ENERGY, FRECHET, lower_is_better, samples_of
 from markovbridge.metrics.extractors import RAW
 from markovbridge.report.charts import Series, line_chart, running_mean
 from markovbridge.report.findings import (
@@ -45,8 +46,12 @@ from markovbridge.report.pictures import (
     samples_section,
 )
 from markovbridge.report.run import Run, class_of, read_run
+from markovbridge.sampling import BLOCK
 
 __all__ = ["write_report"]
+
+# Options of `sample` that go without saying.
+USUAL = {"grid": "model", "weights": "ema", "block": BLOCK, "guidance": 1.0}
 
 
 def write_report(run: str | Path) -> Path:
@@ -129,6 +134,8 @@ def _facts(run: Run) -> dict[str, str]:
         facts["Held-out loss"] = number(loss)
     elif (loss := _last(run, "loss")) is not None:
         facts["Training loss"] = number(loss)
+    if run.given:
+        facts["Samples given"] = escape(run.given)
     if "evaluations" in run.samples_meta:
         facts["Network evaluations"] = number(run.samples_meta["evaluations"])
     for record in run.records:
@@ -150,7 +157,7 @@ def _evaluation(records: Sequence[Record], path: Path) -> str:
     groups: dict[tuple, list[Record]] = {}
     for r in records:
         key = (r.n, r.n_reference, r.split, r.weights, r.sampler, r.evaluations, r.seed)
-        groups.setdefault((*key, r.floor_method), []).append(r)
+        groups.setdefault((*key, r.given, r.guidance, r.floor_method), []).append(r)
     intro = (
         "<p>Samples against data; lower is better, but for correlations. The <em>floor</em> is "
         "what real data score against real data: a value means something beside it only.</p>"
@@ -181,7 +188,7 @@ def _record_table(group: Sequence[Record]) -> str:
         )
     weights = "EMA" if first.weights == "ema" else first.weights
     caption = (
-        f"{first.n:,} samples ({weights} weights, {first.sampler}, {first.evaluations:g} "
+        f"{samples_of(first)} ({weights} weights, {first.sampler}, {first.evaluations:g} "
         f"evaluations, seed {first.seed}) against {first.n_reference:,} real items, "
         f"split “{first.split}”."
     )
@@ -265,6 +272,8 @@ def _model(run: Run) -> str:
             f"{run.training.name}, split “{run.training.split}”: {run.training.source}; "
             f"licence: {run.training.licence}"
         )
+    if run.notes:
+        rows["data, note"] = escape("; ".join(run.notes))
     speeds = _column(run, "samples_per_s")[1]
     if len(speeds):
         rows["training speed"] = f"{number(round(float(np.median(speeds))))} samples per second"
@@ -279,8 +288,13 @@ def _model(run: Run) -> str:
 
 def _reproduce(run: Run) -> str:
     path, meta = run.path, run.samples_meta
+    given = {f"condition.{name}": value for name, value in (meta.get("condition") or {}).items()}
+    values = {key: meta.get(key) for key in ("n", "steps", "grid", "seed", "weights", "block")}
+    values |= given | {"guidance": meta.get("guidance") if given else None}
     options = "".join(
-        f" --{key} {meta[key]}" for key in ("n", "steps", "seed") if meta.get(key) is not None
+        f" --{key} {shlex.quote('null' if value is None else str(value))}"
+        for key, value in values.items()
+        if key in given or (value is not None and value != USUAL.get(key))
     )
     lines = [
         f"markovbridge train {path} --output {path}-again",

@@ -12,6 +12,7 @@ from html import escape
 import torch
 from torch import Tensor
 
+from markovbridge.data import Dataset
 from markovbridge.images import data_uri, encode_png, to_bytes
 from markovbridge.metrics import Neighbours, nearest
 from markovbridge.metrics.distances import feature_statistics
@@ -73,30 +74,48 @@ def samples_section(run: Run) -> str:
     title = "<h2>Samples</h2>"
     if run.samples is None:
         return title + missing("Nothing has been sampled yet.", f"markovbridge sample {run.path}")
-    training = _training(run)
+    training = _dense(run.alike)
     if not is_image(run.samples):
-        return title + _features(run.samples, training, run)
+        return title + _beside(run) + _features(run.samples, training, run)
     maximum = white(run, run.samples)
     count = len(run.samples)
     left = figure_of(
         mosaic(run.samples, maximum, f"A grid of {count} generated images, the first ones"),
-        f"Samples: the first of {count:,}, in the order they were drawn.",
+        f"Samples{_of(run)}: the first of {count:,}, in the order they were drawn.",
     )
     if training is None:
         return f'{title}<div class="panels">{left}{_no_training(run)}</div>'
     order = torch.randperm(len(training), generator=generator("cpu", "report"))
     right = figure_of(
         mosaic(training[order[:64]], maximum, "A grid of real training images"),
-        f"Training data: drawn at random from {len(training):,} images.",
+        f"Training data: drawn at random from {len(training):,} images{_same(run)}.",
     )
     return f'{title}<div class="panels">{left}{right}</div>'
 
 
-def _training(run: Run) -> Tensor | None:
-    """The training data, or as many rows as one can hold if they are sparse or on disk."""
-    if run.training is None:
+def _of(run: Run) -> str:
+    """What the samples are given."""
+    return f" given {run.given}" if run.given else ""
+
+
+def _same(run: Run) -> str:
+    """That training data are of the condition of the samples, if they are some of all."""
+    return "" if run.alike is run.training else " of the same condition"
+
+
+def _beside(run: Run) -> str:
+    """What the samples are given, and which training data stand beside them."""
+    if not run.given or run.alike is None:
+        return ""
+    rows = f"{len(run.alike):,} rows{_same(run)}"
+    return f"<p>Samples{escape(_of(run))}; training data are {rows}.</p>"
+
+
+def _dense(data: Dataset | None) -> Tensor | None:
+    """Training data, or as many rows as one can hold if they are sparse or on disk."""
+    if data is None:
         return None
-    x = run.training.x
+    x = data.x
     return x if isinstance(x, Tensor) else draw_rows(x, KEPT, "training")
 
 
@@ -191,7 +210,7 @@ def neighbours_section(run: Run) -> str:
     title = "<h2>Nearest training data</h2>"
     if run.samples is None:
         return title + missing("This needs samples.", f"markovbridge sample {run.path}")
-    training = _training(run)
+    training = _dense(run.training)
     if training is None:
         return title + _no_training(run)
     affordable = int(SEARCH_BUDGET / (training.numel() + 1))

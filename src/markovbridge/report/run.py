@@ -32,6 +32,8 @@ from torch import Tensor
 
 from markovbridge.config import from_config
 from markovbridge.data import Dataset, Source
+from markovbridge.data.covariates import Covariates, described
+from markovbridge.data.meeting import alike
 from markovbridge.diagnostics import MEANING
 from markovbridge.documents import (
     FLAG,
@@ -45,8 +47,9 @@ from markovbridge.documents import (
 from markovbridge.metrics import Record
 from markovbridge.nats import Nats
 from markovbridge.reading import array_file
+from markovbridge.trained_on import RunData
 
-__all__ = ["Run", "class_of", "read_run"]
+__all__ = ["Run", "class_of", "given", "read_run"]
 
 Kind = TypeVar("Kind", Record, Nats)
 
@@ -90,6 +93,9 @@ class Run:
         diagnostics: Self-consistency, and how it was checked.
         training: The training data.
         training_problem: Why they could not be loaded, or None.
+        alike: Those training data that the samples are to be compared with: of the same
+            condition, if there are enough.
+        notes: What is to be said of the training data, such as that they have changed.
     """
 
     path: Path
@@ -110,6 +116,13 @@ class Run:
     diagnostics: dict[str, Any]
     training: Dataset | None
     training_problem: str | None
+    alike: Dataset | None
+    notes: list[str]
+
+    @property
+    def given(self) -> str:
+        """What the samples were conditioned on, in words; empty for nothing."""
+        return given(self.samples_meta)
 
     @property
     def counts(self) -> bool:
@@ -134,7 +147,9 @@ def read_run(path: str | Path) -> Run:
     states, _ = _arrays(path / "path.npz", "sample", ("times", "states"))
     names = ("input", "draws", "mean")
     restored, restored_meta = _arrays(path / "restored.npz", "restore", names, RESTORED)
-    training, problem = _training(config)
+    notes: list[str] = []
+    training, problem = _training(path, config, notes)
+    model = _json(path / "model" / "config.json", "train --resume true", {})
     return Run(
         path=path,
         config=config,
@@ -150,7 +165,7 @@ def read_run(path: str | Path) -> Run:
         times=torch.from_numpy(states["times"]) if states else None,
         states=torch.from_numpy(states["states"]) if states else None,
         records=_records(path / "evaluation.json", Record),
-        model=_json(path / "model" / "config.json", "train --resume true", {}),
+        model=model,
         weights=_weights(path / "model" / "model.safetensors"),
         likelihood=_records(path / "likelihood.json", Nats),
         restored=restored,
@@ -158,7 +173,14 @@ def read_run(path: str | Path) -> Run:
         diagnostics=_json(path / "diagnostics.json", "diagnose", CHECKED),
         training=training,
         training_problem=problem,
+        alike=None if training is None else _alike(training, model, samples_meta, notes),
+        notes=notes,
     )
+
+
+def given(meta: dict[str, Any]) -> str:
+    """What something was conditioned on, by how it was made, in words; empty for nothing."""
+    return described(meta.get("condition"), meta.get("guidance", 1.0))
 
 
 def class_of(config: Any) -> str:
@@ -251,11 +273,29 @@ def _records(path: Path, kind: type[Kind]) -> list[Kind]:
         ) from None
 
 
-def _training(config: dict[str, Any]) -> tuple[Dataset | None, str | None]:
+def _training(
+    path: Path, config: dict[str, Any], notes: list[str]
+) -> tuple[Dataset | None, str | None]:
     try:
         source = from_config(config.get("data"), Source, "data")
         if not isinstance(source, Source):
             return None, "config.yaml names no data source"
-        return source.load(config.get("split", "train")), None
+        ours = RunData(path, config, notes.append)
+        return ours.load(source, ours.split), None
     except (OSError, ImportError, TypeError, ValueError) as error:
         return None, str(error)
+
+
+def _alike(
+    training: Dataset, model: dict[str, Any], meta: dict[str, Any], notes: list[str]
+) -> Dataset:
+    """The training data of the condition of the samples; all, with a note, if they are too few."""
+    condition = meta.get("condition")
+    try:
+        encoding = from_config(model.get("covariates"), Covariates | None, "covariates")
+        if not condition or encoding is None:
+            return training
+        return alike(training, encoding, condition, meta["n"])
+    except (ValueError, KeyError) as error:
+        notes.append(f"samples stand beside training data of all conditions, as {error}")
+        return training

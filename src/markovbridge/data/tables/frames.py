@@ -18,7 +18,7 @@ from markovbridge import doors
 from markovbridge.data.tables.table import Table, as_block, known, optional, strings
 from markovbridge.reading import afford, reading, unpacked
 
-__all__ = ["read_covariates", "read_frame"]
+__all__ = ["header", "read_covariates", "read_frame"]
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
@@ -113,8 +113,18 @@ def read_covariates(
     return {str(name): frame[name] for name in frame.columns}
 
 
-def _load(path: Path) -> Any:
-    """The file as a pandas data frame."""
+def header(path: Path, *, transpose: bool = False) -> tuple[str, ...]:
+    """Names of the columns of a table, or of its rows if these are the features.
+
+    That of the names themselves may be among them.
+    """
+    if transpose:
+        return strings(_named(_load(path), ())[0].index)
+    return strings(_load(path, rows=0).columns)
+
+
+def _load(path: Path, rows: int | None = None) -> Any:
+    """The file as a pandas data frame; of text files the first so many rows."""
     pd = optional("pandas", "reading tables")
     suffixes = [suffix.lower() for suffix in path.suffixes]
     with reading(path, "cannot be read as a table"):
@@ -128,7 +138,7 @@ def _load(path: Path) -> Any:
         separator = SEPARATORS[suffixes[-2 if suffixes[-1:] == [".gz"] else -1]]
         with warnings.catch_warnings(), unpacked(path) as stream:
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-            return pd.read_csv(stream, sep=separator, low_memory=False)
+            return pd.read_csv(stream, sep=separator, low_memory=False, nrows=rows)
 
 
 def _numbers(column: Any) -> Any:

@@ -38,7 +38,7 @@ from markovbridge.data.tables.table import (
 )
 from markovbridge.reading import afford, reading
 
-__all__ = ["StoredMatrix", "read_10x_h5", "read_h5ad"]
+__all__ = ["StoredMatrix", "held", "read_10x_h5", "read_h5ad"]
 
 CHUNK_VALUES = 2**17  # stored values that are read together
 CHUNK_ROWS = 8192
@@ -283,6 +283,14 @@ def read_10x_h5(path: Path, key: str | None, maximum: int | None) -> Table:
         maximum=maximum,
     )
     return Table(matrix, rows, features)
+
+
+def held(path: Path, part: str) -> tuple[str, ...]:
+    """Names in a part of an AnnData file: its layers ("raw" counts as one), or columns of obs."""
+    with reading(path), members.opened(path, "h5ad") as file:
+        group = file.get(part, {})
+        names = tuple(group) if hasattr(group, "keys") else tuple(group.dtype.names or ())
+        return (*names, "raw") if part == "layers" and "raw" in file else names
 
 
 def _check_shape(group: Any, shape: tuple[int, int], path: Path) -> None:

@@ -25,8 +25,9 @@ from scipy import sparse
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.data.base import picked
 from markovbridge.data.rows import Rows, SparseRows
-from markovbridge.data.tables.hdf5 import StoredMatrix
+from markovbridge.data.tables.another import another
 from markovbridge.data.tables.source import CountTable, kind_of
 from markovbridge.data.tables.table import as_block, compact, optional, strings
 
@@ -65,7 +66,7 @@ class TableObject:
             self,
             x=self.x[index],
             observed=None if self.observed is None else self.observed[index],
-            columns={name: [list(v)[i] for i in chosen] for name, v in self.columns.items()},
+            columns={name: picked(values, chosen) for name, values in self.columns.items()},
             row_names=None if self.row_names is None else tuple(self.row_names[i] for i in chosen),
             origin=None,
         )
@@ -76,6 +77,7 @@ def read_object(
     *,
     layer: str | None = None,
     covariates: Sequence[str] = (),
+    known: Sequence[str] | None = None,
     missing: bool = False,
 ) -> TableObject:
     """Read counts from an object, or from the file of that name.
@@ -84,6 +86,7 @@ def read_object(
         table: See the head of this module; or a `TableObject`, which is returned.
         layer: The layer of an AnnData object or file that holds the counts; None for X.
         covariates: Columns of a data frame or file that hold no counts but covariates.
+        known: Instead of `covariates`: the same, but they need not be there.
         missing: Whether entries may be missing: NaN.
 
     Raises:
@@ -93,7 +96,10 @@ def read_object(
     if isinstance(table, TableObject):
         return table
     if isinstance(table, str | Path):
-        return _file(Path(table), layer, covariates)
+        return _file(Path(table), layer, covariates, known, missing)
+    if known is not None:
+        there = getattr(table, "columns", ())
+        covariates = [name for name in known if name in there]
     if layer is not None and not _is(table, "AnnData"):
         raise ValueError(f"layer={layer!r} is of AnnData, not of a {type(table).__name__}")
     if isinstance(table, Rows):
@@ -227,16 +233,20 @@ def _frame(frame: Any, covariates: Sequence[str], missing: bool) -> TableObject:
     return _read(values, "frame", names, columns, missing, origin=frame)
 
 
-def _file(path: Path, layer: str | None, covariates: Sequence[str]) -> TableObject:
-    suffix = kind_of(path.expanduser())
-    source = CountTable(path, layer=layer, covariates=tuple(covariates))
-    table, dataset = source.read(), source.load("all")
-    if isinstance(table.matrix, StoredMatrix):
-        table.matrix.close()
-    kind = kind_of_file(suffix, dataset.x)
-    return TableObject(
-        dataset.x, None, kind, table.columns, dataset.row_names, dataset.column_names
-    )
+def _file(
+    path: Path,
+    layer: str | None,
+    covariates: Sequence[str],
+    known: Sequence[str] | None,
+    missing: bool,
+) -> TableObject:
+    path = path.expanduser()
+    like = CountTable(path, layer=layer, covariates=tuple(covariates), missing=missing)
+    source = like if known is None else another(path, known, like, missing=missing)
+    dataset = source.plain("all")
+    kind = kind_of_file(kind_of(path), dataset.x)
+    names = dataset.row_names, dataset.column_names
+    return TableObject(dataset.x, dataset.observed, kind, dataset.columns, *names)
 
 
 def kind_of_file(suffix: str, x: Tensor | Rows) -> str:

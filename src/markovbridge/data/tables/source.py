@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.base import Dataset, Source, partition
+from markovbridge.data.base import Dataset, Source, partition, picked
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.locations import VARIABLE
 from markovbridge.data.rows import BackedRows, Rows
@@ -109,20 +109,25 @@ class CountTable(Source):
             ImportError: If a package is missing that reads it.
             ValueError: If the file is damaged, a value is no count, or a covariate is unknown.
         """
-        path = self.file()
-        with reading(path):
-            return self._load(path, split)
+        with reading(self.file()):
+            table = self.read()
+            encoding = self._covariates(table)
+            data = self._dataset(table, split)
+            if encoding is None:
+                return data
+            condition = encoding.encode(data.columns, len(data))
+            return dataclasses.replace(data, covariates=encoding, condition=condition)
 
-    def _load(self, path: Path, split: str) -> Dataset:
-        table = self.read()
-        n = table.shape[0]
-        chosen = self.positions(n, split)
-        encoding = self._covariates(table)
-        condition = None
-        if encoding is not None:
-            values = {name: list(table.columns[name]) for name in self.covariates}
-            condition = encoding.encode(values, n)[chosen]
-        rows, observed = table.row_names, table.observed
+    def plain(self, split: str = "all") -> Dataset:
+        """Read one split, its covariates as they are: for a model that encodes them its way."""
+        with reading(self.file()):
+            return self._dataset(self.read(), split)
+
+    def _dataset(self, table: Table, split: str) -> Dataset:
+        """One split of the table."""
+        path = self.file()
+        chosen = self.positions(table.shape[0], split)
+        rows, observed, places = table.row_names, table.observed, chosen.tolist()
         return Dataset(
             x=self._samples(table, None if split == "all" else chosen),
             labels=None,
@@ -131,11 +136,10 @@ class CountTable(Source):
             source=str(path),
             licence="unknown",
             maximum=self.maximum,
-            condition=condition,
-            covariates=encoding,
             observed=None if observed is None else torch.from_numpy(observed)[chosen],
-            row_names=None if rows is None else tuple(rows[i] for i in map(int, chosen.tolist())),
+            row_names=None if rows is None else tuple(picked(rows, places)),
             column_names=None if table.column_names is None else tuple(table.column_names),
+            columns={name: picked(table.columns[name], places) for name in self.covariates},
         )
 
     def positions(self, n: int, split: str) -> Tensor:

@@ -7,7 +7,9 @@ The library size, the total of a row, is told by its logarithm, as one more cova
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -16,11 +18,11 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.data.covariates import Covariate, Covariates
+from markovbridge.data.meeting import LIBRARY, in_order, told
+from markovbridge.data.rows import dense, turned
 from markovbridge.data.tables.objects import TableObject
 
-__all__ = ["LIBRARY", "chosen", "encoded", "known", "logs"]
-
-LIBRARY = "log_library_size"
+__all__ = ["LIBRARY", "Given", "chosen", "encoded", "logs"]
 
 
 def chosen(
@@ -61,14 +63,56 @@ def encoded(
     return encoding, encoding.encode(values, n)
 
 
-def known(
-    table: TableObject, encoding: Covariates | None, covariates: Mapping[str, Any] | None
-) -> Mapping[str, Any]:
-    """Covariates by name: those given, or those that come with a table."""
-    if covariates is not None:
-        return covariates
-    names = [] if encoding is None else [column.name for column in encoding.columns]
-    return {name: table.columns[name] for name in names if name in table.columns}
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A table that a model is given.
+
+    Attributes:
+        table: The table, as it is.
+        x: Its counts with features in the order of the model, (n, features) int64.
+        order: For each feature of the model its position in the table; None if the same.
+    """
+
+    table: TableObject
+    x: Tensor
+    order: Tensor | None
+
+    @classmethod
+    def of(cls, table: TableObject, names: Sequence[str] | None, expected: int) -> Given:
+        """A table that a model of `expected` features is given, `names` being theirs."""
+        width = table.x.shape[1]
+        facts: dict[str, Any] = {"width": width, "expected": expected, "what": "X", "say": _warn}
+        order = in_order(table.column_names, names, **facts)
+        return cls(
+            table, dense(table.x if order is None else turned(table.x, order)).long(), order
+        )
+
+    def told(
+        self, encoding: Covariates | None, covariates: Mapping[str, Any] | None
+    ) -> Tensor | None:
+        """What the network is told of each row: what is given by name, else what X knows.
+
+        That X does not know a covariate is said where X has a place for it: an array has none.
+        """
+        named = self.table.column_names is not None
+        facts: dict[str, Any] = {"n": len(self.x), "what": "X", "say": _warn if named else _hush}
+        return told(self.table.columns, encoding, covariates, **facts)
+
+    def ordered(self, values: Tensor) -> Tensor:
+        """Values (..., features) of the table in the order of the model."""
+        return values if self.order is None else values[..., self.order]
+
+    def back(self, values: Tensor) -> Tensor:
+        """Values (..., features) of the model in the order of the table."""
+        return values if self.order is None else values[..., self.order.argsort()]
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=5)  # where a method of the model was called
+
+
+def _hush(_: str) -> None:
+    """Say nothing."""
 
 
 def logs(totals: float | Sequence[float]) -> Any:

@@ -23,6 +23,7 @@ from scipy import io, sparse
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.data.meeting import in_order
 from markovbridge.data.rows import Rows
 from markovbridge.data.rows import dense as to_dense
 from markovbridge.data.tables.hdf5 import StoredMatrix
@@ -106,6 +107,7 @@ def write_results(
     split: str = "all",
     n: int | None = None,
     obsm: Mapping[str, Values] | None = None,
+    column_names: Sequence[str] | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Write results of the shape of a table, with its names.
@@ -119,6 +121,8 @@ def write_results(
         split: The rows they belong to.
         n: Only the first so many of these; None for all.
         obsm: Arrays (N, k) by name; `.h5ad` only.
+        column_names: Names of the features of the results, which need not be in the order of
+            the table: there they are put in that order. None if they are in it.
         overwrite: Replace files, and layers, that exist.
 
     Returns:
@@ -138,6 +142,11 @@ def write_results(
     chosen = source.positions(total, split).numpy()[:n]
     _check_shapes(results, (len(chosen), width))
     _check_shapes(obsm, (len(chosen),))
+    order = in_order(
+        column_names, table.column_names, width=width, expected=width, what="results", say=_hush
+    )
+    if order is not None:
+        results = {name: _matrix(values)[:, order.numpy()] for name, values in results.items()}
     try:
         if suffix == ".h5ad" and kind_of(origin) == ".h5ad" and source.layer != "raw":
             some = None if len(chosen) == total else chosen
@@ -163,6 +172,10 @@ def write_results(
         else:
             writers[file] = _frame(file, _matrix(values), around)
     return _write(writers, overwrite)
+
+
+def _hush(_: str) -> None:
+    """Say nothing: results are to be in the order of their table."""
 
 
 def _writable(path: Path, layers: Any, obsm: Any) -> str:

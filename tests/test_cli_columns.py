@@ -1,0 +1,422 @@
+"""A table in every format meets a run in every verb: by the names of its columns, or not at all.
+
+What a verb makes of a table with turned columns is what it makes of the table in order, to the
+bit; and what the command line makes of rows is what `CountModel` makes of them.
+"""
+
+import ast
+import json
+import shutil
+from pathlib import Path
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy import sparse
+
+import markovbridge.cli
+from markovbridge import CountModel
+from markovbridge.cli import main
+from markovbridge.data import CountTable, write_table
+from markovbridge.data.tables.source import SUFFIXES
+
+GENES = ["A", "B", "C", "D", "E"]
+TURNED = [3, 0, 4, 2, 1]
+N = 60
+SMALL = ["--network.width", "8", "--network.depth", "1", "--trainer.batch_size", "16"]
+SMALL += ["--trainer.steps", "60", "--trainer.warmup", "1", "--trainer.validate_every", "0"]
+SMALL += ["--trainer.select", "last"]
+ONE = ["--threads", "1"]
+LINE = "are in another order than those of the model"
+
+
+def counts():
+    more = np.where(np.array(columns()["batch"]) == "b1", 4.0, 1.0)[:, None]
+    return np.random.default_rng(0).poisson(more * [1, 3, 40, 8, 15], (N, 5))
+
+
+def columns():
+    rng = np.random.default_rng(1)
+    return {"batch": [f"b{k}" for k in rng.integers(0, 2, N)], "age": rng.integers(20, 60, N)}
+
+
+ROWS = [f"c{k}" for k in range(N)]
+
+
+def plain(path, order):
+    """By `write_table`: in the format of the suffix."""
+    names = [GENES[k] for k in order]
+    told = {"row_names": ROWS, "column_names": names, "columns": columns()}
+    write_table(path, counts()[:, order], overwrite=True, **told)
+    return path
+
+
+def sparse_npz(path, order):
+    """A scipy sparse matrix with names and covariates beside it."""
+    matrix = sparse.csr_matrix(counts()[:, order])
+    parts = {name: getattr(matrix, name) for name in ("data", "indices", "indptr")}
+    names = {"column_names": np.array([GENES[k] for k in order])}
+    told = {name: np.array(values) for name, values in columns().items()}
+    np.savez(path, format=np.array(b"csr"), shape=matrix.shape, **parts, **names, **told)
+    return path
+
+
+def folder(path, order):
+    """Matrix Market in a folder, as 10x writes it, with a table of covariates."""
+    path.mkdir()
+    plain(path / "matrix.mtx.gz", order)
+    return path
+
+
+def genomics(path, order):
+    """The HDF5 file of 10x."""
+    matrix = sparse.csr_matrix(counts()[:, order])
+    with h5py.File(path, "w") as file:
+        group = file.create_group("matrix")
+        for name in ("data", "indices", "indptr"):
+            group[name] = getattr(matrix, name)
+        group["shape"] = [5, N]
+        group["barcodes"] = np.array(ROWS, dtype="S")
+        group["features/name"] = group["features/id"] = np.array(
+            [GENES[k] for k in order], dtype="S"
+        )
+    return path
+
+
+# Every suffix that `CountTable` reads, and how a file of it is made.
+FORMATS = {
+    "x.h5ad": plain,
+    "x.h5": genomics,
+    "x.mtx": plain,
+    "folder": folder,
+    "x.csv": plain,
+    "x.tsv.gz": plain,
+    "x.parquet": plain,
+    "x.npz": plain,
+    "sparse.npz": sparse_npz,
+}
+
+
+def test_every_format_is_here():
+    made = {"." + name.split(".")[1] for name in FORMATS if "." in name}
+    assert made == set(SUFFIXES)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run that is told batch and age, its table, and one in order for each verb."""
+    home = tmp_path_factory.mktemp("columns")
+    plain(home / "cells.csv", range(5))
+    pd.DataFrame(columns(), index=ROWS).to_csv(home / "obs.csv")
+    words = ["train", str(home / "cells.csv"), "--data.covariates", "[batch, age]"]
+    assert main([*words, "--output", str(home / "run"), *SMALL]) == 0
+    options = ["--n", "24", "--steps", "1", "--condition.batch", "b1", *ONE]
+    assert main(["sample", str(home / "run"), *options]) == 0
+    return home
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return shutil.copytree(trained / "run", tmp_path / "run")
+
+
+def arrays(path):
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files if name != "meta"}
+
+
+def restored(run):
+    return arrays(run / "restored.npz")
+
+
+def imputed(run):
+    return arrays(run / "imputed.npz")
+
+
+def records(name):
+    def read(run):
+        content = json.loads((run / name).read_text(encoding="utf-8"))
+        parts = content.get("records") or content["pieces"]
+        for part in parts:  # of what they are is not what they are
+            part.pop("split", None)
+        return {"parts": parts}
+
+    return read
+
+
+FAST = ["--steps", "1", "--n", "4", *ONE]
+OWN = ["--data", "CountTable", "--split", "all", *ONE]
+# Verbs that take a table, the option that names it, and what comes of it.
+VERBS = {
+    "restore": (["--survival", "0.5", *FAST], "--input", restored),
+    "impute": (["--observed", "random:0.5", "--draws", "3", *FAST], "--input", imputed),
+    "evaluate": (OWN, "--data.path", records("evaluation.json")),
+    "evaluate --likelihood": (
+        ["--likelihood", "6", "--looks", "2", *OWN],
+        "--data.path",
+        records("likelihood.json"),
+    ),
+    "diagnose": (
+        ["--n", "6", "--pieces", "1", *OWN],
+        "--data.path",
+        records("diagnostics.json"),
+    ),
+}
+
+
+def call(verb, run, file, home):
+    words, option, read = VERBS[verb]
+    words = [verb.split()[0], str(run), *words, option, str(file)]
+    if option == "--data.path":
+        # `obs` of the table itself, or the table beside.
+        inside = file.suffix not in (".h5", ".mtx") and file.is_file()
+        words += [] if inside else ["--data.obs", str(home / "obs.csv")]
+    elif file.suffix == ".h5":
+        words += ["--obs", str(home / "obs.csv")]
+    assert main(words) == 0, (verb, file)
+    return read(run)
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        if isinstance(values, np.ndarray):
+            np.testing.assert_array_equal(values, other[name], err_msg=name)
+        else:
+            assert values == other[name]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_turned_columns_are_put_in_order_in_every_format(trained, run, tmp_path, verb, capsys):
+    expected = call(verb, run, trained / "cells.csv", trained)
+    assert LINE not in capsys.readouterr().err
+    for name, make in FORMATS.items():
+        found = call(verb, run, make(tmp_path / name, TURNED), trained)
+        said = capsys.readouterr().err
+        assert said.count(LINE) == 1 and "does not have" not in said, (name, said)
+        same(found, expected)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("extra", [False, True])
+def test_other_columns_are_refused_in_every_verb(trained, run, tmp_path, capsys, verb, extra):
+    frame = pd.read_csv(trained / "cells.csv", index_col=0)
+    frame = frame.assign(Z=1) if extra else frame.rename(columns={"C": "Z"})
+    frame.to_csv(tmp_path / "other.csv")
+    words, option, _ = VERBS[verb]
+    names = [verb.split()[0], str(run), *words, option, str(tmp_path / "other.csv")]
+    assert main(names) == 1
+    error = capsys.readouterr().err
+    assert "'Z' unknown to the model" in error and ("'C' missing" in error) is not extra
+
+
+def test_results_are_written_in_the_order_of_the_file(trained, run, tmp_path):
+    words = ["restore", str(run), "--survival", "0.5", "--input"]
+    made = {}
+    for kind in ("csv", "h5ad"):
+        file = plain(tmp_path / f"turned.{kind}", TURNED)
+        assert main([*words, str(file), *FAST]) == 0
+        made[kind] = arrays(run / "restored.npz")["mean"]
+    frame = pd.read_csv(run / "turned_restored_mean.csv", index_col=0)
+    assert list(frame.columns[2:]) == [GENES[k] for k in TURNED]
+    np.testing.assert_allclose(frame[GENES].to_numpy(), made["csv"], rtol=1e-6)
+    cells = anndata.read_h5ad(run / "restored.h5ad")
+    assert list(cells.var_names) == [GENES[k] for k in TURNED]
+    layer = cells[:, GENES].layers["restored_mean"]
+    np.testing.assert_allclose(np.asarray(layer), made["h5ad"], rtol=1e-6)
+
+
+def test_a_mask_of_a_file_goes_with_the_columns_of_the_file(trained, run, tmp_path):
+    mask = np.random.default_rng(2).random((N, 5)) < 0.5
+    made = []
+    for name, order in (("straight", list(range(5))), ("turned", TURNED)):
+        np.save(tmp_path / "mask.npy", mask[:4, order])
+        file = plain(tmp_path / f"{name}.parquet", order)
+        words = ["--observed", str(tmp_path / "mask.npy"), "--draws", "2", *FAST]
+        write_table(
+            file,
+            counts()[:4, order],
+            column_names=[GENES[k] for k in order],
+            columns={k: v[:4] for k, v in columns().items()},
+            overwrite=True,
+        )
+        assert main(["impute", str(run), "--input", str(file), *words]) == 0
+        made.append(imputed(run))
+    same(*made)
+    np.testing.assert_array_equal(made[0]["observed"], mask[:4])
+
+
+# The own table of a run, changed after training ------------------------------------------------
+
+
+@pytest.fixture
+def own(trained, run, tmp_path):
+    """A run whose table is in a file of its own."""
+    file = shutil.copy(trained / "cells.csv", tmp_path / "cells.csv")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"]["init_args"]["path"] = str(file)
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    return run, Path(file)
+
+
+SELF = {
+    "restore": (["--survival", "0.5", *FAST], restored),
+    "impute": (["--observed", "random:0.5", "--draws", "3", *FAST], imputed),
+    "evaluate": (ONE, records("evaluation.json")),
+    "diagnose": (["--n", "6", "--pieces", "1", *ONE], records("diagnostics.json")),
+    "sample": (["--n", "6", "--steps", "1", *ONE], lambda run: arrays(run / "samples.npz")),
+}
+
+
+@pytest.mark.parametrize("verb", SELF)
+def test_the_own_table_with_turned_columns(own, capsys, verb):
+    run, file = own
+    words, read = SELF[verb]
+    assert main([verb, str(run), *words]) == 0
+    expected = read(run)
+    plain(file, TURNED)
+    capsys.readouterr()
+    assert main([verb, str(run), *words]) == 0
+    said = capsys.readouterr().err
+    assert "have changed" not in said and (verb == "sample" or said.count(LINE) == 1)
+    same(read(run), expected)
+    if verb == "sample":
+        made = pd.read_csv(run / "samples.csv", index_col=0)
+        assert list(made.columns) == GENES
+
+
+@pytest.mark.parametrize("verb", [verb for verb in SELF if verb != "sample"])
+def test_the_own_table_with_other_counts_is_said(own, capsys, verb):
+    run, file = own
+    frame = pd.read_csv(file, index_col=0)
+    frame.assign(C=frame["C"] + 1).to_csv(file)
+    assert main([verb, str(run), *SELF[verb][0]]) == 0
+    assert f"warning: the data of {run} ({file}) have changed since" in capsys.readouterr().err
+
+
+def test_training_goes_on_with_turned_columns_and_not_with_others(own, tmp_path, capsys):
+    run, file = own
+    more = [str(run), "--resume", "true"]
+    (run / "checkpoints").rename(tmp_path / "checkpoints")  # as if nothing had been trained
+    assert main(["train", *more]) == 0
+    first = (run / "model" / "model.safetensors").read_bytes()
+    plain(file, TURNED)
+    shutil.rmtree(run / "checkpoints")
+    assert main(["train", *more]) == 0
+    assert LINE in capsys.readouterr().err
+    assert (run / "model" / "model.safetensors").read_bytes() == first
+    pd.read_csv(file, index_col=0).rename(columns={"C": "Z"}).to_csv(file)
+    assert main(["train", *more]) == 1
+    assert "'C' missing, and 'Z' unknown to the model" in capsys.readouterr().err
+
+
+def test_the_report_puts_columns_in_order_and_says_so(own):
+    run, file = own
+    plain(file, TURNED)
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert LINE in page and "Samples given batch=b1; training data are" in page
+    assert "--condition.batch b1" in page
+
+
+# The same as CountModel -------------------------------------------------------------------------
+
+
+def as_given(kind, home, order, told=True):
+    """The first four rows of the table, as an object or a file."""
+    x = pd.DataFrame(counts()[:4, order], ROWS[:4], [GENES[k] for k in order])
+    beside = pd.DataFrame({k: v[:4] for k, v in columns().items()}, ROWS[:4])
+    if kind == "frame":
+        return pd.concat([beside, x], axis=1) if told else x
+    if kind == "anndata":
+        return anndata.AnnData(x.astype("f4"), obs=beside if told else None)
+    file = home / f"rows.{kind}"
+    write_table(
+        file,
+        x.to_numpy(),
+        row_names=ROWS[:4],
+        column_names=list(x.columns),
+        columns={k: list(v[:4]) for k, v in columns().items()} if told else None,
+        overwrite=True,
+    )
+    return file
+
+
+@pytest.mark.parametrize("kind", ["frame", "anndata", "csv", "h5ad", "npz"])
+def test_the_command_line_and_count_model_say_the_same(trained, run, tmp_path, kind):
+    model = CountModel.load(run)
+    exact = ["--steps", "1", "--sampler", "Adaptive", "--sampler.tolerance", "0.1", *ONE]
+    file = as_given("csv" if kind in ("frame", "anndata") else kind, tmp_path, range(5))
+    given = as_given(kind, tmp_path, range(5))
+    words = [str(run), "--input", str(file), "--draws", "19", "--seed", "7", *exact]
+    assert main(["restore", *words, "--survival", "0.5"]) == 0
+    made = model.restore(given, 0.5, draws=19, random_state=7)
+    np.testing.assert_array_equal(restored(run)["draws"], made.draws)
+    assert main(["impute", *words, "--observed", "random:0.5"]) == 0
+    found = imputed(run)
+    filled = model.impute(given, found["observed"], draws=19, random_state=7)
+    np.testing.assert_array_equal(found["draws"], filled.draws)
+    # Something is told, and something else on top of it.
+    blind = {"batch": None, "age": None}
+    assert (
+        model.restore(given, 0.5, draws=19, covariates=blind, random_state=7).draws != made.draws
+    ).any()
+    over = model.restore(given, 0.5, draws=19, covariates={"batch": "b0"}, random_state=7)
+    assert main(["restore", *words, "--survival", "0.5", "--condition.batch", "b0"]) == 0
+    np.testing.assert_array_equal(restored(run)["draws"], over.draws)
+    assert (over.draws != made.draws).any()
+    # Turned columns: by name the same, in the order of what was given.
+    turned = as_given(kind, tmp_path, TURNED)
+    with pytest.warns(UserWarning, match=LINE):
+        again = model.restore(turned, 0.5, draws=19, random_state=7)
+    np.testing.assert_array_equal(again.draws, made.draws[..., TURNED])
+    if kind == "frame":
+        pd.testing.assert_frame_equal(again.mean[GENES], made.mean[GENES])
+    with pytest.warns(UserWarning, match=LINE):
+        score = model.score_samples(turned)
+    straight = as_given(kind, tmp_path, range(5))
+    np.testing.assert_array_equal(score, model.score_samples(straight))
+    turned = as_given(kind, tmp_path, TURNED)
+    with pytest.warns(UserWarning, match=LINE):
+        filled_again = model.impute(turned, found["observed"][:, TURNED], draws=19, random_state=7)
+    np.testing.assert_array_equal(filled_again.draws, filled.draws[..., TURNED])
+    # Nothing is known of the rows, and that is said.
+    with pytest.warns(UserWarning, match="X does not have 'batch', 'age'"):
+        unknown = model.restore(
+            as_given(kind, tmp_path, range(5), told=False), 0.5, draws=19, random_state=7
+        )
+    bare = as_given("csv", tmp_path, range(5), told=False)
+    assert main(["restore", *words[:2], str(bare), *words[3:], "--survival", "0.5"]) == 0
+    np.testing.assert_array_equal(restored(run)["draws"], unknown.draws)
+
+
+def test_the_own_rows_of_a_run_are_told_their_covariates(trained, run, capsys):
+    exact = ["--steps", "1", "--sampler", "Adaptive", "--sampler.tolerance", "0.1", *ONE]
+    assert main(["restore", str(run), "--survival", "0.5", "--seed", "3", *exact]) == 0
+    assert "given batch=of each row, age=of each row; " in capsys.readouterr().out
+    found = restored(run)
+    test = CountTable(trained / "cells.csv", covariates=("batch", "age")).load("test")
+    made = CountModel.load(run).restore(
+        found["input"], 0.5, draws=19, covariates=test.columns, random_state=3
+    )
+    np.testing.assert_array_equal(found["draws"], made.draws)
+
+
+# One door ---------------------------------------------------------------------------------------
+
+
+def test_no_verb_reads_data_but_by_the_function_that_looks_at_names():
+    """`.load(split)` of a source is called for a run by `RunData` alone."""
+    cli = Path(markovbridge.cli.__file__).parent
+    allowed = {"dry_run.py": 2, "inspect.py": 1, "train.py": 1}  # for data without a run
+    for file in sorted([*cli.glob("*.py"), *(cli.parent / "report").glob("*.py")]):
+        owners = [
+            ast.unparse(node.value)
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Attribute) and node.attr == "load"
+        ]
+        bare = [c for c in owners if c.split(".")[-1] in ("data", "source", "dataset", "table")]
+        assert len(bare) <= allowed.get(file.name, 0), (file.name, bare)
