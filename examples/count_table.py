@@ -50,7 +50,7 @@ def main(steps=400):
 
     # A third of the entries were never measured, and the type of the cell is not known.
     hidden = rng.random(counts.shape) < 1 / 3
-    imputed = model.impute(counts.mask(hidden))
+    imputed = model.impute(counts.mask(hidden), covariates={"type": None})
 
     def error(guess, where=...):
         return ((np.asarray(guess) - counts.to_numpy())[where] ** 2).mean() ** 0.5

@@ -18,7 +18,11 @@ from markovbridge.networks import MLP
 
 NAN = math.nan
 # Public, but called behind doors only: these check nothing.
-HELPERS = {name for name in targets() if name.startswith(("couplings.Kernel", "config."))}
+HELPERS = {
+    name
+    for name in targets()
+    if name.startswith(("couplings.Kernel", "config.", "documents.", "parts."))
+}
 COUNTS = torch.tensor([[3, 0, 2], [1, 5, 4]])
 
 

@@ -289,7 +289,7 @@ def test_blocks_masks_and_states_on_the_way():
 def test_what_is_refused():
     model = trained()
     x, mask = torch.zeros(2, 1, 2, 3, dtype=torch.int64), torch.ones(3, dtype=torch.bool)
-    with pytest.raises(ValueError, match="rounds must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="rounds must be from 1 to 100000, not 0"):
         model.impute(x, mask, rounds=0)
     with pytest.raises(TypeError, match="a mask of known sites is bool"):
         model.impute(x, mask.long())

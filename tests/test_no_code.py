@@ -222,7 +222,7 @@ def test_words(places, probe):
         for name, value in {
             "base 60": "12:30:00",
             "base 60 in a list": "[12:30:00]",
-            "an alias": "&a 3",
+            "an alias": "[&a 3, *a]",
             "a bomb": bomb,
             "deep": "[" * 5000,
             "deep and closed": "{a: " * 3000 + "}" * 3000,

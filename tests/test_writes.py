@@ -23,7 +23,7 @@ CALLS = {
     "translate": [["--n", "3", *FEW, "--input", "rows.npy"]],
     "restore": [[*THINNED, *FEW]],
     "impute": [["--observed", "random:0.5", "--n", "1", "--draws", "19", "--rounds", "1", *FEW]],
-    "evaluate": [["--n", "20", "--likelihood", "2", "--looks", "1"]],
+    "evaluate": [["--n", "20", "--likelihood", "2", "--looks", "2"]],
     "diagnose": [["--n", "4", "--pieces", "2"]],
     "report": [[]],
     "inspect": [["--points", "2", "--states", "2", "--times", "2"]],

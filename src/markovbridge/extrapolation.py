@@ -26,6 +26,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.rows import Rows, parts
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process, match
@@ -163,3 +164,6 @@ def _name(site: int, event: Sequence[int], names: Sequence[str] | None) -> str:
         site, at = divmod(site, size)
         place.append(at)
     return f"site ({', '.join(map(str, reversed(place)))})"
+
+
+doors.guard(__name__)

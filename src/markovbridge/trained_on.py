@@ -18,10 +18,12 @@ from typing import Any
 
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.config import from_config, to_config
 from markovbridge.couplings import Coupling, Data
 from markovbridge.data import Dataset, Source
 from markovbridge.data.meeting import Say, in_order
+from markovbridge.documents import read_json
 from markovbridge.files import write_json
 from markovbridge.training import Examples
 
@@ -65,7 +67,7 @@ class TrainedOn:
             if not path.is_file():
                 continue
             try:
-                content = json.loads(path.read_text(encoding="utf-8"))
+                content = read_json(path)
                 names = {field.name for field in dataclasses.fields(cls)}
                 found = {keys.get(name, name): value for name, value in content.items()}
                 made = cls(**{name: value for name, value in found.items() if name in names})
@@ -73,7 +75,7 @@ class TrainedOn:
                     columns = tuple(map(str, made.columns))
                     made = dataclasses.replace(made, columns=columns)
                 return made
-            except (ValueError, TypeError, AttributeError) as error:
+            except (TypeError, AttributeError) as error:
                 raise ValueError(f"{path} is damaged: {error}") from error
         return cls()
 
@@ -202,3 +204,6 @@ def _hash(data: Dataset) -> str:
     if told is None and data.labels is not None:
         told = data.labels[:, None]
     return str(Examples(data.x, told).fingerprint()["hash"])
+
+
+doors.guard(__name__)

@@ -286,7 +286,7 @@ def test_moments_that_a_coupling_has_are_those_of_the_coupling():
         Transport(process, law, shape=(2,), coupling=kept)
     with pytest.raises(ValueError, match="under Dirac .* take Gaussian.coupled"):
         exact.Gaussian(process, mean, torch.eye(2), coupling=Dirac(0.0))
-    with pytest.raises(TypeError, match="must be a Coupling, not str"):
+    with pytest.raises(TypeError, match="must be a Coupling, not 'independent'"):
         exact.Gaussian(process, mean, torch.eye(2), coupling="independent")
 
 

@@ -38,6 +38,7 @@ FRAME = re.compile(
     r"\s*(Parser key|Problem with given|Does not validate|Subtypes|Errors|Given value"
     r"|- Expected a <class 'NoneType'>)"
 )
+LONG = 1000  # characters of a message
 VALUE = re.compile(r"(?:Got|Given) value: (.*)", re.DOTALL)
 
 
@@ -57,7 +58,17 @@ def explain(message: str, function: Callable[..., Any]) -> str:
     Args:
         message: Its message.
         function: The verb's function, whose signature the options are.
+
+    Returns:
+        The sentence; of a value longer than a sentence, its beginning and its end.
     """
+    sentence = _explained(message, function)
+    if len(sentence) <= LONG:
+        return sentence
+    return f"{sentence[: LONG // 2]} ... {sentence[-LONG // 2 :]}"
+
+
+def _explained(message: str, function: Callable[..., Any]) -> str:
     if found := UNRECOGNISED.search(message):
         return _unrecognised(found[1], function)
     if found := MISSING.search(message):

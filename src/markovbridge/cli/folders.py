@@ -129,9 +129,10 @@ def replaced(run: Path, config: dict[str, Any]) -> Iterator[None]:
             )
     unused(run)
     try:
-        (run / ASIDE).mkdir()
-        for path in old:
-            os.rename(path, run / ASIDE / path.name)
+        with naming(run / ASIDE):
+            (run / ASIDE).mkdir()
+            for path in old:
+                os.rename(path, run / ASIDE / path.name)
         yield
     finally:
         _settle(run)

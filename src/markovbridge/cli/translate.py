@@ -36,7 +36,7 @@ from markovbridge.cli.drawing import (
 )
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.runs import configuration, data_of, write_arrays
+from markovbridge.cli.runs import configuration, data_of, source_of, write_arrays
 from markovbridge.cli.tables import table_at
 from markovbridge.config import from_config
 from markovbridge.couplings import Data

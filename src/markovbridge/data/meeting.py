@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from markovbridge import doors
 from markovbridge.data.base import Dataset
 from markovbridge.data.covariates import Covariates, described, is_missing
 from markovbridge.randomness import generator
@@ -213,3 +214,6 @@ def _some(names: Sequence[str]) -> str:
     """The first names of several, in quotes, and how many more there are."""
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return ", ".join(map(repr, names[:SHOWN])) + more
+
+
+doors.guard(__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from markovbridge import doors
 from markovbridge.data.tables.frames import header
 from markovbridge.data.tables.hdf5 import held
 from markovbridge.data.tables.matrices import beginning, matrix_file
@@ -80,3 +81,6 @@ def _names(path: Path, suffix: str, transpose: bool) -> tuple[str, ...]:
         with array_file(path, named=True) as content:
             return content.names or ()
     return ()
+
+
+doors.guard(__name__)
