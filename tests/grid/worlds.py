@@ -8,6 +8,7 @@ data, are the limit of ever shorter steps of the reverse process.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise, product
 
 import numpy as np
 import torch
@@ -96,13 +97,29 @@ class World:
         log = law.site_log_prob(torch.where(inside, x, 0))
         return torch.where(inside, log.double().exp(), 0.0).numpy()
 
-    def posterior(self, x, t, label=None):
-        """p(x_1 | x_t = x): a table like that of the data."""
-        law, each = self.table(label).copy(), self.transition(t)
+    def posterior(self, x, t, label=None, known=()):
+        """p(x_1 | x_t = x, and known sites): a table like that of the data."""
+        law, each = self.given(dict(known), label), self.transition(t)
         for site, value in enumerate(x):
             shape = [1] * self.sites
             shape[site] = VALUES
-            law = law * each[:, value - self.low].reshape(shape)
+            law = law * (each[:, value - self.low].reshape(shape) if site not in known else 1)
+        return law / law.sum()
+
+    def generated(self, label=None, known=()):
+        """The law at 1 of the exact process started at the source: the data, if that is exact."""
+        states = torch.arange(self.low, self.low + self.states)
+        size = getattr(self.process, "size", None)
+        inside = states[states < (self.low + self.states if size is None else size)]
+        mass = self.process.source(inside).site_log_prob(inside).double().exp().numpy()
+        mass = mass / mass.sum()
+        starts = [i for i in range(len(mass)) if mass[i] > 1e-9]
+        law = np.zeros([VALUES] * self.sites)
+        free = [[*starts] if i not in known else [None] for i in range(self.sites)]
+        for start in product(*free):
+            weight = np.prod([mass[i] for i in start if i is not None])
+            x = [self.low + (i or 0) for i in start]
+            law += weight * self.posterior(x, 0.0, label, known)
         return law / law.sum()
 
     def given(self, known, label=None):
@@ -129,7 +146,10 @@ class World:
             self._laws[key] = exact.Empirical(self.process, points, law[tuple(points.mT)])
         if not bool((t == t.flatten()[0]).all()):
             return self._laws[key](x, t)
-        distinct, index = x.unique(dim=0, return_inverse=True)  # few, of many draws
+        lowest = x.min()  # rows as numbers: few are distinct, of many draws
+        base = (x.max() - lowest + 1) ** torch.arange(self.sites)
+        codes, index = ((x - lowest) * base).sum(1).unique(return_inverse=True)
+        distinct = codes.unsqueeze(1) // base % base[1] + lowest
         law = self._laws[key](distinct, float(t.flatten()[0]))
         return laws.Atoms(law.points, law.log_weights[index])
 
@@ -248,3 +268,25 @@ def limit(world, law, start, t, pieces=80):
                 term = term @ matrix / (parts * k)
                 mass = mass + term
     return mass.reshape([world.states] * world.sites).numpy()
+
+
+def chain_limit(world, law, start, t, steps):
+    """The law at the data of a walk in discrete time, step by step: a table."""
+    states, sites, process = world.states, world.sites, world.process
+    axes = torch.meshgrid(*[torch.arange(states)] * sites, indexing="ij")
+    every = torch.stack([axis.flatten() for axis in axes], 1)
+    mass = torch.zeros([states] * sites, dtype=torch.float64)
+    mass[tuple(start)] = 1
+    times = [t + (1 - t) * k / steps for k in range(steps + 1)]
+    x, y, z = torch.meshgrid(*[torch.arange(states)] * 3, indexing="ij")
+    for a, b in pairwise(times):
+        ends = law(every, a).log_probs.double().exp()  # (n, sites, ends)
+        flat = [v.reshape(-1, 1) for v in (x, y, z)]
+        each = process.bridge(flat[0], flat[1], a, b, 1.0).site_log_prob(flat[2]).double().exp()
+        each = each.reshape([states] * 3).nan_to_num()
+        moved = torch.einsum("nsy,nsyz->nsz", ends, each[every])
+        onto = moved[:, 0]
+        for site in range(1, sites):
+            onto = (onto.unsqueeze(-1) * moved[:, site].unsqueeze(1)).flatten(1)
+        mass = (mass.flatten() @ onto).reshape(mass.shape)
+    return mass.numpy()

@@ -1,0 +1,73 @@
+"""For every class of head, what a perfect network with it says of a world."""
+
+import numpy as np
+import torch
+
+import markovbridge as mb
+from grid.worlds import CONDITIONS, mean_raws, table_raws, through, two_means
+from markovbridge import heads, laws
+
+
+def _needs(head):
+    def law(make):
+        def made(world):
+            head.outputs(world.process)  # refuses what it is not for
+            return make
+
+        return made
+
+    return law
+
+
+def _logistic(world):
+    """Independent sites whose values have the law that a head with zero output states."""
+    head = heads.LogisticMixture(2)
+    head.outputs(world.process)
+    zeros = torch.zeros(1, 6, 1)
+    x, t = torch.zeros(1, 1, dtype=torch.int64), torch.tensor([0.5]).double()
+    about = (torch.tensor([1.0]), torch.tensor([0.7]))
+    law = head(world.process, zeros, x, t, *about)
+    table = law.table() if isinstance(law, laws.LogisticMixture) else law
+    log = table.logits[0, 0].double()
+    if not isinstance(law, laws.LogisticMixture):
+        log = log - world.process.evidence(x, t)[0, 0].double()
+    site = log.softmax(-1).numpy()
+    tables = [site] * world.sites
+    world.tables = [np.prod(np.meshgrid(*tables, indexing="ij"), 0)] * CONDITIONS
+
+    def through_head(world, atoms, x, t):
+        t = torch.as_tensor(t).expand(len(x))
+        return head(world.process, torch.zeros(len(x), 6, world.sites), x, t, *about)
+
+    return through_head
+
+
+def _centred(world, atoms, x, t):
+    return torch.cat([mean_raws(world, atoms, x, t), table_raws(world, atoms, x, t).float()], 1)
+
+
+def _overdispersed(world, atoms, x, t):
+    mean = mean_raws(world, atoms, x, t)
+    return torch.cat([mean, torch.full_like(mean, 2.0)], 1)
+
+
+# For every class of head: what a perfect network with it says, given a world. "joint" is none.
+LAWS = {
+    "joint": lambda world: lambda world, atoms, x, t: atoms,
+    heads.Categorical: _needs(heads.Categorical())(through(heads.Categorical(), table_raws)),
+    heads.Mean: _needs(heads.Mean())(through(heads.Mean(), mean_raws)),
+    heads.NegativeBinomial: _needs(heads.NegativeBinomial())(
+        through(heads.NegativeBinomial(), _overdispersed)
+    ),
+    heads.Centred: _needs(heads.Centred())(through(heads.Centred(), _centred)),
+    heads.LogisticMixture: _logistic,
+    heads.TwoMeans: _needs(heads.TwoMeans())(two_means),
+    heads.Endpoint: None,  # of diffusions, below
+}
+MORE_LAWS = {
+    "Mean, rounded": _needs(heads.Mean("stochastic"))(through(heads.Mean("stochastic"), mean_raws))
+}
+# Under pure death the table of a logistic mixture is that of no data, as it is cut off at x_t:
+# its law is the limit of ever shorter steps. Nothing is known of it given sites, and a
+# corrector, which leaves laws of data alone, changes it.
+OWN_LIMIT = {(mb.PureDeath, heads.LogisticMixture): ("plain", "inner", "guided", "conditioned")}
