@@ -11,6 +11,7 @@ from grid.settings import (
     GUIDANCE,
     INNER,
     SAMPLERS,
+    SLOW,
     STEPWISE,
     N,
     assert_close,
@@ -40,7 +41,8 @@ def judge(sampler_class, process, low, states, kind, make_law, mode):
     _, many, few = SAMPLERS[sampler_class]
     if not jumps and steps > few:
         steps = CHAIN_STEPS // (2 if inner else 1)
-    n = FEW if sampler_class in STEPWISE else N
+    slow = isinstance(process, mb.BirthDeath | mb.RandomWalk | mb.PureBirth)
+    n = FEW if sampler_class in STEPWISE else SLOW if slow else N
     generator = seed(sampler_class.__name__, process, kind, mode)
     options = {"steps": steps, "sampler": sampler, "generator": generator, "block": n}
     label = 1 if mode in ("guided", "conditioned") else None

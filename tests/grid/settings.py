@@ -9,7 +9,8 @@ from scipy import stats
 import markovbridge as mb
 from markovbridge import samplers
 
-N = 16_000
+N = 8_000
+SLOW = 4_000  # of processes whose bridges are sums over all ways between
 FEW = 800  # of samplers that cost an evaluation for each jump
 LEVEL = 1e-5  # of every statistical test
 ALLOWED = 0.015  # total variation of samplers that are right in the limit of many steps

@@ -35,8 +35,9 @@ class Corrected(Sampler):
     Attributes:
         sampler: Makes the steps, and the way forward of the corrector moves.
         moves: Corrector moves after each step; none after the last, at the data.
-        size: The share of survival a move gives up: p_r = (1 - size) p_s. Of a walk that
-            starts at a known state no more is given up than was won since.
+        size: The share of the odds of survival that a move gives up: with mortality q,
+            p_r / q_r = (1 - size) p_s / q_s. Of a walk that starts at a known state no more is
+            given up than was won since.
 
     Raises:
         ValueError: From `step`, under guidance, or a coupling that gives no way back.
@@ -74,8 +75,13 @@ class Corrected(Sampler):
         x = self.sampler.step(model, x, t, s, condition=condition, generator=generator)
         if s >= 1:
             return x
+        # Odds p/q: as share of survival alone a move would go back over most of the mortality
+        # that is left, once little is, and a step over most of it is no short step.
         survival = process.schedule.survival(s) * (1 - self.size)
-        r = max(min(float(process.schedule.time(survival, 1 - survival)), s), self._first(model))
+        mortality = process.schedule.mortality(s)
+        total = survival + mortality
+        r = float(process.schedule.time(survival / total, mortality / total))
+        r = max(min(r, s), self._first(model))
         for _ in range(self.moves):
             x = back(model, x, s, r, generator)
             x = self.sampler.step(model, x, r, s, condition=condition, generator=generator)
