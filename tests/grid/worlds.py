@@ -7,7 +7,7 @@ data, are the limit of ever shorter steps of the reverse process.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -144,14 +144,7 @@ class World:
             law = torch.tensor(self.given(known, label))
             points = law.nonzero()
             self._laws[key] = exact.Empirical(self.process, points, law[tuple(points.mT)])
-        if not bool((t == t.flatten()[0]).all()):
-            return self._laws[key](x, t)
-        lowest = x.min()  # rows as numbers: few are distinct, of many draws
-        base = (x.max() - lowest + 1) ** torch.arange(self.sites)
-        codes, index = ((x - lowest) * base).sum(1).unique(return_inverse=True)
-        distinct = codes.unsqueeze(1) // base % base[1] + lowest
-        law = self._laws[key](distinct, float(t.flatten()[0]))
-        return laws.Atoms(law.points, law.log_weights[index])
+        return self._laws[key](x, t)
 
 
 def known_sites(observed):
@@ -178,8 +171,32 @@ class Perfect:
         label = None
         if condition is not None and not bool(condition.isnan().any()):
             label = int(condition[0, 0])
-        atoms = self.world.atoms(x, t, label, known_sites(observed))
-        return self.head(self.world, atoms, x, t)
+        known = known_sites(observed)
+        if not bool((t == t[:1]).all()):
+            return self.head(self.world, self.world.atoms(x, t, label, known), x, t)
+        lowest = x.min()  # rows as numbers: few are distinct, of many draws
+        base = (x.max() - lowest + 1) ** torch.arange(x.shape[1])
+        codes, index = ((x - lowest) * base).sum(1).unique(return_inverse=True)
+        few = codes.unsqueeze(1) // base % (base[1]) + lowest
+        t = t[: len(few)]
+        return rows(self.head(self.world, self.world.atoms(few, t, label, known), few, t), index)
+
+
+def rows(law, index):
+    """The law of each row, given those of distinct rows and which is whose."""
+    if isinstance(law, laws.Atoms):
+        return replace(law, log_weights=law.log_weights[index])
+    if isinstance(law, torch.Tensor):
+        return law[index]
+    if is_dataclass(law):
+        parts = {f.name: getattr(law, f.name) for f in fields(law) if f.init}
+        parts = {
+            name: rows(part, index)
+            for name, part in parts.items()
+            if is_dataclass(part) or (isinstance(part, torch.Tensor) and part.ndim > 1)
+        }
+        return replace(law, **parts)
+    raise TypeError(f"no rows of {type(law).__name__}")
 
 
 def _moments(world):
@@ -247,7 +264,7 @@ def generator_matrix(world, law, t):
     return matrix - torch.diag(matrix.sum(1))
 
 
-def limit(world, law, start, t, pieces=80):
+def limit(world, law, start, t, pieces=40):
     """The law at the data of a walk from one state at t, in ever shorter steps: a table.
 
     Steps shrink with the time that is left; in each the rates are those of its middle, and the
