@@ -6,6 +6,7 @@ import pkgutil
 import sys
 import time
 import traceback
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -93,6 +94,18 @@ def outcome(pair):
 def pairs():
     """All of them."""
     return [*_on_integers(), *_on_reals()]
+
+
+def chosen(sampler, process):
+    """A part of the pairs of one sampler and process that meets every mode, and laws in turn.
+
+    For each mode the laws in an order of its own: the first that is not refused stands for all.
+    """
+    every = [p for p in pairs() if (p.sampler, p.process) == (sampler, process)]
+    for i, mode in enumerate(MODES):
+        laws = [pair for pair in every if pair.mode == mode]
+        first = (zlib.crc32(f"{sampler.__name__} {process}".encode()) + i) % max(1, len(laws))
+        yield laws[first:] + laws[:first]
 
 
 def _on_integers():
