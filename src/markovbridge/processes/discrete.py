@@ -27,6 +27,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import Law
+from markovbridge.laws.base import by_row
 from markovbridge.processes.base import match
 from markovbridge.processes.finite import TableProcess, site_table
 from markovbridge.schedules import Linear, Schedule, Time, as_time
@@ -133,7 +134,7 @@ class DiscreteTimeChain(TableProcess):
         kernel = (pinned + self.log_columns(x, s, t)).exp()
         each = torch.where(kernel > 0, kernel * (pinned - model), 0.0)
         moving = match(self.index(t) > 0, x).unsqueeze(-1)
-        return self.steps * (each * moving).reshape(len(x), -1).sum(1)
+        return self.steps * by_row(each * moving).sum(1)
 
 
 def _check_stochastic(matrices: Tensor) -> None:
