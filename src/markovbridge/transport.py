@@ -21,7 +21,7 @@ from markovbridge.couplings import Coupling, Noised
 from markovbridge.couplings.base import check_same
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, parts
-from markovbridge.extrapolation import extremes
+from markovbridge.extrapolation import extremes, floor
 from markovbridge.grids import ErrorCurve
 from markovbridge.heads import Head
 from markovbridge.laws import Law
@@ -50,8 +50,8 @@ def statistics(
 
     Returns:
         Mean and variance, float32, broadcastable to event; the variance, and the mean of
-        counts, floored at a thousandth of their average, so that a site that never varies
-        is not blown up.
+        counts, floored at a thousandth of their average, of counts at one at most, so that a
+        site that never varies is not blown up and one of few counts is not lost beside others.
     """
     if isinstance(x, np.ndarray):
         x = torch.as_tensor(x)
@@ -69,8 +69,8 @@ def statistics(
     mean = torch.as_tensor(total)[0] / count
     variance = torch.as_tensor(square)[0] / count - mean**2
     if counts:
-        mean = mean.clamp_min(1e-3 * float(mean.abs().mean()) + 1e-6)
-    variance = variance.clamp_min(1e-3 * float(variance.mean()) + 1e-6)
+        mean = mean.clamp_min(floor(float(mean.abs().mean()), counts))
+    variance = variance.clamp_min(floor(float(variance.mean()), counts))
     return mean.float(), variance.float()
 
 
@@ -339,8 +339,10 @@ class Transport(Sampling):
     ) -> Bound:
         """A lower bound on log p(x_1), without bias and with its standard error.
 
-        Of the process in continuous time, or of the `Bridge` sampler with `steps` steps. See
-        `markovbridge.likelihood`.
+        Of the process in continuous time, or of the `Bridge` sampler with `steps` steps. Of a
+        chain in discrete time it is that of its own steps, without `steps` with each site moving
+        on its own, as the marginals of the law of x_1 say; with `steps` the whole law counts, a
+        joint one too. See `markovbridge.likelihood`.
 
         Args:
             x1: Data, (n, *event).

@@ -127,7 +127,7 @@ class PureDeath(JumpProcess):
             dead = values - flat[part]
             log = factorials - factorials[dead.clamp_min(0)] + dead * log_q[part]
             log = torch.where(dead >= 0, log, -torch.inf)
-            out[part] = log - log.amax(-1, keepdim=True)
+            out[part] = log - log.amax(-1, keepdim=True).nan_to_num(neginf=0)
         return out.reshape(*x.shape, self.states)
 
     def moves(self, x: Tensor) -> Tensor:

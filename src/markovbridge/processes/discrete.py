@@ -121,7 +121,11 @@ class DiscreteTimeChain(TableProcess):
         return law.log()
 
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
-        """K times the KL of the next step, pinned at y against the model: (batch,), nats."""
+        """K times the KL of the next step, pinned at y against the model: (batch,), nats.
+
+        Of the model whose sites move on their own, by the marginals of a joint law: a bound for
+        it. The bound of the joint law itself is `Transport.log_likelihood` with `steps`.
+        """
         t = as_time(t)
         s = (1 - (self.index(t) - 1).clamp_min(0) / self.steps).to(t)
         log_law = site_table(law, x, self.states)

@@ -280,6 +280,8 @@ class TableProcess(FiniteProcess):
 
     def push(self, weights: Tensor, s: Time, t: Time) -> Tensor:
         """Products with the tables."""
+        if not len(weights):
+            return weights
         flat = weights.flatten(1, -2)
         out = torch.empty_like(flat)
         for rows, tables, index in self._blocks(flat, as_time(s), as_time(t)):
