@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.conditions import dropped, guided
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.couplings.base import check_same
@@ -49,15 +49,14 @@ def statistics(
             the channel), or over everything ("all").
 
     Returns:
-        Mean and variance, float32, broadcastable to event; the variance, and the mean of
-        counts, floored at a thousandth of their average, of counts at one at most, so that a
-        site that never varies is not blown up and one of few counts is not lost beside others.
+        Mean and variance, float32, broadcastable to event. The variance, and the mean of
+        counts, are floored (`extrapolation.floor`), so that no site that never varies blows up.
     """
     if isinstance(x, np.ndarray):
         x = torch.as_tensor(x)
     total, square, count, n, counts = 0.0, 0.0, 0, 0, False
-    # Never a second copy of a large data set.
     for part in parts(x) if isinstance(x, Tensor | Rows) else x:
+        checks.instance(part, Tensor, "a part of the data", "give a tensor (N, *event)")
         axes = {"site": [0], "channel": [0, *range(2, part.ndim)], "all": list(range(part.ndim))}
         axes, counts, n = axes[per], not part.is_floating_point(), n + len(part)
         part = part.double()
@@ -339,10 +338,8 @@ class Transport(Sampling):
     ) -> Bound:
         """A lower bound on log p(x_1), without bias and with its standard error.
 
-        Of the process in continuous time, or of the `Bridge` sampler with `steps` steps. Of a
-        chain in discrete time it is that of its own steps, without `steps` with each site moving
-        on its own, as the marginals of the law of x_1 say; with `steps` the whole law counts, a
-        joint one too. See `markovbridge.likelihood`.
+        Of the process in continuous time, or of the `Bridge` sampler with `steps` steps; for a
+        joint law of a chain in discrete time the two differ: see `markovbridge.likelihood`.
 
         Args:
             x1: Data, (n, *event).
