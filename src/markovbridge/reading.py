@@ -21,10 +21,21 @@ from typing import IO, Any, cast
 
 import numpy as np
 import psutil
+import safetensors.torch
+from torch import Tensor
 
 from markovbridge import doors
 
-__all__ = ["DEFLATED", "ArrayFile", "afford", "array_file", "reading", "unpacked"]
+__all__ = [
+    "DEFLATED",
+    "SLACK",
+    "ArrayFile",
+    "afford",
+    "array_file",
+    "reading",
+    "tensors",
+    "unpacked",
+]
 
 DEFLATED = 1032  # bytes that one byte of zlib's compression may stand for, at most
 SLACK = 1024  # and what a compressed file of next to nothing may hold
@@ -114,6 +125,16 @@ def afford(path: Path, size: int, what: str = "its content") -> None:
             f"{path}: {what} would take {size / 1e9:,.1f} GB of memory and {free / 1e9:,.1f} GB "
             "are free; take fewer rows, or a machine with more, if the file means what it says"
         )
+
+
+def tensors(path: Path, content: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, of which the content was read before, to be hashed.
+
+    Raises:
+        ValueError: If it is no such file, naming it.
+    """
+    with reading(path, "is damaged", "take it from a checkpoint of the run, or train again"):
+        return safetensors.torch.load(content)
 
 
 def unpacked(path: Path) -> io.BufferedIOBase:

@@ -16,6 +16,7 @@ reading of them with bounded memory and processor time. What may come of it:
 """
 
 import contextlib
+import gc
 import hashlib
 import json
 import os
@@ -79,6 +80,7 @@ class Campaign:
             with quiet():
                 entry.write(folder)
             self.good.append(self._read(entry, folder))
+        gc.freeze()  # so that processes of their own share the memory of this one
 
     def _read(self, entry, folder: Path) -> str:
         """What the good sample reads as; from the place that damaged ones are read from."""
@@ -219,6 +221,7 @@ def forked(task: Callable[[Callable], None]) -> tuple[list[str], int, Any]:
     if child == 0:
         status = 1
         try:
+            gc.disable()
             null = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(null, stream)

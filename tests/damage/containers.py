@@ -69,7 +69,7 @@ def npy_damaged(content, rng):
         "sizes of zero": say("|V0", False, (10**15,)),
     }
     arrays = {
-        "floats": values.astype(float) if values.dtype.kind in "iu" else values[::-1],
+        "floats": values.astype(float) if values.dtype.kind in "iu" else values.ravel()[::-1],
         "text": values.astype(str),
         "complex": values.astype(complex) if values.dtype.kind in "iuf" else np.zeros(1, complex),
         "booleans": np.zeros(shape, bool),
@@ -149,7 +149,7 @@ def members_otherwise(path, rng):
     if how == "missing":
         del held[name]
     elif how == "renamed":
-        held[rng.choice(("x.npy", "../x.npy", "format.npy", "", "a" * 3000))] = held.pop(name)
+        held[rng.choice(("x.npy", "../x.npy", "format.npy", "/", "a" * 3000))] = held.pop(name)
     elif how == "swapped":
         held[name], held[other] = held[other], held[name]
     elif how == "no array":
@@ -189,7 +189,7 @@ def directory_changed(path, rng):
 def zip_bomb(path, rng):
     held = members(path)
     name = rng.choice(sorted(held))
-    size = 2**27
+    size = 2**26
     header = "{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }" % size
     held[name] = with_header(array(np.zeros(0, "u1")), header) + bytes(size)
     packed(path, held)

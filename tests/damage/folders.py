@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 from functools import cache
 
@@ -89,9 +90,15 @@ def write_run(folder):
     write_arrays(folder / "restored.npz", **restored, meta=meta)
 
 
+def hashed(values):
+    """What tells an array from others, however large it is."""
+    values = np.asarray(values)
+    return str(values.dtype), values.shape, hashlib.sha256(values.tobytes()).hexdigest()
+
+
 def run_of(folder):
     run = read_run(folder)
-    lists = {name: values.tolist() for name, values in run.restored.items()}
+    lists = {name: hashed(values) for name, values in run.restored.items()}
     samples, meta = read_samples(folder)
     found, complaints = checkpoint.latest(folder / "checkpoints")
     if complaints:
@@ -99,7 +106,7 @@ def run_of(folder):
     config = configuration(folder)
     source_of(folder, config)
     return [
-        *(samples.tolist(), meta, run.states.tolist(), lists, run.history),
+        *(hashed(samples), meta, hashed(run.states), lists, run.history),
         *(str(run.records), str(run.likelihood), str(run.model), run.weights, config),
         *(None if found is None else found.state, data_of(folder).trained_on.columns),
     ]
@@ -147,7 +154,7 @@ def write_blocks(folder):
 def blocks_of(folder):
     found = Blocks(folder / "samples.parts", SEEDED).load(0)
     settings = (folder / "samples.parts" / "settings.json").read_bytes()
-    return [{name: values.tolist() for name, values in found.items()}, repr(settings)]
+    return [{name: hashed(values) for name, values in found.items()}, repr(settings)]
 
 
 def object_of(folder):

@@ -7,10 +7,12 @@ or if it holds text and is no covariate.
 
 from __future__ import annotations
 
+import csv
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -136,9 +138,26 @@ def _load(path: Path, rows: int | None = None) -> Any:
             afford(path, 8 * cells, f"{about.num_rows:,} rows of {about.num_columns:,} columns")
             return pd.read_parquet(path, engine="pyarrow")
         separator = SEPARATORS[suffixes[-2 if suffixes[-1:] == [".gz"] else -1]]
+        _check_widths(path, separator)
         with warnings.catch_warnings(), unpacked(path) as stream:
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
             return pd.read_csv(stream, sep=separator, low_memory=False, nrows=rows)
+
+
+def _check_widths(path: Path, separator: str) -> None:
+    """Refuse a table whose first row has more cells than its header names.
+
+    One more is the name of the row, as R writes tables; of several, pandas would make names
+    of rows in many levels, and move the counts.
+    """
+    with io.TextIOWrapper(cast(Any, unpacked(path)), encoding="utf-8-sig", newline="") as lines:
+        filled = (cells for cells in csv.reader(lines, delimiter=separator) if cells)
+        names, cells = next(filled, []), next(filled, [])
+    if len(cells) > len(names) + 1:
+        raise ValueError(
+            f"{path} has a header of {len(names):,} names, but a first row of {len(cells):,} "
+            "cells; give each column a name"
+        )
 
 
 def _numbers(column: Any) -> Any:
