@@ -14,9 +14,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1] / "tests"
-sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from damage.campaign import GOOD, Result, table
+
+TESTS = Path(__file__).parents[1] / "tests"
 
 
 def main():

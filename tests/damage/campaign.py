@@ -36,6 +36,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from damage import hostile
+from damage.hostile import entered
+
 VERDICTS = ("equal", "changed", "ours", "moved", "passed", "foreign", "unnamed")
 VERDICTS += ("ran", "death", "hang")
 GOOD = ("equal", "changed", "ours")
@@ -72,6 +75,7 @@ class Campaign:
         self.formats, self.base = formats, base
         self.outside = base / "outside"
         self.outside.mkdir()
+        entered()
         (self.outside / "secret").write_bytes(b"\x01" * 10**6)
         self.good = []
         for k, entry in enumerate(formats):
@@ -119,10 +123,8 @@ class Campaign:
 
     def _case(self, entry, k: int, case: Path, rng: random.Random, say: Callable) -> None:
         """Damage the files in a folder, read them, and say what came of it."""
-        from damage.hostile import damage
-
         with quiet():
-            done = damage(case, rng, self.outside)
+            done = hostile.damage(case, rng, self.outside)
         say(victim=done.victim.relative_to(case).as_posix(), what=done.what)
         bounded()
         try:
@@ -275,7 +277,9 @@ def table(results: list[Result]) -> str:
     every = Counter(r.verdict for r in results)
     width = max(map(len, names))
     lines = [f"{'':{width}}" + "".join(f"{v:>9}" for v in VERDICTS)]
-    lines += [f"{n:{width}}" + "".join(f"{found[n, v]:9}" for v in VERDICTS) for n in sorted(names)]
+    lines += [
+        f"{n:{width}}" + "".join(f"{found[n, v]:9}" for v in VERDICTS) for n in sorted(names)
+    ]
     return "\n".join([*lines, f"{'all':{width}}" + "".join(f"{every[v]:9}" for v in VERDICTS)])
 
 

@@ -170,4 +170,3 @@ def folders():
     yield Format("count model", ("CountModel", ""), write_count_model, count_model_of, "model")
     yield Format("blocks", ("cli", "blocks"), write_blocks, blocks_of, "npz")
     yield Format("table as an object", ("read_object", ""), write_h5ad, object_of, "h5ad")
-

@@ -5,7 +5,6 @@ Every damage is a function of a path and a `random.Random`, and gives the name o
 sample, and something that can be done to it.
 """
 
-import functools
 import gzip
 import os
 import random
@@ -17,9 +16,33 @@ from pathlib import Path
 NUMBERS = (-1, -5, -(2**31), -(2**63), 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2 * 10**7)
 NUMBERS += (0, 1, 5, 8, 30, 100, 5000, 10**5, 10**12)
 REALS = (float("nan"), float("inf"), -float("inf"), -1.0, 0.5, 1e300, 2.0**63, -0.0)
-TEXTS = ("nan", "inf", "-1", "0.5", "1e400", "9" * 400, "1_000", "0x10", "", "NA", "None", "٣", "\0")
-TEXTS += ("true", "é" * 9, '"', "a\tb", "=1+1", "1,5", "18446744073709551616", "9223372036854775808")
+TEXTS = (
+    "nan",
+    "inf",
+    "-1",
+    "0.5",
+    "1e400",
+    "9" * 400,
+    "1_000",
+    "0x10",
+    "",
+    "NA",
+    "None",
+    "٣",
+    "\0",
+)
+TEXTS += (
+    "true",
+    "é" * 9,
+    '"',
+    "a\tb",
+    "=1+1",
+    "1,5",
+    "18446744073709551616",
+    "9223372036854775808",
+)
 BLIND, BY_SUFFIX = [], {}
+HERE = []  # the folder outside, of the case at work
 Act = Callable[[Path, random.Random], str]
 
 
@@ -62,6 +85,11 @@ def suffix_of(path):
     return "idx" if name.endswith("-ubyte") else Path(name).suffix
 
 
+def entered() -> None:
+    """Enter all that can be done."""
+    from damage import containers, groups, words  # noqa: F401
+
+
 def damage(folder: Path, rng: random.Random, outside: Path) -> Damage:
     """Damage one of the files in a folder.
 
@@ -71,8 +99,7 @@ def damage(folder: Path, rng: random.Random, outside: Path) -> Damage:
         outside: A folder with a file `secret` that no reader has reason to open, and where code
             in a file leaves `trace`.
     """
-    from damage import containers, words  # enter what they do
-
+    HERE[:] = [outside]
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     for _ in range(200):
         victim = rng.choice(files)
@@ -82,11 +109,8 @@ def damage(folder: Path, rng: random.Random, outside: Path) -> Damage:
         function, certain = rng.choice(known if known and rng.random() < 0.65 else BLIND)
         before = victim.read_bytes()
         try:
-            with containers.seen(outside), words.seen(outside):
-                if victim.suffix == ".gz" and function not in of_gzip():
-                    said = _inside(victim, function, rng)
-                else:
-                    said = function(victim, rng)
+            within = victim.suffix == ".gz" and function not in of_gzip()
+            said = _inside(victim, function, rng) if within else function(victim, rng)
         except Impracticable:
             victim.write_bytes(before)
             continue
@@ -258,11 +282,3 @@ def two_members(path, rng):
 def stream_cut(path, rng):
     size = path.stat().st_size
     os.truncate(path, rng.randrange(size // 2, size - 8))
-
-
-@functools.cache
-def count():
-    """How many kinds of damage there are."""
-    from damage import containers, words  # noqa: F401
-
-    return len({function for known in (BLIND, *BY_SUFFIX.values()) for function, _ in known})

@@ -83,7 +83,9 @@ def number(value):
 def h5ad(folder, name):
     with h5py.File(folder / "table.h5ad", "r") as file:
         where = "layers/counts" if "layer" in name else "X"
-        rows, columns = (file[part][file[part].attrs["_index"]].shape[0] for part in ("obs", "var"))
+        rows, columns = (
+            file[part][file[part].attrs["_index"]].shape[0] for part in ("obs", "var")
+        )
         group = file[where]
         if hasattr(group, "dtype"):
             require(group.shape == (rows, columns), "shape")

@@ -1,21 +1,11 @@
 """Damage to what is written in words: tables of text, YAML, JSON, and the header of weights."""
 
-import contextlib
 import json
 import struct
 
 import hostile as probes
-from damage.hostile import NUMBERS, TEXTS, Impracticable, act
+from damage.hostile import HERE, NUMBERS, TEXTS, Impracticable, act
 from markovbridge.files import sealed
-
-HERE = []  # the folder outside, of this case
-
-
-@contextlib.contextmanager
-def seen(outside):
-    """Let damages know where the folder outside is."""
-    HERE[:] = [outside]
-    yield
 
 
 def text_of(path):
@@ -200,8 +190,29 @@ def instead(value, way, new):
         value[way[-1]] = new
 
 
-VALUES = (None, True, -1, 0, 2**70, 0.5, 1e308, "", "x", "../../x", "\ud800", [], {}, [[]], {"a": 1})
-VALUES += ("os.system", {"class_path": "os.system", "init_args": {"command": "true"}}, "NaN", 10**400)
+VALUES = (
+    None,
+    True,
+    -1,
+    0,
+    2**70,
+    0.5,
+    1e308,
+    "",
+    "x",
+    "../../x",
+    "\ud800",
+    [],
+    {},
+    [[]],
+    {"a": 1},
+)
+VALUES += (
+    "os.system",
+    {"class_path": "os.system", "init_args": {"command": "true"}},
+    "NaN",
+    10**400,
+)
 
 
 def changed(content, rng):

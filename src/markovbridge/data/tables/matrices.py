@@ -162,7 +162,7 @@ def _market(path: Path) -> Any:
     """The matrix in a Matrix Market file: an array, or entries with a row and a column each."""
     with unpacked(path) as stream:
         if not stream.read(16).startswith(BANNERS):
-            raise ValueError(f"{path} does not begin with %%MatrixMarket")
+            raise ValueError("it does not begin with %%MatrixMarket")
     if path.suffix.lower() == ".gz":
         # scipy's reader ends the process where a stream that it reads raises an error.
         with tempfile.TemporaryDirectory(prefix="markovbridge-") as folder:
