@@ -222,7 +222,8 @@ class ArrayFile:
             claimed = _bytes(header)
             if header[2].hasobject:
                 raise ValueError("it holds Python objects, which are not read")
-            if claimed > size - start:
+            # With bytes put in or left out, all values after them would be others.
+            if claimed != size - start:
                 raise ValueError(
                     f"{self._called(name)} announces shape {header[0]} of {header[2]}, "
                     f"{claimed:,} bytes, but {size - start:,} are there"
@@ -235,6 +236,11 @@ class ArrayFile:
         """The shape of an array, which is not read."""
         with self._opened(name) as (stream, _):
             return _header(stream)[0][0]
+
+    def dtype(self, name: str | None) -> np.dtype[Any]:
+        """The type of an array, which is not read."""
+        with self._opened(name) as (stream, _):
+            return _header(stream)[0][2]
 
     def _called(self, name: str | None) -> str:
         return "its array" if name is None else f"array {name!r}"

@@ -5,7 +5,7 @@ reading of them with bounded memory and processor time. What may come of it:
 
     equal    it read as if there were no damage: what was damaged says nothing of the content
     changed  it read, differently, as the file says now: no format has a checksum of everything
-    ours     one error in our words, ValueError or OSError, that names a file of the sample
+    ours     one error in our words, ValueError or OSError, that names the file
     moved    it read something else than the file says: a count in another place
     passed   it read, though the file must not be read: objects, parts in other files, aliases
     foreign  another type of error, or the words of a library
@@ -131,7 +131,7 @@ class Campaign:
             with quiet():
                 value = entry.read(case)
         except BaseException as error:
-            verdict, detail = judged(error, case)
+            verdict, detail = judged(error, case, done.victim)
         else:
             verdict, detail = self._looked_at(entry, k, case, value)
             if done.certain and verdict in ("equal", "changed"):
@@ -167,8 +167,8 @@ def digest(value: Any) -> str:
     return hashlib.sha256(repr(value).encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def judged(error: BaseException, case: Path) -> tuple[str, str]:
-    """Verdict and detail of an exception."""
+def judged(error: BaseException, case: Path, victim: Path) -> tuple[str, str]:
+    """Verdict and detail of an exception that the damage of a file led to."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [f for f in frames if "/markovbridge/" in f.filename]
     last = frames[-1]
@@ -176,10 +176,11 @@ def judged(error: BaseException, case: Path) -> tuple[str, str]:
     text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     detail = f"{where} {text.replace(str(case), '.')}"
     system = isinstance(error, OSError) and error.filename is not None
-    mine = "/markovbridge/" in last.filename or "/damage/" in last.filename
+    mine = "/markovbridge/" in last.filename or "damage" in last.filename
     if not isinstance(error, ValueError | OSError) or not (mine or system):
         return "foreign", detail
-    if str(case) not in f"{error} {getattr(error, 'filename', '')}":
+    words = f"{error} {getattr(error, 'filename', '')}"
+    if str(case) not in words or victim.name.removesuffix(".gz") not in words:
         return "unnamed", detail
     return "ours", detail
 

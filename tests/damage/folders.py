@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import re
 from functools import cache
 
 import numpy as np
@@ -135,7 +136,7 @@ def told(words):
         raise RuntimeError(lines[0])
     if lines:
         raise ValueError(lines[0])
-    return [line for line in out.getvalue().splitlines() if "second" not in line]
+    return [re.sub("[0-9.,]+", "0", line) for line in out.getvalue().splitlines()]
 
 
 def dry_run(folder):

@@ -30,6 +30,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.documents import load_json
 from markovbridge.files import discard, leftover, put, sealed, settle, unsealed, written_folder
+from markovbridge.reading import reading
 from markovbridge.reading import tensors as tensors_of
 
 __all__ = ["Checkpoint", "adopt", "latest", "prune", "steps", "write"]
@@ -126,13 +127,11 @@ def read(path: Path) -> Checkpoint:
         ValueError: If it is damaged, naming it and what is wrong.
     """
     try:
-        record = load_json(path / STATE)
-        if record["format"] != FORMAT:
-            raise ValueError(f"its format is {record['format']}, this version reads {FORMAT}")
-        try:
+        with reading(path / STATE):
+            record = load_json(path / STATE)
+            if record["format"] != FORMAT:
+                raise ValueError(f"its format is {record['format']}, this version reads {FORMAT}")
             record = unsealed(record)
-        except ValueError as error:
-            raise ValueError(f"{STATE}: {error}") from error
         tensors = {}
         for name, expected in record["files"].items():
             file = f"{Path(name).name}.safetensors"

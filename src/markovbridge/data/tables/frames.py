@@ -80,7 +80,7 @@ def read_frame(
 
 
 def read_covariates(
-    path: Path, names: Sequence[str] | None, n: int, wanted: Sequence[str]
+    path: Path, names: Sequence[str] | None, n: int, wanted: Sequence[str], table: Path
 ) -> dict[str, Any]:
     """Columns of a table of covariates, in the order of the samples `names`.
 
@@ -90,6 +90,7 @@ def read_covariates(
             are in the order of the samples.
         n: How many samples there are.
         wanted: The columns that will be used, and so do not name rows.
+        table: The file of the samples, for messages.
 
     Raises:
         ValueError: If a sample is missing, or is there twice.
@@ -103,13 +104,13 @@ def read_covariates(
         missing = [name for name in names if name not in frame.index]
         if missing:
             raise ValueError(
-                f"{path} has no row for sample {missing[0]!r}, nor for {len(missing) - 1:,} "
-                "others; its rows are matched by their names"
+                f"{path} has no row for sample {missing[0]!r} of {table}, nor for "
+                f"{len(missing) - 1:,} others; its rows are matched by their names"
             )
         frame = frame.loc[list(names)]
     elif len(frame) != n:
         raise ValueError(
-            f"{path} has {len(frame):,} rows for {n:,} samples; give one a sample, in their "
+            f"{path} has {len(frame):,} rows for {n:,} samples of {table}; give one a sample, in their "
             "order, or name the rows of both tables"
         )
     return {str(name): frame[name] for name in frame.columns}

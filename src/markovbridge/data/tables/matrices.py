@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import scipy.io
@@ -55,12 +55,11 @@ def read_mtx(path: Path, *, transpose: bool, maximum: int | None) -> Table:
     with reading(path, "cannot be read as a Matrix Market file"):
         matrix = _market(path)
     samples = _beside(path, "barcodes")
-    features = _beside(path, "features") or _beside(path, "genes")
-    rows = None if samples is None else tuple(line[0] for line in samples)
-    columns = None
-    if features is not None:
-        ids = tuple(line[0] for line in features)
-        columns = unique(tuple(line[min(1, len(line) - 1)] for line in features), ids)
+    features = _beside(path, "features")
+    if features is None:
+        features = _beside(path, "genes")
+    rows = None if samples is None else _names(samples, 0)
+    columns = None if features is None else unique(_names(features, 1), _names(features, 0))
     expected = (None if rows is None else len(rows), None if columns is None else len(columns))
     if expected == (None, None):
         turned = transpose
@@ -72,7 +71,11 @@ def read_mtx(path: Path, *, transpose: bool, maximum: int | None) -> Table:
         if not any(fits):
             raise ValueError(
                 f"{path} has {matrix.shape[0]:,} x {matrix.shape[1]:,} entries, but beside it are "
-                f"{expected[0]} barcodes and {expected[1]} features"
+                + " and ".join(
+                    f"{len(found.lines)} {what} ({found.file})"
+                    for found, what in ((samples, "barcodes"), (features, "features"))
+                    if found is not None
+                )
             )
         turned = fits[1]  # of a square matrix, features are in rows, as 10x writes it
     if turned:
@@ -149,7 +152,9 @@ def _stored(content: ArrayFile, path: Path) -> Any:
 
 def _list(content: ArrayFile, name: str, path: Path, size: int) -> np.ndarray:
     """An array of names or covariates, one for each of so many rows or columns."""
-    shape = content.shape(name)
+    shape, kind = content.shape(name), content.dtype(name).kind
+    if kind not in "SUiufbM":
+        raise ValueError(f"{path}: array {name!r} is none of text, numbers or dates")
     if shape != (size,):
         raise ValueError(
             f"{path}: array {name!r} has shape {shape}, but there are {size:,} rows or columns "
@@ -229,17 +234,31 @@ def beginning(path: Path) -> str:
     return stem.removesuffix("matrix") if stem.endswith("matrix") else f"{stem}_"
 
 
-def _beside(path: Path, kind: str) -> list[list[str]] | None:
-    """The cells of each line of the names beside a matrix, or None if there are none."""
+class _Beside(NamedTuple):
+    """Names beside a matrix: their file, and the cells of each line of it."""
+
+    file: Path
+    lines: list[list[str]]
+
+
+def _names(found: _Beside, cell: int) -> tuple[str, ...]:
+    """The cell that names each line, or its last if it has fewer."""
+    with reading(found.file):
+        return strings(line[min(cell, len(line) - 1)] for line in found.lines)
+
+
+def _beside(path: Path, kind: str) -> _Beside | None:
+    """The names beside a matrix, or None if there are none."""
     for start in dict.fromkeys((beginning(path), "")):
         for suffix in (".tsv.gz", ".tsv"):
             file = path.with_name(f"{start}{kind}{suffix}")
             if file.is_file():
                 with (
                     reading(file, "cannot be read as a list of names"),
-                    io.TextIOWrapper(cast(Any, unpacked(file)), encoding="utf-8") as lines,
+                    io.TextIOWrapper(cast(Any, unpacked(file)), encoding="utf-8-sig") as lines,
                 ):
-                    return [line.rstrip("\n").split("\t") for line in lines if line.strip()]
+                    cells = [line.rstrip("\n").split("\t") for line in lines if line.strip()]
+                    return _Beside(file, cells)
     return None
 
 
