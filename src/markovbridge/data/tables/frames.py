@@ -110,8 +110,8 @@ def read_covariates(
         frame = frame.loc[list(names)]
     elif len(frame) != n:
         raise ValueError(
-            f"{path} has {len(frame):,} rows for {n:,} samples of {table}; give one a sample, in their "
-            "order, or name the rows of both tables"
+            f"{path} has {len(frame):,} rows for {n:,} samples of {table}; give one a "
+            "sample, in their order, or name the rows of both tables"
         )
     return {str(name): frame[name] for name in frame.columns}
 
