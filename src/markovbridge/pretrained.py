@@ -97,7 +97,8 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
         raise ValueError(f"{weights_file} is damaged: it lacks {', '.join(sorted(missing))}")
     statistics = {"mean": state["mean"], "variance": state["variance"], "seen": seen}
     # A part of the user's own may be what does not fit; without any it is the file.
-    with contextlib.nullcontext() if parts else reading(path):
+    fits = reading(path, f"and {WEIGHTS} beside it do not fit one another", "train again")
+    with contextlib.nullcontext() if parts else fits:
         transport = cls(**parts, **own, shape=shape, **statistics)
     try:
         transport.load_state_dict(state)
