@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from markovbridge import CountModel, EndNLL, NegativeBinomial, PathKL
+from markovbridge import CountModel, EndNLL, NegativeBinomial, PathKL, statistics
 from markovbridge.data.rows import dense
 from markovbridge.data.tables.told import LIBRARY
 from markovbridge.masking import Masking
@@ -322,3 +322,11 @@ def test_no_generator_of_torch_is_touched():
     before = torch.get_rng_state()
     CountModel(**FAST | {"random_state": None}).fit(counts).sample(2)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_more_rows_than_memory_and_parts_that_are_none_are_refused():
+    model = CountModel(steps=2, width=8, depth=1).fit(np.arange(60).reshape(30, 2))
+    with pytest.raises(ValueError, match="n = 1000000000000 samples take .* take fewer"):
+        model.sample(10**12)
+    with pytest.raises(TypeError, match=r"a part of the data must be a Tensor, not a int \(1\)"):
+        statistics([1, 2])

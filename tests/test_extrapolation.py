@@ -14,6 +14,7 @@ from markovbridge import (
     PureDeath,
     Transport,
     heads,
+    statistics,
 )
 from markovbridge.cli.sample import _strange
 from markovbridge.count_files import Facts
@@ -206,6 +207,34 @@ def test_reports_name_the_place_and_the_values():
     assert found == (
         "the samples vary less than the training data: their deviation is 0.10 of it in feature "
         "1, 0.20 of it in feature 2"
+    )
+
+
+def test_small_features_of_a_wide_table_have_their_own_scale():
+    rng = np.random.default_rng(0)
+    means = 10.0 ** np.arange(-2, 7)
+    data = torch.from_numpy(rng.negative_binomial(3, 3 / (3 + means), (4000, 9)))
+    mean, variance = statistics(data)
+    own = data.double()
+    large = means >= 10
+    torch.testing.assert_close(mean[large].double(), own.mean(0)[large], rtol=1e-6, atol=0)
+    expected = own.var(0, correction=0)[large]
+    torch.testing.assert_close(variance[large].double(), expected, rtol=1e-5, atol=0)
+    assert mean[:2].tolist() == [1, 1] and variance[:2].tolist() == [1, 1]
+    for site in range(3, 9):
+        samples = data.clone()
+        samples[:, site] = data[:, site] // 4
+        found = narrow(samples, extremes(data), variance)
+        assert found is not None and f"of it in feature {site}" in found, site
+    assert narrow(data, extremes(data), variance) is None
+    # Values of few units, or reals, have the floor that they had.
+    few = torch.from_numpy(rng.poisson([5.0, 0.0], (100, 2)))
+    assert float(statistics(few)[1][1]) == pytest.approx(
+        1e-3 * float(few.double().var(0, correction=0)[0]) / 2 + 1e-6
+    )
+    reals = own * 1.0
+    assert float(statistics(reals)[1][0]) == pytest.approx(
+        1e-3 * float(own.var(0, correction=0).mean()) + 1e-6, rel=1e-5
     )
 
 

@@ -372,7 +372,7 @@ def flip_a_byte(folder):
         (lambda f: (f / "config.json").write_text('{"format": 1}'), ValueError, "is damaged"),
         (lambda f: edit(f, format=2), ValueError, "has format 2; this version reads 1"),
         (lambda f: edit(f, format=...), ValueError, "is damaged|has format None"),
-        (lambda f: edit(f, head=...), ValueError, "is damaged: 'head'"),
+        (lambda f: edit(f, head=...), ValueError, "is damaged .it lacks 'head'"),
         (
             lambda f: edit(f, network={"class_path": "os.system", "init_args": {"command": "ls"}}),
             ValueError,

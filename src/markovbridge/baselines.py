@@ -31,6 +31,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.couplings import Coupling
 from markovbridge.laws import Categorical, Delta, Law, NegativeBinomial, Shifted, SiteLaw
+from markovbridge.laws.base import by_row
 from markovbridge.processes.base import Process, match
 from markovbridge.processes.counts import PureDeath
 from markovbridge.processes.diffusions import LinearDiffusion, coefficient
@@ -196,7 +197,7 @@ class _Normals(Baseline):
         far = float((weight * (1 - guess.slope * guess.gain) ** 2).sum())
         near = float((weight * guess.slope**2 * guess.variance).sum())
         z = (x1.double() - self.mean).to(x1.dtype)
-        distance = (z * process.covariance.solve(z)).reshape(len(z), -1).double().sum(1)
+        distance = by_row(z * process.covariance.solve(z)).double().sum(1)
         self.nats = far * distance + near * sites
 
     def _regression(self, t: Tensor) -> _Regression:

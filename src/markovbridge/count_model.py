@@ -22,6 +22,7 @@ of each row, or, in `condition_dropout` of the cases, not: then a depth can be a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -269,6 +270,7 @@ class CountModel(Estimator):
         """
         transport = self._fitted()
         n = checks.whole(n, "n", least=1)
+        checks.room(n * math.prod(transport.shape), f"n = {n} samples", "take fewer at a time")
         generator = self._generator(random_state)
         told = dict(covariates or {})
         if library_size is not None and self.library_size is None:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.laws.base import by_row
 from markovbridge.processes.base import match
 from markovbridge.processes.diffusions import LinearDiffusion, coefficient
 from markovbridge.processes.supports import Rounded
@@ -100,7 +101,7 @@ def _cells(
     for node, weight in zip(nodes, weights / weights.sum(), strict=True):
         off = mean + float(node) * deviation
         each = log_interval((off - below) / scale, (off + above) / scale)
-        total = total - float(weight) * each.reshape(len(x), -1).sum(1)
+        total = total - float(weight) * by_row(each).sum(1)
     return total
 
 
@@ -114,7 +115,7 @@ def log_interval(low: Tensor, high: Tensor) -> Tensor:
 
 def squared_norm(process: LinearDiffusion, x: Tensor) -> Tensor:
     """|Γ^{-1/2} x|², (batch,) float64."""
-    return (x * process.covariance.solve(x)).reshape(len(x), -1).double().sum(1)
+    return by_row(x * process.covariance.solve(x)).double().sum(1)
 
 
 def log_volume(process: LinearDiffusion, data: Tensor) -> Tensor:
@@ -125,7 +126,7 @@ def log_volume(process: LinearDiffusion, data: Tensor) -> Tensor:
     with torch.enable_grad():
         x = data.detach().double().requires_grad_()
         (slope,) = torch.autograd.grad(support.encode(x).sum(), x)
-    return slope.log().reshape(len(data), -1).sum(1)
+    return by_row(slope.log()).sum(1)
 
 
 doors.guard(__name__)

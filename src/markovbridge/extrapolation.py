@@ -32,7 +32,7 @@ from markovbridge.laws import Law
 from markovbridge.processes.base import Process, match
 from markovbridge.schedules import Time, as_time
 
-__all__ = ["REACH", "capped", "extremes", "far_out", "narrow", "tell"]
+__all__ = ["REACH", "capped", "extremes", "far_out", "floor", "narrow", "tell"]
 
 REACH = 2.0  # how much more than the largest training value may be expected
 MARGIN = 0.5  # of the range of the training data: beyond, a sample is far out
@@ -53,6 +53,16 @@ def extremes(x: Tensor | Rows) -> Tensor:
         raise ValueError("there are no data to take the extremes of")
     both = torch.stack([least, largest])
     return both.float() if both.is_floating_point() else both.long()
+
+
+def floor(average: float, counts: bool) -> float:
+    """The least mean or variance of a site that a model works with, given the average over sites.
+
+    A thousandth of the average, and of counts at most 1: at a site of almost none a unit is
+    then no outlier, and a site of hundreds keeps its own scale beside one of millions.
+    """
+    least = 1e-3 * average + 1e-6
+    return min(least, 1.0) if counts else least
 
 
 def capped(process: Process, law: Law, x: Tensor, t: Time, seen: Tensor | None) -> Law:
@@ -127,14 +137,19 @@ def narrow(
         samples: Samples of no condition, in the units of the data.
         seen: The `extremes` of the training data; None says that nothing is known of them.
         variance: Variance of the training data, broadcastable to event, as `statistics` has it:
-            small ones are floored, and sites of the least variance are not looked at.
+            sites whose variance is floored there, and all that share the least, are not looked
+            at.
         names: Names of the sites, for events of one axis.
     """
     if seen is None or len(samples) < FEW or samples.shape[1:] != seen.shape[1:]:
         return None
     expected = variance.to(samples.device).expand(samples.shape[1:]).flatten().double()
     ratio = (samples.flatten(1).double().var(0) / expected).sqrt()
-    ratio = torch.where(expected > 1.001 * expected.min(), ratio, 1.0)
+    known = expected > 1.01 * floor(float(expected.mean()), not seen.is_floating_point())
+    least = expected <= 1.001 * expected.min()
+    if int(least.sum()) > 1:
+        known &= ~least
+    ratio = torch.where(known, ratio, 1.0)
     sites = int((ratio < NARROW).sum())
     if not sites:
         return None

@@ -22,6 +22,12 @@ p(x_s | x_t) = Σ_y law(y | x_t) p(x_s | x_t, y) is known:
 
     -log p(x_1)  <=  KL(Π(x_0 | x_1) ‖ source)  +  Σ_k E[log p(x_s | x_t, x_1) - log p(x_s | x_t)]
 
+In continuous time no two sites jump at once, so a law of several sites together (`Atoms`)
+enters by its marginals alone, and nothing is lost. In discrete time all sites may move in one
+step: without `steps` the bound is that of the sampler which draws each of them on its own, from
+the marginals; with as many steps as the chain has it is that of `Bridge`, which draws the ends
+of all sites together, and the tighter of the two where they are dependent.
+
 **Both are one integral** ∫_0^1 E[f(u)] du, over times or over steps, and estimated without
 bias, in blocks of bounded memory. The integration variable is v in 1 - p = (1 - v)³: near
 the data x_1 - x_t is 0 but for a share 1 - p of the units, and events of probability 1 - p
@@ -133,7 +139,7 @@ def log_likelihood(
     data = x1
     x1 = transport._check(x1, "x1").to(transport.device)
     if not len(x1):
-        raise ValueError("x1 holds no data point")
+        raise ValueError("x1 holds no data point: give at least one row")
     if x0 is None:
         prior = _prior(transport, x1)
     else:

@@ -48,6 +48,7 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.laws import Delta, Law
+from markovbridge.laws.base import by_row
 from markovbridge.processes.base import Process
 from markovbridge.processes.counts import PureDeath
 from markovbridge.processes.diffusions import LinearDiffusion
@@ -128,7 +129,7 @@ def _check_truncation(truncation: float) -> None:
 
 
 def _square(x: Tensor) -> Tensor:
-    return (x**2).reshape(len(x), -1).sum(1)
+    return by_row(x**2).sum(1)
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class _Published(Objective):
         log_y = law.log_excess(x)
         m = (x1 - x).to(log_y.dtype)
         born = torch.where(m == 0, 0.0, m * log_y)  # an exact law may say log 0 there
-        each = (law.excess(x) - born).reshape(len(x), -1).sum(1)
+        each = by_row(law.excess(x) - born).sum(1)
         t = t.double()
         return self._weight(process, t, (t + 1 / self.steps).clamp_max(1)).to(each) * each
 

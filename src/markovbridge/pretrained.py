@@ -7,13 +7,13 @@ directory is written beside its destination and moved into place as a whole.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from markovbridge import doors
@@ -21,6 +21,7 @@ from markovbridge.config import from_config, to_config
 from markovbridge.documents import load_json
 from markovbridge.files import put, sealed, standing, unsealed, written_folder
 from markovbridge.parts import arguments
+from markovbridge.reading import reading, tensors
 
 if TYPE_CHECKING:
     from markovbridge.transport import Transport
@@ -73,13 +74,11 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
     if unknown:
         raise TypeError(f"unknown part {sorted(unknown)[0]!r}: parts are {', '.join(PARTS)}")
     path, config = configuration(directory)
-    try:
+    with reading(path, "is damaged", "train again, or fetch it again"):
         expected = config["weights"]["sha256"]
         weights_file = path.with_name(WEIGHTS)
-        shape = config["shape"]
+        shape = _shape(config["shape"])
         saved = coupling_once({part: {**NEW, **config}[part] for part in PARTS})
-    except (AttributeError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
     if not weights_file.is_file():
         raise FileNotFoundError(f"{weights_file} is missing")
     weights = weights_file.read_bytes()
@@ -88,16 +87,19 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
             f"{weights_file} is damaged: its hash is not the one in config.json. "
             "Take the weights from a checkpoint of the run, or train again"
         )
-    state = load_tensors(weights)
+    state = tensors(weights_file, weights)
     seen = state.pop(SEEN, None)  # not in older files
     kinds = arguments(cls)
-    built = {
-        part: parts[part] if part in parts else from_config(saved[part], kinds[part], part)
-        for part in PARTS
-    }
-    transport = cls(
-        **built, shape=shape, mean=state["mean"], variance=state["variance"], seen=seen
-    )
+    with reading(path):
+        own = {p: from_config(saved[p], kinds[p], p) for p in PARTS if p not in parts}
+    missing = {"mean", "variance"} - set(state)
+    if missing:
+        raise ValueError(f"{weights_file} is damaged: it lacks {', '.join(sorted(missing))}")
+    statistics = {"mean": state["mean"], "variance": state["variance"], "seen": seen}
+    # A part of the user's own may be what does not fit; without any it is the file.
+    fits = reading(path, f"and {WEIGHTS} beside it do not fit one another", "train again")
+    with contextlib.nullcontext() if parts else fits:
+        transport = cls(**parts, **own, shape=shape, **statistics)
     try:
         transport.load_state_dict(state)
     except RuntimeError as error:
@@ -132,6 +134,13 @@ def configuration(directory: Path) -> tuple[Path, dict[str, Any]]:
     if found.get("format") != FORMAT:
         raise ValueError(f"{path} has format {found.get('format')}; this version reads {FORMAT}")
     return path, found
+
+
+def _shape(found: Any) -> list[int]:
+    """The event shape that a file states."""
+    if not isinstance(found, list) or not all(type(n) is int and n > 0 for n in found):
+        raise ValueError(f"its shape is {found!r}, no list of sizes"[:200])
+    return found
 
 
 def _foreign(directory: Path) -> Path | None:

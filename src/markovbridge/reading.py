@@ -21,10 +21,21 @@ from typing import IO, Any, cast
 
 import numpy as np
 import psutil
+import safetensors.torch
+from torch import Tensor
 
 from markovbridge import doors
 
-__all__ = ["DEFLATED", "ArrayFile", "afford", "array_file", "reading", "unpacked"]
+__all__ = [
+    "DEFLATED",
+    "SLACK",
+    "ArrayFile",
+    "afford",
+    "array_file",
+    "reading",
+    "tensors",
+    "unpacked",
+]
 
 DEFLATED = 1032  # bytes that one byte of zlib's compression may stand for, at most
 SLACK = 1024  # and what a compressed file of next to nothing may hold
@@ -116,6 +127,16 @@ def afford(path: Path, size: int, what: str = "its content") -> None:
         )
 
 
+def tensors(path: Path, content: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, of which the content was read before, to be hashed.
+
+    Raises:
+        ValueError: If it is no such file, naming it.
+    """
+    with reading(path, "is damaged", "take it from a checkpoint of the run, or train again"):
+        return safetensors.torch.load(content)
+
+
 def unpacked(path: Path) -> io.BufferedIOBase:
     """The bytes of a file, unpacked if its name ends in .gz.
 
@@ -201,7 +222,8 @@ class ArrayFile:
             claimed = _bytes(header)
             if header[2].hasobject:
                 raise ValueError("it holds Python objects, which are not read")
-            if claimed > size - start:
+            # With bytes put in or left out, all values after them would be others.
+            if claimed != size - start:
                 raise ValueError(
                     f"{self._called(name)} announces shape {header[0]} of {header[2]}, "
                     f"{claimed:,} bytes, but {size - start:,} are there"
@@ -214,6 +236,11 @@ class ArrayFile:
         """The shape of an array, which is not read."""
         with self._opened(name) as (stream, _):
             return _header(stream)[0][0]
+
+    def dtype(self, name: str | None) -> np.dtype[Any]:
+        """The type of an array, which is not read."""
+        with self._opened(name) as (stream, _):
+            return _header(stream)[0][2]
 
     def _called(self, name: str | None) -> str:
         return "its array" if name is None else f"array {name!r}"

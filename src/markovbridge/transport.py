@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.conditions import dropped, guided
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.couplings.base import check_same
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, parts
-from markovbridge.extrapolation import extremes
+from markovbridge.extrapolation import extremes, floor
 from markovbridge.grids import ErrorCurve
 from markovbridge.heads import Head
 from markovbridge.laws import Law
@@ -49,15 +49,14 @@ def statistics(
             the channel), or over everything ("all").
 
     Returns:
-        Mean and variance, float32, broadcastable to event; the variance, and the mean of
-        counts, floored at a thousandth of their average, so that a site that never varies
-        is not blown up.
+        Mean and variance, float32, broadcastable to event. The variance, and the mean of
+        counts, are floored (`extrapolation.floor`), so that no site that never varies blows up.
     """
     if isinstance(x, np.ndarray):
         x = torch.as_tensor(x)
     total, square, count, n, counts = 0.0, 0.0, 0, 0, False
-    # Never a second copy of a large data set.
     for part in parts(x) if isinstance(x, Tensor | Rows) else x:
+        checks.instance(part, Tensor, "a part of the data", "give a tensor (N, *event)")
         axes = {"site": [0], "channel": [0, *range(2, part.ndim)], "all": list(range(part.ndim))}
         axes, counts, n = axes[per], not part.is_floating_point(), n + len(part)
         part = part.double()
@@ -69,8 +68,8 @@ def statistics(
     mean = torch.as_tensor(total)[0] / count
     variance = torch.as_tensor(square)[0] / count - mean**2
     if counts:
-        mean = mean.clamp_min(1e-3 * float(mean.abs().mean()) + 1e-6)
-    variance = variance.clamp_min(1e-3 * float(variance.mean()) + 1e-6)
+        mean = mean.clamp_min(floor(float(mean.abs().mean()), counts))
+    variance = variance.clamp_min(floor(float(variance.mean()), counts))
     return mean.float(), variance.float()
 
 
@@ -339,8 +338,8 @@ class Transport(Sampling):
     ) -> Bound:
         """A lower bound on log p(x_1), without bias and with its standard error.
 
-        Of the process in continuous time, or of the `Bridge` sampler with `steps` steps. See
-        `markovbridge.likelihood`.
+        Of the process in continuous time, or of the `Bridge` sampler with `steps` steps; for a
+        joint law of a chain in discrete time the two differ: see `markovbridge.likelihood`.
 
         Args:
             x1: Data, (n, *event).

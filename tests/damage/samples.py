@@ -14,16 +14,13 @@ import h5py
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from PIL import Image
 from scipy import io, sparse
 
 import markovbridge.data
-from markovbridge.cli.runs import read_samples, write_arrays
 from markovbridge.data import CIFAR10, IDX, Arrays, CountTable, ImageFolder, Source
 from markovbridge.data.compressed import FORMATS
 from markovbridge.data.rows import dense
-from markovbridge.report.run import read_run
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.poisson(0.6, (30, 8)) * RNG.integers(1, 9, (30, 8))
@@ -123,9 +120,8 @@ def write_npz(folder, **arrays):
 
 def write_sparse(folder, kind):
     matrix = sparse.csr_matrix(COUNTS).asformat(kind)
-    sparse.save_npz(
-        folder / "table.npz", sparse.bsr_matrix(COUNTS, (2, 2)) if kind == "bsr" else matrix
-    )
+    blocks = sparse.bsr_matrix(COUNTS, blocksize=(2, 2))
+    sparse.save_npz(folder / "table.npz", blocks if kind == "bsr" else matrix)
 
 
 def write_idx(folder, zipped):
@@ -155,25 +151,6 @@ def write_images(folder, suffix):
     for k in range(3):
         pixels = RNG.integers(0, 256, (12, 12, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{k}{suffix}")
-
-
-def write_run(folder):
-    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": 0}))
-    x = COUNTS.reshape(30, 1, 2, 4)
-    write_arrays(folder / "samples.npz", samples=x, meta=np.array('{"steps": 3}'))
-    write_arrays(folder / "path.npz", times=np.arange(3.0), states=x[:3])
-    write_arrays(folder / "restored.npz", restored=x, meta=np.array('{"draws": 3}'))
-
-
-def run_of(folder):
-    run = read_run(folder)
-    restored = {name: values.tolist() for name, values in run.restored.items()}
-    return [run.samples.tolist(), run.samples_meta, run.states.tolist(), restored]
-
-
-def samples_of(folder):
-    samples, meta = read_samples(folder)
-    return [samples.tolist(), meta]
 
 
 def tables():
@@ -230,8 +207,6 @@ def formats() -> list[Format]:
             npz,
             "npz",
         ),
-        Format("samples of a run", ("run", ""), write_run, samples_of, "npz"),
-        Format("run", ("run", ""), write_run, run_of, "npz"),
         Format(
             "CIFAR-10", ("CIFAR10", ""), write_cifar, partial(load, lambda f: CIFAR10(f)), "pickle"
         ),

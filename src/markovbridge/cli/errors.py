@@ -21,7 +21,7 @@ from typing import Any
 
 from markovbridge.cli import hints
 
-__all__ = ["UsageError", "classless", "closest", "explain"]
+__all__ = ["MISSING", "UsageError", "classless", "closest", "explain"]
 
 STEP = re.compile(
     r"""Parser\ key\ "(?P<key>[\w.]+)" | class_path[=\ ]'(?P<cls>[\w.]+)'""", re.VERBOSE

@@ -131,7 +131,10 @@ def impute_main(words: list[str]) -> None:
     run, saved, values = asked(impute, words, "runs/digits-classes --observed top", data=True)
     check_positive(values, "n", "draws", "steps", "rounds", "block", "threads")
     if values["observed"] is None:
-        raise UsageError("impute needs to know what is known: --observed top or random:0.5, say")
+        raise UsageError(
+            "impute needs to know what is known: --observed top or random:0.5, say, or finite, "
+            "all but the missing entries of --input"
+        )
     with opened(run, saved, values, "imputed") as (team, transport):
         given = input_of(run, "impute", transport, values, missing=True)
         _impute(run, team, transport, given, **values)

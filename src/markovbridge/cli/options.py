@@ -18,7 +18,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse import _loaders_dumpers as loaders
 
 from markovbridge.cli import console, hints
-from markovbridge.cli.errors import UsageError, classless, explain
+from markovbridge.cli.errors import MISSING, UsageError, classless, explain
 from markovbridge.cli.recipe import read
 from markovbridge.cli.usage import render
 from markovbridge.documents import PlainDumper, PlainLoader
@@ -84,7 +84,8 @@ def parse(
         rest = [word for word in words if word != "--print_config"]
         values = parser.parse_args(rest, namespace=values)
     except (ArgumentError, TypeError, ValueError) as error:
-        raise UsageError(explain(str(error), function)) from error
+        where = f"{recipe}: " if recipe and MISSING.search(str(error)) else ""
+        raise UsageError(f"{where}{explain(str(error), function)}") from error
     config = {key: value for key, value in _plain(values).items() if key not in own}
     if show:
         console.say(to_yaml(config))

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ __all__ = [
     "Kernel",
     "check_event",
     "check_same",
+    "exactly",
     "linear",
     "same",
     "unknown",
@@ -157,7 +159,7 @@ class Coupling(ABC):
                 withheld from the model.
             generator: Source of randomness.
         """
-        if condition is None or not self.batched:
+        if condition is None or not self.batched or not len(x1):
             return self.pair(process, x1, generator=generator)
         told = condition.flatten(1)
         key = torch.cat([told.isnan().to(told.dtype), told.nan_to_num()], 1)
@@ -255,6 +257,14 @@ def check_same(what: str, own: Coupling, coupling: Coupling) -> None:
         )
 
 
+def exactly(value: Any) -> Tensor:
+    """A number, or numbers, that a source was given, no digit lost: as float64 unless a tensor."""
+    if isinstance(value, Tensor):
+        return value
+    value = np.asarray(value)
+    return torch.from_numpy(value.astype(np.float64) if value.dtype.kind == "f" else value)
+
+
 def check_event(value: Tensor, like: Tensor, name: str) -> Tensor:
     """Return a number or (*event) of a source if it broadcasts to the event of the states `like`.
 
@@ -295,6 +305,7 @@ doors.guard(
         "Kernel",
         "check_event",
         "check_same",
+        "exactly",
         "linear",
         "unknown",
     ),

@@ -12,6 +12,7 @@ from markovbridge.couplings.base import (
     Coupling,
     Kernel,
     check_event,
+    exactly,
     linear,
     unknown,
 )
@@ -81,10 +82,7 @@ class Dirac(Coupling):
         return True
 
     def _point(self, process: Process, like: Tensor) -> Tensor:
-        value = torch.as_tensor(self.value, device=like.device)
-        value = check_event(value, like, "the Dirac source")
-        if value.is_floating_point():
-            value = value.to(torch.promote_types(like.dtype, torch.float32))
+        value = check_event(exactly(self.value).to(like.device), like, "the Dirac source")
         return process.check(value, "the Dirac source").to(like.dtype).expand(like.shape)
 
     def pair(
@@ -104,7 +102,7 @@ class Dirac(Coupling):
         process = linear(process)
         start, gain, variance = process.weights(0.0, t, 1.0)
         none = torch.zeros_like(start)
-        value = process.check(torch.as_tensor(self.value), "the Dirac source")
+        value = process.check(exactly(self.value), "the Dirac source")
         return Kernel(value.to(start.device), start, gain, variance, none, none)
 
     def moments(

@@ -17,6 +17,7 @@ from markovbridge.couplings.base import (
     Coupling,
     Kernel,
     check_event,
+    exactly,
     linear,
     unknown,
 )
@@ -98,8 +99,7 @@ class Gaussian(Start):
 
 
 def _on(value: float | Tensor, x: Tensor) -> Tensor:
-    value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
-    return check_event(value, x, "the mean of the source")
+    return check_event(exactly(value).to(x), x, "the mean of the source")
 
 
 class _Set(Start):
@@ -286,7 +286,7 @@ class Independent(_Sourced):
         start, gain, noise = process.weights(0.0, t, 1.0)
         own = self.source.variance(process)
         variance = start**2 * own + noise
-        mean = torch.as_tensor(self.source.mean, device=start.device)
+        mean = exactly(self.source.mean).to(start.device)
         return Kernel(mean, start, gain, variance, torch.zeros_like(start), start * own / variance)
 
 

@@ -117,7 +117,7 @@ class Empirical(DataLaw):
         )
 
     def _by_point(self, x: Tensor, t: Tensor) -> Tensor:
-        batch, points = len(x), max(1, PAIRS // x.numel())
+        batch, points = len(x), max(1, PAIRS // max(1, x.numel()))
         columns = []
         for data in self.data.split(points):
             k = len(data)
@@ -137,7 +137,7 @@ class Empirical(DataLaw):
         assert isinstance(law, SiteLaw), "discrete processes move site by site"
         each = law.site_log_prob(x.repeat_interleave(k, 0)).reshape(batch, k * sites)
         columns = codes * sites + torch.arange(sites, device=x.device)
-        parts = columns.split(max(1, PAIRS // x.numel()))
+        parts = columns.split(max(1, PAIRS // max(1, x.numel())))
         return torch.cat([each[:, part].sum(-1) for part in parts], 1)
 
     @cached_property

@@ -18,8 +18,9 @@ __all__ = [
     "Law",
     "Shifted",
     "SiteLaw",
-    "log_cap",
     "binomial",
+    "by_row",
+    "log_cap",
     "poisson",
     "times_log",
     "uniform",
@@ -102,7 +103,7 @@ class SiteLaw(Law):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-probability (or density) of the whole event x: (batch,), nats."""
-        return self.site_log_prob(x).reshape(len(x), -1).sum(1)
+        return by_row(self.site_log_prob(x)).sum(1)
 
     def capped(self, most: Tensor) -> SiteLaw:
         return self
@@ -126,7 +127,7 @@ class SiteLaw(Law):
             p = torch.where(low + step <= high, log_p.exp(), 0.0)
             apart = log_p - other.site_log_prob(low + step).double()
             total = total + torch.where(p > 0, p * apart, 0.0)
-        return total.clamp_min(0).reshape(len(low), -1).sum(1)
+        return by_row(total.clamp_min(0)).sum(1)
 
     def _near(self) -> tuple[Tensor, Tensor]:
         """The window of a sum of independent numbers of at most 1, a Poisson being many of them.
@@ -137,6 +138,11 @@ class SiteLaw(Law):
         mean, deviation = self.mean.double(), self.variance.double().sqrt()
         reach = 9 * deviation + 40
         return (mean - reach).floor().long(), (mean + reach).ceil().long()
+
+
+def by_row(x: Tensor) -> Tensor:
+    """States (batch, *event) as (batch, sites): one site without an event, and no rows as well."""
+    return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
 def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -277,6 +283,7 @@ doors.guard(
     __name__,
     inside=(
         "binomial",
+        "by_row",
         "poisson",
         "uniform",
         "within",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.covariances import Covariance
-from markovbridge.laws.base import Law, SiteLaw
+from markovbridge.laws.base import Law, SiteLaw, by_row
 
 __all__ = ["Gaussian", "Normal"]
 
@@ -73,7 +73,7 @@ class Gaussian(Law):
                 "state is not certain"
             )
         z = (x - self.loc) / self.scale
-        distance = (z * self.covariance.solve(z)).reshape(len(z), -1).sum(1)
+        distance = by_row(z * self.covariance.solve(z)).sum(1)
         size = z[0].numel()
         logdet = self.covariance.logdet(z.shape[1:]) + size * math.log(2 * math.pi)
         return -0.5 * (distance + logdet) - size * self.scale.log().flatten()
@@ -94,7 +94,7 @@ class Gaussian(Law):
         sites = self.loc[0].numel()
         first, second = self.scale.double().flatten(), other.scale.double().flatten()
         apart = self.loc - other.loc
-        distance = (apart * self.covariance.solve(apart)).reshape(len(apart), -1).double().sum(1)
+        distance = by_row(apart * self.covariance.solve(apart)).double().sum(1)
         ratio = first / second
         # r² - 1 - log r², with x - log(1 + x) of its excess over 1.
         excess = (ratio - 1) * (ratio + 1)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws.base import Law
+from markovbridge.laws.base import Law, by_row
 from markovbridge.laws.tables import Categorical
 
 __all__ = ["Atoms", "Mixture"]
@@ -76,13 +76,13 @@ class Atoms(Law):
         return self.points[Categorical(self.log_weights).sample(generator=generator)]
 
     def log_prob(self, x: Tensor) -> Tensor:
-        flat, points = x.reshape(len(x), 1, -1), self.points.reshape(1, len(self.points), -1)
+        flat, points = by_row(x).unsqueeze(1), by_row(self.points)
         same = (flat == points).all(-1)
         return torch.where(same, self.log_weights, -math.inf).logsumexp(1)
 
     def _expect(self, values: Tensor) -> Tensor:
         weights = self.log_weights.exp()
-        flat = values.reshape(len(values), -1).to(weights.dtype)
+        flat = by_row(values).to(weights.dtype)
         return (weights @ flat).reshape(len(weights), *values.shape[1:])
 
     def excess(self, origin: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws.base import LOG_TINY, Law, SiteLaw, uniform, within
+from markovbridge.laws.base import LOG_TINY, Law, SiteLaw, by_row, uniform, within
 from markovbridge.laws.tilting import tilted
 
 __all__ = ["BLOCK", "Categorical", "LogisticMixture", "Tilted"]
@@ -82,7 +82,7 @@ class Categorical(SiteLaw):
             return super().relative_entropy(other)
         log_p, log_q = self.log_probs.double(), other.log_probs.double()
         each = torch.where(log_p > -math.inf, log_p.exp() * (log_p - log_q), 0.0)
-        return each.reshape(len(each), -1).sum(1)
+        return by_row(each).sum(1)
 
     def excess(self, origin: Tensor) -> Tensor:
         return ((self._values() - origin.unsqueeze(-1)) * self.log_probs.exp()).sum(-1)

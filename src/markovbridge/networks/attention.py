@@ -83,7 +83,7 @@ class Attention(Network):
         extra = self.condition_embedding(condition)
         if extra is not None:
             embedding = embedding + extra
-        tokens = features.reshape(len(features), self.features, -1).transpose(1, 2)
+        tokens = features.flatten(2).transpose(1, 2)
         hidden = self.input(tokens.asinh() if self.compress else tokens) + self.place
         for block in self.blocks:
             hidden = block(hidden, embedding)

@@ -25,11 +25,20 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import Law
+from markovbridge.laws.base import by_row
 from markovbridge.processes.clock import Pace
 from markovbridge.processes.supports import Support
 from markovbridge.schedules import Schedule, Time, as_time
 
-__all__ = ["Bounds", "DiscreteProcess", "JumpProcess", "Process", "jump_divergence", "match"]
+__all__ = [
+    "Bounds",
+    "DiscreteProcess",
+    "JumpProcess",
+    "Process",
+    "jump_divergence",
+    "log_divergence",
+    "match",
+]
 
 
 def match(t: Tensor, x: Tensor) -> Tensor:
@@ -196,7 +205,7 @@ class JumpProcess(DiscreteProcess):
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """Rate of path KL between the process pinned at y and the model: (batch,), nats."""
         each = jump_divergence(self.rates(x, y, t), self.expected_rates(law, x, t))
-        return each.reshape(len(x), -1).sum(1)
+        return by_row(each).sum(1)
 
 
 @dataclass(frozen=True)
@@ -236,9 +245,23 @@ def jump_divergence(pinned: Tensor, model: Tensor) -> Tensor:
     return torch.where(alive, rate * torch.where(near, series, direct), model)
 
 
+def log_divergence(pinned: Tensor, log_model: Tensor) -> Tensor:
+    r"""The same, μ - λ + λ log(λ/μ), for a rate μ whose logarithm is given: elementwise.
+
+    Written as λ (e^η - 1 - η), η = log μ - log λ. In float64 no digits are lost to the
+    difference, however large λ is; as the gradient in log μ is μ - λ, it never vanishes where
+    the model all but rules a jump out.
+    """
+    # Where there is no jump an exact law may say log 0: no cost.
+    none = pinned == 0
+    ratio = torch.where(none, 0.0, log_model) - torch.where(none, 1.0, pinned).log()
+    return torch.where(none, log_model.exp(), pinned * (torch.expm1(ratio) - ratio))
+
+
 doors.guard(
     __name__,
     inside=(
+        "log_divergence",
         "match",
         "jump_divergence",
     ),

@@ -29,8 +29,9 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws import Binomial, Delta, Law, Shifted
-from markovbridge.processes.base import JumpProcess, check_order, match
+from markovbridge.laws import BLOCK, Binomial, Delta, Law, Shifted
+from markovbridge.laws.base import by_row
+from markovbridge.processes.base import JumpProcess, check_order, log_divergence, match
 from markovbridge.processes.clock import Pace
 from markovbridge.schedules import Cosine, Schedule, Time, as_time
 
@@ -104,23 +105,30 @@ class PureDeath(JumpProcess):
         return None if self.maximum is None else self.maximum + 1
 
     def evidence(self, x: Tensor, t: Time) -> Tensor:
-        """Log C(v, x) q^(v - x) for v >= x: (batch, *event, maximum + 1).
+        """Log C(v, x) q^(v - x) for v >= x, less the largest: (batch, *event, maximum + 1).
 
         The factor p^x is the same for all v and dropped, so nothing vanishes at the source.
+        Summed in float64, of terms up to v log v that cancel, and returned in the type of t.
         """
         if self.states is None:
             raise ValueError(
                 "a table over x_1 needs bounded counts: set `maximum` of the process, or take "
                 "the Mean or NegativeBinomial head"
             )
-        log_q = match(self.schedule.mortality(as_time(t)), x).clamp_min(TINY).log()
+        t = as_time(t)
+        log_q = match(self.schedule.mortality(t.double()), x).clamp_min(TINY).log()
         values = torch.arange(self.states, device=x.device)
-        dead = (values - x.unsqueeze(-1)).to(torch.float32)
-        possible = dead >= 0
-        dead = torch.where(possible, dead, 0.0)
-        choose = torch.lgamma(values + 1.0) - torch.lgamma(dead + 1)
-        evidence = choose + dead * log_q.to(torch.float32).unsqueeze(-1)
-        return torch.where(possible, evidence, -torch.inf)
+        factorials = torch.lgamma(values.double() + 1)
+        flat, log_q = x.reshape(-1, 1), log_q.expand(x.shape).reshape(-1, 1)
+        out = torch.empty((len(flat), self.states), dtype=t.dtype, device=x.device)
+        rows = max(1, BLOCK // self.states)
+        for first in range(0, len(flat), rows):
+            part = slice(first, first + rows)
+            dead = values - flat[part]
+            log = factorials - factorials[dead.clamp_min(0)] + dead * log_q[part]
+            log = torch.where(dead >= 0, log, -torch.inf)
+            out[part] = log - log.amax(-1, keepdim=True).nan_to_num(neginf=0)
+        return out.reshape(*x.shape, self.states)
 
     def moves(self, x: Tensor) -> Tensor:
         """One more unit: (batch, *event, 1)."""
@@ -148,13 +156,14 @@ class PureDeath(JumpProcess):
         return x
 
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
-        """p'/q Σ [ŷ - m + m log(m/ŷ)], with m = y - x and ŷ = law.excess(x): (batch,)."""
+        """p'/q Σ [ŷ - m + m log(m/ŷ)], with m = y - x and log ŷ = law.log_excess(x): (batch,).
+
+        In float64 but for log ŷ: to counts of 10^9 it keeps the digits that log ŷ has.
+        """
         log_model = law.log_excess(x)
-        m = (y - x).to(log_model.dtype)
-        # Where nothing remains an exact law may say log 0: no birth, no cost.
-        born = torch.where(m == 0, 0.0, m * log_model)
-        each = law.excess(x) - m + torch.xlogy(m, m) - born
-        return self.hazard(t).to(each.device) * each.reshape(len(x), -1).sum(1)
+        each = by_row(log_divergence((y - x).double(), log_model.double())).sum(1)
+        hazard = self.hazard(t).to(each.device)
+        return (hazard * each).to(torch.result_type(hazard, log_model))
 
     @property
     def features(self) -> int:

@@ -32,6 +32,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.covariances import Covariance, Isotropic, Kernel, SingularError
 from markovbridge.laws import Gaussian, Law
+from markovbridge.laws.base import by_row
 from markovbridge.processes.base import Process, check_order, match
 from markovbridge.processes.sdes import Brownian, LinearSDE
 from markovbridge.processes.supports import Support
@@ -268,7 +269,7 @@ class LinearDiffusion(Process):
                 f"{error}; to train without an inverse, take the objective EndMSE()"
             ) from error
         # Its gradient, 2 Γ⁻¹ (y - ŷ), needs no way back through the solver.
-        each = (2 * difference * solved - still * solved).reshape(len(x), -1).sum(1)
+        each = by_row(2 * difference * solved - still * solved).sum(1)
         t = _double(t)
         gain, variance = self._left(t)
         weight = 0.5 * self.rates(t)[1] * (gain / variance) ** 2

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import Law
+from markovbridge.laws.base import by_row
 from markovbridge.processes.base import match
 from markovbridge.processes.finite import TableProcess, site_table
 from markovbridge.schedules import Linear, Schedule, Time, as_time
@@ -120,7 +121,11 @@ class DiscreteTimeChain(TableProcess):
         return law.log()
 
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
-        """K times the KL of the next step, pinned at y against the model: (batch,), nats."""
+        """K times the KL of the next step, pinned at y against the model: (batch,), nats.
+
+        Of the model whose sites move on their own, by the marginals of a joint law: a bound for
+        it. The bound of the joint law itself is `Transport.log_likelihood` with `steps`.
+        """
         t = as_time(t)
         s = (1 - (self.index(t) - 1).clamp_min(0) / self.steps).to(t)
         log_law = site_table(law, x, self.states)
@@ -133,7 +138,7 @@ class DiscreteTimeChain(TableProcess):
         kernel = (pinned + self.log_columns(x, s, t)).exp()
         each = torch.where(kernel > 0, kernel * (pinned - model), 0.0)
         moving = match(self.index(t) > 0, x).unsqueeze(-1)
-        return self.steps * (each * moving).reshape(len(x), -1).sum(1)
+        return self.steps * by_row(each * moving).sum(1)
 
 
 def _check_stochastic(matrices: Tensor) -> None:

@@ -265,6 +265,8 @@ class TableProcess(FiniteProcess):
         s, t = as_time(s), as_time(t)
         # A Python float is a 0-dimensional float64 and gives way to the tensor beside it.
         dtype = torch.result_type(s, t)
+        if not len(x):
+            return torch.empty((0, *x.shape[1:], self.size), dtype=dtype, device=x.device)
         out = torch.empty((0,), dtype=dtype, device=x.device)
         for rows, tables, index in self._blocks(x, s, t):
             logs = (tables.mT if transposed else tables).log().to(dtype)
@@ -278,7 +280,9 @@ class TableProcess(FiniteProcess):
 
     def push(self, weights: Tensor, s: Time, t: Time) -> Tensor:
         """Products with the tables."""
-        flat = weights.reshape(len(weights), -1, self.size)
+        if not len(weights):
+            return weights
+        flat = weights.flatten(1, -2)
         out = torch.empty_like(flat)
         for rows, tables, index in self._blocks(flat, as_time(s), as_time(t)):
             out[rows] = flat[rows] @ tables.to(flat.dtype)[index]
@@ -292,6 +296,8 @@ class TableProcess(FiniteProcess):
         if s.ndim == 0:
             index = torch.zeros((), dtype=torch.int64, device=x.device)
             yield slice(None), self.tables(s.reshape(1), t.reshape(1)), index
+            return
+        if not len(s):
             return
         if bool((s == s[0]).all()):  # the usual case, and sorting numbers is faster than pairs
             times, index = t.unique(return_inverse=True)

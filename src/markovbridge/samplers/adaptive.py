@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.laws.base import by_row
 from markovbridge.processes.base import JumpProcess
 from markovbridge.samplers.base import Model, Sampler, instead
 from markovbridge.samplers.bridge import Bridge
@@ -95,7 +96,7 @@ class Adaptive(Sampler):
             if last:
                 return x
             change = second * (second.clamp_min(TINY) / first.clamp_min(TINY)).log()
-            growth = (change - second + first).reshape(len(x), -1).double().sum(1).mean()
+            growth = by_row(change - second + first).double().sum(1).mean()
             growth = max(float(growth), TINY) / -math.log1p(-self.theta * length / left)
             here, left = there, left - length
             longest = GROWTH * length

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws.base import poisson
+from markovbridge.laws.base import by_row, poisson
 from markovbridge.processes.base import JumpProcess
 
 __all__ = ["leap", "sound"]
@@ -31,7 +31,7 @@ def sound(rates: Tensor, t: float | Tensor) -> Tensor:
     rates = rates.clamp_min(0)  # NaN stays what it is
     if not bool(rates.isfinite().all()):
         when = torch.as_tensor(t)
-        bad = (~rates.isfinite()).reshape(len(rates), -1).any(1)
+        bad = by_row(~rates.isfinite()).any(1)
         when = when if when.ndim == 0 else when[bad.to(when.device)][0]
         raise FloatingPointError(
             f"a rate is not finite at t = {float(when):.4g}: what the model says of x_1 has come "

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.laws.base import by_row
 from markovbridge.processes.base import Bounds, JumpProcess, match
 from markovbridge.processes.clock import instant, speed
 from markovbridge.samplers.base import Model, instead
@@ -139,7 +140,7 @@ def _jumps(
     """Run one window."""
     clock = torch.full((len(x),), high, dtype=torch.float64, device=x.device)
     while True:
-        limit = bounds.of(x).reshape(len(x), -1).sum(1)
+        limit = by_row(bounds.of(x)).sum(1)
         wait = torch.empty_like(clock).exponential_(generator=generator) / limit
         clock = torch.where(clock > low, clock - wait, clock)
         active = clock > low
@@ -150,7 +151,7 @@ def _jumps(
         rates = process.expected_rates(model.law(x, times, condition), x, times)
         rates = sound(torch.where(match(active, rates), rates, 0.0), times).double()
         rates = rates / match(speed(process.schedule, times), rates)
-        each = rates.reshape(len(x), -1)
+        each = by_row(rates)
         share = each.sum(1) / limit
         if bool((active & (share > 1 + 1e-6)).any()):
             raise RuntimeError(
@@ -162,8 +163,8 @@ def _jumps(
         race = torch.empty_like(each).exponential_(generator=generator)
         which = (each / race).argmax(1)
         site = which // rates.shape[-1]
-        target = process.moves(x).reshape(len(x), -1).gather(1, which.unsqueeze(1))
-        moved = x.reshape(len(x), -1).scatter(1, site.unsqueeze(1), target).reshape(x.shape)
+        target = by_row(process.moves(x)).gather(1, which.unsqueeze(1))
+        moved = by_row(x).scatter(1, site.unsqueeze(1), target).reshape(x.shape)
         x = torch.where(match(accepted, x), moved, x)
 
 

@@ -24,12 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.documents import load_json
 from markovbridge.files import discard, leftover, put, sealed, settle, unsealed, written_folder
+from markovbridge.reading import reading
+from markovbridge.reading import tensors as tensors_of
 
 __all__ = ["Checkpoint", "adopt", "latest", "prune", "steps", "write"]
 
@@ -125,13 +127,11 @@ def read(path: Path) -> Checkpoint:
         ValueError: If it is damaged, naming it and what is wrong.
     """
     try:
-        record = load_json(path / STATE)
-        if record["format"] != FORMAT:
-            raise ValueError(f"its format is {record['format']}, this version reads {FORMAT}")
-        try:
+        with reading(path / STATE):
+            record = load_json(path / STATE)
+            if record["format"] != FORMAT:
+                raise ValueError(f"its format is {record['format']}, this version reads {FORMAT}")
             record = unsealed(record)
-        except ValueError as error:
-            raise ValueError(f"{STATE}: {error}") from error
         tensors = {}
         for name, expected in record["files"].items():
             file = f"{Path(name).name}.safetensors"
@@ -140,7 +140,7 @@ def read(path: Path) -> Checkpoint:
                 raise ValueError(f"{file} has {len(content)} bytes instead of {expected['bytes']}")
             if hashlib.sha256(content).hexdigest() != expected["sha256"]:
                 raise ValueError(f"the SHA-256 of {file} is not the one in {STATE}")
-            tensors[name] = load(content)
+            tensors[name] = tensors_of(path / file, content)
         return Checkpoint(path=path, state=record["state"], tensors=tensors)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}" if type(error) is not ValueError else error

@@ -7,10 +7,12 @@ or if it holds text and is no covariate.
 
 from __future__ import annotations
 
+import csv
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -78,7 +80,7 @@ def read_frame(
 
 
 def read_covariates(
-    path: Path, names: Sequence[str] | None, n: int, wanted: Sequence[str]
+    path: Path, names: Sequence[str] | None, n: int, wanted: Sequence[str], table: Path
 ) -> dict[str, Any]:
     """Columns of a table of covariates, in the order of the samples `names`.
 
@@ -88,6 +90,7 @@ def read_covariates(
             are in the order of the samples.
         n: How many samples there are.
         wanted: The columns that will be used, and so do not name rows.
+        table: The file of the samples, for messages.
 
     Raises:
         ValueError: If a sample is missing, or is there twice.
@@ -101,14 +104,14 @@ def read_covariates(
         missing = [name for name in names if name not in frame.index]
         if missing:
             raise ValueError(
-                f"{path} has no row for sample {missing[0]!r}, nor for {len(missing) - 1:,} "
-                "others; its rows are matched by their names"
+                f"{path} has no row for sample {missing[0]!r} of {table}, nor for "
+                f"{len(missing) - 1:,} others; its rows are matched by their names"
             )
         frame = frame.loc[list(names)]
     elif len(frame) != n:
         raise ValueError(
-            f"{path} has {len(frame):,} rows for {n:,} samples; give one a sample, in their "
-            "order, or name the rows of both tables"
+            f"{path} has {len(frame):,} rows for {n:,} samples of {table}; give one a "
+            "sample, in their order, or name the rows of both tables"
         )
     return {str(name): frame[name] for name in frame.columns}
 
@@ -136,9 +139,26 @@ def _load(path: Path, rows: int | None = None) -> Any:
             afford(path, 8 * cells, f"{about.num_rows:,} rows of {about.num_columns:,} columns")
             return pd.read_parquet(path, engine="pyarrow")
         separator = SEPARATORS[suffixes[-2 if suffixes[-1:] == [".gz"] else -1]]
+        _check_widths(path, separator)
         with warnings.catch_warnings(), unpacked(path) as stream:
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
             return pd.read_csv(stream, sep=separator, low_memory=False, nrows=rows)
+
+
+def _check_widths(path: Path, separator: str) -> None:
+    """Refuse a table whose first row has more cells than its header names.
+
+    One more is the name of the row, as R writes tables; of several, pandas would make names
+    of rows in many levels, and move the counts.
+    """
+    with io.TextIOWrapper(cast(Any, unpacked(path)), encoding="utf-8-sig", newline="") as lines:
+        filled = (cells for cells in csv.reader(lines, delimiter=separator) if cells)
+        names, cells = next(filled, []), next(filled, [])
+    if len(cells) > len(names) + 1:
+        raise ValueError(
+            f"{path} has a header of {len(names):,} names, but a first row of {len(cells):,} "
+            "cells; give each column a name"
+        )
 
 
 def _numbers(column: Any) -> Any:

@@ -86,6 +86,7 @@ class StoredMatrix:
         self._layout = Layout(shape, path, row_names=row_names, column_names=column_names)
         _check_shape(group, shape, path)
         if self._dense:
+            members.check_stored(group, path)
             values, self._ends = group, np.zeros(0, np.int64)
         else:
             values, indices, pointers = (
@@ -229,6 +230,7 @@ def read_h5ad(
             }
             matrix = assemble("csc" if by_column else "csr", parts, shape, path, **around)
         else:
+            members.check_stored(group, path)
             matrix = members.values(group, path)
         if missing:
             matrix, observed = known(matrix)
@@ -332,6 +334,9 @@ def _columns(frame: Any, path: Path) -> dict[str, Any]:
             kind = str(item.attrs.get("encoding-type", "array"))
             if hasattr(item, "keys") and not kind.startswith(PLAIN) and name != "__categories":
                 raise ValueError(f"{path}: obs/{name} is a {kind}, which is no column of a table")
+            for part in (item, *item.values()) if hasattr(item, "keys") else (item,):
+                if hasattr(part, "dtype"):
+                    members.check_stored(part, path)
     read = optional("anndata.io", "reading obs of an .h5ad file").read_elem
     with reading(path, "has an obs that cannot be read", "save it again"):
         table = read(frame)

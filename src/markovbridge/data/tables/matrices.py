@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import scipy.io
@@ -26,6 +26,10 @@ from markovbridge.reading import ArrayFile, afford, array_file, reading, unpacke
 __all__ = ["beginning", "matrix_file", "read_mtx", "read_npz"]
 
 ROW_NAMES, COLUMN_NAMES = "row_names", "column_names"
+BANNERS = (b"%%MatrixMarket", b"%MatrixMarket")
+WHOLE = b"0123456789+- \t\r\n"
+REAL = WHOLE + b".eEdDnNaAiIfFtTyY"  # with the letters of nan and infinity
+WORDS = {"pattern": 2}  # of an entry: its row, its column, and but for these its value
 
 
 def matrix_file(folder: Path) -> Path | None:
@@ -51,12 +55,11 @@ def read_mtx(path: Path, *, transpose: bool, maximum: int | None) -> Table:
     with reading(path, "cannot be read as a Matrix Market file"):
         matrix = _market(path)
     samples = _beside(path, "barcodes")
-    features = _beside(path, "features") or _beside(path, "genes")
-    rows = None if samples is None else tuple(line[0] for line in samples)
-    columns = None
-    if features is not None:
-        ids = tuple(line[0] for line in features)
-        columns = unique(tuple(line[min(1, len(line) - 1)] for line in features), ids)
+    features = _beside(path, "features")
+    if features is None:
+        features = _beside(path, "genes")
+    rows = None if samples is None else _names(samples, 0)
+    columns = None if features is None else unique(_names(features, 1), _names(features, 0))
     expected = (None if rows is None else len(rows), None if columns is None else len(columns))
     if expected == (None, None):
         turned = transpose
@@ -68,7 +71,11 @@ def read_mtx(path: Path, *, transpose: bool, maximum: int | None) -> Table:
         if not any(fits):
             raise ValueError(
                 f"{path} has {matrix.shape[0]:,} x {matrix.shape[1]:,} entries, but beside it are "
-                f"{expected[0]} barcodes and {expected[1]} features"
+                + " and ".join(
+                    f"{len(found.lines)} {what} ({found.file})"
+                    for found, what in ((samples, "barcodes"), (features, "features"))
+                    if found is not None
+                )
             )
         turned = fits[1]  # of a square matrix, features are in rows, as 10x writes it
     if turned:
@@ -108,23 +115,22 @@ def read_npz(
             if key is None and len(tables) == 1:
                 key = tables[0]
             matrix = content[key] if key is not None and key in held else None
+        if matrix is None or matrix.ndim != 2:
+            raise ValueError(
+                f"{path} has {'no single array' if key is None else f'no array {key!r}'} of two "
+                f"axes; give key, one of {', '.join(held)}"
+            )
+        if transpose:
+            matrix = matrix.T
+        sizes = {ROW_NAMES: matrix.shape[0], COLUMN_NAMES: matrix.shape[1]}
         named = {
-            name: strings(_list(content, name, path))
-            for name in (ROW_NAMES, COLUMN_NAMES)
+            name: strings(_list(content, name, path, size))
+            for name, size in sizes.items()
             if name in held
         }
-        given = {name: _list(content, name, path) for name in columns if name in held}
-    if matrix is None or matrix.ndim != 2:
-        raise ValueError(
-            f"{path} has {'no single array' if key is None else f'no array {key!r}'} of two axes; "
-            f"give key, one of {', '.join(held)}"
-        )
-    if transpose:
-        matrix = matrix.T
+        each = sizes[ROW_NAMES]
+        given = {name: _list(content, name, path, each) for name in columns if name in held}
     rows, features = named.get(ROW_NAMES), named.get(COLUMN_NAMES)
-    for names, size in zip((rows, features), matrix.shape, strict=True):
-        if names is not None and len(names) != size:
-            raise ValueError(f"{path} has {len(names)} names for {size} rows or columns")
     matrix, observed = known(matrix) if missing else (matrix, None)
     block = as_block(matrix, path, rows, features, maximum=maximum)
     return Table(block, rows, features, given, observed)
@@ -134,8 +140,8 @@ def _stored(content: ArrayFile, path: Path) -> Any:
     """A sparse matrix as scipy.sparse.save_npz stores it."""
     kind = content["format"].item()
     kind = kind.decode("ascii", "replace") if isinstance(kind, bytes) else str(kind)
-    shape = content["shape"]
-    if shape.shape == (2,) and shape.dtype.kind in "iu":
+    shape = content["shape"] if content.shape("shape") == (2,) else np.zeros(0)
+    if shape.dtype.kind in "iu":
         afford(path, 16 * int(shape.max()), f"the shape {tuple(shape.tolist())}")
     coordinates = kind == "coo" and "coords" in content  # of scipy's arrays
     parts = {} if coordinates else {name: content[name] for name in FORMATS.get(kind, ())}
@@ -144,16 +150,24 @@ def _stored(content: ArrayFile, path: Path) -> Any:
     return assemble(kind, {"data": content["data"], **parts}, shape.ravel().tolist(), path)
 
 
-def _list(content: ArrayFile, name: str, path: Path) -> np.ndarray:
-    """An array of names or covariates, one a row or column."""
-    values = content[name]
-    if values.ndim != 1:
-        raise ValueError(f"{path}: array {name!r} has shape {values.shape}; give a list")
-    return values
+def _list(content: ArrayFile, name: str, path: Path, size: int) -> np.ndarray:
+    """An array of names or covariates, one for each of so many rows or columns."""
+    shape, kind = content.shape(name), content.dtype(name).kind
+    if kind not in "SUiufbM":
+        raise ValueError(f"{path}: array {name!r} is none of text, numbers or dates")
+    if shape != (size,):
+        raise ValueError(
+            f"{path}: array {name!r} has shape {shape}, but there are {size:,} rows or columns "
+            "for it to name; give one value for each"
+        )
+    return content[name]
 
 
 def _market(path: Path) -> Any:
     """The matrix in a Matrix Market file: an array, or entries with a row and a column each."""
+    with unpacked(path) as stream:
+        if not stream.read(16).startswith(BANNERS):
+            raise ValueError("it does not begin with %%MatrixMarket")
     if path.suffix.lower() == ".gz":
         # scipy's reader ends the process where a stream that it reads raises an error.
         with tempfile.TemporaryDirectory(prefix="markovbridge-") as folder:
@@ -175,7 +189,43 @@ def _plain_market(plain: Path, path: Path) -> Any:
     if least * cells > room + least:  # "1 1" and the end of the line, or "0" and it
         raise ValueError(f"{path} claims {cells:,} entries, but has {room:,} bytes; save it again")
     afford(path, 24 * cells + 16 * (int(rows) + int(columns)), "what its header claims")
+    _check_words(plain, path, field, int(entries) if form == "coordinate" else None)
     return scipy.io.mmread(str(plain))
+
+
+def _check_words(plain: Path, path: Path, field: str, entries: int | None) -> None:
+    """Refuse numbers that scipy's reader would cut, pass over or fall over.
+
+    Args:
+        plain: The file.
+        path: What to call it.
+        field: Of its header: "integer", "real", "pattern", ...
+        entries: How many entries follow the sizes; None for an array.
+
+    Raises:
+        ValueError: If there is a character of no number, or more numbers than belong there.
+    """
+    with plain.open("rb") as file:
+        while (line := file.readline(2**16)).startswith(b"%") or line.isspace():
+            if b"\0" in line:
+                raise ValueError(f"{path} holds {line[:20]!r} before its numbers")
+        words, inside = 0, False
+        while block := file.read(2**22):
+            other = block.translate(None, WHOLE if field == "integer" else REAL)
+            if other:
+                raise ValueError(
+                    f"{path} is of field {field} and holds {other[:1]!r} among its numbers; save "
+                    "it again"
+                )
+            text = np.frombuffer(block, np.uint8) > ord(" ")
+            words += np.count_nonzero(text[1:] > text[:-1]) + int(text[0] and not inside)
+            inside = bool(text[-1])
+    expected = None if entries is None else WORDS.get(field, 3) * entries
+    if expected is not None and words != expected:
+        raise ValueError(
+            f"{path} claims {entries:,} entries, which are {expected:,} numbers, but holds "
+            f"{words:,}; save it again"
+        )
 
 
 def beginning(path: Path) -> str:
@@ -184,17 +234,31 @@ def beginning(path: Path) -> str:
     return stem.removesuffix("matrix") if stem.endswith("matrix") else f"{stem}_"
 
 
-def _beside(path: Path, kind: str) -> list[list[str]] | None:
-    """The cells of each line of the names beside a matrix, or None if there are none."""
+class _Beside(NamedTuple):
+    """Names beside a matrix: their file, and the cells of each line of it."""
+
+    file: Path
+    lines: list[list[str]]
+
+
+def _names(found: _Beside, cell: int) -> tuple[str, ...]:
+    """The cell that names each line, or its last if it has fewer."""
+    with reading(found.file):
+        return strings(line[min(cell, len(line) - 1)] for line in found.lines)
+
+
+def _beside(path: Path, kind: str) -> _Beside | None:
+    """The names beside a matrix, or None if there are none."""
     for start in dict.fromkeys((beginning(path), "")):
         for suffix in (".tsv.gz", ".tsv"):
             file = path.with_name(f"{start}{kind}{suffix}")
             if file.is_file():
                 with (
                     reading(file, "cannot be read as a list of names"),
-                    io.TextIOWrapper(cast(Any, unpacked(file)), encoding="utf-8") as lines,
+                    io.TextIOWrapper(cast(Any, unpacked(file)), encoding="utf-8-sig") as lines,
                 ):
-                    return [line.rstrip("\n").split("\t") for line in lines if line.strip()]
+                    cells = [line.rstrip("\n").split("\t") for line in lines if line.strip()]
+                    return _Beside(file, cells)
     return None
 
 

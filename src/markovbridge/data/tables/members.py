@@ -4,11 +4,15 @@ An HDF5 file can take its content from elsewhere: external links and virtual dat
 other HDF5 files, and external storage any file at all, whose bytes would be read as counts.
 A table has no need of them, and a file from somebody else must not choose what is read on
 this machine, so that a file with any is refused.
+
+What the library that reads HDF5 trusts, though it should not, is looked at before it does: sizes
+of what was never stored, and the heap of texts, in which an entry of no size has no end.
 """
 
 from __future__ import annotations
 
 import math
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +20,14 @@ import numpy as np
 
 from markovbridge import doors
 from markovbridge.data.tables.table import optional, strings
-from markovbridge.reading import afford, reading
+from markovbridge.reading import DEFLATED, SLACK, afford, reading
 
-__all__ = ["dataset", "group", "member", "names", "opened", "values"]
+__all__ = ["check_stored", "dataset", "group", "member", "names", "opened", "values"]
 
 VALUE = 64  # bytes of a name in memory, at least
+BOUNDED = (None, "gzip", "lzf")  # compression whose ratio is below `DEFLATED`
+HEAP = b"GCOL\x01\0\0\0"  # a collection of texts begins so: signature, version, three zeros
+LOOKED = 2**30  # bytes of a file in which heaps are looked for
 
 
 def opened(path: Path, what: str) -> Any:
@@ -35,6 +42,7 @@ def opened(path: Path, what: str) -> Any:
     """
     h5py = optional("h5py", f"reading {what} files")
     with reading(path, "cannot be read as an HDF5 file", "save it again"):
+        _check_heaps(path)
         file = h5py.File(path, "r")
     try:
         with reading(path, "cannot be read as an HDF5 file", "save it again"):
@@ -43,6 +51,31 @@ def opened(path: Path, what: str) -> Any:
         file.close()
         raise
     return file
+
+
+def _check_heaps(path: Path) -> None:
+    """Refuse a file with a heap whose entries do not follow one another to its end.
+
+    HDF5 goes from entry to entry by their sizes, for ever if one has none. A collection has a
+    header of 16 bytes with its size, and entries of a number, a size and so many bytes, in
+    multiples of 8; number 0 is what is free, its size that of the whole entry.
+    """
+    if path.stat().st_size < len(HEAP):
+        raise ValueError("it is empty, or nearly so")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        size = min(len(content), LOOKED)
+        start = content.find(HEAP, 0, size)
+        while start >= 0:
+            end = start + int.from_bytes(content[start + 8 : start + 16], "little")
+            at = start + 16
+            while at + 16 <= min(end, len(content)):
+                number = int.from_bytes(content[at : at + 2], "little")
+                taken = int.from_bytes(content[at + 8 : at + 16], "little")
+                need = taken if number == 0 else 16 + 8 * -(-taken // 8)
+                if need < 16 or at + need > end:
+                    raise ValueError(f"the heap of texts at byte {start:,} is broken")
+                at += need
+            start = content.find(HEAP, start + 1, size)
 
 
 def _check_inside(file: Any, path: Path) -> None:
@@ -101,12 +134,13 @@ def group(parent: Any, name: str, path: Path) -> Any:
 
 
 def dataset(parent: Any, name: str, path: Path, axes: int = 1) -> Any:
-    """The data set of a name, of so many axes; see `member`."""
+    """The data set of a name, of so many axes, all of it stored; see `member`."""
     found = member(parent, name, path)
     if not hasattr(found, "dtype"):
         raise ValueError(f"{path}: {_full(parent, name)} is a group, where values belong")
     if found.shape is None or len(found.shape) != axes:
         raise ValueError(f"{path}: {_full(parent, name)} has shape {found.shape}, not {axes} axes")
+    check_stored(found, path)
     return found
 
 
@@ -126,6 +160,21 @@ def names(found: Any, path: Path) -> tuple[str, ...]:
     if found.dtype.kind not in "SUOiuf":
         raise ValueError(f"{path}: {found.name} has type {found.dtype}; names are text")
     return strings(found[:])
+
+
+def check_stored(found: Any, path: Path) -> None:
+    """Refuse a data set that claims more than what is stored of it can hold.
+
+    What was never written takes no room, whatever its size: a file of nothing can claim all.
+    """
+    if found.shape is None or found.compression not in BOUNDED or found.scaleoffset is not None:
+        return
+    claimed, stored = math.prod(found.shape) * found.dtype.itemsize, found.id.get_storage_size()
+    if claimed > DEFLATED * stored + SLACK:
+        raise ValueError(
+            f"{path}: {found.name} claims {claimed:,} bytes of values, but {stored:,} are stored; "
+            "save it again"
+        )
 
 
 def _full(parent: Any, name: str) -> str:

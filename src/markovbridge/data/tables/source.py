@@ -181,7 +181,7 @@ class CountTable(Source):
             file = found(Path(self.obs))
             kind_of(file)
             with reading(file):
-                columns = read_covariates(file, table.row_names, n, self.covariates)
+                columns = read_covariates(file, table.row_names, n, self.covariates, path)
             table = dataclasses.replace(table, columns=columns)
         for name in self.covariates:
             if name not in table.columns:

@@ -257,8 +257,16 @@ def place(
 
 
 def strings(values: Any) -> tuple[str, ...]:
-    """Names as text, from text or bytes."""
-    return tuple(v.decode() if isinstance(v, bytes) else str(v) for v in values)
+    """Names as text, from text or bytes.
+
+    Raises:
+        ValueError: If a name has a zero in it, as text of two bytes a letter has.
+    """
+    names = tuple(v.decode() if isinstance(v, bytes) else str(v) for v in values)
+    odd = next((name for name in names if "\0" in name), None)
+    if odd is not None:
+        raise ValueError(f"the name {odd[:40]!r} has a zero in it; save names as UTF-8")
+    return names
 
 
 def unique(names: Sequence[str], others: Sequence[str] | None) -> tuple[str, ...]:
