@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from grid_worlds import INTEGERS
+from grid.worlds import INTEGERS
 from markovbridge import Independent, LinearDiffusion, MinibatchOT, Transport, exact
 from markovbridge.heads import Categorical, Endpoint, Mean, TwoMeans
 from markovbridge.networks import MLP, Attention
