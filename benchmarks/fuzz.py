@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from fuzzing import GOOD, VERDICTS, campaign, summary, targets
+from fuzz_targets import targets
+from fuzzing import GOOD, VERDICTS, campaign, summary
 
 
 def main():

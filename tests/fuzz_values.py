@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from fuzz_annotations import hints_of
 
 STRANGERS = {
     "None": lambda: None,
@@ -131,28 +131,38 @@ COUNTS = torch.tensor([[0, 1, 2], [2, 2, 1], [1, 0, 0], [2, 0, 1]])
 REALS = torch.tensor([[0.2, -0.4, 1.0], [0.5, 1.5, -1.0], [0.1, 0.3, 0.7], [-0.6, 0.4, 0.9]])
 SHARES = torch.tensor([[0.2, 0.4, 0.9], [0.5, 0.1, 0.3], [0.1, 0.3, 0.7], [0.6, 0.4, 0.9]])
 TABLES = torch.log_softmax(torch.arange(36.0).reshape(4, 3, 3).sin(), -1)
-GOOD_TENSORS = (
-    COUNTS,
-    COUNTS + 2,
-    torch.zeros_like(COUNTS),
-    REALS,
-    SHARES,
-    SHARES.double(),
-    TABLES,
-    torch.tensor([0.1, 0.4, 0.5]),
-    torch.tensor([0.3, 0.6, 0.2, 0.9]),
-    torch.tensor(0.5),
+MATRICES = (
     torch.eye(3).double() + 0.1,
-    COUNTS > 0,
-    torch.tensor([0, 1, 2, 1]),
     torch.tensor([[-1.0, 0.5, 0.5], [1.0, -2.0, 1.0], [0.2, 0.3, -0.5]]).double(),
     torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5]]).double(),
-    REALS.unsqueeze(1),
-    torch.stack([COUNTS, COUNTS + 1]),
-    torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
-    torch.rand(40, 3, generator=torch.Generator().manual_seed(0)),
-    torch.randint(5, (40, 3), generator=torch.Generator().manual_seed(0)),
 )
+IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+GREYS = (IMAGES * 255).to(torch.uint8)
+TIMES = torch.tensor([0.3, 0.6, 0.2, 0.9])
+# Tensors that go together, of which a call is given one family.
+FAMILIES = (
+    (COUNTS, COUNTS, COUNTS + 2, torch.zeros_like(COUNTS)),
+    (COUNTS, COUNTS + 2, SHARES, TIMES, COUNTS > 0),
+    (REALS, REALS, SHARES, torch.zeros_like(REALS)),
+    (REALS, SHARES, TIMES, COUNTS > 0),
+    (SHARES.double(), REALS.double(), COUNTS, COUNTS > 0),
+    (TABLES, COUNTS, TIMES, COUNTS > 0),
+    (TABLES, TABLES, REALS, SHARES),
+    (torch.tensor([0.1, 0.4, 0.5]), torch.tensor([0, 1, 2]), torch.tensor([0.3, -0.4, 2.0])),
+    (torch.tensor([0.1, 0.4, 0.5]), *MATRICES, REALS[0]),
+    MATRICES,
+    (MATRICES[2].expand(2, 3, 3), COUNTS),
+    (REALS.unsqueeze(1), COUNTS.unsqueeze(1), REALS),
+    (torch.stack([COUNTS, COUNTS + 1]), COUNTS, COUNTS > 0),
+    (IMAGES, GREYS),
+    (GREYS, GREYS[0], GREYS.long()),
+    (
+        torch.rand(40, 3, generator=torch.Generator().manual_seed(0)),
+        torch.randint(5, (40, 3), generator=torch.Generator().manual_seed(0)),
+    ),
+    (torch.tensor(0.5), torch.tensor(2), COUNTS, SHARES),
+)
+GOOD_TENSORS = tuple({id(x): x for family in FAMILIES for x in family}.values())
 # By the name of an argument, where its annotation says too little.
 BY_NAME = {
     "s": (0.25, 0.5),
@@ -165,15 +175,25 @@ BY_NAME = {
     "index": (0,),
     "maximum": (8,),
     "shape": ((3,),),
-    "event": ((3,),),
+    "event": ((3,), torch.Size((3,))),
+    "directory": (Path("folder"),),
+    "survival": (0.5, (0.25, 0.5)),
     "per": ("site",),
-    "survival": (0.5,),
     "device": ("cpu",),
     "validation": (0.1,),
     "test": (0.1,),
     "path": (Path("table.npz"), Path("counts.npy")),
     "generator": (torch.Generator().manual_seed(0),),
-    "meta": ({"weights": "ema", "sampler": "Bridge", "steps": 3, "evaluations": 3},),
+    "meta": (
+        {
+            "weights": "ema",
+            "sampler": "Bridge",
+            "steps": 3,
+            "evaluations": 3,
+            "seed": 0,
+            "split": "test",
+        },
+    ),
 }
 NUMBERS = (0.5, 1.0, 0.25, 2.0)
 WHOLES = (3, 1, 2, 8)
@@ -181,27 +201,15 @@ WHOLES = (3, 1, 2, 8)
 
 def _function(*arguments, **named):
     """A function that suits many places: states in, states out."""
-    return arguments[0]
+    return arguments[0] if arguments else next(iter(named.values()))
 
 
-def hints_of(function, owner=None):
-    """Annotations of the arguments of a function, or of the fields behind a constructor."""
-    found = {}
-    for cls in reversed(owner.__mro__) if owner is not None else ():
-        for name, text in vars(cls).get("__annotations__", {}).items():
-            found[name] = doors._evaluated(text, doors._Names(cls.__module__))
-    for name, text in getattr(function, "__annotations__", {}).items():
-        if name in found and not isinstance(text, str):
-            continue
-        found[name] = doors._evaluated(text, doors._Names(function.__module__))
-    return found
-
-
-def good(hint, name, pool, rng):
+def good(hint, name, pool, rng, family=GOOD_TENSORS):
     """A value that an annotation allows; raises LookupError if there is none in the pool."""
     if name in BY_NAME and rng.random() < 0.8:
         choice = rng.choice(BY_NAME[name])
-        if not isinstance(hint, type) or isinstance(choice, hint) or hint is float:
+        free = hint in (typing.Any, float) or not isinstance(hint, type)
+        if free or isinstance(choice, hint):
             return choice
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -209,7 +217,7 @@ def good(hint, name, pool, rng):
         rng.shuffle(options)
         for option in options:
             try:
-                return good(option, name, pool, rng)
+                return good(option, name, pool, rng, family)
             except LookupError:
                 continue
         raise LookupError(name)
@@ -225,10 +233,14 @@ def good(hint, name, pool, rng):
         return rng.choice(NUMBERS)
     if hint is str:
         return rng.choice(("train", "a", "x"))
+    if hint is bytes:
+        return b"PNG"
+    if hint is torch.Size:
+        return torch.Size((3,))
     if hint is Path:
         return rng.choice(BY_NAME["path"])
     if hint is Tensor or hint is np.ndarray:
-        tensor = rng.choice(GOOD_TENSORS)
+        tensor = rng.choice(family)
         return tensor.clone() if hint is Tensor else tensor.numpy().copy()
     if hint is torch.Generator:
         return torch.Generator().manual_seed(0)
@@ -241,12 +253,12 @@ def good(hint, name, pool, rng):
     if origin is type:
         return arguments[0]
     if isinstance(origin, type) and issubclass(origin, abc.Mapping):
-        return {} if rng.random() < 0.5 else {"a": _any_of(arguments[-1:], name, pool, rng)}
+        return {} if rng.random() < 0.5 else {"a": _any_of(arguments[-1:], pool, rng, family)}
     if origin is tuple and arguments[-1:] != (Ellipsis,):
-        return tuple(good(argument, name, pool, rng) for argument in arguments)
+        return tuple(good(argument, name, pool, rng, family) for argument in arguments)
     if isinstance(origin, type) and issubclass(origin, abc.Iterable) and origin not in pool:
         inner = arguments[0] if arguments else typing.Any
-        items = [good(inner, "", pool, rng) for _ in range(rng.choice((1, 2, 3)))]
+        items = [good(inner, "", pool, rng, family) for _ in range(rng.choice((1, 2, 3)))]
         return tuple(items) if origin is tuple else items
     if hint in (typing.Any, object):
         return rng.choice((COUNTS.clone(), COUNTS.numpy(), 1, "a", None))
@@ -257,46 +269,22 @@ def good(hint, name, pool, rng):
     return rng.choice(found)
 
 
-def _any_of(hints, name, pool, rng):
-    return good(hints[0], "", pool, rng) if hints else 1
+def _any_of(hints, pool, rng, family):
+    return good(hints[0], "", pool, rng, family) if hints else 1
 
 
-def arguments(function, owner, pool, rng, required=()):
+def arguments(function, owner, pool, rng):
     """A whole set of arguments by name, those with a default now and then."""
     hints = hints_of(function, owner)
-    found = {}
+    family, found = rng.choice(FAMILIES), {}
     for name, parameter in inspect.signature(function).parameters.items():
         if name == "self" or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if parameter.default is not parameter.empty and rng.random() < 0.75:
-            if name not in required:
-                continue
+            continue
         hint = hints.get(name, typing.Any)
-        found[name] = good(hint, name, pool, rng)
+        found[name] = good(hint, name, pool, rng, family)
     return found
-
-
-def allows(hint, value):
-    """Whether an annotation may be read to allow a value; coarse, and generous.
-
-    Of a second make than the package's own reading, so that one checks the other.
-    """
-    words = str(hint)
-    if value is None:
-        return any(w in words for w in ("None", "Any", "object"))
-    if any(w in words for w in ("Any", "object", "TypeVar", "~")):
-        return True
-    if isinstance(value, bool):
-        return "bool" in words
-    if isinstance(value, float) and math.isnan(value):
-        return False
-    if isinstance(value, str):
-        return any(w in words for w in ("str", "Literal", "Path"))
-    if callable(value) and not isinstance(value, torch.nn.Module):
-        return any(w in words for w in ("Callable", "type[", "Law", "Sampler"))
-    if isinstance(value, complex | bytes | Decimal) or value in (..., slice(None)):
-        return False
-    return True
 
 
 def rng_of(*key):

@@ -1,9 +1,8 @@
 """A fuzzer of everything public: generated, seeded, and run where it can do no harm.
 
-Targets are found by looking: every function, constructor and public method in `__all__` of the
-public modules, so that a new one is a target by itself. A case is a pure function of
-(seed, index): a target, arguments it takes, and one or two of them replaced by something
-hostile. It runs in a process of its own, which is killed if it does not come back.
+A case is a pure function of (seed, index): a target of `fuzz_targets`, arguments it takes, and
+one or two of them replaced by something hostile. It runs in a process of its own, which is killed
+if it does not come back.
 
 What may come of a case:
 
@@ -19,13 +18,10 @@ What may come of a case:
 import ast
 import contextlib
 import functools
-import importlib
 import inspect
-import io
 import json
 import linecache
 import os
-import pkgutil
 import resource
 import select
 import subprocess
@@ -33,201 +29,22 @@ import sys
 import tempfile
 import time
 import traceback
-import warnings
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
-from torch import nn
 
 import markovbridge as mb
-from fuzz_values import COUNTS, allows, arguments, good, hints_of, hostile, rng_of
+from fuzz_annotations import allows, hints_of
+from fuzz_targets import Pool, quiet, targets, with_files
+from fuzz_values import COUNTS, arguments, good, hostile, rng_of
 
 SECONDS = 5.0  # of processor time for one case
 MEMORY = 6 * 2**30
 GOOD = ("ours", "accepted")
 VERDICTS = ("ours", "accepted", "wrong", "foreign", "other", "hang", "crash")
-
-# Namespaces and targets that are not fuzzed here, and why.
-LEFT_OUT = {
-    "cli": "the command line has tests of its own",
-    "report": "takes a run folder, and damaged ones have tests of their own",
-    "recipes": "files",
-    "files": "takes any path",
-    "checks": "checks of values, which take anything",
-    "doors": "takes a module",
-    "kinds": "takes annotations",
-    "reading": "files",
-    "locks": "files",
-    "training.accelerator": "changes the process",
-    "training.Trainer.__iter__": "trains",
-    "metrics.Inception": "takes a file of weights that is not there",
-    "metrics.MobileNetV2": "takes a file of weights that is not there",
-}
-
-
-def namespaces():
-    """The public modules: the package, and what lies in it, without the insides of packages."""
-    yield mb
-    for found in pkgutil.iter_modules(mb.__path__):
-        if not found.name.startswith("_") and found.name not in LEFT_OUT:
-            yield importlib.import_module(f"markovbridge.{found.name}")
-
-
-@dataclass(frozen=True)
-class Target:
-    """Something to call."""
-
-    name: str
-    owner: type | None
-    """The class whose constructor or method it is."""
-    method: str | None
-
-    @property
-    def function(self):
-        if self.owner is None:
-            module, _, name = self.name.rpartition(".")
-            return getattr(importlib.import_module(f"markovbridge.{module}"), name)
-        if self.method is None:
-            return self.owner.__init__
-        return inspect.getattr_static(self.owner, self.method)
-
-
-@functools.cache
-def targets():
-    """All of them, by name."""
-    found, seen = {}, set()
-    for module in sorted(namespaces(), key=lambda m: m is mb):
-        space = module.__name__.removeprefix("markovbridge").removeprefix(".")
-        for name in module.__all__:
-            value = getattr(module, name)
-            if id(value) in seen or inspect.ismodule(value):
-                continue
-            seen.add(id(value))
-            path = f"{space}.{name}".removeprefix(".")
-            if inspect.isclass(value):
-                found.update({t.name: t for t in _of_class(path, value)})
-            elif inspect.isfunction(value):
-                found[path] = Target(path, None, None)
-    return {
-        name: target
-        for name, target in found.items()
-        if not any(name == left or name.startswith(f"{left}.") for left in LEFT_OUT)
-    }
-
-
-def _of_class(path, cls):
-    if issubclass(cls, dict | Exception) or getattr(cls, "_is_protocol", False):
-        return
-    if inspect.isabstract(cls):
-        return
-    yield Target(path, cls, None)
-    for name in sorted({name for base in cls.__mro__ for name in vars(base)}):
-        member = inspect.getattr_static(cls, name)
-        ours = str(getattr(member, "__module__", "")).startswith("markovbridge")
-        shown = not name.startswith("_") or name == "__call__"
-        if shown and ours and inspect.isfunction(member) and name != "forward":
-            yield Target(f"{path}.{name}", cls, name)
-
-
-class Pool:
-    """Objects to give, made by calling constructors with arguments that they take."""
-
-    def __init__(self):
-        self._made = {}
-        self._busy = set()
-
-    def __contains__(self, kind):
-        return kind in FACTORIES
-
-    def of(self, kind):
-        """Some objects of a class; of its subclasses, if it is abstract."""
-        if kind in self._made:
-            return self._made[kind]
-        if kind in self._busy:
-            return ()
-        self._busy.add(kind)
-        found = []
-        classes = [t.owner for t in targets().values() if t.owner and t.method is None]
-        for cls in dict.fromkeys([*classes, *FACTORIES]):
-            if issubclass(cls, kind):
-                found += self._instances(cls)
-        self._busy.discard(kind)
-        self._made[kind] = tuple(found)
-        return self._made[kind]
-
-    def _instances(self, cls):
-        if cls in FACTORIES:
-            return FACTORIES[cls]()
-        if inspect.isabstract(cls):
-            return ()
-        found = []
-        for k in range(60):
-            rng = rng_of("instance", cls.__qualname__, k)
-            with contextlib.suppress(Exception), quiet():
-                found.append(cls(**arguments(cls.__init__, cls, self, rng)))
-            if len(found) == 3:
-                break
-        return found
-
-
-@contextlib.contextmanager
-def quiet():
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-
-
-def _transports():
-    net = functools.partial(mb.networks.MLP, (3,), width=8, depth=1)
-    death, gauss = mb.PureDeath(maximum=8), mb.LinearDiffusion()
-    return [
-        mb.Transport(death, net(features=1, outputs=1), mb.Mean(), shape=(3,)),
-        mb.Transport(gauss, net(features=1, outputs=1), mb.Endpoint(), shape=(3,)),
-        mb.Transport(mb.UniformChain(3), net(features=3, outputs=3), mb.Categorical(), shape=(3,)),
-        mb.Transport(mb.PureDeath(), mb.exact.NegativeBinomial(3.0, 2.0), shape=(3,)),
-    ]
-
-
-@functools.cache
-def _count_model():
-    model = mb.CountModel(
-        width=8, depth=1, steps=4, batch_size=8, random_state=0, library_size="covariate"
-    )
-    return model.fit(torch.randint(5, (40, 3)).numpy(), covariates={"batch": ["a", "b"] * 20})
-
-
-def _trainers():
-    from markovbridge.training import Trainer, TrainingConfig
-
-    config = TrainingConfig(steps=2, batch_size=4, warmup=0)
-    return [Trainer(_transports()[0], COUNTS, config)]
-
-
-# What a constructor alone does not give.
-FACTORIES = {
-    mb.Transport: _transports,
-    mb.CountModel: lambda: [_count_model()],
-    nn.Module: lambda: [nn.Linear(3, 3)],
-    np.random.Generator: lambda: [np.random.default_rng(0)],
-}
-
-
-def _factories():
-    import markovbridge.data as data
-    from markovbridge.training import Trainer
-
-    FACTORIES[Trainer] = _trainers
-    FACTORIES[data.CountTable] = lambda: [data.CountTable(Path("table.npz"))]
-    FACTORIES[data.Arrays] = lambda: [data.Arrays(Path("counts.npy"))]
-    FACTORIES[data.Digits] = lambda: [data.Digits()]
-
-
-# Cases.
 
 
 class Fuzzer:
@@ -247,19 +64,17 @@ class Fuzzer:
                 rng = rng_of("base", target.name, k, attempt)
                 try:
                     owner = self._owner(target, rng)
-                    given = arguments(target.function, _fields(target), self.pool, rng)
-                    with quiet():
-                        call(target, owner, given)
+                    given = arguments(target.function, target.fields, self.pool, rng)
                 except LookupError:
                     continue
-                except Exception:
-                    continue
-                self.bases[key] = attempt
-                break
+                with contextlib.suppress(Exception), quiet():
+                    call(target, owner, given)
+                    self.bases[key] = attempt
+                    break
         return self.bases[key]
 
     def _owner(self, target, rng):
-        if target.method is None or target.owner is None:
+        if not target.of_instance:
             return None
         found = self.pool.of(target.owner)
         found = [o for o in found if type(o) is target.owner]
@@ -277,8 +92,8 @@ class Fuzzer:
             return target, None, None, None
         again = rng_of("base", target.name, k, attempt)
         owner = self._owner(target, again)
-        given = arguments(target.function, _fields(target), self.pool, again)
-        hints = hints_of(target.function, _fields(target))
+        given = arguments(target.function, target.fields, self.pool, again)
+        hints = hints_of(target.function, target.fields)
         missing = [
             name
             for name, p in inspect.signature(target.function).parameters.items()
@@ -300,7 +115,7 @@ class Fuzzer:
         target, owner, given, bad = self.case(index)
         if given is None:
             return target.name, {}, "uncovered", ""
-        hints = hints_of(target.function, _fields(target))
+        hints = hints_of(target.function, target.fields)
         try:
             with quiet():
                 call(target, owner, given)
@@ -314,10 +129,6 @@ class Fuzzer:
         return target.name, bad, "accepted", ""
 
 
-def _fields(target):
-    return target.owner if target.method is None else None
-
-
 def call(target, owner, given):
     """Call it, and look at what it gives: a law is drawn from, an iterator begun."""
     function = target.function
@@ -325,8 +136,10 @@ def call(target, owner, given):
         made = function(**given)
     elif target.method is None:
         made = target.owner(**given)
-    else:
+    elif target.of_instance:
         made = function(owner, **given)
+    else:
+        made = function(**given)
     if isinstance(made, mb.laws.Law):
         made.sample(generator=torch.Generator().manual_seed(0))
         _ = made.mean, made.variance
@@ -379,7 +192,7 @@ def work():
         from markovbridge.data import write_table
 
         write_table("table.npz", COUNTS.numpy())
-        _factories()
+        with_files()
         fuzzer = None
         for line in sys.stdin:
             seed, index = map(int, line.split())

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import markovbridge as mb
-from fuzzing import targets
+from fuzz_targets import targets
 from markovbridge import checks, doors, exact, laws, metrics, randomness, restoration, training
 from markovbridge.data import Arrays, Digits, Synthetic
 from markovbridge.masking import Masking
