@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fuzz_targets import targets
-from fuzzing import GOOD, VERDICTS, campaign, summary
+from fuzzing import GOOD, REST, VERDICTS, campaign, summary
 
 
 def main():
@@ -29,12 +29,12 @@ def main():
         results = [result for job in jobs for result in job.result()]
     counts, share = summary(results)
     print(f"{len(targets())} targets, {len(results)} cases, seed {options.seed}")
-    for verdict in (*VERDICTS, "uncovered"):
+    for verdict in (*VERDICTS, *REST):
         print(f"  {verdict:10} {counts[verdict]:6}")
     print(f"  good       {share:.2%} of those that ran")
-    bare = Counter(name for _, name, _, verdict, _ in results if verdict == "uncovered")
-    print(f"\nwithout arguments that they take: {', '.join(sorted(bare)) or 'none'}\n")
-    rest = [r for r in results if r[3] not in (*GOOD, "uncovered")]
+    bare = {name for _, name, _, verdict, _ in results if verdict in REST}
+    print(f"\n{len(bare)} without arguments that they take: {', '.join(sorted(bare)) or 'none'}\n")
+    rest = [r for r in results if r[3] not in (*GOOD, *REST)]
     worst = Counter(f"{verdict}: {detail[:110]}" for _, _, _, verdict, detail in rest)
     for text, n in worst.most_common(options.rest):
         index, name, bad, _, _ = next(r for r in rest if f"{r[3]}: {r[4][:110]}" == text)

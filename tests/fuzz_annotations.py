@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from markovbridge import kinds
+from markovbridge import annotations
 
 
 def hints_of(function, owner=None):
@@ -24,12 +24,26 @@ def hints_of(function, owner=None):
     found = {}
     for cls in reversed(owner.__mro__) if owner is not None else ():
         for name, text in vars(cls).get("__annotations__", {}).items():
-            found[name] = kinds._evaluated(text, kinds._Names(cls.__module__))
+            found[name] = annotations.evaluated(text, annotations.Names(cls.__module__))
     for name, text in getattr(function, "__annotations__", {}).items():
         if name in found and not isinstance(text, str):
             continue
-        found[name] = kinds._evaluated(text, kinds._Names(function.__module__))
+        found[name] = annotations.evaluated(text, annotations.Names(function.__module__))
     return found
+
+
+# What arguments may be besides what their annotations say, as their docstrings state.
+BESIDES = {
+    "couplings.Independent.source": Tensor | abc.Callable,
+    "couplings.MinibatchOT.source": Tensor | abc.Callable,
+    "couplings.Gaussian.mean": np.ndarray | abc.Sequence[float],  # of a file
+    "couplings.Dirac.value": np.ndarray | abc.Sequence[float],
+}
+
+
+def against(hint, path, value):
+    """Whether an argument of this path and annotation should not have been taken."""
+    return not allows(hint, value) and not (path in BESIDES and allows(BESIDES[path], value))
 
 
 def allows(hint, value):

@@ -23,7 +23,6 @@ import markovbridge as mb
 from fuzz_values import COUNTS, REALS, arguments, rng_of
 from laws_examples import EXAMPLES, Draws
 from markovbridge import (
-    couplings,
     covariances,
     data,
     exact,
@@ -36,6 +35,7 @@ from markovbridge import (
     wiener,
 )
 from markovbridge.data import covariates
+from markovbridge.data.rows import Stored
 from markovbridge.data.tables.objects import TableObject, read_object
 from markovbridge.metrics.rows import Table
 from markovbridge.samplers.base import Model
@@ -50,6 +50,8 @@ LEFT_OUT = {
     "checks": "checks of values, which take anything",
     "doors": "takes a module",
     "kinds": "takes annotations",
+    "annotations": "takes annotations",
+    "couplings.Kernel": "numbers of a coupling, worked with behind doors",
     "reading": "files",
     "locks": "files",
     "training.accelerator": "changes the process",
@@ -99,7 +101,7 @@ class Target:
 
 @functools.cache
 def targets():
-    """All of them, by name."""
+    """All of them that take something, by name."""
     found, seen = {}, set()
     for module in sorted(namespaces(), key=lambda m: m is mb):
         space = module.__name__.removeprefix("markovbridge").removeprefix(".")
@@ -117,11 +119,12 @@ def targets():
         name: target
         for name, target in found.items()
         if not any(name == left or name.startswith(f"{left}.") for left in LEFT_OUT)
+        and set(inspect.signature(target.function).parameters) - {"self"}
     }
 
 
 def _of_class(path, cls):
-    if issubclass(cls, dict | Exception) or getattr(cls, "_is_protocol", False):
+    if issubclass(cls, dict | tuple | Exception) or getattr(cls, "_is_protocol", False):
         return
     if inspect.isabstract(cls):
         return
@@ -224,13 +227,6 @@ def _trainers():
     return [training.Trainer(_transports()[0], COUNTS, config)]
 
 
-def _kernels():
-    found = []
-    for coupling in (mb.Noised(), mb.Independent(couplings.Gaussian())):
-        found.append(coupling.kernel(mb.LinearDiffusion(), 0.5))
-    return found
-
-
 def _chains():
     rates = [[-1.0, 0.5, 0.5], [1.0, -2.0, 1.0], [0.5, 0.5, -1.0]]
     return [mb.processes.FiniteChain(rates), mb.processes.FiniteChain(rates, ordered=True)]
@@ -252,6 +248,15 @@ def _of_laws(cls):
     return [law for law in _laws() if type(law) is cls]
 
 
+class _InMemory:
+    """A table that stands for one on disk."""
+
+    shape, dtype, chunk = tuple(COUNTS.shape), COUNTS.dtype, 2
+
+    def take(self, rows):
+        return sparse.csr_matrix(COUNTS.numpy()[rows])
+
+
 def _files(kind):
     """Sources, and what is made of them; they read files of the working folder."""
     table, counts = data.CountTable(Path("table.npz")), data.Arrays(Path("counts.npy"))
@@ -268,9 +273,10 @@ def _files(kind):
 FACTORIES = {
     mb.Transport: _transports,
     mb.CountModel: lambda: [_count_model()],
+    mb.PureDeath: lambda: [mb.PureDeath(), mb.PureDeath(8), mb.PureDeath(8, mb.Linear())] * 3,
+    mb.LinearDiffusion: lambda: [mb.LinearDiffusion(), mb.LinearDiffusion(mb.processes.VP())] * 3,
     mb.processes.FiniteChain: _chains,
     mb.processes.DiscreteTimeChain: _discrete_chains,
-    couplings.Kernel: _kernels,
     covariances.Diagonal: lambda: [
         covariances.Diagonal([0.5, 1.0, 2.0]),
         covariances.Diagonal(torch.tensor([0.5, 1.0, 2.0])),
@@ -288,6 +294,7 @@ FACTORIES = {
     ],
     exact.MeanOnly: lambda: [exact.MeanOnly(exact.Poisson(mb.PureDeath(), 3.0))],
     training.Trainer: _trainers,
+    metrics.ModuleExtractor: lambda: [metrics.ModuleExtractor(nn.Flatten(), "flat")],
     metrics.Moments: lambda: [metrics.Moments(REALS[0].double(), torch.eye(3).double())],
     metrics.NegativeBinomialMixture: lambda: [
         metrics.NegativeBinomialMixture.fit(_many_counts(), components=2)
@@ -300,6 +307,7 @@ FACTORIES = {
             read_object(COUNTS.numpy()),
         )
     ],
+    Stored: lambda: [_InMemory()],
     TableObject: lambda: [read_object(COUNTS.numpy())],
     data.SparseRows: lambda: [data.SparseRows(sparse.csr_matrix(COUNTS.numpy()))],
     sparse.csr_matrix: lambda: [sparse.csr_matrix(COUNTS.numpy())],

@@ -138,6 +138,7 @@ MATRICES = (
 )
 IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 GREYS = (IMAGES * 255).to(torch.uint8)
+RAW = torch.arange(108.0).reshape(4, 9, 3).sin()
 TIMES = torch.tensor([0.3, 0.6, 0.2, 0.9])
 # Tensors that go together, of which a call is given one family.
 FAMILIES = (
@@ -146,7 +147,11 @@ FAMILIES = (
     (REALS, REALS, SHARES, torch.zeros_like(REALS)),
     (REALS, SHARES, TIMES, COUNTS > 0),
     (SHARES.double(), REALS.double(), COUNTS, COUNTS > 0),
-    (TABLES, COUNTS, TIMES, COUNTS > 0),
+    (TABLES, COUNTS, COUNTS, TIMES),
+    (RAW, RAW[:, :2], RAW[:, :1], COUNTS, COUNTS, COUNTS, TIMES),
+    (COUNTS[:, :1], COUNTS[:, :1] + 1, TIMES),
+    (COUNTS[:, :2], COUNTS[:, :2] + 1, TIMES),
+    (COUNTS[:2].expand(2, 2, 3), COUNTS[:2] > 0, SHARES[:2], COUNTS[:2]),
     (TABLES, TABLES, REALS, SHARES),
     (torch.tensor([0.1, 0.4, 0.5]), torch.tensor([0, 1, 2]), torch.tensor([0.3, -0.4, 2.0])),
     (torch.tensor([0.1, 0.4, 0.5]), *MATRICES, REALS[0]),
@@ -251,7 +256,8 @@ def good(hint, name, pool, rng, family=GOOD_TENSORS):
     if origin is abc.Callable or hint is abc.Callable:
         return rng.choice((_function, torch.square, torch.ones_like, torch.zeros_like))
     if origin is type:
-        return arguments[0]
+        kind = arguments[0]
+        return getattr(kind, "__bound__", None) or (kind if isinstance(kind, type) else int)
     if isinstance(origin, type) and issubclass(origin, abc.Mapping):
         return {} if rng.random() < 0.5 else {"a": _any_of(arguments[-1:], pool, rng, family)}
     if origin is tuple and arguments[-1:] != (Ellipsis,):

@@ -6,13 +6,19 @@ if it does not come back.
 
 What may come of a case:
 
-    ours      ValueError or TypeError from a `raise` of this package
+    ours      ValueError or TypeError, or FileNotFoundError, from a `raise` of this package
     accepted  it ran, and what was given is not against the annotation
-    wrong     it ran, though it should not have: NaN for a number, None for a tensor
+    wrong     it ran, though it should not have: NaN for a number, None for a tensor; or there
+              was NaN in a tensor, and there is none in the numbers that came of it
     foreign   ValueError or TypeError in the words of torch, NumPy or Python
     other     another type of error
     hang      more than 5 seconds of processor time
     crash     the process died
+
+Beside the share of good ones stand two more, which say nothing of a hostile value:
+
+    refused    as "ours", where no arguments were found that the target takes
+    uncovered  nothing of what it asks for is there to be given
 """
 
 import ast
@@ -37,13 +43,16 @@ import psutil
 import torch
 
 import markovbridge as mb
-from fuzz_annotations import allows, hints_of
+from fuzz_annotations import against, hints_of
 from fuzz_targets import Pool, quiet, targets, with_files
 from fuzz_values import COUNTS, arguments, good, hostile, rng_of
 
 SECONDS = 5.0  # of processor time for one case
 MEMORY = 6 * 2**30
 GOOD = ("ours", "accepted")
+# Tensors of which only the shape or the type is asked, or where NaN means not known.
+UNREAD = ("like", "condition")
+REST = ("refused", "uncovered")  # no part of the share
 VERDICTS = ("ours", "accepted", "wrong", "foreign", "other", "hang", "crash")
 
 
@@ -56,10 +65,13 @@ class Fuzzer:
         self.bases = {}
 
     def base(self, target, k=0):
-        """Arguments with which a target runs, and what it came to: None if none is found."""
+        """The attempt whose arguments a target takes, and whether it does.
+
+        Without any, one that it refuses: what it cannot do may still be asked of it.
+        """
         key = target.name, k
         if key not in self.bases:
-            self.bases[key] = None
+            self.bases[key] = None, False
             for attempt in range(300):
                 rng = rng_of("base", target.name, k, attempt)
                 try:
@@ -67,9 +79,10 @@ class Fuzzer:
                     given = arguments(target.function, target.fields, self.pool, rng)
                 except LookupError:
                     continue
+                self.bases[key] = attempt, False
                 with contextlib.suppress(Exception), quiet():
                     call(target, owner, given)
-                    self.bases[key] = attempt
+                    self.bases[key] = attempt, True
                     break
         return self.bases[key]
 
@@ -83,54 +96,61 @@ class Fuzzer:
         return rng.choice(found)
 
     def case(self, index):
-        """A case: target, owner, arguments, and names of the hostile ones; None without base."""
+        """A case: target, owner, arguments, names of the hostile ones.
+
+        And whether good ones are taken. No arguments if there are none to be given.
+        """
         rng = rng_of(self.seed, index)
         target = rng.choice(list(targets().values()))
         k = rng.randrange(3)
-        attempt = self.base(target, k)
+        attempt, taken = self.base(target, k)
         if attempt is None:
-            return target, None, None, None
+            return target, None, None, None, False
         again = rng_of("base", target.name, k, attempt)
         owner = self._owner(target, again)
         given = arguments(target.function, target.fields, self.pool, again)
         hints = hints_of(target.function, target.fields)
-        missing = [
+        names = [
             name
             for name, p in inspect.signature(target.function).parameters.items()
             if name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         ]
-        if not missing:
-            return target, owner, given, {}
         bad = {}
-        for name in rng.sample(missing, min(len(missing), 1 if rng.random() < 0.8 else 2)):
+        for name in rng.sample(names, min(len(names), 1 if rng.random() < 0.8 else 2)):
             value = given.get(name)
             if name not in given:
                 with contextlib.suppress(LookupError):
                     value = good(hints.get(name), name, self.pool, rng)
             bad[name], given[name] = hostile(value, rng)
-        return target, owner, given, bad
+        return target, owner, given, bad, taken
 
     def run(self, index):
         """The verdict on a case: (target, what was hostile, verdict, detail)."""
-        target, owner, given, bad = self.case(index)
+        target, owner, given, bad, taken = self.case(index)
         if given is None:
             return target.name, {}, "uncovered", ""
         hints = hints_of(target.function, target.fields)
         try:
             with quiet():
-                call(target, owner, given)
+                made = call(target, owner, given)
         except (KeyboardInterrupt, SystemExit) as error:
             return target.name, bad, "other", repr(error)[:200]
         except BaseException as error:
-            return target.name, bad, *judged(error)
-        against = [n for n in bad if not allows(hints.get(n), given[n])]
-        if against:
-            return target.name, bad, "wrong", ", ".join(against)
-        return target.name, bad, "accepted", ""
+            verdict, detail = judged(error)
+            # Without a hostile value it would have been refused as well.
+            return (
+                target.name,
+                bad,
+                "refused" if verdict == "ours" and not taken else verdict,
+                detail,
+            )
+        wrong = [n for n in bad if against(hints.get(n), f"{target.name}.{n}", given[n])]
+        wrong += [n for n in bad if n not in UNREAD and _unknown(given[n]) and _known(made)]
+        return target.name, bad, "wrong" if wrong else "accepted", ", ".join(wrong)
 
 
 def call(target, owner, given):
-    """Call it, and look at what it gives: a law is drawn from, an iterator begun."""
+    """Call it, and return what it gives: of a law a draw and moments, of an iterator one."""
     function = target.function
     if target.owner is None:
         made = function(**given)
@@ -141,14 +161,25 @@ def call(target, owner, given):
     else:
         made = function(**given)
     if isinstance(made, mb.laws.Law):
-        made.sample(generator=torch.Generator().manual_seed(0))
-        _ = made.mean, made.variance
-    elif inspect.isgenerator(made):
-        next(made, None)
+        return made.sample(generator=torch.Generator().manual_seed(0)), made.mean, made.variance
+    return next(made, None) if inspect.isgenerator(made) else made
 
 
-def judged(error):
-    """Verdict and detail of an exception."""
+def _unknown(value):
+    """Whether a tensor holds NaN."""
+    return isinstance(value, torch.Tensor) and bool(value.isnan().any())
+
+
+def _known(made):
+    """Whether a result is numbers, and none of them NaN."""
+    parts = made if isinstance(made, tuple) else (made,)
+    if not all(isinstance(part, torch.Tensor | int | float) for part in parts):
+        return False
+    return not any(_unknown(torch.as_tensor(part)) for part in parts)
+
+
+def judged(error, taken):
+    """Verdict and detail of an exception, of a target that takes its good arguments or not."""
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1]
     text = f"{type(error).__name__}: {error}"[:160].replace("\n", " ")
@@ -157,10 +188,12 @@ def judged(error):
     if ours and ours[-1] is not last:
         where = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
     detail = f"{where} {text}"
-    if not isinstance(error, ValueError | TypeError):
-        return "other", detail
-    mine = "/src/markovbridge/" in last.filename or "/markovbridge/" in last.filename
-    return ("ours" if mine and _raises(last.filename, last.lineno) else "foreign"), detail
+    told = "/markovbridge/" in last.filename and last.lineno in _raise_lines(last.filename)
+    if not taken and told:
+        return "refused", detail
+    if isinstance(error, ValueError | TypeError):
+        return "ours" if told else "foreign", detail
+    return "ours" if told and isinstance(error, FileNotFoundError) else "other", detail
 
 
 @functools.cache
@@ -171,10 +204,6 @@ def _raise_lines(filename):
         if isinstance(node, ast.Raise):
             lines.update(range(node.lineno, node.end_lineno + 1))
     return lines
-
-
-def _raises(filename, line):
-    return line in _raise_lines(filename)
 
 
 # Processes.

@@ -15,9 +15,20 @@ from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import psutil
+import torch
 from torch import Tensor
 
-__all__ = ["choice", "flag", "instance", "number", "parameter", "room", "whole"]
+__all__ = [
+    "choice",
+    "flag",
+    "instance",
+    "number",
+    "numbers",
+    "parameter",
+    "room",
+    "sites",
+    "whole",
+]
 
 T = TypeVar("T")
 
@@ -149,6 +160,16 @@ def parameter(
             number(worst.item(), name, least=least, above=above, most=most)
 
 
+def sites(value: Any, name: str) -> None:
+    """Check a number, or one for each site as a Tensor or nested lists: finite.
+
+    Raises:
+        TypeError: If it is anything else.
+        ValueError: If a number is not finite.
+    """
+    parameter(value if isinstance(value, Tensor | Real) else numbers(value, name), name)
+
+
 def room(entries: int, what: str, remedy: str, size: int = 8) -> None:
     """Check that this machine has memory for a number of entries.
 
@@ -171,6 +192,22 @@ def room(entries: int, what: str, remedy: str, size: int = 8) -> None:
 @functools.cache
 def _memory() -> int:
     return psutil.virtual_memory().total
+
+
+def numbers(value: Any, name: str) -> Tensor:
+    """The value, a tensor, an array or nested lists of numbers, as float64 on the CPU.
+
+    Raises:
+        TypeError: If it is anything else.
+    """
+    if not isinstance(value, Tensor) or value.is_complex() or value.is_meta:
+        try:
+            value = torch.tensor(value, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise TypeError(
+                f"{name} must be a Tensor, an array or nested lists of numbers, not {shown(value)}"
+            ) from error
+    return value.detach().to("cpu", torch.float64, copy=True)
 
 
 def choice(value: Any, options: Collection[str], name: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from markovbridge import doors
 from markovbridge.parts import checked, find
 
 __all__ = ["from_config", "to_config"]
@@ -94,3 +95,6 @@ def _built(config: Any) -> Any:
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         # What is wrong in a file is a wrong value, whatever it leads to.
         raise ValueError(f"{path} does not take these arguments: {error}") from error
+
+
+doors.guard(__name__)

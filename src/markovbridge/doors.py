@@ -23,6 +23,7 @@ import dataclasses
 import functools
 import inspect
 import linecache
+import re
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -35,6 +36,7 @@ from markovbridge import kinds
 
 __all__ = ["guard"]
 
+SIGNATURE = re.compile(r"\(\) (takes|got|missing) ")  # Python's words for wrong arguments
 LIBRARIES = ("torch", "numpy", "scipy", "diffusers", "markovbridge")
 
 
@@ -132,7 +134,7 @@ def _door(
                 kwargs[name] = check(kwargs[name], name)
         try:
             return function(*args, **kwargs)
-        except (RuntimeError, IndexError, OverflowError) as error:
+        except (RuntimeError, IndexError, OverflowError, TypeError, ValueError) as error:
             told = explain(error, function, args, kwargs)
             if told is None:
                 raise
@@ -155,10 +157,12 @@ def _explained(
 
     Asked only where there was an error already, so that shapes, types and values of tensors
     need no checks on the way in. States of a process are checked as `Process.check` does. What
-    was raised on purpose, or in code of the user's, is left as it is, and so is a device that
-    has run out of memory.
+    was raised on purpose, or in code of the user's, is left as it is, and so are a call with
+    other arguments than a function has, and a device that has run out of memory.
     """
     if isinstance(error, torch.OutOfMemoryError) or not _of_library(error):
+        return None
+    if isinstance(error, TypeError) and SIGNATURE.search(str(error)):
         return None
     given = dict(inspect.signature(function).bind(*args, **kwargs).arguments)
     owner: Any = given.pop("self", None)
@@ -182,7 +186,8 @@ def _explained(
     )
     name = function.__qualname__.removesuffix(".__init__")
     reason = str(error).split("\n")[0].split(" (function ")[0]
-    return ValueError(f"{name} cannot work with {words}: {reason}")
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(f"{name} cannot work with {words}: {reason}")
 
 
 def _of_library(error: Exception) -> bool:

@@ -1,21 +1,15 @@
 """What annotations say of arguments: the kinds of values that they take, and checks of them.
 
 An annotation becomes a list of kinds, a check of a value that asks each of them, and a sentence
-where none fits. Names are looked up in the module of the function, those that it imports for
-type checkers alone included; what cannot be looked up is not checked.
+where none fits. What it does not say is not checked.
 """
 
 from __future__ import annotations
 
-import ast
-import builtins
 import collections.abc as abc
 import dataclasses
-import functools
-import importlib
 import inspect
 import math
-import sys
 import types
 import typing
 from collections.abc import Callable
@@ -26,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from markovbridge.annotations import Names, evaluated
 from markovbridge.checks import shown
 
 __all__ = ["of_fields", "of_function", "of_states"]
@@ -34,6 +29,7 @@ Check = Callable[[Any, str], Any]
 """Takes a value and its name; returns it in its plain form, or raises."""
 
 MANY = 1000  # entries of a sequence that are looked at; the rest is the caller's affair
+LONGEST = 255  # bytes of a name in the usual file systems
 STORED_ONLY = {
     getattr(torch, name)
     for name in ("uint16", "uint32", "uint64", "quint8", "qint8", "qint32")
@@ -44,12 +40,12 @@ REMEDY = "give torch.Generator().manual_seed(0)"
 
 def of_function(function: Callable[..., Any]) -> dict[str, Check]:
     """A check for each argument whose annotation says something that can be checked."""
-    space = _Names(function.__module__)
+    space = Names(function.__module__)
     found = {}
     for name, text in function.__annotations__.items():
         if name == "return":
             continue
-        hint = _evaluated(text, space)
+        hint = evaluated(text, space)
         options = _options(hint)
         if options is not None:
             found.update(options)
@@ -67,9 +63,9 @@ def of_fields(owner: type, record: bool) -> dict[str, Check]:
     """The same for the fields of a dataclass, each in the module of the class that states it."""
     found = {}
     for cls in reversed(owner.__mro__):
-        space = _Names(cls.__module__)
+        space = Names(cls.__module__)
         for name, text in vars(cls).get("__annotations__", {}).items():
-            check = _check(_evaluated(text, space), finite=not record and text != "Time")
+            check = _check(evaluated(text, space), finite=not record and text != "Time")
             found.pop(name, None)
             if check is not None:
                 found[name] = check
@@ -81,8 +77,8 @@ def _options(hint: Any) -> dict[str, Check] | None:
     if typing.get_origin(hint) is not typing.Unpack:
         return None
     (table,) = typing.get_args(hint)
-    space = _Names(table.__module__)
-    pairs = {name: _check(_evaluated(text, space)) for name, text in table.__annotations__.items()}
+    space = Names(table.__module__)
+    pairs = {name: _check(evaluated(text, space)) for name, text in table.__annotations__.items()}
     return {name: check for name, check in pairs.items() if check is not None}
 
 
@@ -104,56 +100,6 @@ def of_states(dtype: torch.dtype) -> Check:
         return value
 
     return check
-
-
-class _Names(dict):
-    """Names of a module, with those it imports for type checkers alone."""
-
-    def __init__(self, module: str) -> None:
-        super().__init__(vars(sys.modules.get(module, builtins)))
-        self.module = module
-
-    def __missing__(self, name: str) -> Any:
-        if hasattr(builtins, name):
-            return getattr(builtins, name)
-        self[name] = value = self._later().get(name, Any)
-        return value
-
-    @functools.cached_property
-    def _for_types(self) -> ast.AST:
-        path = getattr(sys.modules[self.module], "__file__", None)
-        return ast.parse(Path(path).read_text(encoding="utf-8") if path else "")
-
-    def _later(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for node in ast.walk(self._for_types):
-            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-                for entry in node.body:
-                    # A library that is not loaded has made no object that could be given.
-                    if isinstance(entry, ast.ImportFrom) and entry.module:
-                        ours = entry.module.startswith("markovbridge")
-                        module = (
-                            importlib.import_module(entry.module)
-                            if ours
-                            else sys.modules.get(entry.module)
-                        )
-                        for alias in entry.names:
-                            found[alias.asname or alias.name] = getattr(module, alias.name, Any)
-        return found
-
-
-def _evaluated(text: Any, space: _Names) -> Any:
-    """What an annotation means, Any if that cannot be said here."""
-    if isinstance(text, typing.ForwardRef):
-        text = text.__forward_arg__
-    if not isinstance(text, str):
-        return text
-    if text.startswith("*"):
-        return Any
-    try:
-        return eval(text, {"__builtins__": {}}, space)  # noqa: S307  our own source
-    except (NameError, AttributeError, TypeError, SyntaxError):
-        return Any
 
 
 # Kinds of values.
@@ -215,6 +161,10 @@ def _kinds(hint: Any, finite: bool) -> list[_Kind]:
     """The kinds a hint allows, empty if it allows anything."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
+        if Path in arguments and str in arguments:
+            rest = tuple(part for part in arguments if part not in (Path, str))
+            parts = [[_Kind("a path", _is_path, _plain_text)], *(_kinds(p, finite) for p in rest)]
+            return [kind for part in parts for kind in part] if all(parts) else []
         parts = [_kinds(part, finite) for part in arguments]
         return [kind for part in parts for kind in part] if all(parts) else []
     if origin is typing.Annotated:
@@ -271,6 +221,25 @@ def _plain_number(value: Any, name: str) -> float:
     return value
 
 
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | Path)
+
+
+def _plain_text(value: str | Path, name: str) -> str | Path:
+    """A path as it was given, which a file system can hold."""
+    text = str(value)
+    if "\0" in text or any(len(part.encode()) > LONGEST for part in Path(text).parts):
+        raise ValueError(
+            f"{name} must be a path of names of at most {LONGEST} bytes, not {shown(text)}"
+        )
+    return value
+
+
+def _plain_path(value: str | Path, name: str) -> Path:
+    value = _plain_text(value, name)
+    return value if isinstance(value, Path) else Path(value)
+
+
 def _usable(value: Tensor, name: str) -> Tensor:
     if value.is_meta or value.dtype in STORED_ONLY or value.layout != torch.strided:
         kind = (
@@ -301,9 +270,12 @@ def _instances(kind: type) -> list[_Kind]:
     if kind is str:
         words = "a string"
     if kind is Path:
-        return [_Kind("a path", lambda value: isinstance(value, str | Path))]
+        return [_Kind("a path", _is_path, _plain_path)]
     if getattr(kind, "_is_protocol", False):
-        needed = [key for key, value in vars(kind).items() if inspect.isfunction(value)]
+        needed = [*vars(kind).get("__annotations__", {})]
+        needed += [
+            k for k, v in vars(kind).items() if inspect.isfunction(v) or type(v) is property
+        ]
         needed = [key for key in needed if not key.startswith("_")]
         words = f"{words} (an object with {' and '.join(needed)})"
         return [

@@ -34,10 +34,20 @@ class Observed:
     Attributes:
         values: x_1, (batch, *event), of which only the known sites count.
         mask: Which sites are known, (batch, *event) bool.
+
+    Raises:
+        ValueError: If the mask is of another type or shape.
     """
 
     values: Tensor
     mask: Tensor
+
+    def __post_init__(self) -> None:
+        if self.mask.dtype is not torch.bool or self.mask.shape != self.values.shape:
+            raise ValueError(
+                f"mask must be bool of the shape of values, {tuple(self.values.shape)}, not "
+                f"{self.mask.dtype} of {tuple(self.mask.shape)}: write mask > 0"
+            )
 
     def features(self, process: Process, mean: Tensor, variance: Tensor) -> Tensor:
         """What a network is told: standardised values, and which are known.

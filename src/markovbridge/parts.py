@@ -28,6 +28,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 import yaml
 from torch import nn
 
+from markovbridge import doors
 from markovbridge.checks import shown
 from markovbridge.documents import PlainLoader
 from markovbridge.networks import Network
@@ -172,7 +173,7 @@ def kinds(hint: Any) -> tuple[type, ...]:
     return (hint,) if inspect.isclass(hint) and _ours(hint) and not protocol else ()
 
 
-def arguments(owner: Any) -> dict[str, Any]:
+def arguments(owner: Callable[..., Any]) -> dict[str, Any]:
     """The arguments of a class or function, by name, with their annotations."""
     names = inspect.signature(owner).parameters
     try:
@@ -221,7 +222,9 @@ def checked(
     raise ValueError(f"{_at(place)}a file cannot hold a {type(value).__name__}")
 
 
-def options(value: Any, owner: Any, place: str, own: Mapping[str, Named]) -> dict[str, Any]:
+def options(
+    value: Any, owner: Callable[..., Any], place: str, own: Mapping[str, Named]
+) -> dict[str, Any]:
     """The options of a class or function that a file gives by name, each of them `checked`."""
     name, known = getattr(owner, "__name__", str(owner)), arguments(owner)
     if not isinstance(value, dict):
@@ -377,3 +380,6 @@ def _below(place: str, key: str) -> str:
 
 def _at(place: str) -> str:
     return f"{place}: " if place else ""
+
+
+doors.guard(__name__)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from markovbridge import doors, laws
+from markovbridge import checks, doors, laws
 from markovbridge.couplings.base import (
     Coupling,
     Kernel,
@@ -75,6 +75,9 @@ class Dirac(Coupling):
     """
 
     value: float | Tensor = 0.0
+
+    def __post_init__(self) -> None:
+        checks.sites(self.value, "value")
 
     @property
     def pinned(self) -> bool:

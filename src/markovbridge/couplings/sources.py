@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from markovbridge import doors, laws
+from markovbridge import checks, doors, laws
 from markovbridge.couplings.base import (
     Coupling,
     Kernel,
@@ -59,6 +59,7 @@ class Gaussian(Start):
     correlated: bool = False
 
     def __post_init__(self) -> None:
+        checks.sites(self.mean, "mean")
         try:
             finite = math.isfinite(self.std)
         except (TypeError, ValueError, RuntimeError):
@@ -150,6 +151,10 @@ class Rows(_Set):
                 "the source is a data set that was held in memory, which is not saved with a "
                 "model: pass `coupling` when loading, or take a data source of markovbridge.data"
             )
+        if x.ndim < 2 or not len(x):
+            raise ValueError(
+                f"a source in memory is states (N, *event), one or more, not {tuple(x.shape)}"
+            )
         self._x = x
 
     def rows(self) -> Tensor:
@@ -167,6 +172,9 @@ class Data(_Set):
 
     source: Source
     split: Literal["train", "validation", "test", "all"] = "train"
+
+    def __post_init__(self) -> None:
+        checks.instance(self.source, Source, "source", "give a data source of markovbridge.data")
 
     @cached_property
     def _x(self) -> Tensor:

@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.covariances.base import (
     OPERATIONS,
     Covariance,
@@ -81,7 +81,7 @@ class Diagonal(Covariance):
     variances: Nested
 
     def __post_init__(self) -> None:
-        variances = as_float64(self.variances)
+        variances = checks.numbers(self.variances, "variances")
         if not bool((variances.isfinite() & (variances >= 0)).all()):
             worst = variances[~(variances >= 0)] if variances.isfinite().all() else variances
             raise ValueError(
@@ -162,8 +162,8 @@ class Dense(Covariance):
     _decomposition: tuple[Tensor, Tensor] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        given = self.matrix if isinstance(self.matrix, Tensor) else as_float64(self.matrix)
-        matrix = as_float64(given)
+        given = self.matrix.dtype if isinstance(self.matrix, Tensor) else torch.float64
+        matrix = checks.numbers(self.matrix, "matrix")
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.numel():
             raise ValueError(f"Dense needs a square matrix, not shape {tuple(matrix.shape)}")
         if not bool(matrix.isfinite().all()):
@@ -176,7 +176,7 @@ class Dense(Covariance):
             )
         matrix = (matrix + matrix.T) / 2
         values, vectors = torch.linalg.eigh(matrix)
-        eps = torch.finfo(given.dtype if given.is_floating_point() else torch.float64).eps
+        eps = torch.finfo(given if given.is_floating_point else torch.float64).eps
         if float(values[0]) < -len(values) * eps * float(values[-1].abs()):
             raise ValueError(
                 f"a covariance has no negative eigenvalue, this matrix has {values[0].item():.3g}"
@@ -255,13 +255,6 @@ class Dense(Covariance):
             full = self._tensor if power == 1 else root @ root.T
             self._powers[key] = full.to(x.device, x.dtype)
         return (x.reshape(-1, len(self._tensor)) @ self._powers[key]).reshape(x.shape)
-
-
-def as_float64(values: Nested) -> Tensor:
-    """The numbers as a float64 tensor on the CPU."""
-    if isinstance(values, Tensor):
-        return values.detach().to("cpu", torch.float64, copy=True)
-    return torch.tensor(values, dtype=torch.float64)
 
 
 doors.guard(

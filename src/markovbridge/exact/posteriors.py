@@ -204,6 +204,12 @@ class Mixture(DataLaw):
 
     def reversed(self) -> Mixture:
         """The same pairs with source and data exchanged, for components that can be reversed."""
+        for component in self.components:
+            if not hasattr(component, "reversed"):
+                raise TypeError(
+                    f"source and data of {type(component).__name__} cannot be exchanged: take "
+                    "components that can be reversed, such as Gaussian"
+                )
         parts = [component.reversed() for component in self.components]  # pyright: ignore
         return Mixture(parts[0].process, self.weights, parts)
 

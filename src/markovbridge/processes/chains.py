@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.processes.clock import elapsed
 from markovbridge.processes.exponential import Semigroup
 from markovbridge.processes.finite import FiniteJumpProcess, TableProcess
@@ -93,7 +93,7 @@ class FiniteChain(_MatrixChain):
     ordered: bool = False
 
     def __post_init__(self) -> None:
-        matrix = torch.as_tensor(self.rate_matrix, dtype=torch.float64).detach().cpu().clone()
+        matrix = checks.numbers(self.rate_matrix, "rate_matrix")
         _check_rates(matrix)
         object.__setattr__(self, "rate_matrix", matrix)
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.laws import Law
 from markovbridge.laws.base import by_row
 from markovbridge.processes.base import match
@@ -57,7 +57,7 @@ class DiscreteTimeChain(TableProcess):
     schedule: Schedule = field(default_factory=Linear, init=False)
 
     def __post_init__(self) -> None:
-        matrices = torch.as_tensor(self.transition_matrices, dtype=torch.float64).detach().cpu()
+        matrices = checks.numbers(self.transition_matrices, "transition_matrices")
         _check_stochastic(matrices)
         matrices = matrices / matrices.sum(-1, keepdim=True)
         object.__setattr__(self, "transition_matrices", matrices)
