@@ -107,7 +107,7 @@ def _door(
     function: Callable[..., Any], hints: Callable[[], dict[str, kinds.Check]], own: frozenset[str]
 ) -> Callable[..., Any]:
     """The function behind checks of its arguments."""
-    positional: list[tuple[str, kinds.Check | None]] = []
+    positional: list[tuple[int, str, kinds.Check]] = []
     named: dict[str, kinds.Check] = {}
     explain = _explained
     read = False
@@ -115,19 +115,22 @@ def _door(
     def learn() -> None:
         nonlocal read
         named.update({name: check for name, check in hints().items() if name not in own})
-        for parameter in inspect.signature(function).parameters.values():
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-                positional.append((parameter.name, named.get(parameter.name)))
+        for i, parameter in enumerate(inspect.signature(function).parameters.values()):
+            by_place = (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+            if parameter.kind in by_place and parameter.name in named:
+                positional.append((i, parameter.name, named[parameter.name]))
         read = True
 
     def door(*args: Any, **kwargs: Any) -> Any:
         if not read:
             learn()
-        for i, ((name, check), value) in enumerate(zip(positional, args, strict=False)):
-            if check is not None:
-                plain = check(value, name)
-                if plain is not value:
-                    args = (*args[:i], plain, *args[i + 1 :])
+        given = len(args)
+        for i, name, check in positional:
+            if i >= given:
+                break
+            plain = check(args[i], name)
+            if plain is not args[i]:
+                args = (*args[:i], plain, *args[i + 1 :])
         for name in kwargs:
             check = named.get(name)
             if check is not None:

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.couplings import Coupling
 from markovbridge.laws import Atoms, Law
 from markovbridge.processes import JumpProcess, LinearDiffusion, Process
@@ -98,19 +98,22 @@ def look(
         law: Law of x_1, called as (x, t, condition).
         coupling: The coupling whose states are looked at.
         x1: Data points that paths lead to, (n, *event), in the coordinates of the process.
-        times: How many times to look.
-        paths: How many paths to follow.
+        times: How many times to look, 1 or more.
+        paths: How many paths to follow, 1 or more.
         seed: Of states and paths.
         callback: Called after each look, times + 1 in all.
 
     Raises:
         TypeError: If the process neither diffuses nor jumps.
+        ValueError: If there is nothing to look at.
     """
     if not isinstance(process, LinearDiffusion | JumpProcess):
         raise TypeError(
             f"{type(process).__name__} has neither a drift nor rates to look at: take a process "
             "in continuous time"
         )
+    checks.whole(times, "times", least=1)
+    checks.whole(paths, "paths", least=1)
     model = Transport(process, law, shape=x1.shape[1:], coupling=coupling)
     # The ends of time are left out: there the law is the data's, or rates are infinite.
     grid = (torch.arange(times, dtype=torch.float64) + 0.5) / times

@@ -115,6 +115,7 @@ class _Kind:
     """The plain form of a value that fits, or an error if it is of no use."""
     remedy: str = ""
     bases: tuple[type, ...] = ()
+    """Classes all of whose objects fit as they are; none if more is asked of an object."""
 
 
 def _check(hint: Any, finite: bool = True) -> Check | None:
@@ -122,12 +123,17 @@ def _check(hint: Any, finite: bool = True) -> Check | None:
     kinds = _kinds(hint, finite)
     if not kinds:
         return None
-    fits = [(kind.fits, kind.plain) for kind in kinds]
+    fits = [(kind.fits, kind.plain, kind.bases) for kind in kinds]
+    known: set[type] = set()  # of which every object fits as it is: the way of nearly all calls
 
     def check(value: Any, name: str) -> Any:
+        if type(value) in known:
+            return value
         fault = None
-        for fit, plain in fits:
+        for fit, plain, bases in fits:
             if fit(value):
+                if bases:
+                    known.add(type(value))
                 try:
                     return plain(value, name)
                 except (TypeError, ValueError) as error:
@@ -170,12 +176,12 @@ def _kinds(hint: Any, finite: bool) -> list[_Kind]:
     if origin is typing.Annotated:
         return _kinds(arguments[0], finite)
     if hint is None or hint is type(None):
-        return [_Kind("None", lambda value: value is None)]
+        return [_Kind("None", lambda value: value is None, bases=(type(None),))]
     if origin is typing.Literal:
         words = f"one of {', '.join(map(repr, arguments))}"
         return [_Kind(words, lambda value: isinstance(value, str | int) and value in arguments)]
     if hint is bool:
-        return [_Kind("True or False", lambda value: isinstance(value, bool))]
+        return [_Kind("True or False", lambda value: isinstance(value, bool), bases=(bool,))]
     if hint is int:
         return [_Kind("a whole number", _is_whole, _plain_whole)]
     if hint is float:

@@ -64,7 +64,7 @@ def own_class(error: ForeignClass) -> str:
 def _named(words: Sequence[str]) -> dict[str, Named]:
     """The classes of the user's own that the command line names, by their place."""
     found = {}
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         if not word.startswith("--"):
             continue
         name, equals, value = word.removeprefix("--").partition("=")

@@ -120,4 +120,4 @@ class AdaptiveNorm(nn.Module):
         return self.norm(hidden) * (1 + scale) + shift
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("AdaptiveNorm", "TimeEmbedding"))
