@@ -101,7 +101,17 @@ class Target:
 
 @functools.cache
 def targets():
-    """All of them that take something, by name."""
+    """All that take something, by name."""
+    return {
+        name: target
+        for name, target in everything().items()
+        if set(inspect.signature(target.function).parameters) - {"self"}
+    }
+
+
+@functools.cache
+def everything():
+    """All of them, by name."""
     found, seen = {}, set()
     for module in sorted(namespaces(), key=lambda m: m is mb):
         space = module.__name__.removeprefix("markovbridge").removeprefix(".")
@@ -119,7 +129,6 @@ def targets():
         name: target
         for name, target in found.items()
         if not any(name == left or name.startswith(f"{left}.") for left in LEFT_OUT)
-        and set(inspect.signature(target.function).parameters) - {"self"}
     }
 
 
@@ -157,7 +166,7 @@ class Pool:
             return ()
         self._busy.add(kind)
         found = []
-        classes = [t.owner for t in targets().values() if t.owner and t.method is None]
+        classes = [t.owner for t in everything().values() if t.owner and t.method is None]
         protocol = getattr(kind, "_is_protocol", False)
         for cls in (kind,) if protocol else dict.fromkeys([*classes, *FACTORIES]):
             if protocol or (not getattr(cls, "_is_protocol", False) and issubclass(cls, kind)):

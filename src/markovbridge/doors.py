@@ -203,6 +203,8 @@ def _of_library(error: Exception) -> bool:
         last, trace = trace, trace.tb_next
     if last is None:
         return False
+    if last.tb_frame.f_globals.get("__name__", "").split(".")[0] != "markovbridge":
+        return True
     line = linecache.getline(last.tb_frame.f_code.co_filename, last.tb_lineno)
     return not line.strip().startswith("raise")
 

@@ -38,6 +38,14 @@ class Binomial(SiteLaw):
     probability: Tensor
     complement: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        spare = self.complement
+        if spare is not None and spare.shape != self.probability.shape:
+            raise ValueError(
+                f"complement must have the shape of probability, "
+                f"{tuple(self.probability.shape)}, not {tuple(spare.shape)}"
+            )
+
     @property
     def _complement(self) -> Tensor:
         return 1 - self.probability if self.complement is None else self.complement
