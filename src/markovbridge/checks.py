@@ -26,6 +26,7 @@ __all__ = [
     "numbers",
     "parameter",
     "room",
+    "shares",
     "sites",
     "whole",
 ]
@@ -170,6 +171,19 @@ def sites(value: Any, name: str) -> None:
     parameter(value if isinstance(value, Tensor | Real) else numbers(value, name), name)
 
 
+def shares(validation: float, test: float = 0.0) -> None:
+    """Check the fractions of samples that are set aside.
+
+    Raises:
+        ValueError: If one is out of [0, 1), or nothing is left to train on.
+    """
+    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+        raise ValueError(
+            f"validation={validation} and test={test} must be fractions in [0, 1) that leave "
+            "samples to train on; 0.1 and 0.1 are usual"
+        )
+
+
 def room(entries: int, what: str, remedy: str, size: int = 8) -> None:
     """Check that this machine has memory for a number of entries.
 
@@ -200,13 +214,16 @@ def numbers(value: Any, name: str) -> Tensor:
     Raises:
         TypeError: If it is anything else.
     """
-    if not isinstance(value, Tensor) or value.is_complex() or value.is_meta:
+    cause, given = None, value
+    if not isinstance(value, Tensor):
         try:
             value = torch.tensor(value, dtype=torch.float64)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            raise TypeError(
-                f"{name} must be a Tensor, an array or nested lists of numbers, not {shown(value)}"
-            ) from error
+            cause = error
+    if cause is not None or value.is_complex() or value.is_meta:
+        raise TypeError(
+            f"{name} must be a Tensor, an array or nested lists of numbers, not {shown(given)}"
+        ) from cause
     return value.detach().to("cpu", torch.float64, copy=True)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 
 __all__ = ["data_uri", "encode_png", "grid_png", "is_image", "to_shades"]
 
@@ -71,7 +71,11 @@ def to_shades(x: Tensor, low: float, high: float) -> Tensor:
     """Images of any numbers as uint8 for `grid_png(..., 255)`: low is black, high white.
 
     Values beyond are cut off.
+
+    Raises:
+        ValueError: If high is below low.
     """
+    checks.number(high, "high", least=low)
     scaled = (x.detach().cpu().double() - low) * (255 / max(high - low, 1e-300))
     return scaled.round().clamp(0, 255).to(torch.uint8)
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.data.rows import Rows, parts
 from markovbridge.metrics import NegativeBinomialMixture
 from markovbridge.metrics.rows import draw_rows
@@ -57,6 +57,9 @@ class Histogram:
     log_probs: Tensor
     concentration: float
 
+    def __post_init__(self) -> None:
+        checks.number(self.concentration, "concentration", least=0)
+
     @classmethod
     def fit(cls, x1: Tensor | Rows, maximum: int) -> Histogram:
         """Count values, and choose the smoothing by leaving one out.
@@ -68,6 +71,7 @@ class Histogram:
         Raises:
             ValueError: If there are fewer than 2 rows, or the table is too large.
         """
+        checks.whole(maximum, "maximum", least=0)
         n, sites, values = len(x1), math.prod(x1.shape[1:]), maximum + 1
         if n < 2:
             raise ValueError(f"a histogram takes at least 2 rows of training data, not {n}")

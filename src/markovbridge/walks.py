@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.extrapolation import capped
 from markovbridge.laws import MOST, Law
 from markovbridge.masking import Observed
@@ -89,6 +89,7 @@ def walk(
             count; or if counts grow beyond 2^40.
     """
     process = model.process
+    checks.whole(rounds, "rounds", least=1)
     if rounds > 1:
         check_back(model)
     if callback is not None:
@@ -187,11 +188,9 @@ def blocks(n: int, block: int) -> int:
     """How many blocks n samples take.
 
     Raises:
-        ValueError: If a block holds none.
+        ValueError: If there are less than none, or a block holds none.
     """
-    if block < 1:
-        raise ValueError(f"block must be at least 1, not {block}")
-    return -(-n // block)
+    return -(-checks.whole(n, "n", least=0) // checks.whole(block, "block", least=1))
 
 
 doors.guard(__name__)

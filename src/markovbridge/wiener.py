@@ -27,7 +27,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.data.rows import Rows
 from markovbridge.randomness import generator as keyed
 from markovbridge.restoration import Restoration
@@ -59,6 +59,11 @@ class Wiener:
     gain: Tensor
     root: Tensor
     maximum: int | None
+
+    def __post_init__(self) -> None:
+        checks.number(self.survival, "survival", above=0, below=1)
+        if self.maximum is not None:
+            checks.whole(self.maximum, "maximum", least=0)
 
     @classmethod
     def fit(

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, taken, turned
 from markovbridge.randomness import generator
@@ -207,6 +207,9 @@ class Dataset:
 class Source(ABC):
     """Where data come from. A frozen dataclass whose fields are plain values."""
 
+    def __post_init__(self) -> None:
+        checks.shares(getattr(self, "validation", 0.0), getattr(self, "test", 0.0))
+
     @abstractmethod
     def load(self, split: str = "train") -> Dataset:
         """Read one split, the same samples in the same order every time.
@@ -258,11 +261,7 @@ def partition(
         ValueError: If the split is unknown or empty, or a fraction is out of range.
     """
     check_split(split)
-    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
-        raise ValueError(
-            f"validation={validation} and test={test} must be fractions in [0, 1) that leave "
-            "samples to train on; 0.1 and 0.1 are usual"
-        )
+    checks.shares(validation, test)
     tested = round(n * test)
     validated = round(n * validation)
     order = torch.randperm(n, generator=generator("cpu", "partition", seed, n))

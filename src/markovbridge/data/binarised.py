@@ -44,6 +44,7 @@ class Binarised(Source):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.threshold < 1:
             raise ValueError(
                 f"threshold={self.threshold} must be a fraction of the maximum in [0, 1)"

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 
 __all__ = ["Covariate", "Covariates", "described", "is_missing"]
 
@@ -42,6 +42,9 @@ class Covariate:
     levels: tuple[str, ...] = ()
     mean: float = 0.0
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.number(self.scale, "scale", above=0)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -138,6 +141,8 @@ class Covariates:
                 )
         given = {name: table[name] for name in table}
         lengths = {name: len(v) for name, v in given.items() if not _is_single(v)}
+        if n is not None:
+            checks.whole(n, "n", least=0)
         n = n if n is not None else next(iter(lengths.values()), 1)
         for name, length in lengths.items():
             if length != n:

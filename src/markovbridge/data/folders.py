@@ -76,6 +76,7 @@ class ImageFolder(Source):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.channels not in MODES:
             raise ValueError(f"channels={self.channels} must be 3 for colour or 1 for grey")
         if self.size < 1 or (self.crop is not None and self.crop < 1):

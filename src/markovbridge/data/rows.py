@@ -27,7 +27,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.data.compressed import check_matrix
 
 __all__ = [
@@ -95,6 +95,7 @@ class Rows(ABC):
 
     def split(self, size: int) -> Iterator[Tensor]:
         """All rows in order, `size` at a time, as dense tensors."""
+        checks.whole(size, "size", least=1)
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
@@ -221,6 +222,7 @@ class BackedRows(Rows):
 
     def split(self, size: int) -> Iterator[Tensor]:
         """All rows in order, `size` at a time, the next being read meanwhile; none is kept."""
+        checks.whole(size, "size", least=1)
         span = size * max(1, self.chunk // size)  # rows read at once, a multiple of the size
         ahead = [self._reader.submit(self._read, 0, min(span, len(self)))]
         for start in range(0, len(self), span):

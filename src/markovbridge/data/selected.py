@@ -26,6 +26,7 @@ class Selected(Source):
     labels: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.labels:
             raise ValueError("labels must name at least one class to keep")
 

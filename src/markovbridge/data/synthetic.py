@@ -49,6 +49,7 @@ class Synthetic(Source):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"shape={self.shape} must name at least one axis, each of length > 0")
         for field in ("maximum", "n", "classes"):

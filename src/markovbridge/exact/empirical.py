@@ -16,7 +16,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from markovbridge import doors, laws
+from markovbridge import checks, doors, laws
 from markovbridge.couplings import Coupling, Gaussian, Independent, MinibatchOT, Noised, Paired
 from markovbridge.exact.base import DataLaw, check_states
 from markovbridge.laws import Law, SiteLaw
@@ -50,6 +50,8 @@ class Empirical(DataLaw):
     coupling: Coupling = field(default_factory=Noised)
 
     def __post_init__(self) -> None:
+        if self.states is not None:
+            checks.whole(self.states, "states", least=1)
         if not isinstance(self.data, Tensor):
             raise TypeError(
                 f"data must be a tensor of points (K, *event), not {type(self.data).__name__}"

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.processes.base import JumpProcess, Process
 from markovbridge.processes.clock import Cut, cut
@@ -114,6 +114,9 @@ def output_law(
         TypeError: If what another sampler does is not known in this way.
     """
     sampler = Bridge() if sampler is None else sampler
+    for name, value in (("states", states), ("sites", sites), ("ends", ends)):
+        if value is not None:
+            checks.whole(value, name, least=1)
     space = _Space(model, low, states, states if ends is None else ends)
     axes = torch.meshgrid(*[torch.arange(low, low + states)] * sites, indexing="ij")
     every = torch.stack([axis.reshape(-1) for axis in axes], -1)

@@ -26,7 +26,7 @@ from functools import cached_property, reduce
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.couplings import Noised
 from markovbridge.exact.empirical import Empirical
 from markovbridge.laws import Atoms, Categorical, SiteLaw
@@ -55,13 +55,16 @@ class Reverse:
     size: int | None = None
 
     def __post_init__(self) -> None:
+        if self.size is not None:
+            checks.whole(self.size, "size", least=1)
         if self.process.direction != "noising":
             raise TypeError("the reverse of a process is that of one stated from data to source")
         if isinstance(self.data, Empirical):
             self.data.check(self.process, Noised())
-        if len(self.states) > LARGEST:
+        combinations = self._size**self._sites
+        if combinations > LARGEST:
             raise ValueError(
-                f"{self._size} states at {self._sites} sites are {len(self.states)} combinations; "
+                f"{self._size} states at {self._sites} sites are {combinations} combinations; "
                 f"at most {LARGEST} can be enumerated"
             )
 

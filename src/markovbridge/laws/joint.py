@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.laws.base import Law, by_row
 from markovbridge.laws.tables import Categorical
 
@@ -107,6 +107,7 @@ class Atoms(Law):
 
     def sites(self, states: int) -> Categorical:
         """The product of the marginals: each site on its own, as a table over 0 .. states-1."""
+        checks.whole(states, "states", least=1)
         one_hot = F.one_hot(self.points, states)
         return Categorical(self._expect(one_hot).log())
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.laws.base import LOG_TINY, Law, SiteLaw, by_row, uniform, within
 from markovbridge.laws.tilting import tilted
 
@@ -148,6 +148,9 @@ class LogisticMixture(SiteLaw):
     log_scales: Tensor
     low: Tensor
     high: int
+
+    def __post_init__(self) -> None:
+        checks.whole(self.high, "high", least=0)
 
     def _log_mass(self, a: Tensor, b: Tensor) -> Tensor:
         """Log of F_k(b) - F_k(a), (batch, *event, K)."""

@@ -42,7 +42,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.metrics.held_out import poisson_deviance
 from markovbridge.metrics.rows import as_rows
 from markovbridge.randomness import generator
@@ -96,6 +96,8 @@ class NegativeBinomialMixture:
             prior: Counts that each profile is given per feature.
             seed: Of the rows that profiles start from.
         """
+        checks.whole(rounds, "rounds", least=1)
+        checks.number(prior, "prior", least=0)
         rows = as_rows(x, "x")
         n = len(rows)
         if n < 2 or not 1 <= components <= n:
@@ -359,6 +361,7 @@ def scale_depth(kept: Tensor, survival: float, *, pseudocount: float = 0.0) -> T
             there, and the deviance of such a prediction is infinite.
     """
     _check_survival(survival)
+    checks.number(pseudocount, "pseudocount", least=0)
     rows = as_rows(kept, "kept").double()
     total = rows.sum(1, keepdim=True)
     smooth = rows + pseudocount

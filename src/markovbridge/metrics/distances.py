@@ -35,7 +35,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.metrics.rows import as_rows, blocks, check_same_width
 
 __all__ = [
@@ -184,6 +184,7 @@ def energy_distance(x: Tensor, y: Tensor, *, block: int = BLOCK) -> float:
     Raises:
         ValueError: On different event sizes or NaN.
     """
+    checks.whole(block, "block", least=1)
     a = as_rows(x, "x")
     b = as_rows(y, "y").to(a.device)
     within = pair_mean(a, block=block) + pair_mean(b, block=block)

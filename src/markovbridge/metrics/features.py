@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.metrics.distances import feature_statistics
 from markovbridge.metrics.rows import as_rows, check_same_width
 
@@ -138,6 +138,7 @@ def correlation_error(a: Tensor, b: Tensor, *, columns: int = COLUMNS) -> float:
     Returns:
         Root mean square difference of the correlations of different features, in 0..2.
     """
+    checks.whole(columns, "columns", least=1)
     ours, theirs = as_rows(a, "a"), as_rows(b, "b")
     check_same_width(ours, theirs, ("a", "b"))
     d = ours.shape[1]

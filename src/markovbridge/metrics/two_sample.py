@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from scipy.stats import rankdata
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.metrics.distances import pair_mean
 from markovbridge.metrics.rows import as_rows, check_same_width
 from markovbridge.randomness import generator
@@ -65,6 +65,7 @@ def sliced_wasserstein(
     Returns:
         Root mean square over directions, in units of x.
     """
+    checks.whole(projections, "projections", least=1)
     a, b = _pair(x, y)
     rng = generator("cpu", seed, "slices", a.shape[1])
     directions = torch.randn(a.shape[1], projections, generator=rng).to(a.device)
@@ -86,6 +87,7 @@ def median_distance(x: Tensor, *, rows: int = 1000) -> float:
     The usual bandwidth of `mmd`. Where more than half the rows are equal it is the mean
     distance, and 1 where all are.
     """
+    checks.whole(rows, "rows", least=2)
     first = as_rows(x, "x")[:rows].double()
     distances = torch.pdist(first)
     if not len(distances):

@@ -97,6 +97,7 @@ class CountTable(Source):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in self.categorical:
             if name not in self.covariates:
                 raise ValueError(f"categorical names {name!r}, which is none of the covariates")
