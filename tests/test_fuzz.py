@@ -11,7 +11,7 @@ from fuzz_annotations import allows
 from fuzzing import GOOD, REST, Fuzzer, campaign, judged, summary
 from markovbridge import checks, laws
 
-CASES = 500
+CASES = 400
 SEED = 1
 LEAST = 0.97
 

@@ -98,6 +98,7 @@ def looked(**options):
         (lambda: couplings.Gaussian(mean=Path("x")), TypeError, "mean must be a Tensor, an array"),
         (lambda: couplings.Gaussian(mean=math.nan), ValueError, "mean must be finite"),
         (lambda: couplings.Dirac((0.0, math.inf)), ValueError, "value must be finite"),
+        (lambda: metrics.evaluate_counts(3, ROWS, meta={}), TypeError, "an object with shape"),
         (lambda: couplings.Data(7), TypeError, "source must be a Source, not"),
         (lambda: couplings.Independent(torch.zeros(0)), ValueError, r"states \(N, \*event\)"),
         (lambda: Arrays("x" * 300), ValueError, "path must be a path of names of at most 255"),

@@ -278,10 +278,7 @@ def _instances(kind: type) -> list[_Kind]:
     if kind is Path:
         return [_Kind("a path", _is_path, _plain_path)]
     if getattr(kind, "_is_protocol", False):
-        needed = [*vars(kind).get("__annotations__", {})]
-        needed += [
-            k for k, v in vars(kind).items() if inspect.isfunction(v) or type(v) is property
-        ]
+        needed = [k for k, v in vars(kind).items() if inspect.isfunction(v) or type(v) is property]
         needed = [key for key in needed if not key.startswith("_")]
         words = f"{words} (an object with {' and '.join(needed)})"
         return [
