@@ -163,7 +163,8 @@ def call(target, owner, given):
 
 def _unknown(value):
     """Whether a tensor holds NaN."""
-    return isinstance(value, torch.Tensor) and bool(value.isnan().any())
+    held = isinstance(value, torch.Tensor) and not value.is_meta and not value.is_sparse
+    return held and bool(value.isnan().any())
 
 
 def _known(made):
@@ -171,7 +172,8 @@ def _known(made):
     parts = made if isinstance(made, tuple) else (made,)
     if not all(isinstance(part, torch.Tensor | int | float) for part in parts):
         return False
-    return all(bool(torch.as_tensor(part).isfinite().all()) for part in parts)
+    tensors = [torch.as_tensor(part) for part in parts]
+    return all(not part.is_meta and bool(part.isfinite().all()) for part in tensors)
 
 
 def judged(error, taken):

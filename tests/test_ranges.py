@@ -106,7 +106,7 @@ def looked(**options):
         (
             lambda: mb.samplers.Bridge().step(3, COUNTS, 0.0, 0.5),
             TypeError,
-            "process and coupling",
+            "an object with law",
         ),
     ],
 )
