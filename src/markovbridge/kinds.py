@@ -116,6 +116,8 @@ class _Kind:
     remedy: str = ""
     bases: tuple[type, ...] = ()
     """Classes all of whose objects fit as they are; none if more is asked of an object."""
+    typed: bool = False
+    """Whether an object fits by its type alone, `plain` asking the rest."""
 
 
 def _check(hint: Any, finite: bool = True) -> Check | None:
@@ -123,19 +125,28 @@ def _check(hint: Any, finite: bool = True) -> Check | None:
     kinds = _kinds(hint, finite)
     if not kinds:
         return None
-    fits = [(kind.fits, kind.plain, kind.bases) for kind in kinds]
-    known: set[type] = set()  # of which every object fits as it is: the way of nearly all calls
+    # By type of what was given before, so that nearly all calls ask little.
+    known: set[type] = set()
+    ways: dict[type, Callable[[Any, str], Any]] = {}
 
     def check(value: Any, name: str) -> Any:
         if type(value) in known:
             return value
+        way = ways.get(type(value))
+        if way is not None:
+            try:
+                return way(value, name)
+            except (TypeError, ValueError):
+                pass  # another kind may fit
         fault = None
-        for fit, plain, bases in fits:
-            if fit(value):
-                if bases:
+        for kind in kinds:
+            if kind.fits(value):
+                if kind.bases:
                     known.add(type(value))
+                elif kind.typed:
+                    ways.setdefault(type(value), kind.plain)
                 try:
-                    return plain(value, name)
+                    return kind.plain(value, name)
                 except (TypeError, ValueError) as error:
                     fault = fault or error
         raise fault or _refusal(value, name, kinds)
@@ -183,12 +194,12 @@ def _kinds(hint: Any, finite: bool) -> list[_Kind]:
     if hint is bool:
         return [_Kind("True or False", lambda value: isinstance(value, bool), bases=(bool,))]
     if hint is int:
-        return [_Kind("a whole number", _is_whole, _plain_whole)]
+        return [_Kind("a whole number", _is_whole, _plain_whole, typed=True)]
     if hint is float:
         plain = _plain_number if finite else _any_number
-        return [_Kind("a number", _is_number, plain)]
+        return [_Kind("a number", _is_number, plain, typed=True)]
     if hint is Tensor:
-        return [_Kind("a Tensor", lambda value: isinstance(value, Tensor), _usable)]
+        return [_Kind("a Tensor", lambda value: isinstance(value, Tensor), _usable, typed=True)]
     if origin is abc.Callable or hint is abc.Callable:
         return [_Kind("a function", callable)]
     if origin is type:
