@@ -100,9 +100,17 @@ def to_bytes(x: Tensor, maximum: int) -> np.ndarray:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """A PNG file of a uint8 array of shape `(H, W, 1)` (grey) or `(H, W, 3)` (RGB)."""
+    """A PNG file of a uint8 array of shape `(H, W, 1)` (grey) or `(H, W, 3)` (RGB).
+
+    Raises:
+        ValueError: If it is another array.
+    """
+    if pixels.ndim != 3 or pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
+        raise ValueError(
+            f"pixels must be uint8 of shape (H, W, 1) or (H, W, 3), not {pixels.dtype} of "
+            f"{pixels.shape}"
+        )
     height, width, channels = pixels.shape
-    assert pixels.dtype == np.uint8 and channels in (1, 3), (pixels.dtype, pixels.shape)
     colour_type = 0 if channels == 1 else 2
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     rows = np.zeros((height, 1 + width * channels), dtype=np.uint8)  # column 0: no filter

@@ -124,10 +124,12 @@ class SparseRows(Rows):
 
     def take(self, index: Tensor) -> SparseRows:
         """See `Rows.take`."""
+        _check_places(index, "index", len(self))
         return SparseRows(self.matrix[index.numpy()])
 
     def turned(self, order: Tensor) -> SparseRows:
         """See `Rows.turned`."""
+        _check_places(order, "order", self.shape[1])
         matrix = sparse.csr_matrix(self.matrix[:, order.numpy()])
         matrix.sort_indices()
         return SparseRows(matrix)
@@ -142,6 +144,7 @@ class TurnedRows(Rows):
     """
 
     def __init__(self, rows: Rows, order: Tensor) -> None:
+        _check_places(order, "order", rows.shape[1])
         self._rows, self._order = rows, order
         self.shape, self.dtype, self.chunk = rows.shape, rows.dtype, rows.chunk
 
@@ -260,6 +263,23 @@ class BackedRows(Rows):
     def _dense(self, rows: Block) -> Tensor:
         array = rows.toarray() if isinstance(rows, sparse.csr_matrix) else rows
         return torch.from_numpy(array).to(self.dtype)
+
+
+def _check_places(places: Tensor, name: str, size: int) -> None:
+    """Refuse what are no positions among so many: libraries read memory that is not theirs.
+
+    Raises:
+        ValueError: If one is beyond, or they are no list of whole numbers.
+    """
+    if places.ndim != 1 or places.dtype is not torch.int64:
+        raise ValueError(
+            f"{name} must be positions (k,), int64, not {tuple(places.shape)} of {places.dtype}"
+        )
+    if len(places) and not 0 <= int(places.min()) <= int(places.max()) < size:
+        raise ValueError(
+            f"{name} must be positions from 0 to {size - 1}, not {int(places.min())} to "
+            f"{int(places.max())}"
+        )
 
 
 def _groups(numbers: np.ndarray, order: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -133,6 +133,7 @@ class Categorical(Head):
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
     ) -> Law:
+        self.outputs(process)  # refuses what follows cannot do
         assert isinstance(process, DiscreteProcess)
         return laws.Categorical(raw.movedim(1, -1) + process.evidence(x, t))
 
@@ -164,6 +165,7 @@ class LogisticMixture(Head):
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
     ) -> Law:
         weights, centres, scales = raw.float().movedim(1, -1).chunk(3, -1)
+        self.outputs(process)
         assert isinstance(process, DiscreteProcess) and process.states is not None
         if isinstance(process, PureDeath):
             q = _log_mortality(process, t, x).exp()

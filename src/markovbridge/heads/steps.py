@@ -41,17 +41,13 @@ class TwoMeans(Head):
 
     def outputs(self, process: Process) -> int:
         """Two: steps up, and steps down."""
-        if not isinstance(process, IntegerProcess):
-            raise TypeError(
-                f"the TwoMeans head is for processes on integers that step up and down, not "
-                f"for {type(process).__name__}: take the Categorical or the Mean head"
-            )
+        _stepping(process)
         return 2
 
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
     ) -> Law:
-        assert isinstance(process, IntegerProcess)
+        process = _stepping(process)
         tiny = math.exp(LOG_TINY)
         up, down = (steps.clamp_min(tiny) for steps in process.guess(x, t, mean))
         log_up = up.log() + log_softplus(raw[:, 0] + CENTRE)
@@ -63,6 +59,16 @@ class TwoMeans(Head):
             odds = torch.logit((down / room).clamp(1e-6, 1 - 1e-6))
             log_down = room.log() + F.logsigmoid(raw[:, 1] + odds)
         return process.stepped(x, log_up.clamp_min(LOG_TINY), log_down.clamp_min(LOG_TINY))
+
+
+def _stepping(process: Process) -> IntegerProcess:
+    """The process, or an error if it does not step up and down."""
+    if isinstance(process, IntegerProcess):
+        return process
+    raise TypeError(
+        f"the TwoMeans head is for processes on integers that step up and down, not "
+        f"for {type(process).__name__}: take the Categorical or the Mean head"
+    )
 
 
 doors.guard(__name__)

@@ -195,7 +195,13 @@ def held_out(
 
 
 def held_out_table(scores: Mapping[str, HeldOut]) -> str:
-    """Scores of several predictions of the same entries as text, one a line."""
+    """Scores of several predictions of the same entries as text, one a line.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if not scores:
+        raise ValueError("scores must be those of one prediction or more, not of none")
     levels = [c.level for c in next((s.coverage for s in scores.values() if s.coverage), ())]
     names = ["Spearman", "RMSE", "MAE", "deviance", "CRPS", *(f"in {c:.0%}" for c in levels)]
     width = max(map(len, scores))
