@@ -168,7 +168,7 @@ def sites(value: Any, name: str) -> None:
         TypeError: If it is anything else.
         ValueError: If a number is not finite.
     """
-    parameter(value if isinstance(value, Tensor | Real) else numbers(value, name), name)
+    parameter(value if isinstance(value, Tensor | int | float) else numbers(value, name), name)
 
 
 def shares(validation: float, test: float = 0.0) -> None:
