@@ -13,8 +13,8 @@ named, and the one before it used.
 
     python benchmarks/interruption.py --kills 0 --faults 1
 
-fails every operation on the files of a run, one by one, see `faults.py`; a smaller number
-than 1 is the share of them.
+fails every operation on the files of all that writes, one by one, see `faults.py`; a smaller
+number than 1 is the share of them, and `--jobs report "train table"` takes some of what writes.
 
 Processes are forked, so this needs Linux or macOS, and `--faults` Linux.
 """
@@ -36,6 +36,7 @@ from pathlib import Path
 import torch
 
 from faults import enumerated
+from faults_jobs import JOBS
 from markovbridge import Mean, PureDeath, Transport
 from markovbridge.networks import MLP
 from markovbridge.randomness import derive, generator
@@ -121,10 +122,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="length of a run")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     parser.add_argument("--faults", type=float, default=0.0, help="share of all operations")
+    parser.add_argument("--jobs", nargs="+", default=(), choices=list(JOBS), metavar="JOB")
     arguments = parser.parse_args()
     if arguments.faults:
         fine = True
-        for good, line in enumerated(arguments.faults, arguments.seed):
+        for good, line in enumerated(arguments.faults, arguments.seed, arguments.jobs):
             print(line, flush=True)
             fine &= good
         if not fine:
