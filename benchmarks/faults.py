@@ -119,7 +119,11 @@ class Operations:
             return
         if self.mode != "kill":
             self.quiet = True
-            if kind == "sync" and path.is_file():
+            if (
+                kind == "sync"
+                and path.is_file()
+                and (self.mode == "torn" or path.name not in LOGS)
+            ):
                 os.truncate(path, path.stat().st_size // 2)
             if kind == "append" and self.mode == "torn":
                 with path.open("ab") as file:
@@ -271,7 +275,9 @@ class Undisturbed:
         """Run a job."""
         begin(job, folder)
         before = outcome(folder)
-        files = {(str(path.relative_to(folder)), _digest(path, path.name)) for path in real(folder)}
+        files = {
+            (str(path.relative_to(folder)), _digest(path, path.name)) for path in real(folder)
+        }
         names = {str(path.relative_to(folder)): _names(path) for path in folder.rglob("*/")}
         status, told = disturbed(job, folder, None, "kill")
         assert status == 0, told
@@ -375,7 +381,8 @@ def enumerated(share: float, seed: int, names: Sequence[str] = ()) -> Iterator[t
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
                 job = JOBS[title](base)
             known, drawn = Undisturbed.of(job, folder), random.Random(f"{seed} {title}")
-            counts, problems = dict.fromkeys(MODES, 0), []
+            counts: dict[str, int] = dict.fromkeys(MODES, 0)
+            problems: list[str] = []
             for k, mode in cases(known):
                 if drawn.random() >= share:
                     continue

@@ -35,6 +35,8 @@ __all__ = [
     "discard",
     "flush",
     "leftover",
+    "make_folder",
+    "move",
     "naming",
     "put",
     "sealed",
@@ -130,7 +132,7 @@ def written_folder(path: Path) -> Iterator[Path]:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write a file into a folder of `written_folder`."""
+    """Write to the hidden name that `written` yields, or into a folder of `written_folder`."""
     with naming(path):
         path.write_bytes(content)
 
@@ -163,6 +165,19 @@ def discard(path: Path) -> None:
             os.rename(path, gone)
             _sync(path.parent)
             clear(gone)
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder, and those it is in, if it is not there."""
+    with naming(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a file or folder another name, under which there is nothing."""
+    with naming(target):
+        os.rename(source, target)
 
 
 def standing(path: Path) -> Path:
@@ -200,25 +215,29 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None and type(error) is not OSError and not _full(error):
+        full = _full(error)
+        if error.errno is None and type(error) is not OSError and full is None:
             raise  # a sentence of our own
         told = path if error.filename is None else Path(os.fsdecode(error.filename))
         shown = Path(*(HIDDEN.sub(r"\1", part) for part in told.parts))
         text = error.strerror or str(error) or type(error).__name__
-        number = errno.ENOSPC if _full(error) else error.errno
-        if number in FULL and REMEDY not in text:
+        if full is not None and REMEDY not in text:
             text = f"{text}: {REMEDY}"
-        raise type(error)(number or 0, text, str(shown)) from error
+        raise type(error)(full or error.errno or 0, text, str(shown)) from error
     except RuntimeError as error:  # of HDF5, when it closes a file
-        if not _full(error):
+        full = _full(error)
+        if full is None:
             raise
-        text = f"{os.strerror(errno.ENOSPC)}: {REMEDY}"
-        raise OSError(errno.ENOSPC, text, str(path)) from error
+        raise OSError(full, f"{os.strerror(full)}: {REMEDY}", str(path)) from error
 
 
-def _full(error: BaseException) -> bool:
-    """Whether a library speaks of a full disk, in words rather than by number."""
-    return os.strerror(errno.ENOSPC) in str(error) or f"errno = {errno.ENOSPC}," in str(error)
+def _full(error: BaseException) -> int | None:
+    """Which of `FULL` it is, by its number or, as libraries say it, in words; None if none."""
+    told, number = str(error), getattr(error, "errno", None)
+    if number in FULL:
+        return number
+    said = (k for k in FULL if os.strerror(k) in told or f"errno = {k}," in told)
+    return next(said, None)
 
 
 def _hidden(path: Path, kind: str) -> Path:

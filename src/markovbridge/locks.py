@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from markovbridge import doors
+from markovbridge.files import naming
 
 __all__ = ["InUseError", "is_lock", "locked", "unused"]
 
@@ -82,7 +83,8 @@ def _taken(folder: Path, path: Path, what: str) -> int:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise type(error)(error.errno, error.strerror, str(folder)) from error
+            with naming(folder):
+                raise type(error)(error.errno, error.strerror, str(folder)) from error
         if not _lock(descriptor):
             holder = _holder(descriptor)
             os.close(descriptor)

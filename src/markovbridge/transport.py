@@ -379,6 +379,9 @@ class Transport(Sampling):
         Args:
             directory: Replaced as a whole if it exists.
             card: Facts for the model card: data, steps, metrics, and so on.
+
+        Raises:
+            InUseError: If another process writes there.
         """
         save(self, Path(directory), card or {})
 

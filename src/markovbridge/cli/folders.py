@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from markovbridge.cli.runs import configuration
-from markovbridge.files import clear, leftover, naming
+from markovbridge.files import clear, leftover, make_folder, move, naming
 from markovbridge.locks import InUseError, is_lock, locked, unused
 
 __all__ = ["check", "is_run", "recover", "replaced"]
@@ -29,7 +29,7 @@ MADE = r"(samples|translated|restored|imputed)"
 TABLE = r"(h5ad|csv|tsv|parquet|mtx\.gz)"
 BESIDE = r"(barcodes|features|obs)\.tsv\.gz"
 FILES = re.compile(
-    rf"config\.yaml|count_model\.json|metrics\.jsonl|log\.txt|path\.npz|{MADE}\.(npz|png)"
+    rf"config\.yaml|data\.json|count_model\.json|metrics\.jsonl|log\.txt|path\.npz|{MADE}\.(npz|png)"
     rf"|samples\.{TABLE}|samples_{BESIDE}|(restored|imputed)\.h5ad"
     r"|(evaluation|likelihood|diagnostics)\.json|report\.html|inspect\.(html|json)"
 )
@@ -129,10 +129,9 @@ def replaced(run: Path, config: dict[str, Any]) -> Iterator[None]:
             )
     unused(run)
     try:
-        with naming(run / ASIDE):
-            (run / ASIDE).mkdir()
-            for path in old:
-                os.rename(path, run / ASIDE / path.name)
+        make_folder(run / ASIDE)
+        for path in old:
+            move(path, run / ASIDE / path.name)
         yield
     finally:
         _settle(run)
@@ -145,7 +144,7 @@ def _settle(run: Path) -> None:
         if aside.is_dir() and not (run / CONFIG).exists():
             # Its configuration last, as it went first: without, this is done again.
             for path in sorted(aside.iterdir(), key=_config_last):
-                os.rename(path, run / path.name)
+                move(path, run / path.name)
         clear(aside)
 
 

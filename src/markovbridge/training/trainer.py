@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from markovbridge import doors
 from markovbridge.data.rows import Rows
+from markovbridge.files import make_folder
 from markovbridge.images import is_image
 from markovbridge.locks import locked
 from markovbridge.processes import PureDeath
@@ -401,7 +402,7 @@ class Trainer:
             )
         self.directory = directory
         if self.accelerator.is_main_process:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_folder(directory)
         with self._alone():
             self._continue(directory, folder)
 
