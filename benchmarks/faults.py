@@ -24,9 +24,6 @@ every file goes through before it takes its name. What is done is in `faults_job
 
 from __future__ import annotations
 
-import errno
-import gzip
-import hashlib
 import io
 import json
 import os
@@ -40,143 +37,56 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
 import torch
 
 from faults_jobs import JOBS, Job
+from faults_seen import DIED, LOGS, Operations, digest, hidden, names, outcome
 from markovbridge.files import leftover
 from markovbridge.locks import is_lock
 
-DIED = 99
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-GROWING = {"open", "append", "mkdir", "sync"}  # what needs room on the disk
-FOLDERS = {"os.remove": 1, "os.rmdir": 1, "os.mkdir": 2}  # place of the folder's descriptor
 MODES = ("kill", "torn", "full", "large")
-LOGS = {"metrics.jsonl", "log.txt"}  # which grow line by line under their own names
 FULL = "No space left|File too large"
+REFUSED = "is in use by process|holds a run already"  # what the later of two processes is told
 
 
-@dataclass
-class Operations:
-    """What happens to a folder in this process, and what is to fail.
+def forked(task: Callable[[], int], processes: int = 1) -> list[tuple[int, str]]:
+    """Do something in processes of their own, at the same time.
 
-    Args:
-        folder: The folder.
-        stop: Number of the operation that fails, from 0; None for none.
-        mode: How.
+    Returns:
+        Of each its status and what it told on stderr.
     """
-
-    folder: Path
-    stop: int | None = None
-    mode: str = "kill"
-
-    def __post_init__(self) -> None:
-        self.seen: list[tuple[str, str]] = []
-        # What took its real name by being renamed: contents of files, names in folders, sizes.
-        self.files: set[tuple[str, str]] = set()
-        self.folders: set[tuple[str, str]] = set()
-        self.sizes: set[int] = set()
-        self.full = self.quiet = False
-        self._sync = os.fsync
-        os.fsync = self.fsync
-        sys.addaudithook(self.hook)
-
-    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """See what Python is about to do."""
-        if self.quiet:
-            return
-        if event == "open":
-            path, _, flags = arguments
-            if isinstance(path, int) or not (flags or 0) & WRITING:
-                return
-            self.operation("append" if flags & os.O_APPEND else "open", self._path(path, -1))
-        elif event == "os.rename":
-            target = self._path(arguments[1], arguments[3])
-            self.operation("rename", target)
-            if self.stop is None and self._inside(target):
-                self.quiet = True
-                self.learn(self._path(arguments[0], arguments[2]), target)
-                self.quiet = False
-        elif event in FOLDERS:
-            path = self._path(arguments[0], arguments[FOLDERS[event]])
-            self.operation(event.removeprefix("os."), path)
-
-    def fsync(self, descriptor: int) -> None:
-        """Instead of `os.fsync`, which tells no hook."""
-        self.operation("sync", Path(os.readlink(f"/proc/self/fd/{descriptor}")))
-
-    def operation(self, kind: str, path: Path) -> None:
-        """Count an operation on the folder, and let it fail if it is its turn."""
-        if not self._inside(path):
-            return
-        number = len(self.seen)
-        self.seen.append((kind, str(path.relative_to(self.folder))))
-        if self.full and kind in GROWING:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        if number != self.stop:
-            return
-        if self.mode != "kill":
-            self.quiet = True
-            if (
-                kind == "sync"
-                and path.is_file()
-                and (self.mode == "torn" or path.name not in LOGS)
-            ):
-                os.truncate(path, path.stat().st_size // 2)
-            if kind == "append" and self.mode == "torn":
-                with path.open("ab") as file:
-                    file.write(b'{"step": 1')
-            self.quiet = False
-        if self.mode != "full":
-            os._exit(DIED)
-        self.full = True
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def learn(self, source: Path, target: Path) -> None:
-        """Remember what is about to take its real name."""
-        if _hidden(target.relative_to(self.folder)):
-            return
-        for path in (source, *source.rglob("*")):
-            name = target / path.relative_to(source)
-            where = str(name.relative_to(self.folder))
-            if path.is_dir():
-                self.folders.add((where, _names(path)))
-            else:
-                self.files.add((where, _digest(path, name.name)))
-                self.sizes.add(path.stat().st_size)
-
-    def _inside(self, path: Path) -> bool:
-        return path == self.folder or self.folder in path.parents
-
-    def _path(self, path: Any, descriptor: int | None) -> Path:
-        path = Path(os.fsdecode(path))
-        if not path.is_absolute() and descriptor is not None and descriptor >= 0:
-            path = Path(os.readlink(f"/proc/self/fd/{descriptor}")) / path
-        return path.absolute()
+    started = []
+    for _ in range(processes):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            _do(task, writing)
+        os.close(writing)
+        started.append((child, reading))
+    found = []
+    for child, reading in started:
+        with os.fdopen(reading, "rb") as pipe:
+            text = pipe.read().decode()
+        found.append((os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text))
+    return found
 
 
-def forked(task: Callable[[], int]) -> tuple[int, str]:
-    """Do something in a process of its own; its status and what it told on stderr."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status, told = 1, io.StringIO()
-        try:
-            with redirect_stdout(io.StringIO()), redirect_stderr(told):
-                status = task()
-        except OSError as error:
-            told.write(f"error: {error.filename}: {error.strerror}\n")
-        finally:
-            os.set_inheritable(writing, False)
-            with os.fdopen(writing, "wb") as pipe:
-                pipe.write(told.getvalue().encode())
-            os._exit(status)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        text = pipe.read().decode()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text
+def _do(task: Callable[[], int], writing: int) -> NoReturn:
+    status, told = 1, io.StringIO()
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(told):
+            status = task()
+    except OSError as error:
+        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        told.write(f"error: {named}\n")
+    finally:
+        os.set_inheritable(writing, False)
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(told.getvalue().encode())
+        os._exit(status)
 
 
 def disturbed(job: Job, folder: Path, stop: int | None, mode: str) -> tuple[int, str]:
@@ -201,55 +111,7 @@ def disturbed(job: Job, folder: Path, stop: int | None, mode: str) -> tuple[int,
             print(json.dumps(found), file=sys.stderr)
         return status
 
-    return forked(task)
-
-
-def outcome(folder: Path) -> dict[str, Any]:
-    """All that is in a folder, times apart."""
-    return {
-        str(path.relative_to(folder)): _content(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "log.txt"
-    }
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def _names(folder: Path) -> str:
-    return " ".join(sorted(path.name for path in folder.iterdir()))
-
-
-def _digest(path: Path, name: str) -> str:
-    """What tells a file, whatever it is called now, from others, times apart."""
-    try:
-        return hashlib.sha256(repr(_content(path, name)).encode()).hexdigest()
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        return f"damaged: {error}"
-
-
-def _content(path: Path, name: str | None = None) -> Any:
-    kind = Path(name or path.name)
-    if kind.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file}
-        meta = json.loads(str(arrays.pop("meta", "{}")))
-        meta.pop("seconds", None)
-        arrays.pop("seconds", None)
-        return meta, {k: (v.dtype.str, v.shape, v.tobytes()) for k, v in arrays.items()}
-    if kind.name == "metrics.jsonl":
-        lines = map(json.loads, path.read_text().splitlines())
-        return [{k: v for k, v in line.items() if not k.endswith("_s")} for line in lines]
-    if kind.name == "state.json":
-        record = json.loads(path.read_text())
-        record["state"].pop("elapsed_s")
-        return record | {"sha256": None}
-    if kind.name == "config.yaml":  # which says itself what differs
-        return path.read_text()
-    if kind.suffix == ".gz":
-        return gzip.decompress(path.read_bytes())
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return forked(task)[0]
 
 
 @dataclass(frozen=True)
@@ -275,16 +137,14 @@ class Undisturbed:
         """Run a job."""
         begin(job, folder)
         before = outcome(folder)
-        files = {
-            (str(path.relative_to(folder)), _digest(path, path.name)) for path in real(folder)
-        }
-        names = {str(path.relative_to(folder)): _names(path) for path in folder.rglob("*/")}
+        files = {(str(path.relative_to(folder)), digest(path, path.name)) for path in real(folder)}
+        inside = {str(path.relative_to(folder)): names(path) for path in folder.rglob("*/")}
         status, told = disturbed(job, folder, None, "kill")
         assert status == 0, told
         operations, new, folders, sizes = json.loads(told.splitlines()[-1])
         wanted = [outcome(folder), *([before] if job.old else [])]
         whole = {(path, each) for path, each in folders}
-        whole |= {(path, names[path]) for path, _ in folders if path in names}
+        whole |= {(path, inside[path]) for path, _ in folders if path in inside}
         return cls(operations, files | {(p, d) for p, d in new}, whole, sizes, wanted)
 
     def torn(self, folder: Path, *, logs: bool) -> str | None:
@@ -299,20 +159,20 @@ class Undisturbed:
             if path.name in LOGS:
                 if logs and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
                     return f"half a line in {name}"
-            elif (name, _digest(path, path.name)) not in self.files:
+            elif (name, digest(path, path.name)) not in self.files:
                 return f"{name} is neither the old nor the new one"
         known = {name for name, _ in self.folders}
         for path in folder.rglob("*/"):
             name = str(path.relative_to(folder))
-            if name in known and (name, _names(path)) not in self.folders:
-                return f"{name} is not complete: {_names(path) or 'nothing'}"
+            if name in known and (name, names(path)) not in self.folders:
+                return f"{name} is not complete: {names(path) or 'nothing'}"
         return None
 
 
 def real(folder: Path) -> list[Path]:
     """The files in a folder that have their real names."""
     found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if not _hidden(path.relative_to(folder)))
+    return sorted(path for path in found if not hidden(path.relative_to(folder)))
 
 
 def begin(job: Job, folder: Path) -> None:
@@ -339,15 +199,15 @@ def fault(job: Job, folder: Path, stop: int, mode: str, known: Undisturbed) -> s
         return f"status {status} of a process to be killed: {told[-300:]!r}"
     if torn := known.torn(folder, logs=mode in ("full", "large")):
         return torn
-    again, told = forked(lambda: job.again(folder))
+    ((again, told),) = forked(lambda: job.again(folder))
     if again != 0:
         return f"going on failed: {told[-300:]!r}"
     found = outcome(folder)
     if found in known.wanted:
         return None
     wanted = known.wanted[0]
-    names = [k for k in {**found, **wanted} if found.get(k) != wanted.get(k)]
-    return f"another outcome: {', '.join(names[:5])}"
+    other = [k for k in {**found, **wanted} if found.get(k) != wanted.get(k)]
+    return f"another outcome: {', '.join(other[:5])}"
 
 
 def cases(known: Undisturbed) -> list[tuple[int, str]]:
@@ -362,13 +222,13 @@ def cases(known: Undisturbed) -> list[tuple[int, str]]:
     return found + [(size - 1, "large") for size in known.sizes if size > 1]
 
 
-def enumerated(share: float, seed: int, names: Sequence[str] = ()) -> Iterator[tuple[bool, str]]:
+def enumerated(share: float, seed: int, titles: Sequence[str] = ()) -> Iterator[tuple[bool, str]]:
     """Let operations fail.
 
     Args:
         share: Of all of them, drawn at random.
         seed: Seed of which.
-        names: Of the jobs; all of them if empty.
+        titles: Of the jobs; all of them if empty.
 
     Yields:
         For each job whether all failures went well, and a line that says how many.
@@ -377,7 +237,7 @@ def enumerated(share: float, seed: int, names: Sequence[str] = ()) -> Iterator[t
     with tempfile.TemporaryDirectory() as name:
         base = Path(name).resolve()
         folder = base / "disturbed"  # the same name for all, as it may be written down
-        for title in names or JOBS:
+        for title in titles or JOBS:
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
                 job = JOBS[title](base)
             known, drawn = Undisturbed.of(job, folder), random.Random(f"{seed} {title}")
@@ -394,4 +254,42 @@ def enumerated(share: float, seed: int, names: Sequence[str] = ()) -> Iterator[t
             total = sum(counts.values())
             line = f"{title}: {len(known.operations)} operations; {done}; "
             line += f"{total - len(problems)} of {total} went on as if not"
+            yield not problems, "\n".join([line, *problems])
+
+
+def pairs(number: int, titles: Sequence[str] = ()) -> Iterator[tuple[bool, str]]:
+    """Let two processes do the same at the same time.
+
+    Each must do it, or be told in one line that the other does; the folder must come to the
+    same as after one.
+
+    Args:
+        number: How many pairs of each job.
+        titles: As of `enumerated`.
+
+    Yields:
+        As `enumerated`.
+    """
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name).resolve()
+        folder = base / "disturbed"
+        for title in titles or JOBS:
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                job = JOBS[title](base)
+            known, refused, problems = Undisturbed.of(job, folder), 0, []
+            for k in range(number):
+                begin(job, folder)
+                done = forked(lambda job=job: job.run(folder), processes=2)
+                for status, told in done:
+                    line = [line for line in told.splitlines() if line.startswith("error: ")]
+                    if status and len(line) == 1 and re.search(REFUSED, line[0]):
+                        refused += 1
+                    elif status:
+                        problems.append(f"  pair {k}: status {status}, told {told[-300:]!r}")
+                if all(status for status, _ in done):
+                    problems.append(f"  pair {k}: both were refused")
+                if outcome(folder) not in known.wanted:
+                    problems.append(f"  pair {k}: another outcome")
+            line = f"{title}: {number} pairs, {refused} of {2 * number} processes were refused"
             yield not problems, "\n".join([line, *problems])
