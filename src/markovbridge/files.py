@@ -25,6 +25,7 @@ import math
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,8 @@ def written_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
     try:
         for path, file in zip(paths, fresh, strict=True):
             with naming(path):
-                file.write_bytes(b"")  # so that a name nobody may write to is known first
+                clear(file)
+                file.touch(exist_ok=False)  # so that a name nobody may write to is known first
         with naming(paths[0]):
             yield fresh
         for path, file in zip(paths, fresh, strict=True):
@@ -139,7 +141,7 @@ def put(path: Path, content: bytes) -> None:
 
 def append(path: Path, text: str) -> None:
     """Add a text to a log, whole, or not at all if it does not fit; only a kill may cut it."""
-    with naming(path), path.open("ab", buffering=0) as file:
+    with naming(path), open(path, "ab", buffering=0, opener=_own) as file:
         before, rest = file.tell(), memoryview(text.encode("utf-8"))
         try:
             while rest:
@@ -148,6 +150,16 @@ def append(path: Path, text: str) -> None:
             with contextlib.suppress(OSError):
                 file.truncate(before)
             raise
+
+
+def _own(path: str, flags: int) -> int:
+    """Open a file, but none that a link leads to, which is somebody else's, and no pipe."""
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no plain file; move it away", path)
+    return descriptor
 
 
 def flush(path: Path) -> None:

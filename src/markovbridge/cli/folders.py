@@ -33,6 +33,8 @@ FILES = re.compile(
     rf"|samples\.{TABLE}|samples_{BESIDE}|(restored|imputed)\.h5ad"
     r"|(evaluation|likelihood|diagnostics)\.json|report\.html|inspect\.(html|json)"
 )
+# Behind the name of the run's table: what has become of its rows.
+RESULTS = rf"_(thinned|observed|(restored|imputed)_(mean|low|high))(\.{TABLE}|_{BESIDE})"
 FOLDERS = {
     r"model": r"model\.safetensors|config\.json|README\.md",
     r"checkpoints": r"(damaged-)?step-\d{8,}",
@@ -158,10 +160,12 @@ def _written(run: Path) -> Iterator[Path]:
     Raises:
         FileExistsError: If there is something in one of its folders that it did not write.
     """
+    table = _table(run)
     for path in sorted(run.iterdir(), key=_config_last, reverse=True):
         name = leftover(path) or path.name
         inside = next((known for key, known in FOLDERS.items() if re.fullmatch(key, name)), None)
-        if not (FILES.fullmatch(name) if inside is None or path.is_file() else inside):
+        known = FILES.fullmatch(name) or (table and re.fullmatch(re.escape(table) + RESULTS, name))
+        if not (known if inside is None or path.is_file() else inside):
             continue
         # What is behind a link stays where it is; only the link goes.
         for item in sorted(path.iterdir()) if inside and not path.is_symlink() else ():
@@ -171,6 +175,17 @@ def _written(run: Path) -> Iterator[Path]:
                     "away, or choose another --output"
                 )
         yield path
+
+
+def _table(run: Path) -> str | None:
+    """What files of results begin with: the name of the run's table, if it has one."""
+    try:
+        data = configuration(run).get("data")
+    except (OSError, ValueError):
+        return None
+    options = data.get("init_args") if isinstance(data, dict) else None
+    path = options.get("path") if isinstance(options, dict) else None
+    return Path(path).name.split(".")[0] if isinstance(path, str) else None
 
 
 def _paths(config: Any) -> Iterator[Path]:
