@@ -22,7 +22,7 @@ from markovbridge.networks import MLP
 
 CANARY = "hostile_canary"  # a module whose import is a trace
 RUNS = ("os.system", "os.exec", "os.spawn", "os.posix_spawn", "subprocess.Popen", "pty.spawn")
-BOUND = 60  # seconds after which something hangs
+BOUND = 20  # seconds after which something hangs
 
 
 def spec(path, arguments):
@@ -289,13 +289,13 @@ def probe(places, monkeypatch, capsys):
             except errors as error:
                 status, said = 1, f"error: {error}"
             except BaseException as error:
-                status, said = 0, f"{type(error).__name__}: {error}"
+                status, said = 3, f"{type(error).__name__}: {error}"
         if said is None:
             lines = capsys.readouterr().err.splitlines()
             found = [line for line in lines if line.startswith("error: ")]
             said = found[0] if len(found) == 1 else f"{len(found)} errors: {lines}"
-        if may_pass and not status and not said.count("Error:"):
-            said = ""
+        if may_pass and status == 0:
+            pass
         elif status not in (1, 2) or "MARKOVBRIDGE_DEBUG" in said or len(said) > 3000:
             traces.append(f"ended with {status}: {said[:200]}")
         return [f"{name}: {trace}" for trace in traces]

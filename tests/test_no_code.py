@@ -81,11 +81,8 @@ def test_reports_load_no_code(places, probe, tmp_path):
     failed, run = [], shutil.copytree(places / "run", tmp_path / "run")
     for name, config in [*classes(places, RECIPE, ("data", "process", "head", "split"))][::3]:
         (run / "config.yaml").write_text(yaml.safe_dump(config))
-        failed += [
-            trace
-            for trace in probe(f"report {name}", lambda: main(["report", str(run)]))
-            if "ended with 0: 0 errors" not in trace
-        ]
+        words = ["report", str(run)]
+        failed += probe(f"report {name}", lambda words=words: main(words), may_pass=True)
     assert failed == []
 
 
