@@ -40,6 +40,7 @@ __all__ = [
     "move",
     "naming",
     "put",
+    "read_bytes",
     "sealed",
     "settle",
     "standing",
@@ -152,10 +153,20 @@ def append(path: Path, text: str) -> None:
             raise
 
 
+def read_bytes(path: Path, limit: int = -1) -> bytes:
+    """What a file holds, or its first `limit` bytes; a pipe, which may never end, is refused."""
+    with open(path, "rb", opener=_plain) as file:
+        return file.read(limit)
+
+
 def _own(path: str, flags: int) -> int:
-    """Open a file, but none that a link leads to, which is somebody else's, and no pipe."""
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, flags, 0o666)
+    """Open a file, but none that a link leads to, which is somebody else's."""
+    return _plain(path, flags | getattr(os, "O_NOFOLLOW", 0))
+
+
+def _plain(path: str, flags: int) -> int:
+    """Open a file that is no pipe or device, without waiting for one."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no plain file; move it away", path)

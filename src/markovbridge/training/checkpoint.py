@@ -34,6 +34,7 @@ from markovbridge.files import (
     make_folder,
     move,
     put,
+    read_bytes,
     sealed,
     settle,
     unsealed,
@@ -144,7 +145,7 @@ def read(path: Path) -> Checkpoint:
         tensors = {}
         for name, expected in record["files"].items():
             file = f"{Path(name).name}.safetensors"
-            content = (path / file).read_bytes()
+            content = read_bytes(path / file)
             if len(content) != expected["bytes"]:
                 raise ValueError(f"{file} has {len(content)} bytes instead of {expected['bytes']}")
             if hashlib.sha256(content).hexdigest() != expected["sha256"]:

@@ -418,7 +418,7 @@ class Trainer:
         self._identity = identity.describe(self.config, self.transport, self.data, held_out)
         found, complaints = checkpoint.latest(folder)
         if found is not None:
-            identity.check(found.state["run"], self._identity, found.state["step"])
+            identity.belongs(found, self._identity)
             self.step = found.state["step"]
             self.learner.load(found.tensors)
             if self.best is not None:
