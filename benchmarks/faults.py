@@ -8,322 +8,288 @@ rename and deletion. Then it runs again for each of them, in a forked process th
     torn    ends when half of a file, or of a line of a log, is written
     full    finds the disk full from there on: half of the file is written, then errors
 
-and goes on, by the same command or with `--resume true`. Everything must come to the bytes of
-the undisturbed folder, times apart, with nothing left behind; a full disk must be told in one
-line that names the file, and leave no file half written.
+and once for each size of a file in a process that
+
+    large   may write no larger file than one byte less, so that the system itself refuses the
+            write, in whatever library it is
+
+Right after that, every file under its real name must be whole, as it was or as it is to be, and
+every folder of a model or a checkpoint complete; a full disk must be told in one line that
+names the file. Then the job goes on, by the same command or with `--resume true`: everything
+must come to the bytes of the undisturbed folder, times apart, with nothing left behind.
 
 Operations are seen by Python's audit hooks, whoever makes them, and by `os.fsync`, which
-every file goes through before it takes its name.
+every file goes through before it takes its name. What is done is in `faults_jobs.py`.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import io
 import json
 import os
 import random
 import re
+import resource
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
 import torch
 
-from markovbridge import CountModel
-from markovbridge.cli import impute, main, restore, sample, train  # noqa: F401 (before forking)
+from faults_jobs import JOBS, Job
+from faults_seen import DIED, LOGS, Operations, digest, hidden, names, outcome
 from markovbridge.files import leftover
 from markovbridge.locks import is_lock
 
-DIED = 99
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-GROWING = {"open", "append", "mkdir", "sync"}  # what needs room on the disk
-FOLDERS = {"os.remove": 1, "os.rmdir": 1, "os.mkdir": 2}  # place of the folder's descriptor
-MODES = ("kill", "torn", "full")
+MODES = ("kill", "torn", "full", "large")
+FULL = "No space left|File too large"
+REFUSED = "is in use by process|holds a run already"  # what the later of two processes is told
 
 
-@dataclass
-class Operations:
-    """What happens to a folder in this process, and what is to fail.
+def forked(task: Callable[[], int], processes: int = 1) -> list[tuple[int, str]]:
+    """Do something in processes of their own, at the same time.
 
-    Args:
-        folder: The folder.
-        stop: Number of the operation that fails, from 0; None for none.
-        mode: How.
+    Returns:
+        Of each its status and what it told on stderr.
     """
-
-    folder: Path
-    stop: int | None = None
-    mode: str = "kill"
-
-    def __post_init__(self) -> None:
-        self.seen: list[tuple[str, str]] = []
-        self.full = self.quiet = False
-        self._sync = os.fsync
-        os.fsync = self.fsync
-        sys.addaudithook(self.hook)
-
-    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """See what Python is about to do."""
-        if self.quiet:
-            return
-        if event == "open":
-            path, _, flags = arguments
-            if isinstance(path, int) or not (flags or 0) & WRITING:
-                return
-            self.operation("append" if flags & os.O_APPEND else "open", self._path(path, -1))
-        elif event == "os.rename":
-            self.operation("rename", self._path(arguments[1], arguments[3]))
-        elif event in FOLDERS:
-            path = self._path(arguments[0], arguments[FOLDERS[event]])
-            self.operation(event.removeprefix("os."), path)
-
-    def fsync(self, descriptor: int) -> None:
-        """Instead of `os.fsync`, which tells no hook."""
-        self.operation("sync", Path(os.readlink(f"/proc/self/fd/{descriptor}")))
-
-    def operation(self, kind: str, path: Path | None) -> None:
-        """Count an operation on the folder, and let it fail if it is its turn."""
-        if path is None or path != self.folder and self.folder not in path.parents:
-            return
-        number = len(self.seen)
-        self.seen.append((kind, str(path.relative_to(self.folder))))
-        if self.full and kind in GROWING:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        if number != self.stop:
-            return
-        if self.mode != "kill":
-            self.quiet = True
-            if kind == "sync" and path.is_file():
-                os.truncate(path, path.stat().st_size // 2)
-            if kind == "append" and self.mode == "torn":
-                with path.open("ab") as file:
-                    file.write(b'{"step": 1')
-            self.quiet = False
-        if self.mode != "full":
-            os._exit(DIED)
-        self.full = True
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def _path(self, path: Any, descriptor: int | None) -> Path | None:
-        path = Path(os.fsdecode(path))
-        if not path.is_absolute() and descriptor is not None and descriptor >= 0:
-            path = Path(os.readlink(f"/proc/self/fd/{descriptor}")) / path
-        return path.absolute()
+    started = []
+    for _ in range(processes):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            _do(task, writing)
+        os.close(writing)
+        started.append((child, reading))
+    found = []
+    for child, reading in started:
+        with os.fdopen(reading, "rb") as pipe:
+            text = pipe.read().decode()
+        found.append((os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text))
+    return found
 
 
-@dataclass(frozen=True)
-class Job:
-    """Something that writes into a folder.
-
-    Attributes:
-        name: Of the job.
-        start: Puts a folder into the state from which it starts.
-        run: Does it; the status of the command line.
-        again: Goes on after it was interrupted.
-    """
-
-    name: str
-    start: Callable[[Path], None]
-    run: Callable[[Path], int]
-    again: Callable[[Path], int]
-
-
-TINY = ["--network.width", "4", "--network.depth", "1", "--trainer.threads", "1"]
-TINY += ["--trainer.warmup", "1", "--trainer.batch_size", "4", "--trainer.checkpoint_every", "2"]
-TINY += ["--trainer.keep", "1", "--trainer.log_every", "2", "--trainer.steps", "4"]
-TINY += ["--trainer.sample_every", "4", "--trainer.samples", "2", "--trainer.sample_steps", "2"]
-TINY += ["--data.validation", "0.02", "--trainer.validate_every", "2"]
-
-
-def jobs(base: Path) -> list[Job]:
-    """The jobs, what they start from being made in a folder."""
-    run, old = base / "run", base / "old"
-    spare = ["--data.test", "0.9"]
-
-    def training(*options: str) -> Callable[[Path], int]:
-        return lambda folder: main(["train", "digits", "--output", str(folder), *TINY, *options])
-
-    def verb(name: str, *options: str) -> Callable[[Path], int]:
-        common = ["--steps", "2", "--threads", "1", "--block", "10"]
-        return lambda folder: main([name, str(folder), *common, *options])
-
-    def save(folder: Path) -> int:
-        CountModel.load(base / "counts").save(folder)
-        return 0
-
-    table = np.random.default_rng(0).poisson(2.0, (30, 3))
-    for seed, name in ((0, "counts"), (1, "counts-old")):
-        model = CountModel(width=4, depth=1, steps=2, batch_size=4, random_state=seed)
-        model.fit(table).save(base / name)
-    assert training(*spare)(run) == 0 and training(*spare, "--trainer.seed", "5")(old) == 0
-    copied = lambda source: lambda folder: shutil.copytree(source, folder) and None  # noqa: E731
-    drawn, thinned = (
-        verb("sample", "--n", "15"),
-        ["--survival", "0.3", "--n", "1", "--draws", "19"],
-    )
-    restored = verb("restore", *thinned)
-    hidden = verb("impute", "--observed", "top", "--n", "1", "--draws", "19", "--rounds", "1")
-    first = training(*spare, "--resume", "true")
-    return [
-        Job("train", Path.mkdir, training(*spare), first),
-        Job(
-            "overwrite",
-            copied(old),
-            training(*spare, "--overwrite", "true"),
-            lambda folder: main(["train", str(folder), "--resume", "true"]),
-        ),
-        Job("sample", copied(run), drawn, drawn),
-        Job("restore", copied(run), restored, restored),
-        Job("impute", copied(run), hidden, hidden),
-        Job("CountModel.save", copied(base / "counts-old"), save, save),
-    ]
-
-
-def forked(task: Callable[[], int]) -> tuple[int, str]:
-    """Do something in a process of its own; its status and what it told on stderr."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status, told = 1, io.StringIO()
-        try:
-            with redirect_stdout(io.StringIO()), redirect_stderr(told):
-                status = task()
-        except OSError as error:
-            told.write(f"error: {error.filename}: {error.strerror}\n")
-        finally:
-            os.write(writing, told.getvalue().encode()[-60000:])
-            os._exit(status)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        text = pipe.read().decode()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text
+def _do(task: Callable[[], int], writing: int) -> NoReturn:
+    status, told = 1, io.StringIO()
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(told):
+            status = task()
+    except OSError as error:
+        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        told.write(f"error: {named}\n")
+    finally:
+        os.set_inheritable(writing, False)
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(told.getvalue().encode())
+        os._exit(status)
 
 
 def disturbed(job: Job, folder: Path, stop: int | None, mode: str) -> tuple[int, str]:
-    """Run a job with one failure; its status, and what it told or, undisturbed, what it did."""
+    """Run a job with one failure; its status, and what it told or, undisturbed, what it did.
+
+    Args:
+        job: The job.
+        folder: What it works in.
+        stop: Number of the operation that fails, None for none; of "large" the largest size.
+        mode: How.
+    """
 
     def task() -> int:
-        operations = Operations(folder, stop, mode)
+        if mode == "large":
+            assert stop is not None
+            resource.setrlimit(resource.RLIMIT_FSIZE, (stop, resource.RLIM_INFINITY))
+            return job.run(folder)
+        seen = Operations(folder, stop, mode)
         status = job.run(folder)
         if stop is None:
-            print(json.dumps(operations.seen), file=sys.stderr)
+            found = [seen.seen, *(sorted(each) for each in (seen.files, seen.folders, seen.sizes))]
+            print(json.dumps(found), file=sys.stderr)
         return status
 
-    return forked(task)
+    return forked(task)[0]
 
 
-def outcome(folder: Path) -> dict[str, Any]:
-    """All that is in a folder, times apart."""
-    return {
-        str(path.relative_to(folder)): _content(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "log.txt"
-    }
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a job does if nothing fails.
+
+    Attributes:
+        operations: Its operations: their kind and path.
+        files: Paths in the folder with the contents that they may have, before and after.
+        folders: Paths of folders that come as a whole with the names they may hold.
+        sizes: Of the files.
+        wanted: What may be in the folder in the end.
+    """
+
+    operations: list[tuple[str, str]]
+    files: set[tuple[str, str]]
+    folders: set[tuple[str, str]]
+    sizes: list[int]
+    wanted: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, job: Job, folder: Path) -> Undisturbed:
+        """Run a job."""
+        begin(job, folder)
+        before = outcome(folder)
+        files = {(str(path.relative_to(folder)), digest(path, path.name)) for path in real(folder)}
+        inside = {str(path.relative_to(folder)): names(path) for path in folder.rglob("*/")}
+        status, told = disturbed(job, folder, None, "kill")
+        assert status == 0, told
+        operations, new, folders, sizes = json.loads(told.splitlines()[-1])
+        wanted = [outcome(folder), *([before] if job.old else [])]
+        whole = {(path, each) for path, each in folders}
+        whole |= {(path, inside[path]) for path, _ in folders if path in inside}
+        return cls(operations, files | {(p, d) for p, d in new}, whole, sizes, wanted)
+
+    def torn(self, folder: Path, *, logs: bool) -> str | None:
+        """What is in a folder that is neither as it was nor as it is to be, if anything is.
+
+        Args:
+            folder: The folder, right after a failure.
+            logs: Whether logs are to be whole too.
+        """
+        for path in real(folder):
+            name = str(path.relative_to(folder))
+            if path.name in LOGS:
+                if logs and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
+                    return f"half a line in {name}"
+            elif (name, digest(path, path.name)) not in self.files:
+                return f"{name} is neither the old nor the new one"
+        known = {name for name, _ in self.folders}
+        for path in folder.rglob("*/"):
+            name = str(path.relative_to(folder))
+            if name in known and (name, names(path)) not in self.folders:
+                return f"{name} is not complete: {names(path) or 'nothing'}"
+        return None
 
 
-def _content(path: Path) -> Any:
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file}
-        meta = json.loads(str(arrays.pop("meta", "{}")))
-        meta.pop("seconds", None)
-        arrays.pop("seconds", None)
-        return meta, {k: (v.dtype.str, v.shape, v.tobytes()) for k, v in arrays.items()}
-    if path.name == "metrics.jsonl":
-        lines = map(json.loads, path.read_text().splitlines())
-        return [{k: v for k, v in line.items() if not k.endswith("_s")} for line in lines]
-    if path.name == "state.json":
-        record = json.loads(path.read_text())
-        record["state"].pop("elapsed_s")
-        return record | {"sha256": None}
-    if path.name == "config.yaml":  # the name of the folder is in it
-        return path.read_text()
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def real(folder: Path) -> list[Path]:
+    """The files in a folder that have their real names."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if not hidden(path.relative_to(folder)))
 
 
-def fault(
-    job: Job, base: Path, stop: int, mode: str, wanted: list[dict[str, Any]]
-) -> tuple[bool, str]:
-    """One failure: whether all went on well, and if not what did not."""
-    folder = base / "disturbed"
+def begin(job: Job, folder: Path) -> None:
+    """Put the folder of a job into the state from which it starts."""
     shutil.rmtree(folder, ignore_errors=True)
     job.start(folder)
+
+
+def fault(job: Job, folder: Path, stop: int, mode: str, known: Undisturbed) -> str | None:
+    """One failure: what did not go well, if anything."""
+    begin(job, folder)
     status, told = disturbed(job, folder, stop, mode)
-    if mode == "full":
+    if mode in ("full", "large"):
         line = [line for line in told.splitlines() if line.startswith("error: ")]
-        named = line and re.match(rf"error: ({re.escape(str(folder))}\S*): No space left", line[0])
-        if status != 1 or not named or "make room" not in line[0]:
-            return False, f"status {status}, told {told[-300:]!r}"
+        named = line and re.match(rf"error: ({re.escape(str(folder))}\S*): .*({FULL})", line[0])
+        if status != 1 or len(line) != 1 or not named or "make room" not in line[0]:
+            return f"status {status}, told {told[-300:]!r}"
         if any(leftover(Path(part)) or is_lock(Path(part)) for part in Path(named[1]).parts):
-            return False, f"a hidden name is told: {line[0]}"
-        left = [p for p in folder.rglob(".*") if p.name.endswith(".new")]
+            return f"a hidden name is told: {line[0]}"
+        left = [p for p in folder.rglob(".*") if p.name.endswith(".new") or is_lock(p)]
         if left:
-            return False, f"{left[0]} is left"
+            return f"{left[0]} is left"
     elif status != DIED:
-        return False, f"status {status} of a process to be killed: {told[-300:]!r}"
-    again, told = forked(lambda: job.again(folder))
+        return f"status {status} of a process to be killed: {told[-300:]!r}"
+    if torn := known.torn(folder, logs=mode in ("full", "large")):
+        return torn
+    ((again, told),) = forked(lambda: job.again(folder))
     if again != 0:
-        return False, f"going on failed: {told[-300:]!r}"
+        return f"going on failed: {told[-300:]!r}"
     found = outcome(folder)
-    if found in wanted:
-        return True, ""
-    names = [k for k in {**found, **wanted[0]} if found.get(k) != wanted[0].get(k)]
-    return False, f"another outcome: {', '.join(names[:5])}"
+    if found in known.wanted:
+        return None
+    wanted = known.wanted[0]
+    other = [k for k in {**found, **wanted} if found.get(k) != wanted.get(k)]
+    return f"another outcome: {', '.join(other[:5])}"
 
 
-def enumerated(share: float, seed: int) -> Iterator[tuple[bool, str]]:
+def cases(known: Undisturbed) -> list[tuple[int, str]]:
+    """All that can fail, as `stop` and `mode`."""
+    found = [
+        (k, mode)
+        for k, (kind, path) in enumerate(known.operations)
+        for mode in ("kill", "torn", "full")
+        if mode != "torn" or kind == "append" or kind == "sync" and "." in Path(path).name
+        if mode != "full" or kind != "remove" or not is_lock(Path(path))  # nobody needs to know
+    ]
+    return found + [(size - 1, "large") for size in known.sizes if size > 1]
+
+
+def enumerated(share: float, seed: int, titles: Sequence[str] = ()) -> Iterator[tuple[bool, str]]:
     """Let operations fail.
 
     Args:
         share: Of all of them, drawn at random.
         seed: Seed of which.
+        titles: Of the jobs; all of them if empty.
 
     Yields:
         For each job whether all failures went well, and a line that says how many.
     """
     torch.set_num_threads(1)
-    drawn = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         base = Path(name).resolve()
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            every = jobs(base)
-        for job in every:
-            folder = base / "disturbed"  # the same name for all, as it may be written down
-            shutil.rmtree(folder, ignore_errors=True)
-            job.start(folder)
-            status, told = disturbed(job, folder, None, "kill")
-            assert status == 0, told
-            operations = json.loads(told.splitlines()[-1])
-            wanted = [outcome(folder)]
-            if job.name == "overwrite":  # the old run is as good as the new one
-                shutil.rmtree(folder)
-                job.start(folder)
-                wanted.append(outcome(folder))
-                wanted[-1]["config.yaml"] = _content(base / "old" / "config.yaml")
-            cases = [
-                (k, mode)
-                for k, (kind, path) in enumerate(operations)
-                for mode in MODES
-                if mode != "torn" or kind == "append" or kind == "sync" and "." in Path(path).name
-                if mode != "full" or not is_lock(Path(path))
-            ]
-            counts, problems = dict.fromkeys(MODES, 0), []
-            for k, mode in cases:
+        folder = base / "disturbed"  # the same name for all, as it may be written down
+        for title in titles or JOBS:
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                job = JOBS[title](base)
+            known, drawn = Undisturbed.of(job, folder), random.Random(f"{seed} {title}")
+            counts: dict[str, int] = dict.fromkeys(MODES, 0)
+            problems: list[str] = []
+            for k, mode in cases(known):
                 if drawn.random() >= share:
                     continue
                 counts[mode] += 1
-                good, why = fault(job, base, k, mode, wanted)
-                if not good:
-                    problems.append(f"  {mode} at {k} ({' '.join(operations[k])}): {why}")
+                if why := fault(job, folder, k, mode, known):
+                    what = f"{k + 1} bytes" if mode == "large" else " ".join(known.operations[k])
+                    problems.append(f"  {mode} at {k} ({what}): {why}")
             done = ", ".join(f"{count} {mode}" for mode, count in counts.items())
-            equal = sum(counts.values()) - len(problems)
-            line = f"{job.name}: {len(operations)} operations; {done}; {equal} went on as if not"
+            total = sum(counts.values())
+            line = f"{title}: {len(known.operations)} operations; {done}; "
+            line += f"{total - len(problems)} of {total} went on as if not"
+            yield not problems, "\n".join([line, *problems])
+
+
+def pairs(number: int, titles: Sequence[str] = ()) -> Iterator[tuple[bool, str]]:
+    """Let two processes do the same at the same time.
+
+    Each must do it, or be told in one line that the other does; the folder must come to the
+    same as after one.
+
+    Args:
+        number: How many pairs of each job.
+        titles: As of `enumerated`.
+
+    Yields:
+        As `enumerated`.
+    """
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name).resolve()
+        folder = base / "disturbed"
+        for title in titles or JOBS:
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                job = JOBS[title](base)
+            known, refused, problems = Undisturbed.of(job, folder), 0, []
+            for k in range(number):
+                begin(job, folder)
+                done = forked(lambda job=job: job.run(folder), processes=2)
+                for status, told in done:
+                    line = [line for line in told.splitlines() if line.startswith("error: ")]
+                    if status and len(line) == 1 and re.search(REFUSED, line[0]):
+                        refused += 1
+                    elif status:
+                        problems.append(f"  pair {k}: status {status}, told {told[-300:]!r}")
+                if all(status for status, _ in done):
+                    problems.append(f"  pair {k}: both were refused")
+                if outcome(folder) not in known.wanted:
+                    problems.append(f"  pair {k}: another outcome")
+            line = f"{title}: {number} pairs, {refused} of {2 * number} processes were refused"
             yield not problems, "\n".join([line, *problems])

@@ -13,8 +13,9 @@ named, and the one before it used.
 
     python benchmarks/interruption.py --kills 0 --faults 1
 
-fails every operation on the files of a run, one by one, see `faults.py`; a smaller number
-than 1 is the share of them.
+fails every operation on the files of all that writes, one by one, see `faults.py`; a smaller
+number than 1 is the share of them, and `--jobs report "train table"` takes some of what writes.
+`--pairs 5` instead lets two processes at a time do the same, five times.
 
 Processes are forked, so this needs Linux or macOS, and `--faults` Linux.
 """
@@ -31,11 +32,13 @@ import signal
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 
 import torch
 
-from faults import enumerated
+from faults import enumerated, pairs
+from faults_jobs import JOBS
 from markovbridge import Mean, PureDeath, Transport
 from markovbridge.networks import MLP
 from markovbridge.randomness import derive, generator
@@ -121,14 +124,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="length of a run")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     parser.add_argument("--faults", type=float, default=0.0, help="share of all operations")
+    parser.add_argument("--pairs", type=int, default=0, help="pairs of processes")
+    parser.add_argument("--jobs", nargs="+", default=(), choices=list(JOBS), metavar="JOB")
     arguments = parser.parse_args()
+    campaigns = []
     if arguments.faults:
-        fine = True
-        for good, line in enumerated(arguments.faults, arguments.seed):
-            print(line, flush=True)
-            fine &= good
-        if not fine:
-            sys.exit(1)
+        campaigns.append(enumerated(arguments.faults, arguments.seed, arguments.jobs))
+    if arguments.pairs:
+        campaigns.append(pairs(arguments.pairs, arguments.jobs))
+    fine = True
+    for good, line in chain(*campaigns):
+        print(line, flush=True)
+        fine &= good
+    if not fine:
+        sys.exit(1)
     if not arguments.kills:
         return
     steps = arguments.steps

@@ -9,12 +9,42 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import signal
 import sys
 
+import numpy as np
+import pytest
+import yaml
+
+import markovbridge as mb
+from markovbridge.networks import MLP
+
 CANARY = "hostile_canary"  # a module whose import is a trace
 RUNS = ("os.system", "os.exec", "os.spawn", "os.posix_spawn", "subprocess.Popen", "pty.spawn")
-BOUND = 60  # seconds after which something hangs
+BOUND = 20  # seconds after which something hangs
+
+
+def spec(path, arguments):
+    return {"class_path": path, "init_args": arguments}
+
+
+DONE = []
+
+RECIPE = {
+    "data": spec("markovbridge.data.Digits", {}),
+    "process": spec(
+        "markovbridge.PureDeath", {"maximum": 16, "schedule": spec("markovbridge.Cosine", {})}
+    ),
+    "network": spec("markovbridge.networks.MLP", {"width": 8, "depth": 1}),
+    "head": spec("markovbridge.Mean", {}),
+    "objective": spec("markovbridge.objectives.Sum", {"terms": [], "weights": [1.0]}),
+    "coupling": spec(
+        "markovbridge.Independent", {"source": spec("markovbridge.couplings.Gaussian", {})}
+    ),
+    "masking": {"none": 0.5},
+    "trainer": {"steps": 2},
+}
 
 _events: list[tuple[str, str]] = []
 _on = [False]
@@ -114,10 +144,6 @@ def attacks(file):
         ("os.system\n", {"command": shell}),
         ("", {}),
     ]
-
-
-def spec(path, arguments):
-    return {"class_path": path, "init_args": arguments}
 
 
 def put(config, place, value):
@@ -220,3 +246,90 @@ def texts(file):
         "a null byte": 'data: "\\0"\n',
     }
     return found
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A folder with a canary to import, and a run and a count model, both small."""
+    root = tmp_path_factory.mktemp("hostile")
+    trap = f"open({str(root / 'traces')!r}, 'w').close()\nclass Net:\n    pass\n"
+    (root / "path").mkdir()
+    (root / "path" / CANARY).mkdir()
+    for name in ("__init__", "part"):
+        (root / "path" / CANARY / f"{name}.py").write_text(trap)
+    (root / "path" / f"markovbridge_{CANARY}.py").write_text(trap)
+    run = root / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(yaml.safe_dump(RECIPE))
+    network = MLP((1, 8, 8), features=1, outputs=1, width=8, depth=1)
+    model = mb.Transport(mb.PureDeath(16), network, mb.Mean(), shape=(1, 8, 8))
+    model.save_pretrained(run / "model")
+    counts = mb.CountModel(width=8, depth=1, steps=2, batch_size=8, validation_fraction=0)
+    counts.fit(np.random.default_rng(0).poisson(3.0, (20, 5))).save(root / "counts")
+    return root
+
+
+@pytest.fixture
+def probe(places, monkeypatch, capsys):
+    """Runs something, and says what is wrong with how it ended: nothing, one hopes.
+
+    It must end with one error of ours; where it `may_pass`, leaving no trace is enough.
+    """
+    monkeypatch.syspath_prepend(places / "path")
+    monkeypatch.chdir(places)
+    monkeypatch.setenv("BROWSER", "true")
+    errors = (ValueError, TypeError, FileNotFoundError)
+
+    def run(name, action, *, may_pass=False):
+        DONE.append(name)
+        capsys.readouterr()
+        with watching(places / "traces") as traces:
+            try:
+                status, said = action(), None
+            except errors as error:
+                status, said = 1, f"error: {error}"
+            except BaseException as error:
+                status, said = 3, f"{type(error).__name__}: {error}"
+        if said is None:
+            lines = capsys.readouterr().err.splitlines()
+            found = [line for line in lines if line.startswith("error: ")]
+            said = found[0] if len(found) == 1 else f"{len(found)} errors: {lines}"
+        if may_pass and status == 0:
+            pass
+        elif status not in (1, 2) or "MARKOVBRIDGE_DEBUG" in said or len(said) > 3000:
+            traces.append(f"ended with {status}: {said[:200]}")
+        return [f"{name}: {trace}" for trace in traces]
+
+    return run
+
+
+def classes(places, config, where):
+    """A configuration for each attack at each place, as a class with options and by name."""
+    for path, arguments in attacks(places / "traces"):
+        for place in where:
+            yield f"{path!r} at {place}", put(config, place, spec(path, arguments))
+    for path, _ in attacks(places / "traces"):
+        for place in where[:4]:
+            yield f"{path!r} by name at {place}", put(config, place, path)
+    for place in where:
+        inside = spec(f"{CANARY}.Net", {"x": spec(f"{CANARY}.part.Net", {})})
+        for how, value in {
+            "in a list": [inside],
+            "without init_args": {"class_path": f"{CANARY}.Net"},
+            "with more": {**inside, "dict_kwargs": {"a": inside}},
+            "with a path": {**inside, "__path__": "/etc"},
+            "nested": spec(f"{CANARY}.Net", inside),
+            "as a text": json.dumps(inside),
+        }.items():
+            yield f"{how} at {place}", put(config, place, value)
+
+
+def counted(record_property, capsys, least):
+    """Tell how many probes there were, by kind: the first word of their names."""
+    kinds = {}
+    for name in DONE:
+        kinds[name.split()[0]] = kinds.get(name.split()[0], 0) + 1
+    record_property("probes", json.dumps(kinds))
+    with capsys.disabled():
+        print(f" {len(DONE)} probes, {len(set(DONE))} of them different: {kinds}")
+    assert len(set(DONE)) >= least

@@ -14,29 +14,12 @@ import torch
 import yaml
 
 import markovbridge as mb
-from hostile import CANARY, attacks, put, spec, texts, watching
+from hostile import CANARY, DONE, RECIPE, classes, counted, put, spec, texts
 from markovbridge.cli import main
 from markovbridge.data import Digits
 from markovbridge.files import sealed
-from markovbridge.networks import MLP
 
 LEAST = 200  # probes in all
-DONE = []
-
-RECIPE = {
-    "data": spec("markovbridge.data.Digits", {}),
-    "process": spec(
-        "markovbridge.PureDeath", {"maximum": 16, "schedule": spec("markovbridge.Cosine", {})}
-    ),
-    "network": spec("markovbridge.networks.MLP", {"width": 8, "depth": 1}),
-    "head": spec("markovbridge.Mean", {}),
-    "objective": spec("markovbridge.objectives.Sum", {"terms": [], "weights": [1.0]}),
-    "coupling": spec(
-        "markovbridge.Independent", {"source": spec("markovbridge.couplings.Gaussian", {})}
-    ),
-    "masking": {"none": 0.5},
-    "trainer": {"steps": 2},
-}
 # Everywhere that a recipe can name a class, and where it cannot.
 PLACES = (
     *("data", "process", "network", "head", "objective", "coupling", "masking", "trainer"),
@@ -48,56 +31,6 @@ MODEL_PLACES = (
     *("error_curve", "process.schedule", "network.width", "shape"),
 )
 COUNT_PLACES = ("head", "objective", "masking", "network", "width", "random_state", "unknown")
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    """A folder with a canary to import, and a run and a count model, both small."""
-    root = tmp_path_factory.mktemp("hostile")
-    trap = f"open({str(root / 'traces')!r}, 'w').close()\nclass Net:\n    pass\n"
-    (root / "path").mkdir()
-    (root / "path" / CANARY).mkdir()
-    for name in ("__init__", "part"):
-        (root / "path" / CANARY / f"{name}.py").write_text(trap)
-    (root / "path" / f"markovbridge_{CANARY}.py").write_text(trap)
-    run = root / "run"
-    run.mkdir()
-    (run / "config.yaml").write_text(yaml.safe_dump(RECIPE))
-    network = MLP((1, 8, 8), features=1, outputs=1, width=8, depth=1)
-    model = mb.Transport(mb.PureDeath(16), network, mb.Mean(), shape=(1, 8, 8))
-    model.save_pretrained(run / "model")
-    counts = mb.CountModel(width=8, depth=1, steps=2, batch_size=8, validation_fraction=0)
-    counts.fit(np.random.default_rng(0).poisson(3.0, (20, 5))).save(root / "counts")
-    return root
-
-
-@pytest.fixture
-def probe(places, monkeypatch, capsys):
-    """Runs something, and says what is wrong with how it ended: nothing, one hopes."""
-    monkeypatch.syspath_prepend(places / "path")
-    monkeypatch.chdir(places)
-    monkeypatch.setenv("BROWSER", "true")
-    errors = (ValueError, TypeError, FileNotFoundError)
-
-    def run(name, action):
-        DONE.append(name)
-        capsys.readouterr()
-        with watching(places / "traces") as traces:
-            try:
-                status, said = action(), None
-            except errors as error:
-                status, said = 1, f"error: {error}"
-            except BaseException as error:
-                status, said = 0, f"{type(error).__name__}: {error}"
-        if said is None:
-            lines = capsys.readouterr().err.splitlines()
-            found = [line for line in lines if line.startswith("error: ")]
-            said = found[0] if len(found) == 1 else f"{len(found)} errors: {lines}"
-        if status not in (1, 2) or "MARKOVBRIDGE_DEBUG" in said or len(said) > 3000:
-            traces.append(f"ended with {status}: {said[:200]}")
-        return [f"{name}: {trace}" for trace in traces]
-
-    return run
 
 
 def test_a_trace_is_seen(places, probe):
@@ -115,27 +48,6 @@ def test_a_trace_is_seen(places, probe):
     ):
         assert probe("open", action)
         DONE.pop()
-
-
-def classes(places, config, where):
-    """A configuration for each attack at each place, as a class with options and by name."""
-    for path, arguments in attacks(places / "traces"):
-        for place in where:
-            yield f"{path!r} at {place}", put(config, place, spec(path, arguments))
-    for path, _ in attacks(places / "traces"):
-        for place in where[:4]:
-            yield f"{path!r} by name at {place}", put(config, place, path)
-    for place in where:
-        inside = spec(f"{CANARY}.Net", {"x": spec(f"{CANARY}.part.Net", {})})
-        for how, value in {
-            "in a list": [inside],
-            "without init_args": {"class_path": f"{CANARY}.Net"},
-            "with more": {**inside, "dict_kwargs": {"a": inside}},
-            "with a path": {**inside, "__path__": "/etc"},
-            "nested": spec(f"{CANARY}.Net", inside),
-            "as a text": json.dumps(inside),
-        }.items():
-            yield f"{how} at {place}", put(config, place, value)
 
 
 def test_recipes(places, probe):
@@ -169,11 +81,8 @@ def test_reports_load_no_code(places, probe, tmp_path):
     failed, run = [], shutil.copytree(places / "run", tmp_path / "run")
     for name, config in [*classes(places, RECIPE, ("data", "process", "head", "split"))][::3]:
         (run / "config.yaml").write_text(yaml.safe_dump(config))
-        failed += [
-            trace
-            for trace in probe(f"report {name}", lambda: main(["report", str(run)]))
-            if "ended with 0: 0 errors" not in trace
-        ]
+        words = ["report", str(run)]
+        failed += probe(f"report {name}", lambda words=words: main(words), may_pass=True)
     assert failed == []
 
 
@@ -295,7 +204,4 @@ def test_what_is_meant_well_is_read(places, capsys):
 def test_there_were_enough_of_them(capsys, record_property):
     if not DONE:
         pytest.skip("counts the probes of the tests before it")
-    record_property("probes", len(DONE))
-    with capsys.disabled():
-        print(f" {len(DONE)} probes, {len(set(DONE))} of them different")
-    assert len(set(DONE)) >= LEAST
+    counted(record_property, capsys, LEAST)

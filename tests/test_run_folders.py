@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from markovbridge import CountModel, Mean, PureDeath, Transport
-from markovbridge.cli import folders, main
+from markovbridge.cli import VERBS, folders, main
+from markovbridge.data import write_table
 from markovbridge.locks import InUseError, locked
 from markovbridge.networks import MLP
 from markovbridge.training import Trainer, TrainingConfig
@@ -212,18 +213,23 @@ def test_a_second_process_is_refused_until_the_first_is_killed(run, hold, capsys
     assert not list(run.glob(".*"))
 
 
-@pytest.mark.parametrize(
-    ("verb", "what", "options"),
-    [
-        ("sample", "samples", []),
-        ("restore", "restored", ["--survival", "0.5"]),
-        ("impute", "imputed", ["--observed", "top"]),
-        ("translate", "translated", ["--input", "rows.npy"]),
-        ("evaluate", "evaluation", []),
-        ("diagnose", "diagnostics", []),
-        ("report", "report", []),
-    ],
-)
+WRITERS = [
+    ("sample", "samples", []),
+    ("restore", "restored", ["--survival", "0.5"]),
+    ("impute", "imputed", ["--observed", "top"]),
+    ("translate", "translated", ["--input", "rows.npy"]),
+    ("evaluate", "evaluation", []),
+    ("diagnose", "diagnostics", []),
+    ("inspect", "inspection", ["--points", "2", "--states", "1", "--times", "1"]),
+    ("report", "report", []),
+]
+
+
+def test_every_verb_that_writes_is_here():
+    assert {verb for verb, *_ in WRITERS} | {"train", "recipes", "data"} == VERBS.keys()
+
+
+@pytest.mark.parametrize(("verb", "what", "options"), WRITERS)
 def test_two_verbs_do_not_write_the_same(run, hold, capsys, verb, what, options):
     child = hold(run, what)
     assert main([verb, str(run), *options]) == 1
@@ -235,6 +241,24 @@ def test_two_verbs_do_not_write_the_same(run, hold, capsys, verb, what, options)
 def small():
     torch.manual_seed(0)
     return Transport(PureDeath(9), MLP((2,), 1, 1, width=4, depth=1), Mean(), shape=(2,))
+
+
+def test_models_and_tables_are_saved_by_one_process_at_a_time(tmp_path, hold):
+    counts = np.random.default_rng(0).poisson(2.0, (30, 3))
+    model = CountModel(width=4, depth=1, steps=2, batch_size=4).fit(counts)
+    for act, folder, what in (
+        (lambda: model.save(tmp_path / "counts"), tmp_path / "counts", "model"),
+        (lambda: small().save_pretrained(tmp_path / "model"), tmp_path, "model"),
+        (lambda: write_table(tmp_path / "a.npz", counts, overwrite=True), tmp_path, "a.npz"),
+    ):
+        act()
+        before, child = content(tmp_path), hold(folder, what)
+        with pytest.raises(InUseError, match=rf"in use by process {child.pid} \({what}\)"):
+            act()
+        child.kill()
+        child.wait()
+        act()
+        assert content(tmp_path).keys() == before.keys()
 
 
 def test_trainers_of_two_processes(tmp_path, hold):

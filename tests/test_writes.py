@@ -1,12 +1,15 @@
 """Nothing is written or deleted in place, whatever writes it."""
 
+import ast
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from markovbridge import CountModel, Transport
-from markovbridge.cli import VERBS, main
+import markovbridge
+from markovbridge import CountModel, Transport, files
+from markovbridge.cli import VERBS, folders, main
 from markovbridge.data import CountTable, write_results, write_table
 from writes import watched
 
@@ -69,6 +72,8 @@ def test_verbs_write_beside_and_rename(runs, tmp_path, monkeypatch, kind):
                 found = writes.wrong()
                 known = {f"never renamed {path.relative_to(run)}" for path in before}
                 assert [w for w in found if w not in known] == [], verb
+            # and `--overwrite true` knows that it is of the run
+            assert {*run.iterdir()} == {*folders._written(run)}, verb
 
 
 def test_models_are_written_beside_and_renamed(tmp_path):
@@ -112,3 +117,105 @@ def test_tables_are_written_beside_and_renamed(tmp_path, suffix):
             write_results(source, file.with_name(f"results.{suffix}"), results, overwrite=True)
         assert writes.seen
         assert [w for w in writes.wrong() if "never renamed cells" not in w] == []
+
+
+# In the code: what writes, makes, moves or deletes, by any library, does it in `files`, or to the
+# name that `files` gives it.
+CHANGES = {
+    *("write_text", "write_bytes", "writelines", "mkdir", "makedirs", "mkfifo", "mknod", "touch"),
+    *("symlink_to", "hardlink_to", "symlink", "link", "unlink", "removedirs", "rmdir"),
+    *("rmtree", "rename", "renames", "truncate", "ftruncate", "copy2", "copyfile", "copyfileobj"),
+    *("copytree", "move", "chmod", "save_file", "savefig", "imsave", "savetxt", "savez", "tofile"),
+    *("savez_compressed", "save_npz", "mmwrite", "to_csv", "to_parquet", "to_hdf", "to_excel"),
+    *("to_pickle", "to_feather", "to_json_file", "write_h5ad", "write_zarr", "write_elem"),
+    *("mkdtemp", "mkstemp", "TemporaryDirectory", "TemporaryFile", "NamedTemporaryFile"),
+    *("FileHandler", "ZipFile", "GzipFile", "SummaryWriter"),
+}
+OWNERS = {
+    "save": ("torch", "np", "numpy", "image", "Image"),
+    "replace": ("os",),
+    "copy": ("shutil",),
+}
+OPENS = {"open", "fdopen", "File", "ZipFile", "GzipFile"}
+GIVEN = {"written", "written_together", "written_folder"}  # yield a name to write to
+# Functions that may, and why.
+KNOWN = {
+    "data/tables/matrices.py _market": "unpacks into a temporary folder of the system",
+    "data/tables/writing.py": "writers, given to `_write`, which gives them a name",
+    "locks.py locked": "a lock is no content",
+    "locks.py _taken": "a lock is no content",
+}
+
+
+def called(node):
+    """The name that is called, and what it is called of."""
+    function = node.func
+    if isinstance(function, ast.Attribute):
+        owner = function.value
+        return function.attr, owner.id if isinstance(owner, ast.Name) else ""
+    return getattr(function, "id", ""), ""
+
+
+def writes(node):
+    """Whether a call writes: by its name, or as it opens a file with a mode to write."""
+    name, owner = called(node)
+    if name in OPENS:
+        words = [*node.args, *(word.value for word in node.keywords)]
+        said = [w.value for w in words if isinstance(w, ast.Constant) and isinstance(w.value, str)]
+        flags = any(
+            isinstance(n, ast.Attribute) and n.attr.startswith("O_") for n in ast.walk(node)
+        )
+        return flags or any(len(text) < 4 and set(text) & set("wax+") for text in said)
+    if isinstance(node.func, ast.Name) and name in files.__all__:
+        return False
+    return name in CHANGES or owner in OWNERS.get(name, ())
+
+
+def found_in(path, name):
+    """The calls of a module that write and are not given a name to write to."""
+    stack, found = [], []
+
+    def visit(node):
+        inner = isinstance(node, ast.FunctionDef | ast.With)
+        if inner:
+            stack.append(node)
+        if isinstance(node, ast.Call) and writes(node):
+            functions = [n.name for n in stack if isinstance(n, ast.FunctionDef)]
+            items = [i.context_expr for n in stack if isinstance(n, ast.With) for i in n.items]
+            given = any(isinstance(c, ast.Call) and called(c)[0] in GIVEN for c in items)
+            places = {name, *(f"{name} {function}" for function in functions)}
+            if not given and not places & KNOWN.keys():
+                found.append(f"{name}:{node.lineno} {ast.unparse(node)[:60]}")
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+        if inner:
+            stack.pop()
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def test_one_module_writes():
+    root = Path(markovbridge.__file__).parent
+    modules = {str(path.relative_to(root)): path for path in sorted(root.rglob("*.py"))}
+    assert found_in(modules.pop("files.py"), "files.py")  # the search finds something
+    assert [line for name, path in modules.items() for line in found_in(path, name)] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *('open(p, "w")', 'p.open("ab")', 'open(p, mode="x")', 'io.open(p, "r+")', "p.touch()"),
+        *("os.open(p, os.O_CREAT)", 'p.write_text("x")', "p.write_bytes(x)", "np.save(p, x)"),
+        *("np.savez(p, x=x)", "frame.to_csv(p)", "frame.to_parquet(p)", "table.write_h5ad(p)"),
+        *("figure.savefig(p)", "image.save(p)", "torch.save(x, p)", "save_file(x, p)"),
+        *("p.mkdir()", "os.replace(p, q)", "p.unlink()", "shutil.rmtree(p)", "shutil.move(p, q)"),
+        *('h5py.File(p, "r+")', 'zipfile.ZipFile(p, "w")', "logging.FileHandler(p)"),
+    ],
+)
+def test_what_writes_is_found(tmp_path, line):
+    for text, count in ((line, 1), (f"with written(q) as p:\n        {line}", 0)):
+        (tmp_path / "module.py").write_text(
+            f"def write(p, q, x):\n    {line}\n" if count else text
+        )
+        assert len(found_in(tmp_path / "module.py", "module.py")) == count

@@ -21,7 +21,8 @@ from markovbridge.couplings import Noised
 from markovbridge.data import CountTable, Dataset
 from markovbridge.data.tables.objects import kind_of_file
 from markovbridge.documents import read_json
-from markovbridge.files import to_json, written
+from markovbridge.files import make_folder, put, to_json, written
+from markovbridge.locks import locked
 from markovbridge.networks import MLP, Attention
 from markovbridge.processes import PureDeath
 from markovbridge.training import TrainingConfig
@@ -96,10 +97,15 @@ class Facts:
 
     @contextmanager
     def written(self, folder: Path) -> Iterator[None]:
-        """Write them into a folder; they take effect after the block, if it does not fail."""
+        """Write them into a folder; they take effect after the block, if it does not fail.
+
+        Raises:
+            InUseError: If another process writes a model there.
+        """
         text = to_json({"format": FORMAT, **asdict(self)})
-        with written(folder / FILE) as fresh:
-            fresh.write_text(text, encoding="utf-8")
+        make_folder(folder)
+        with locked(folder, "model"), written(folder / FILE) as fresh:
+            put(fresh, text.encode("utf-8"))
             yield
 
     @classmethod

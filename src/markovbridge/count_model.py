@@ -420,7 +420,6 @@ class CountModel(Estimator):
         sizes = self.library_sizes_.tolist() if told else None
         if folder == Path():
             raise ValueError(f"the folder of a model is {str(directory)!r}; give it a name")
-        folder.mkdir(parents=True, exist_ok=True)
         with Facts(params, self.kind_, self._names, sizes).written(folder):
             transport.save_pretrained(folder / "model", card={"written by": "CountModel"})
 

@@ -21,6 +21,8 @@ from typing import Any
 
 import yaml
 
+from markovbridge.files import read_bytes
+
 __all__ = [
     "DEPTH",
     "FLAG",
@@ -242,8 +244,7 @@ def _text(path: Path, form: str) -> str:
     Raises:
         ValueError: If it is too long, or no text.
     """
-    with path.open("rb") as file:
-        content = file.read(SIZES[form] + 1)
+    content = read_bytes(path, SIZES[form] + 1)
     if len(content) > SIZES[form]:
         raise ValueError(f"it has more than {SIZES[form]:,} bytes")
     return content.decode("utf-8")

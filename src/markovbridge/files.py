@@ -25,6 +25,7 @@ import math
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,11 @@ __all__ = [
     "discard",
     "flush",
     "leftover",
+    "make_folder",
+    "move",
     "naming",
     "put",
+    "read_bytes",
     "sealed",
     "settle",
     "standing",
@@ -78,7 +82,8 @@ def written_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
     try:
         for path, file in zip(paths, fresh, strict=True):
             with naming(path):
-                file.write_bytes(b"")  # so that a name nobody may write to is known first
+                clear(file)
+                file.touch(exist_ok=False)  # so that a name nobody may write to is known first
         with naming(paths[0]):
             yield fresh
         for path, file in zip(paths, fresh, strict=True):
@@ -130,14 +135,14 @@ def written_folder(path: Path) -> Iterator[Path]:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write a file into a folder of `written_folder`."""
+    """Write to the hidden name that `written` yields, or into a folder of `written_folder`."""
     with naming(path):
         path.write_bytes(content)
 
 
 def append(path: Path, text: str) -> None:
     """Add a text to a log, whole, or not at all if it does not fit; only a kill may cut it."""
-    with naming(path), path.open("ab", buffering=0) as file:
+    with naming(path), open(path, "ab", buffering=0, opener=_own) as file:
         before, rest = file.tell(), memoryview(text.encode("utf-8"))
         try:
             while rest:
@@ -146,6 +151,26 @@ def append(path: Path, text: str) -> None:
             with contextlib.suppress(OSError):
                 file.truncate(before)
             raise
+
+
+def read_bytes(path: Path, limit: int = -1) -> bytes:
+    """What a file holds, or its first `limit` bytes; a pipe, which may never end, is refused."""
+    with open(path, "rb", opener=_plain) as file:
+        return file.read(limit)
+
+
+def _own(path: str, flags: int) -> int:
+    """Open a file, but none that a link leads to, which is somebody else's."""
+    return _plain(path, flags | getattr(os, "O_NOFOLLOW", 0))
+
+
+def _plain(path: str, flags: int) -> int:
+    """Open a file that is no pipe or device, without waiting for one."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no plain file; move it away", path)
+    return descriptor
 
 
 def flush(path: Path) -> None:
@@ -163,6 +188,19 @@ def discard(path: Path) -> None:
             os.rename(path, gone)
             _sync(path.parent)
             clear(gone)
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder, and those it is in, if it is not there."""
+    with naming(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a file or folder another name, under which there is nothing."""
+    with naming(target):
+        os.rename(source, target)
 
 
 def standing(path: Path) -> Path:
@@ -200,25 +238,29 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None and type(error) is not OSError and not _full(error):
+        full = _full(error)
+        if error.errno is None and type(error) is not OSError and full is None:
             raise  # a sentence of our own
         told = path if error.filename is None else Path(os.fsdecode(error.filename))
         shown = Path(*(HIDDEN.sub(r"\1", part) for part in told.parts))
         text = error.strerror or str(error) or type(error).__name__
-        number = errno.ENOSPC if _full(error) else error.errno
-        if number in FULL and REMEDY not in text:
+        if full is not None and REMEDY not in text:
             text = f"{text}: {REMEDY}"
-        raise type(error)(number or 0, text, str(shown)) from error
+        raise type(error)(full or error.errno or 0, text, str(shown)) from error
     except RuntimeError as error:  # of HDF5, when it closes a file
-        if not _full(error):
+        full = _full(error)
+        if full is None:
             raise
-        text = f"{os.strerror(errno.ENOSPC)}: {REMEDY}"
-        raise OSError(errno.ENOSPC, text, str(path)) from error
+        raise OSError(full, f"{os.strerror(full)}: {REMEDY}", str(path)) from error
 
 
-def _full(error: BaseException) -> bool:
-    """Whether a library speaks of a full disk, in words rather than by number."""
-    return os.strerror(errno.ENOSPC) in str(error) or f"errno = {errno.ENOSPC}," in str(error)
+def _full(error: BaseException) -> int | None:
+    """Which of `FULL` it is, by its number or, as libraries say it, in words; None if none."""
+    told, number = str(error), getattr(error, "errno", None)
+    if number in FULL:
+        return number
+    said = (k for k in FULL if os.strerror(k) in told or f"errno = {k}," in told)
+    return next(said, None)
 
 
 def _hidden(path: Path, kind: str) -> Path:

@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from markovbridge import doors
+from markovbridge.files import naming
 
 __all__ = ["InUseError", "is_lock", "locked", "unused"]
 
+NOFOLLOW, NOWAIT = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
 HELD: dict[tuple[int, Path], int] = {}  # process and file, and how often it is taken
 
 
@@ -80,9 +82,11 @@ def _taken(folder: Path, path: Path, what: str) -> int:
     """The file of a lock, opened and locked."""
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            # Not through a link: the file that somebody's folder leads to would be emptied.
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NOFOLLOW | NOWAIT, 0o644)
         except OSError as error:
-            raise type(error)(error.errno, error.strerror, str(folder)) from error
+            with naming(folder):
+                raise type(error)(error.errno, error.strerror, str(folder)) from error
         if not _lock(descriptor):
             holder = _holder(descriptor)
             os.close(descriptor)

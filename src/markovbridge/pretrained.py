@@ -19,7 +19,8 @@ from safetensors.torch import save as save_tensors
 from markovbridge import doors
 from markovbridge.config import from_config, to_config
 from markovbridge.documents import load_json
-from markovbridge.files import put, sealed, standing, unsealed, written_folder
+from markovbridge.files import make_folder, put, sealed, standing, unsealed, written_folder
+from markovbridge.locks import locked
 from markovbridge.parts import arguments
 from markovbridge.reading import reading, tensors
 
@@ -61,8 +62,8 @@ def save(transport: Transport, directory: Path, card: dict[str, Any]) -> None:
         raise ValueError(f"the folder of a model is {str(directory)!r}; give it a name")
     if directory.is_dir() and (other := _foreign(directory)):
         raise FileExistsError(f"{other} is no file of a model; choose another folder for this one")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with written_folder(directory) as fresh:
+    make_folder(directory.parent)
+    with locked(directory.parent, directory.name), written_folder(directory) as fresh:
         put(fresh / WEIGHTS, weights)
         put(fresh / "config.json", sealed(config).encode())
         put(fresh / "README.md", _card(transport, config, card).encode())

@@ -376,7 +376,7 @@ class Transport(Sampling):
         """Write weights, configuration and model card into a directory, atomically.
 
         Args:
-            directory: Replaced as a whole if it exists.
+            directory: Replaced as a whole if it exists, by one process at a time.
             card: Facts for the model card: data, steps, metrics, and so on.
         """
         save(self, Path(directory), card or {})

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from markovbridge.cli.runs import read_arrays, write_arrays
 from markovbridge.data.base import smallest_type
 from markovbridge.documents import read_json
-from markovbridge.files import discard, settle, to_json, write_json
+from markovbridge.files import discard, make_folder, settle, to_json, write_json
 from markovbridge.transport import Transport
 
 __all__ = ["Blocks", "Draw", "largest"]
@@ -69,7 +69,7 @@ class Blocks:
                 stored = any(self.folder.glob("block-*.npz"))
                 discard(self.folder)
                 changed = changed if stored else None
-        self.folder.mkdir(exist_ok=True)
+        make_folder(self.folder)
         write_json(file, self.settings)
         return changed
 

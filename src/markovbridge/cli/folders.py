@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from markovbridge.cli.runs import configuration
-from markovbridge.files import clear, leftover, naming
+from markovbridge.files import clear, leftover, make_folder, move, naming
 from markovbridge.locks import InUseError, is_lock, locked, unused
 
 __all__ = ["check", "is_run", "recover", "replaced"]
@@ -29,10 +29,12 @@ MADE = r"(samples|translated|restored|imputed)"
 TABLE = r"(h5ad|csv|tsv|parquet|mtx\.gz)"
 BESIDE = r"(barcodes|features|obs)\.tsv\.gz"
 FILES = re.compile(
-    rf"config\.yaml|count_model\.json|metrics\.jsonl|log\.txt|path\.npz|{MADE}\.(npz|png)"
+    rf"config\.yaml|data\.json|count_model\.json|metrics\.jsonl|log\.txt|path\.npz|{MADE}\.(npz|png)"
     rf"|samples\.{TABLE}|samples_{BESIDE}|(restored|imputed)\.h5ad"
     r"|(evaluation|likelihood|diagnostics)\.json|report\.html|inspect\.(html|json)"
 )
+# Behind the name of the run's table: what has become of its rows.
+RESULTS = rf"_(thinned|observed|(restored|imputed)_(mean|low|high))(\.{TABLE}|_{BESIDE})"
 FOLDERS = {
     r"model": r"model\.safetensors|config\.json|README\.md",
     r"checkpoints": r"(damaged-)?step-\d{8,}",
@@ -129,10 +131,9 @@ def replaced(run: Path, config: dict[str, Any]) -> Iterator[None]:
             )
     unused(run)
     try:
-        with naming(run / ASIDE):
-            (run / ASIDE).mkdir()
-            for path in old:
-                os.rename(path, run / ASIDE / path.name)
+        make_folder(run / ASIDE)
+        for path in old:
+            move(path, run / ASIDE / path.name)
         yield
     finally:
         _settle(run)
@@ -145,7 +146,7 @@ def _settle(run: Path) -> None:
         if aside.is_dir() and not (run / CONFIG).exists():
             # Its configuration last, as it went first: without, this is done again.
             for path in sorted(aside.iterdir(), key=_config_last):
-                os.rename(path, run / path.name)
+                move(path, run / path.name)
         clear(aside)
 
 
@@ -159,10 +160,12 @@ def _written(run: Path) -> Iterator[Path]:
     Raises:
         FileExistsError: If there is something in one of its folders that it did not write.
     """
+    table = _table(run)
     for path in sorted(run.iterdir(), key=_config_last, reverse=True):
         name = leftover(path) or path.name
         inside = next((known for key, known in FOLDERS.items() if re.fullmatch(key, name)), None)
-        if not (FILES.fullmatch(name) if inside is None or path.is_file() else inside):
+        known = FILES.fullmatch(name) or (table and re.fullmatch(re.escape(table) + RESULTS, name))
+        if not (known if inside is None or path.is_file() else inside):
             continue
         # What is behind a link stays where it is; only the link goes.
         for item in sorted(path.iterdir()) if inside and not path.is_symlink() else ():
@@ -172,6 +175,17 @@ def _written(run: Path) -> Iterator[Path]:
                     "away, or choose another --output"
                 )
         yield path
+
+
+def _table(run: Path) -> str | None:
+    """What files of results begin with: the name of the run's table, if it has one."""
+    try:
+        data = configuration(run).get("data")
+    except (OSError, ValueError):
+        return None
+    options = data.get("init_args") if isinstance(data, dict) else None
+    path = options.get("path") if isinstance(options, dict) else None
+    return Path(path).name.split(".")[0] if isinstance(path, str) else None
 
 
 def _paths(config: Any) -> Iterator[Path]:

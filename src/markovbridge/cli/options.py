@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse import _loaders_dumpers as loaders
+from jsonargparse._actions import _ActionConfigLoad
 
 from markovbridge.cli import console, hints
 from markovbridge.cli.errors import MISSING, UsageError, classless, explain
@@ -79,6 +80,7 @@ def parse(
         raise SystemExit(0)
     if problem := classless(words, _plain(known), function):
         raise UsageError(problem)
+    _refuse_files(words, parser)
     show = "--print_config" in words
     try:
         rest = [word for word in words if word != "--print_config"]
@@ -91,6 +93,23 @@ def parse(
         console.say(to_yaml(config))
         raise SystemExit(0)
     return Options(parser.instantiate(values).as_dict(), config)
+
+
+def _refuse_files(words: list[str], parser: ArgumentParser) -> None:
+    """Refuse a file where options are wanted: the parser would read it, whatever it names.
+
+    Raises:
+        UsageError: Naming the option.
+    """
+    groups = {action.dest for action in parser._actions if isinstance(action, _ActionConfigLoad)}
+    for word, following in zip(words, [*words, ""][1:], strict=True):
+        name, equals, value = word.removeprefix("--").partition("=")
+        value = value if equals else following
+        if word.startswith("--") and name in groups and not value.lstrip().startswith("{"):
+            raise UsageError(
+                f"{name} is {value!r}; it is given as options, --{name}.NAME value, and read from "
+                "no file"
+            )
 
 
 def split_target(words: list[str], usage: str, example: str) -> tuple[str | None, list[str]]:

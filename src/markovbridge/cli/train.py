@@ -35,7 +35,7 @@ from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.rows import parts
 from markovbridge.data.tables.matrices import matrix_file
 from markovbridge.data.tables.source import suffix_of
-from markovbridge.files import write_text
+from markovbridge.files import make_folder, write_text
 from markovbridge.heads import Head
 from markovbridge.locks import locked
 from markovbridge.masking import Masking
@@ -153,7 +153,7 @@ def train_main(words: list[str]) -> None:
     trainer, records = _prepare(known, **values)
     with ExitStack() as stack:
         if trainer.accelerator.is_main_process:
-            output.mkdir(parents=True, exist_ok=True)
+            make_folder(output)
             stack.enter_context(locked(output, "training"))
             folders.check(output, allowed=resume or overwrite)  # nothing has come since
             if overwrite:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from markovbridge.files import write_json, write_text
+from markovbridge.files import make_folder, write_json, write_text
 from markovbridge.images import is_image, to_shades
 from markovbridge.inspection import View
 from markovbridge.locks import locked
@@ -43,7 +43,7 @@ def write_inspection(
     Returns:
         The two paths.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     facts = {**facts, "process": repr(process)}
     content = {
         **facts,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from markovbridge.data import Dataset
+from markovbridge.files import read_bytes
 from markovbridge.images import data_uri, encode_png, to_bytes
 from markovbridge.metrics import Neighbours, nearest
 from markovbridge.metrics.distances import feature_statistics
@@ -262,7 +263,7 @@ def grids_section(run: Run) -> str:
     figures = "".join(
         figure_of(
             f'<img alt="Samples after {step:,} steps of training" '
-            f'src="{data_uri(file.read_bytes())}">',
+            f'src="{data_uri(read_bytes(file))}">',
             f"after {step:,} steps",
         )
         for step, file in (run.grids[k] for k in kept)

@@ -16,7 +16,6 @@ No pickle is involved.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +28,18 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.documents import load_json
-from markovbridge.files import discard, leftover, put, sealed, settle, unsealed, written_folder
+from markovbridge.files import (
+    discard,
+    leftover,
+    make_folder,
+    move,
+    put,
+    read_bytes,
+    sealed,
+    settle,
+    unsealed,
+    written_folder,
+)
 from markovbridge.reading import reading
 from markovbridge.reading import tensors as tensors_of
 
@@ -69,7 +79,7 @@ def write(
     Returns:
         The folder of the checkpoint.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"step-{step:08d}"
     files = {}
     with written_folder(path) as fresh:
@@ -135,7 +145,7 @@ def read(path: Path) -> Checkpoint:
         tensors = {}
         for name, expected in record["files"].items():
             file = f"{Path(name).name}.safetensors"
-            content = (path / file).read_bytes()
+            content = read_bytes(path / file)
             if len(content) != expected["bytes"]:
                 raise ValueError(f"{file} has {len(content)} bytes instead of {expected['bytes']}")
             if hashlib.sha256(content).hexdigest() != expected["sha256"]:
@@ -175,7 +185,7 @@ def adopt(found: Checkpoint) -> Checkpoint:
     path = found.path.with_name(name)
     if path.exists():
         _damaged(path)
-    os.rename(found.path, path)
+    move(found.path, path)
     return replace(found, path=path)
 
 
@@ -196,7 +206,7 @@ def _damaged(path: Path) -> None:
     """Rename a damaged checkpoint, which is kept for whoever wants to look at it."""
     aside = path.with_name(f"damaged-{path.name}")
     discard(aside)
-    os.rename(path, aside)
+    move(path, aside)
 
 
 doors.guard(__name__)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from markovbridge import doors
 from markovbridge.documents import parse_json
-from markovbridge.files import append, flush, to_json, write_text
+from markovbridge.files import append, flush, read_bytes, to_json, write_text
 
 __all__ = ["RunLog", "duration"]
 
@@ -57,13 +57,8 @@ class RunLog:
         """Drop the numbers of steps after `step`, and a line cut short."""
         if self._metrics is None or not self._metrics.exists():
             return
-        kept = [
-            line
-            for line in self._metrics.read_text(encoding="utf-8", errors="replace").splitlines(
-                keepends=True
-            )
-            if _step(line) <= step
-        ]
+        text = read_bytes(self._metrics).decode("utf-8", errors="replace")
+        kept = [line for line in text.splitlines(keepends=True) if _step(line) <= step]
         write_text(self._metrics, "".join(kept))
 
     def flush(self) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from markovbridge import doors
 from markovbridge.data.rows import dense
-from markovbridge.files import write_bytes
+from markovbridge.files import make_folder, write_bytes
 from markovbridge.images import grid_png, to_shades
 from markovbridge.randomness import generator
 from markovbridge.training.config import TrainingConfig
@@ -37,7 +37,7 @@ def draw(model: Transport, data: Examples, config: TrainingConfig, path: Path) -
     x = dense(data.x)
     maximum = getattr(model.process, "maximum", None) or float(x.max())
     shades = to_shades(samples, min(0.0, float(x.min())), maximum)
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     write_bytes(path, grid_png(shades, 255))
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 from markovbridge import doors
 from markovbridge.config import to_config
+from markovbridge.documents import NUMBER, conforming
 from markovbridge.pretrained import PARTS
+from markovbridge.training.checkpoint import Checkpoint
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
 from markovbridge.transport import Transport
 
-__all__ = ["check", "describe"]
+__all__ = ["belongs", "check", "describe"]
 
 # What changes neither the weights nor their random numbers may differ. (Of which weights are
 # selected, `validate_every` is part.)
@@ -44,6 +46,18 @@ def describe(
     if config.select == "best" and held_out is not None:
         described["held-out data"] = held_out.fingerprint()
     return described
+
+
+# Of the state of a checkpoint, what its reader relies on.
+STATE = {"step": NUMBER, "run": {"training": {}}, "processes": NUMBER, "window": [[NUMBER]]}
+STATE |= {"validation_loss": NUMBER, "elapsed_s": NUMBER}
+STATE |= {"best?": {"best_step": NUMBER, "best_loss": NUMBER}}
+
+
+def belongs(found: Checkpoint, current: dict[str, Any]) -> None:
+    """Raise unless a checkpoint is one of the run that `current` describes; see `check`."""
+    conforming(found.state, STATE, f"the state of {found.path}")
+    check(found.state["run"], current, found.state["step"])
 
 
 def check(saved: dict[str, Any], current: dict[str, Any], step: int) -> None:

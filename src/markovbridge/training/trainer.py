@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from markovbridge import doors
 from markovbridge.data.rows import Rows
+from markovbridge.files import make_folder
 from markovbridge.images import is_image
 from markovbridge.locks import locked
 from markovbridge.processes import PureDeath
@@ -401,7 +402,7 @@ class Trainer:
             )
         self.directory = directory
         if self.accelerator.is_main_process:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_folder(directory)
         with self._alone():
             self._continue(directory, folder)
 
@@ -417,7 +418,7 @@ class Trainer:
         self._identity = identity.describe(self.config, self.transport, self.data, held_out)
         found, complaints = checkpoint.latest(folder)
         if found is not None:
-            identity.check(found.state["run"], self._identity, found.state["step"])
+            identity.belongs(found, self._identity)
             self.step = found.state["step"]
             self.learner.load(found.tensors)
             if self.best is not None:

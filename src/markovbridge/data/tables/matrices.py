@@ -21,6 +21,7 @@ import scipy.io
 from markovbridge import doors
 from markovbridge.data.compressed import FORMATS, assemble
 from markovbridge.data.tables.table import Table, as_block, known, strings, unique
+from markovbridge.files import naming
 from markovbridge.reading import ArrayFile, afford, array_file, reading, unpacked
 
 __all__ = ["beginning", "matrix_file", "read_mtx", "read_npz"]
@@ -172,7 +173,7 @@ def _market(path: Path) -> Any:
         # scipy's reader ends the process where a stream that it reads raises an error.
         with tempfile.TemporaryDirectory(prefix="markovbridge-") as folder:
             plain = Path(folder) / "matrix.mtx"
-            with unpacked(path) as stream, plain.open("wb") as file:
+            with unpacked(path) as stream, naming(plain), plain.open("wb") as file:
                 shutil.copyfileobj(stream, file, 2**20)
             return _plain_market(plain, path)
     return _plain_market(path, path)

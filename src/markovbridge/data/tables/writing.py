@@ -14,6 +14,7 @@ from __future__ import annotations
 import gzip
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +31,8 @@ from markovbridge.data.tables.hdf5 import StoredMatrix
 from markovbridge.data.tables.matrices import beginning
 from markovbridge.data.tables.source import CountTable, kind_of, suffix_of
 from markovbridge.data.tables.table import SPARSE, optional
-from markovbridge.files import naming, written_together
+from markovbridge.files import naming, put, written_together
+from markovbridge.locks import locked
 
 __all__ = ["write_results", "write_table"]
 
@@ -79,6 +81,7 @@ def write_table(
     Raises:
         FileExistsError: If a file exists and `overwrite` is false.
         ImportError: If a package is missing that writes it.
+        InUseError: If another process writes the same.
         ValueError: If the suffix is unknown, or shapes do not match.
     """
     path, matrix = Path(path).expanduser(), _matrix(counts)
@@ -131,6 +134,7 @@ def write_results(
     Raises:
         FileExistsError: If a file exists and `overwrite` is false.
         ImportError: If a package is missing that writes it.
+        InUseError: If another process writes the same.
         ValueError: If there are no results, or shapes do not match.
     """
     path, origin = Path(path).expanduser(), source.file()
@@ -356,7 +360,7 @@ def _market(path: Path, matrix: Any, around: _Names) -> dict[Path, Writer]:
 
 
 def _bytes(file: Path, text: bytes, zipped: str) -> None:
-    file.write_bytes(gzip.compress(text) if zipped else text)
+    put(file, gzip.compress(text) if zipped else text)
 
 
 def _write(writers: Mapping[Path, Writer], overwrite: bool) -> list[Path]:
@@ -366,7 +370,10 @@ def _write(writers: Mapping[Path, Writer], overwrite: bool) -> list[Path]:
             raise FileExistsError(f"{path} exists already; choose another file, or overwrite it")
         if not path.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
-    with written_together(list(writers)) as fresh:
+    with ExitStack() as stack:
+        for path in writers:
+            stack.enter_context(locked(path.parent, path.name))
+        fresh = stack.enter_context(written_together(list(writers)))
         for file, (path, write) in zip(fresh, writers.items(), strict=True):
             with naming(path):
                 write(file)
