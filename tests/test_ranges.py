@@ -44,14 +44,14 @@ def looked(**options):
         (lambda: Digits(validation=0.5, test=0.5), ValueError, "must be fractions"),
         (lambda: Covariate("age", scale=0.0), ValueError, "scale must be finite and above 0"),
         (
-            lambda: look("a", mb.PureDeath(8), POISSON, mb.Noised(), COUNTS, paths=0),
+            lambda: looked(paths=0),
             ValueError,
-            "paths must be at least 1",
+            "paths must be from 1",
         ),
         (
-            lambda: look("a", mb.PureDeath(8), POISSON, mb.Noised(), COUNTS, times=0),
+            lambda: looked(times=0),
             ValueError,
-            "times must be at least 1",
+            "times must be from 1",
         ),
         (lambda: images.to_shades(ROWS, 2.0, 1.0), ValueError, "high must be .*at least 2"),
         (
@@ -98,6 +98,17 @@ def looked(**options):
         ),
         (lambda: _rows().take(torch.tensor([40])), ValueError, "index must be positions from 0"),
         (lambda: _rows().take(torch.tensor(1.5)), ValueError, r"index must be positions \(k,\)"),
+        (
+            lambda: DEATH.strengths(laws.Poisson(torch.zeros(2, 3)), COUNTS, math.nan),
+            ValueError,
+            "t must be finite, not nan",
+        ),
+        (lambda: looked(times=10**30), ValueError, "times must be from 1 to 1000000, not 1000"),
+        (
+            lambda: metrics.evaluate(COUNTS, ROWS, repeats=10**30, meta={}),
+            ValueError,
+            "repeats must be from 1 to 1000000",
+        ),
         (lambda: metrics.held_out_table({}), ValueError, "one prediction or more"),
         (lambda: images.encode_png(np.zeros((2, 2))), ValueError, "pixels must be uint8"),
         (lambda: mb.heads.TwoMeans()(CHAIN, *[THIRDS] * 5), TypeError, "TwoMeans head is for"),
@@ -135,9 +146,9 @@ def _rows():
 
 def test_errors_of_libraries_name_the_arguments_whatever_their_type():
     """Those that torch raises in Python, and ValueError and TypeError, among them."""
-    law = laws.Poisson(torch.zeros(2, 3))
-    with pytest.raises(TypeError, match=r"log_prob cannot work with x \(\) of float32.*0-d"):
-        law.log_prob(torch.tensor(0.5))
+    model = mb.Transport(mb.LinearDiffusion(), torch.nn.Flatten(), mb.Endpoint(), shape=(3,))
+    with pytest.raises(TypeError, match=r"law cannot work with x \(\) of float32.*0-d"):
+        model.law(torch.tensor(0.5), 0.5)
     walk = mb.RandomWalk(1.0).transition(COUNTS, 1.0, 0.5)
     with pytest.raises(ValueError, match="cannot work with .*cannot convert float NaN"):
         walk.log_prob(torch.full((2, 3), math.nan))

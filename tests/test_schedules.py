@@ -139,7 +139,9 @@ def test_answers_have_the_shape_and_type_of_the_time(case):
 @pytest.mark.parametrize("t", [-1e-9, 1.0001, float("nan"), float("inf")])
 def test_times_outside_the_unit_interval_are_refused(t):
     for time in (t, torch.tensor([0.5, t])):
-        with pytest.raises(ValueError, match=r"time .* is outside \[0, 1\]: 0 is the source"):
+        with pytest.raises(
+            ValueError, match=r"time .* is outside \[0, 1\]: 0 is the source|t must be finite"
+        ):
             Cosine().survival(time)
 
 

@@ -28,9 +28,11 @@ __all__ = [
     "room",
     "shares",
     "sites",
+    "turns",
     "whole",
 ]
 
+TURNS = 10**6  # of a loop, at most
 T = TypeVar("T")
 
 
@@ -76,6 +78,16 @@ def whole(value: Any, name: str, *, least: int | None = None, most: int | None =
     if (least is not None and value < least) or (most is not None and value > most):
         raise ValueError(f"{name} must be {_range(least, most)}, not {shown(value)}")
     return value
+
+
+def turns(value: Any, name: str) -> int:
+    """The value as an int, how often something is done: 1 or more, and few enough to end.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is out of bounds.
+    """
+    return whole(value, name, least=1, most=TURNS)
 
 
 def number(

@@ -112,8 +112,8 @@ def look(
             f"{type(process).__name__} has neither a drift nor rates to look at: take a process "
             "in continuous time"
         )
-    checks.whole(times, "times", least=1)
-    checks.whole(paths, "paths", least=1)
+    checks.turns(times, "times")
+    checks.turns(paths, "paths")
     model = Transport(process, law, shape=x1.shape[1:], coupling=coupling)
     # The ends of time are left out: there the law is the data's, or rates are infinite.
     grid = (torch.arange(times, dtype=torch.float64) + 0.5) / times

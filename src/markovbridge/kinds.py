@@ -50,7 +50,7 @@ def of_function(function: Callable[..., Any]) -> dict[str, Check]:
         if options is not None:
             found.update(options)
             continue
-        check = _check(hint, finite=text != "Time")
+        check = _check(hint)
         if check is not None and inspect.signature(function).parameters[name].kind not in (
             inspect.Parameter.VAR_POSITIONAL,
             inspect.Parameter.VAR_KEYWORD,
@@ -65,7 +65,7 @@ def of_fields(owner: type, record: bool) -> dict[str, Check]:
     for cls in reversed(owner.__mro__):
         space = Names(cls.__module__)
         for name, text in vars(cls).get("__annotations__", {}).items():
-            check = _check(evaluated(text, space), finite=not record and text != "Time")
+            check = _check(evaluated(text, space), finite=not record)
             found.pop(name, None)
             if check is not None:
                 found[name] = check

@@ -89,7 +89,7 @@ def walk(
             count; or if counts grow beyond 2^40.
     """
     process = model.process
-    checks.whole(rounds, "rounds", least=1)
+    checks.turns(rounds, "rounds")
     if rounds > 1:
         check_back(model)
     if callback is not None:

@@ -96,7 +96,7 @@ class NegativeBinomialMixture:
             prior: Counts that each profile is given per feature.
             seed: Of the rows that profiles start from.
         """
-        checks.whole(rounds, "rounds", least=1)
+        checks.turns(rounds, "rounds")
         checks.number(prior, "prior", least=0)
         rows = as_rows(x, "x")
         n = len(rows)

@@ -32,7 +32,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.metrics.distances import energy_distance
 from markovbridge.metrics.evaluation import ENERGY, Floors, Record, check_meta, mean
 from markovbridge.metrics.extractors import RAW
@@ -108,6 +108,7 @@ def evaluate_counts(
         ValueError: On events of different sizes, negative values, too few rows or features,
             or missing `meta`.
     """
+    checks.turns(repeats, "repeats")
     facts = check_meta(meta)
     ours = draw_rows(samples, limit, "samples", seed).flatten(1)
     real = draw_rows(reference, limit, "reference", seed).flatten(1).to(ours.device)
@@ -115,10 +116,10 @@ def evaluate_counts(
     for name, table in (("samples", ours), ("reference", real)):
         if bool((table < 0).any()):
             raise ValueError(f"{name} holds {table.min().item()}: counts cannot be negative")
-    if len(ours) < LEAST // 2 or len(real) < LEAST or repeats < 1:
+    if len(ours) < LEAST // 2 or len(real) < LEAST:
         raise ValueError(
-            f"an evaluation of counts needs at least {LEAST // 2} samples, {LEAST} real rows and "
-            f"1 repeat, got {len(ours)}, {len(real)} and {repeats}"
+            f"an evaluation of counts needs at least {LEAST // 2} samples, {LEAST} real rows, got "
+            f"{len(ours)} and {len(real)}"
         )
     if seen is None:
         seen = min(50, max(1, len(real) // 10))

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge import doors
+from markovbridge import checks, doors
 from markovbridge.data.covariates import described
 from markovbridge.metrics.distances import Moments, feature_errors, pair_mean
 from markovbridge.metrics.extractors import RAW, Extractor, Pixels
@@ -180,15 +180,15 @@ def evaluate(
     Raises:
         ValueError: On different event sizes, NaN, too few items or missing `meta`.
     """
+    checks.turns(repeats, "repeats")
     facts = check_meta(meta)
     reference = reference.to(samples.device)
     ours, real = as_rows(samples, "samples"), as_rows(reference, "reference")
     check_same_width(ours, real, ("samples", "reference"))
     n, total = len(ours), len(real)
-    if n < 2 or total < 4 or repeats < 1:
+    if n < 2 or total < 4:
         raise ValueError(
-            "an evaluation needs at least 2 samples, 4 reference items and 1 repeat, got "
-            f"{n}, {total} and {repeats}"
+            f"an evaluation needs at least 2 samples and 4 reference items, got {n} and {total}"
         )
     floors = Floors(n, total, seed, repeats)
 
