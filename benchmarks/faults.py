@@ -7,6 +7,7 @@ rename and deletion. Then it runs again for each of them, in a forked process th
     kill    ends right before the operation
     torn    ends when half of a file, or of a line of a log, is written
     full    finds the disk full from there on: half of the file is written, then errors
+    twice   ends right before it, if it is a renaming, and when it goes on again, anywhere
 
 and once for each size of a file in a process that
 
@@ -46,7 +47,7 @@ from faults_seen import DIED, LOGS, Operations, digest, hidden, names, outcome
 from markovbridge.files import leftover
 from markovbridge.locks import is_lock
 
-MODES = ("kill", "torn", "full", "large")
+MODES = ("kill", "torn", "full", "twice", "large")
 FULL = "No space left|File too large"
 REFUSED = "is in use by process|holds a run already"  # what the later of two processes is told
 
@@ -183,6 +184,8 @@ def begin(job: Job, folder: Path) -> None:
 
 def fault(job: Job, folder: Path, stop: int, mode: str, known: Undisturbed) -> str | None:
     """One failure: what did not go well, if anything."""
+    if mode == "twice":
+        return twice(job, folder, stop)
     begin(job, folder)
     status, told = disturbed(job, folder, stop, mode)
     if mode in ("full", "large"):
@@ -197,7 +200,8 @@ def fault(job: Job, folder: Path, stop: int, mode: str, known: Undisturbed) -> s
             return f"{left[0]} is left"
     elif status != DIED:
         return f"status {status} of a process to be killed: {told[-300:]!r}"
-    if torn := known.torn(folder, logs=mode in ("full", "large")):
+    torn = known.torn(folder, logs=mode in ("full", "large"))
+    if torn := torn or missing(job, folder):
         return torn
     ((again, told),) = forked(lambda: job.again(folder))
     if again != 0:
@@ -210,12 +214,39 @@ def fault(job: Job, folder: Path, stop: int, mode: str, known: Undisturbed) -> s
     return f"another outcome: {', '.join(other[:5])}"
 
 
-def cases(known: Undisturbed) -> list[tuple[int, str]]:
+def twice(job: Job, folder: Path, stop: int) -> str | None:
+    """Two kills, the second anywhere while it goes on: what is lost, if anything."""
+    second, status = 0, DIED
+    while status == DIED:
+        begin(job, folder)
+        disturbed(job, folder, stop, "kill")
+        status, told = disturbed(job, folder, second, "kill")
+        if status not in (0, DIED):
+            return f"going on failed: {told[-300:]!r}"
+        if lost := missing(job, folder):
+            return f"after a second kill at {second}: {lost}"
+        second += 1
+    return None
+
+
+def missing(job: Job, folder: Path) -> str | None:
+    """Why what must always be there cannot be read, if it cannot."""
+    if job.look is None:
+        return None
+    try:
+        job.look(folder)
+    except (OSError, ValueError) as error:
+        return f"nothing is left to read: {error}"
+    return None
+
+
+def cases(job: Job, known: Undisturbed) -> list[tuple[int, str]]:
     """All that can fail, as `stop` and `mode`."""
     found = [
         (k, mode)
         for k, (kind, path) in enumerate(known.operations)
-        for mode in ("kill", "torn", "full")
+        for mode in ("kill", "torn", "full", "twice")
+        if mode != "twice" or kind == "rename" and job.look
         if mode != "torn" or kind == "append" or kind == "sync" and "." in Path(path).name
         if mode != "full" or kind != "remove" or not is_lock(Path(path))  # nobody needs to know
     ]
@@ -243,7 +274,7 @@ def enumerated(share: float, seed: int, titles: Sequence[str] = ()) -> Iterator[
             known, drawn = Undisturbed.of(job, folder), random.Random(f"{seed} {title}")
             counts: dict[str, int] = dict.fromkeys(MODES, 0)
             problems: list[str] = []
-            for k, mode in cases(known):
+            for k, mode in cases(job, known):
                 if drawn.random() >= share:
                     continue
                 counts[mode] += 1

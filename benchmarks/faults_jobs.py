@@ -29,12 +29,14 @@ class Job:
         run: Does it; the status of the command line.
         again: Goes on after it was interrupted.
         old: Whether what was there before may be there in the end, too.
+        look: Reads what must be there at every moment, whatever fails; None if nothing need be.
     """
 
     start: Callable[[Path], object]
     run: Callable[[Path], int]
     again: Callable[[Path], int]
     old: bool = False
+    look: Callable[[Path], object] | None = None
 
 
 TINY = ["--network.width", "4", "--network.depth", "1", "--trainer.threads", "1"]
@@ -130,14 +132,18 @@ def _translate(base: Path) -> Job:
     return _verb(_images, "translate", "--input", str(rows), *STEPS)(base)
 
 
-def _repeated(start: Callable[[Path], object], act: Callable[[Path], object]) -> Job:
+def _repeated(
+    start: Callable[[Path], object],
+    act: Callable[[Path], object],
+    look: Callable[[Path], object] | None = None,
+) -> Job:
     """Something done in Python, and done again."""
 
     def run(folder: Path) -> int:
         act(folder)
         return 0
 
-    return Job(start, run, run)
+    return Job(start, run, run, look=look)
 
 
 def _save(base: Path) -> Job:
@@ -145,14 +151,15 @@ def _save(base: Path) -> Job:
     for seed in (0, 1):
         model = CountModel(width=4, depth=1, steps=2, batch_size=4, random_state=seed)
         made.append(model.fit(table))
-    return _repeated(made[0].save, made[1].save)
+    return _repeated(made[0].save, made[1].save, CountModel.load)
 
 
 def _save_pretrained(base: Path) -> Job:
     start = _kept(base / "old", lambda folder: _train(folder, "digits", "--trainer.seed", "5"))
     _images(base)
     model = Transport.from_pretrained(base / "images" / "model")
-    return _repeated(start, lambda folder: model.save_pretrained(folder / "model"))
+    look = lambda folder: Transport.from_pretrained(folder / "model")  # noqa: E731
+    return _repeated(start, lambda folder: model.save_pretrained(folder / "model"), look)
 
 
 def _tables(base: Path) -> Job:

@@ -43,6 +43,7 @@ class Operations:
         self.files: set[tuple[str, str]] = set()
         self.folders: set[tuple[str, str]] = set()
         self.sizes: set[int] = set()
+        self.synced: set[Path] = set()
         self.full = self.quiet = False
         self._sync = os.fsync
         os.fsync = self.fsync
@@ -74,6 +75,7 @@ class Operations:
 
     def operation(self, kind: str, path: Path) -> None:
         """Count an operation on the folder, and let it fail if it is its turn."""
+        (self.synced.add if kind == "sync" else self.synced.discard)(path)
         if not self._inside(path):
             return
         number = len(self.seen)
@@ -106,6 +108,8 @@ class Operations:
         for path in (source, *source.rglob("*")):
             name = target / path.relative_to(source)
             where = str(name.relative_to(self.folder))
+            if path not in self.synced:
+                raise AssertionError(f"{where} takes its name before it is on the disk")
             if path.is_dir():
                 self.folders.add((where, names(path)))
             else:
