@@ -11,7 +11,7 @@ rename and deletion. Then it runs again for each of them, in a forked process th
 
 and once for each size of a file in a process that
 
-    large   may write no larger file than one byte less, so that the system itself refuses the
+    large   may write no file larger than half of it, so that the system itself refuses the
             write, in whatever library it is
 
 Right after that, every file under its real name must be whole, as it was or as it is to be, and
@@ -250,7 +250,7 @@ def cases(job: Job, known: Undisturbed) -> list[tuple[int, str]]:
         if mode != "torn" or kind == "append" or kind == "sync" and "." in Path(path).name
         if mode != "full" or kind != "remove" or not is_lock(Path(path))  # nobody needs to know
     ]
-    return found + [(size - 1, "large") for size in known.sizes if size > 1]
+    return found + [(size // 2, "large") for size in known.sizes if size > 1]
 
 
 def enumerated(share: float, seed: int, titles: Sequence[str] = ()) -> Iterator[tuple[bool, str]]:
@@ -279,7 +279,9 @@ def enumerated(share: float, seed: int, titles: Sequence[str] = ()) -> Iterator[
                     continue
                 counts[mode] += 1
                 if why := fault(job, folder, k, mode, known):
-                    what = f"{k + 1} bytes" if mode == "large" else " ".join(known.operations[k])
+                    what = (
+                        f"{k} bytes at most" if mode == "large" else " ".join(known.operations[k])
+                    )
                     problems.append(f"  {mode} at {k} ({what}): {why}")
             done = ", ".join(f"{count} {mode}" for mode, count in counts.items())
             total = sum(counts.values())

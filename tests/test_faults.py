@@ -12,7 +12,7 @@ TABLES = {"train table", "overwrite table", "sample table", "tables"}  # which o
 # How a file, a folder and a log are written, in full; of all else a share.
 SOME = [
     (["--faults", "1", "--pairs", "3"], {"report", "save_pretrained"}),
-    (["--faults", "0.12", "--pairs", "1"], {"sample", "inspect", "CountModel.save", *TABLES}),
+    (["--faults", "0.03", "--pairs", "1"], {"sample", "inspect", "CountModel.save", *TABLES}),
     (["--faults", "0.02"], {"train", "overwrite", "restore", "impute", "translate", "evaluate"}),
 ]
 
