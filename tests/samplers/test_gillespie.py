@@ -165,3 +165,17 @@ def test_diffusions_do_not_jump():
     with pytest.raises(TypeError, match=r"take .*Bridge\(\)"):
         Gillespie().step(model, torch.zeros(2, 1), 0.0, 1.0)
     assert Gillespie().evaluations(5) is None
+
+
+def test_no_births_where_nothing_remains():
+    """Σ w y - x is below zero by rounding for some data: a rate of 0, and no clock run backwards."""
+    random = np.random.default_rng(0)
+    number = int(random.integers(9, 26))
+    cells = random.choice(25, number, replace=False)
+    points = torch.tensor(np.stack(np.unravel_index(cells, (5, 5)), 1))
+    weights = torch.tensor(random.dirichlet(np.ones(number)))
+    process = PureDeath(4)
+    model = Transport(process, exact.Empirical(process, points, weights), shape=(2,))
+    generator = torch.Generator().manual_seed(0)
+    x = model.sample(4000, steps=1, sampler=Gillespie(), generator=generator)
+    assert bool((x.unsqueeze(1) == points).all(-1).any(1).all())
