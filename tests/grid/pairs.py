@@ -97,12 +97,17 @@ def pairs():
 
 
 def chosen(sampler, process):
-    """A part of the pairs of one sampler and process that meets every mode, and laws in turn.
+    """A part of the pairs of one sampler and process: laws take turns, and so do instances.
 
-    For each mode the laws in an order of its own: the first that is not refused stands for all.
+    Every mode is met by one of the instances of a class. For each the laws come in an order of
+    its own: the first that is not refused stands for all.
     """
     every = [p for p in pairs() if (p.sampler, p.process) == (sampler, process)]
+    second = "," in process
+    twins = second or any(p.process.startswith(f"{process},") for p in pairs())
     for i, mode in enumerate(MODES):
+        if twins and i % 2 != second:
+            continue
         laws = [pair for pair in every if pair.mode == mode]
         first = (zlib.crc32(f"{sampler.__name__} {process}".encode()) + i) % max(1, len(laws))
         yield laws[first:] + laws[:first]

@@ -168,7 +168,7 @@ def test_diffusions_do_not_jump():
 
 
 def test_no_births_where_nothing_remains():
-    """Σ w y - x is below zero by rounding for some data: a rate of 0, and no clock run backwards."""
+    """Σ w y - x is below zero by rounding for some data: no rate, and no clock run backwards."""
     random = np.random.default_rng(0)
     number = int(random.integers(9, 26))
     cells = random.choice(25, number, replace=False)
