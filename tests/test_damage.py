@@ -56,7 +56,7 @@ OTHERWISE = {
     "data.digits": "a file of this package",
     "documents": "what the others read by",
     "files": "writes",
-    "kinds": "the source of this package",
+    "annotations": "the source of this package",
     "locks": "locks",
     "metrics.extractors": "files of weights whose hash is known",
     "reading": "what the others read by",

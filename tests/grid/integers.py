@@ -64,6 +64,7 @@ def judge(sampler_class, process, low, states, kind, make_law, mode):
     exact = joint and steps == few and mode != "guided"
     only_limit = sampler_class in (mb.TauLeaping, mb.Trapezoidal, samplers.Adaptive)
     allowed = 0.0 if sampler_class in STEPWISE or (exact and not only_limit) else ALLOWED
+    allowed *= 2 if slow else 1
     low, top = 0, VALUES
     if mode == "guided" or (type(process), kind) in OWN_LIMIT:
         wanted = _limit(model, world, seen if inner else [0] * world.sites, kind, mode, steps)

@@ -93,7 +93,7 @@ def outcome(pair):
 
 def pairs():
     """All of them."""
-    return [*_on_integers(), *_on_reals()]
+    return [*on_integers(), *_on_reals()]
 
 
 def chosen(sampler, process):
@@ -113,7 +113,8 @@ def chosen(sampler, process):
         yield laws[first:] + laws[:first]
 
 
-def _on_integers():
+def on_integers():
+    """Those of processes on integers."""
     on = [on for instances in INTEGERS.values() for on in instances()]
     kinds = {name: make for name, make in {**LAWS, **MORE_LAWS}.items() if make is not None}
     for sampler, (process, low, states), (kind, make), mode in product(

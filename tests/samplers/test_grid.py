@@ -1,13 +1,14 @@
-"""Every sampler with every process in every way to draw: right, or refused in a sentence.
+"""Every sampler with every process on integers in every way to draw: right, or refused.
 
-Laws take turns here; `python -m grid.pairs`, in this folder's parent, runs every pair.
+Laws take turns here; `python -m grid.pairs`, in this folder's parent, runs every pair,
+those of diffusions too.
 """
 
 import pytest
 
-from grid.pairs import chosen, missing, outcome, pairs
+from grid.pairs import chosen, missing, on_integers, outcome
 
-NAMES = {f"{p.sampler.__name__} x {p.process}": (p.sampler, p.process) for p in pairs()}
+NAMES = {f"{p.sampler.__name__} x {p.process}": (p.sampler, p.process) for p in on_integers()}
 
 
 def test_every_class_is_in_the_grid():

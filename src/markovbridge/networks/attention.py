@@ -83,7 +83,8 @@ class Attention(Network):
         extra = self.condition_embedding(condition)
         if extra is not None:
             embedding = embedding + extra
-        tokens = features.flatten(2).transpose(1, 2)
+        sites = math.prod(features.shape[2:])  # 1 of an event that is one number
+        tokens = features.reshape(len(features), self.features, sites).transpose(1, 2)
         hidden = self.input(tokens.asinh() if self.compress else tokens) + self.place
         for block in self.blocks:
             hidden = block(hidden, embedding)
