@@ -29,6 +29,13 @@ def opened(path):
         raise Impracticable from error
 
 
+def removed(file, name):
+    """Take a member out of a file, and return its attributes."""
+    attributes = dict(file[name].attrs)
+    del file[name]
+    return attributes
+
+
 @act(".h5", ".h5ad")
 def values_changed(path, rng):
     """A number among those that are stored, most often of indices and pointers."""
@@ -44,8 +51,7 @@ def values_changed(path, rng):
         if not isinstance(number, float) and not -(2**63) <= number < 2**63:
             raise Impracticable
         wide.ravel()[at] = number
-        attributes = dict(file[name].attrs)
-        del file[name]
+        attributes = removed(file, name)
         file[name] = wide
         file[name].attrs.update(attributes)
         return f"{name}[{at}] = {number}"
@@ -73,8 +79,7 @@ def set_replaced(path, rng):
             "references": "references",
         }
         said = rng.choice(sorted(how))
-        attributes = dict(file[name].attrs)
-        del file[name]
+        attributes = removed(file, name)
         if said == "a group":
             file.create_group(name)
         elif said == "references":
@@ -92,8 +97,7 @@ def set_huge(path, rng):
         name = likely(inside(file, h5py.Dataset), rng)
         kind, axes = file[name].dtype, max(1, len(file[name].shape))
         shape = rng.choice(((10**13,), (2**62,), (10**9,), (10**8,)))[:1] * 1 + (1,) * (axes - 1)
-        attributes = dict(file[name].attrs)
-        del file[name]
+        attributes = removed(file, name)
         chunks = (1024, *(1 for _ in range(axes - 1)))
         file.create_dataset(name, shape, dtype=kind, chunks=chunks, compression="gzip")
         file[name].attrs.update(attributes)
@@ -137,9 +141,8 @@ def taken_from_elsewhere(path, rng):
         name = likely(inside(file, h5py.Dataset), rng)
         item, secret = file[name], HERE[0] / "secret"
         shape, kind = item.shape or (9,), item.dtype if item.dtype.kind in "iuf" else "u1"
-        attributes = dict(item.attrs)
         how = rng.choice(("external storage", "external link", "virtual"))
-        del file[name]
+        attributes = removed(file, name)
         if how == "external link":
             file[name] = h5py.ExternalLink(str(secret.with_name("other.h5")), "x")
         elif how == "virtual":

@@ -19,12 +19,17 @@ def put(path, text, encoding="utf-8"):
 TABLES = (".csv", ".tsv")
 
 
-@act(*TABLES, ".mtx")
-def cell_changed(path, rng):
+def a_line(path, rng):
+    """What separates cells, all lines, the number of one, and its cells."""
     separator = {".csv": ",", ".tsv": "\t"}.get(path.suffix, " ")
     lines = text_of(path).split("\n")
     at = rng.choice((0, 1, rng.randrange(len(lines))))
-    cells = lines[at].split(separator)
+    return separator, lines, at, lines[at].split(separator)
+
+
+@act(*TABLES, ".mtx")
+def cell_changed(path, rng):
+    separator, lines, at, cells = a_line(path, rng)
     k = rng.randrange(len(cells))
     cells[k] = str(rng.choice((*TEXTS, *NUMBERS)))
     lines[at] = separator.join(cells)
@@ -34,10 +39,7 @@ def cell_changed(path, rng):
 
 @act(*TABLES, ".mtx")
 def cells_moved(path, rng):
-    separator = {".csv": ",", ".tsv": "\t"}.get(path.suffix, " ")
-    lines = text_of(path).split("\n")
-    at = rng.choice((0, 1, rng.randrange(len(lines))))
-    cells = lines[at].split(separator)
+    separator, lines, at, cells = a_line(path, rng)
     how = rng.choice(("one less", "one more", "many more", "none"))
     k = rng.randrange(len(cells))
     changed = {

@@ -9,7 +9,7 @@ import traceback
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
@@ -91,6 +91,7 @@ def outcome(pair):
     return None
 
 
+@cache
 def pairs():
     """All of them."""
     return [*on_integers(), *_on_reals()]
