@@ -238,6 +238,21 @@ def test_small_features_of_a_wide_table_have_their_own_scale():
     )
 
 
+def test_a_site_whose_variance_few_rows_carry_is_not_reported():
+    """Of 1,800 rows four hold all of the variance of the first site, and 90 that of the second."""
+    data = torch.zeros(1800, 3, dtype=torch.int64)
+    data[:4, 0], data[:90, 1], data[:, 2] = 8, 8, torch.arange(1800) % 8
+    samples = torch.zeros_like(data)
+    samples[:, 2] = data[:, 2]
+    variance = data.double().var(0)
+    assert narrow(samples, extremes(data), variance) == (
+        "the samples vary less than the training data: their deviation is 0.00 of it in feature 1"
+    )
+    assert narrow(samples[:100], extremes(data), variance) is None  # five would be expected
+    again = data[torch.randint(1800, (1800,), generator=torch.Generator().manual_seed(0))]
+    assert narrow(again, extremes(data), variance) is None
+
+
 def test_the_command_line_says_it_with_names(tmp_path):
     Facts({}, "numpy", ["up", "down"], None).write(tmp_path)
     model = transport(0.0, variance=torch.tensor([100.0, 1e5]), seen=SEEN)

@@ -39,7 +39,7 @@ MARGIN = 0.5  # of the range of the training data: beyond, a sample is far out
 COUNTS = 10  # that a sample may lie above the margin: what chance does to small counts
 SHOWN = 3  # sites in a message
 NARROW = 0.5  # of the deviation of the training data: less is reported
-FEW = 200  # samples, too few to tell a deviation of heavy tails by
+CHANCE = 1e-3  # that a report of narrow samples is chance
 
 
 def extremes(x: Tensor | Rows) -> Tensor:
@@ -140,8 +140,12 @@ def narrow(
             sites whose variance is floored there, and all that share the least, are not looked
             at.
         names: Names of the sites, for events of one axis.
+
+    A variance V in a range R may be carried by as few as one row in R^2 / V, so that n samples
+    hold about n V / R^2 of those: only what a Poisson number of them, at all the sites, would
+    hardly ever be so far below is reported.
     """
-    if seen is None or len(samples) < FEW or samples.shape[1:] != seen.shape[1:]:
+    if seen is None or len(samples) < 2 or samples.shape[1:] != seen.shape[1:]:
         return None
     expected = variance.to(samples.device).expand(samples.shape[1:]).flatten().double()
     ratio = (samples.flatten(1).double().var(0) / expected).sqrt()
@@ -149,6 +153,10 @@ def narrow(
     least = expected <= 1.001 * expected.min()
     if int(least.sum()) > 1:
         known &= ~least
+    width = (seen[1].double() - seen[0].double()).to(samples.device).flatten()
+    carriers = len(samples) * expected / width.square().clamp_min(1e-300)
+    chance = torch.special.gammaincc((carriers * ratio.square()).floor() + 1, carriers)
+    known &= chance * len(chance) < CHANCE
     ratio = torch.where(known, ratio, 1.0)
     sites = int((ratio < NARROW).sum())
     if not sites:
