@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import json
 import signal
 import sys
@@ -22,6 +23,7 @@ from markovbridge.networks import MLP
 
 CANARY = "hostile_canary"  # a module whose import is a trace
 RUNS = ("os.system", "os.exec", "os.spawn", "os.posix_spawn", "subprocess.Popen", "pty.spawn")
+FIRST = 5  # probes of a test, which are all run
 BOUND = 20  # seconds after which something hangs
 
 
@@ -270,17 +272,21 @@ def places(tmp_path_factory):
 
 
 @pytest.fixture
-def probe(places, monkeypatch, capsys):
+def probe(places, monkeypatch, capsys, pytestconfig):
     """Runs something, and says what is wrong with how it ended: nothing, one hopes.
 
-    It must end with one error of ours; where it `may_pass`, leaving no trace is enough.
+    It must end with one error of ours; where it `may_pass`, leaving no trace is enough. Of a
+    test of many probes every third is run, unless all are asked for (`--whole`).
     """
+    whole, asked = pytestconfig.getoption("whole"), itertools.count()
     monkeypatch.syspath_prepend(places / "path")
     monkeypatch.chdir(places)
     monkeypatch.setenv("BROWSER", "true")
     errors = (ValueError, TypeError, FileNotFoundError)
 
     def run(name, action, *, may_pass=False):
+        if (index := next(asked)) >= FIRST and index % 3 and not whole:
+            return []
         DONE.append(name)
         capsys.readouterr()
         with watching(places / "traces") as traces:

@@ -5,6 +5,7 @@ must end with one error of ours, and leave no trace; see `hostile`.
 """
 
 import json
+import os
 import pickle
 import shutil
 
@@ -201,7 +202,7 @@ def test_what_is_meant_well_is_read(places, capsys):
     assert Digits().load("all").shape == (1, 8, 8)
 
 
-def test_there_were_enough_of_them(capsys, record_property):
-    if not DONE:
-        pytest.skip("counts the probes of the tests before it")
+def test_there_were_enough_of_them(capsys, record_property, pytestconfig):
+    if not pytestconfig.getoption("whole") or "PYTEST_XDIST_WORKER" in os.environ:
+        pytest.skip("counts the probes of the tests before it: pytest --whole -n0")
     counted(record_property, capsys, LEAST)

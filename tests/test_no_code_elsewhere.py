@@ -16,7 +16,7 @@ import torch
 import yaml
 
 import markovbridge as mb
-from hostile import CANARY, DONE, RECIPE, attacks, counted, put, spec, texts
+from hostile import CANARY, RECIPE, attacks, counted, put, spec, texts
 from markovbridge.cli import VERBS, main
 from markovbridge.data import CIFAR10, Arrays, CountTable, ImageFolder
 from markovbridge.files import sealed, unsealed
@@ -482,7 +482,7 @@ def test_fields_of_count_models(places, probe, tmp_path):
     assert failed == []
 
 
-def test_there_were_enough_of_them(capsys, record_property):
-    if not DONE:
-        pytest.skip("counts the probes of the tests before it")
+def test_there_were_enough_of_them(capsys, record_property, pytestconfig):
+    if not pytestconfig.getoption("whole") or "PYTEST_XDIST_WORKER" in os.environ:
+        pytest.skip("counts the probes of the tests before it: pytest --whole -n0")
     counted(record_property, capsys, LEAST)

@@ -97,17 +97,19 @@ def pairs():
     return [*on_integers(), *_on_reals()]
 
 
-def chosen(sampler, process):
-    """A part of the pairs of one sampler and process: laws take turns, and so do instances.
+def chosen(sampler, process, *, whole=False):
+    """A part of the pairs of one sampler and process: every second mode, laws taking turns.
 
-    Every mode is met by one of the instances of a class. For each the laws come in an order of
-    its own: the first that is not refused stands for all.
+    Which modes alternates from a sampler to the next and from a process to the next, so that
+    each mode meets every sampler and every process. For each the laws come in an order of its
+    own: the first that is not refused stands for all.
     """
     every = [p for p in pairs() if (p.sampler, p.process) == (sampler, process)]
-    second = "," in process
-    twins = second or any(p.process.startswith(f"{process},") for p in pairs())
+    at = list(SAMPLERS).index(sampler) + list(dict.fromkeys(p.process for p in pairs())).index(
+        process
+    )
     for i, mode in enumerate(MODES):
-        if twins and i % 2 != second:
+        if (at + i) % 2 and not whole:
             continue
         laws = [pair for pair in every if pair.mode == mode]
         first = (zlib.crc32(f"{sampler.__name__} {process}".encode()) + i) % max(1, len(laws))
