@@ -52,8 +52,13 @@ def test_headers_say_from_where_and_at_what_cost(name):
     assert any(line.startswith("# Cost: ") for line in lines)
 
 
+LARGE = ("celeba64", "cifar10-bridge", "cifar10-correlated", "cifar10-reversal")
+
+
 @pytest.mark.parametrize("name", recipes.names())
-def test_dry_run(name, capsys, monkeypatch, tmp_path):
+def test_dry_run(name, capsys, monkeypatch, tmp_path, pytestconfig):
+    if name in LARGE and not pytestconfig.getoption("whole"):
+        pytest.skip("a network as large as that of cifar10: --whole")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MARKOVBRIDGE_DATA", str(tmp_path / "none"))
     monkeypatch.setattr("markovbridge.data.locations.SYSTEM", tmp_path / "none")

@@ -171,18 +171,19 @@ def test_resume_of_a_replacement_that_was_killed(run):
 # One process at a time
 
 HOLD = """
-import sys, time
-from pathlib import Path
-from markovbridge.locks import locked
-with locked(Path(sys.argv[1]), sys.argv[2]):
-    print("held", flush=True)
-    time.sleep(60)
+import fcntl, os, sys, time
+file = open(f"{sys.argv[1]}/.{sys.argv[2]}.lock", "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+print(os.getpid(), file=file, end="", flush=True)
+print("held", flush=True)
+time.sleep(60)
 """
 
 
 @pytest.fixture
 def hold():
-    """Holds a lock in a process of its own, until it is killed."""
+    """Holds a lock in a process of its own, as `locks` says it is held, until it is killed."""
+    pytest.importorskip("fcntl")
     children = []
 
     def start(folder, what):

@@ -191,6 +191,12 @@ class Sampling(nn.Module, ABC):
             t = observed_time(self.process, survival)
         elif t is None or survival is not None:
             raise ValueError("restore needs either a time t or a survival, and not both")
+        if t > 0 and not self.coupling.pinned:
+            raise ValueError(
+                f"under {type(self.coupling).__name__} bridges are mixed to a process that is not "
+                "Markov, so a walk from a state does not draw the data given it: draw from "
+                "transport.law(x, t), or train with the coupling Noised()"
+            )
         generator = randomness.generator(self.device, "restore", key, index)
         x = self._check_shape(x, "x")
         seen = self._check(rows(x, index, options.get("block", BLOCK)), "x")

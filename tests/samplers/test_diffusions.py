@@ -142,13 +142,26 @@ def test_law_sampled_bridge_steps_are_exact_on_a_mixture(steps):
 
 def test_law_sampled_bridge_steps_are_exact_from_an_inner_time():
     process = LinearDiffusion(Brownian())
-    law = gaussian(process)
+    law = gaussian(process, coupling=Dirac(0.3))
     generator = torch.Generator().manual_seed(0)
     x = law.marginal(torch.zeros(20000, 1), 0.4).sample(generator=generator)
     samples = model(process, law).restore(
         x, 0.4, steps=3, block=20000, generator=torch.Generator().manual_seed(1)
     )
     assert stats.kstest(samples.double().ravel(), stats.norm(2, 0.5).cdf).pvalue > LEVEL
+
+
+def test_no_walk_that_forgets_its_state_restores_from_it():
+    """What has the right law at each time only does not draw the data given a state."""
+    process, x = LinearDiffusion(Brownian()), torch.zeros(4, 1)
+    with pytest.raises(ValueError, match="under Independent .* not Markov"):
+        model(process).restore(x, 0.4, steps=2)
+    held = model(process, gaussian(process, coupling=Dirac(0.3)))
+    for sampler in (ProbabilityFlow(), EulerMaruyama(0.5), EulerMaruyama(2.0)):
+        with pytest.raises(ValueError, match="not given a state at t = 0.4"):
+            held.restore(x, 0.4, steps=2, sampler=sampler)
+    assert held.restore(x, 0.4, steps=2, sampler=EulerMaruyama()).shape == x.shape
+    assert model(process).restore(x, 0.0, steps=2, sampler=ProbabilityFlow()).shape == x.shape
 
 
 def test_full_spread_is_the_reference_noise():

@@ -55,6 +55,13 @@ def _linear(model: Model, sampler: EulerMaruyama | ProbabilityFlow) -> LinearDif
             "a transport that preserves its coupling walks from a known x_0, and no flow leads "
             "out of a point: take Bridge(), or EulerMaruyama() with level 1"
         )
+    held = getattr(model, "held", None)
+    if needs_score and held is not None and held[1] > 0:
+        raise ValueError(
+            f"{sampler} has the right law at each time of a walk from the source, but not given "
+            f"a state at t = {held[1]:.4g} from which it starts: restore with Midpoint(), "
+            "Bridge(), or EulerMaruyama() with level 1"
+        )
     if needs_score and sampler.backward is not None and sampler.backward.coupling.preserve:
         raise ValueError(
             "the backward model preserves its coupling and would have to be told x_1, which is "
