@@ -23,7 +23,7 @@ from markovbridge.cli.runs import configuration
 from markovbridge.config import from_config
 from markovbridge.images import grid_png
 from markovbridge.randomness import generator
-from markovbridge.restoration import coverage, observed_time, restore, score, thin
+from markovbridge.restoration import coverage, restore, score, thin
 from markovbridge.samplers import Bridge, Trapezoidal
 from markovbridge.wiener import Wiener
 
@@ -84,7 +84,7 @@ def main() -> int:
             name = f"best linear, {transform}"
             baselines.append(told(name, 0, began, linear.estimate(x), made).mse)
         began = time.perf_counter()
-        t = observed_time(transport.process, exposure)
+        t = transport.process.observed_time(exposure)
         with torch.no_grad():
             parts = [transport.law(part.long(), t).mean for part in x.split(64)]
         told("the model's expected count", 1, began, torch.cat(parts), None)

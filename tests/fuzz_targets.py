@@ -38,7 +38,7 @@ from markovbridge.data import covariates
 from markovbridge.data.rows import Stored
 from markovbridge.data.tables.objects import TableObject, read_object
 from markovbridge.metrics.rows import Table
-from markovbridge.samplers.base import Model
+from markovbridge.model import Model
 
 # Namespaces and targets that are not fuzzed here, and why.
 LEFT_OUT = {

@@ -8,11 +8,11 @@ import pytest
 import torch
 import yaml
 
-from markovbridge import Transport
+from markovbridge import Given, Transport
 from markovbridge.cli import main
 from markovbridge.cli.blocks import Blocks
 from markovbridge.data import Digits
-from markovbridge.restoration import observed_time, restore
+from markovbridge.restoration import restore
 
 SMALL = ["--network.width", "16", "--network.depth", "1", "--trainer.threads", "1"]
 SMALL += ["--trainer.warmup", "5", "--trainer.log_every", "10", "--trainer.sample_every", "0"]
@@ -189,9 +189,9 @@ def test_restored_rows_are_told_their_class(run, capsys):
     expected = restore(transport, x, generator=torch.Generator().manual_seed(0), **given)
     np.testing.assert_array_equal(made["draws"], expected.draws.numpy())
     # So is the estimate from one evaluation.
-    t = observed_time(transport.process, 0.4)
+    t = transport.process.observed_time(0.4)
     with torch.no_grad():
-        single = transport.law(x.long(), t, told["condition"], guidance=2.0).mean
+        single = transport.law(x.long(), t, Given(told["condition"], 2.0)).mean
     mse = float((single.double() - torch.from_numpy(made["truth"])).square().mean())
     scores = {one["method"]: one["mse"] for one in meta["scores"]}
     assert scores["expected count, one evaluation"] == pytest.approx(mse)

@@ -15,6 +15,7 @@ from markovbridge import (
     Categorical,
     Endpoint,
     Gillespie,
+    Given,
     LinearDiffusion,
     LogisticMixture,
     Mean,
@@ -104,8 +105,8 @@ def test_strength_0_and_1_are_the_two_laws(name):
     transport = model(name)
     x, t = states(transport.process), torch.full((3,), 0.4)
     for strength, condition in ((0.0, None), (1.0, CONDITION)):
-        law = transport.law(x, t, CONDITION, guidance=strength + 1e-12 * (strength == 1))
-        torch.testing.assert_close(law.mean, transport.law(x, t, condition).mean)
+        law = transport.law(x, t, Given(CONDITION, strength + 1e-12 * (strength == 1)))
+        torch.testing.assert_close(law.mean, transport.law(x, t, Given(condition)).mean)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -115,8 +116,8 @@ def test_what_is_interpolated(name, strength):
     transport = model(name)
     process = transport.process
     x, t = states(process), torch.full((3,), 0.4)
-    law = transport.law(x, t, CONDITION, guidance=strength)
-    c, u = transport.law(x, t, CONDITION), transport.law(x, t)
+    law = transport.law(x, t, Given(CONDITION, strength))
+    c, u = transport.law(x, t, Given(CONDITION)), transport.law(x, t)
     if isinstance(law, laws.Categorical):
         c, u = (part.table() if name == "logistic" else part for part in (c, u))
         table = c.log_probs.exp() ** strength * u.log_probs.exp() ** (1 - strength)
@@ -186,15 +187,15 @@ def watching(**parts):
 def test_guidance_is_one_call_of_twice_the_batch():
     transport = watching()
     x, t = states(transport.process), torch.tensor([0.1, 0.2, 0.3])
-    transport.law(x, t, CONDITION, guidance=2.0)
+    transport.law(x, t, Given(CONDITION, 2.0))
     ((features, times, condition),) = transport.network.calls
     assert features[:3].equal(features[3:]) and times.tolist() == [*t.tolist(), *t.tolist()]
     assert condition[:3].nan_to_num(nan=9.0).equal(CONDITION.nan_to_num(nan=9.0))
     assert condition[3:].isnan().all()
-    transport.law(x, t, CONDITION)
+    transport.law(x, t, Given(CONDITION))
     assert len(transport.network.calls[1][0]) == 3
     with pytest.raises(ValueError, match="guidance is 2.0, but there is no condition"):
-        transport.law(x, t, guidance=2.0)
+        transport.law(x, t, Given(guidance=2.0))
 
 
 def test_samples_depend_on_their_own_condition_and_block():
@@ -302,7 +303,7 @@ def test_exact_laws_ignore_a_condition():
     process = PureDeath()
     transport = Transport(process, exact.Poisson(process, 3.0), shape=(1,))
     x = torch.zeros(2, 1, dtype=torch.int64)
-    law = transport.law(x, 0.5, torch.zeros(2, 1), guidance=4.0)
+    law = transport.law(x, 0.5, Given(torch.zeros(2, 1), 4.0))
     torch.testing.assert_close(law.mean, transport.law(x, 0.5).mean)
 
 

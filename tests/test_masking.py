@@ -13,6 +13,7 @@ from markovbridge import (
     EndMSE,
     EndNLL,
     Endpoint,
+    Given,
     LinearDiffusion,
     LogisticMixture,
     Mean,
@@ -130,7 +131,7 @@ def test_known_sites_are_certain_and_the_others_as_they_were(name):
     x = halfway(process, x1, 0.4)
     mask = torch.rand(x1.shape, generator=generator("cpu", "mask")) < 0.5
     before = transport.law(x, t)
-    law = transport.law(x, t, observed=Observed(x1, mask))
+    law = transport.law(x, t, Given(observed=Observed(x1, mask)))
     draw = law.sample(generator=generator("cpu", 5))
     assert draw.dtype == before.sample().dtype and draw[mask].equal(x1[mask].to(draw.dtype))
     tolerance = {"rtol": 1e-4, "atol": 1e-4}
@@ -226,7 +227,11 @@ def test_what_the_network_is_told(name):
     # Sites not known may hold anything, and the network depends on those known.
     x, t = halfway(process, x1, 0.4), torch.full((5,), 0.4)
     other = torch.where(mask, x1, 0)
-    first, second = (transport.law(x, t, observed=Observed(v, mask)).mean for v in (x1, other))
+    first, second = (
+        transport.law(x, t, Given(observed=Observed(v, mask))).mean for v in (x1, other)
+    )
     assert first.equal(second)
-    changed = transport.law(x, t, observed=Observed(torch.where(mask, 9 - x1, x1), mask)).mean
+    changed = transport.law(
+        x, t, Given(observed=Observed(torch.where(mask, 9 - x1, x1), mask))
+    ).mean
     assert (first != changed)[:, 1].any()

@@ -14,7 +14,6 @@ from markovbridge.restoration import (
     coverage,
     expected,
     least_draws,
-    observed_time,
     ranks,
     restore,
     score,
@@ -76,7 +75,7 @@ def test_the_expected_count_is_that_of_the_posterior():
     process = PureDeath()
     transport = Transport(process, exact.NegativeBinomial(process, MEAN, SIZE), shape=(3,)).train()
     _, seen = problem(9)
-    found = expected(transport, seen, observed_time(process, SURVIVAL), block=4)
+    found = expected(transport, seen, process.observed_time(SURVIVAL), block=4)
     torch.testing.assert_close(
         found.double(), seen + torch.from_numpy(stats.nbinom.mean(*posterior(seen.numpy())))
     )
@@ -174,7 +173,7 @@ def test_blocks_are_the_whole():
     rows, block = seen.repeat_interleave(4, 0), {"steps": 2, "block": 8}
     again = transport.restore(rows, survival=SURVIVAL, generator=generator(5), **block)
     assert torch.equal(Restoration.of_rows(again, 4).draws, whole.draws)
-    t, key = observed_time(process, SURVIVAL), fresh_key(generator(5))
+    t, key = process.observed_time(SURVIVAL), fresh_key(generator(5))
     parts = [transport.restore_block(k, rows, t, key=key, **block) for k in (3, 2, 1, 0)]
     assert torch.equal(torch.cat(parts[::-1])[:28], again)
     # Draws of a full block do not depend on how many more there are; each one is another.

@@ -20,6 +20,7 @@ from markovbridge.heads import (
     TwoMeans,
 )
 from markovbridge.masking import Masking
+from markovbridge.model import Given
 from markovbridge.objectives import (
     DriftMatching,
     EndMSE,
@@ -83,6 +84,7 @@ __all__ = [
     "FiniteChain",
     "FiniteTime",
     "Gillespie",
+    "Given",
     "Independent",
     "Instantaneous",
     "Linear",

@@ -48,7 +48,7 @@ from markovbridge.prediction import Prediction
 from markovbridge.processes import PureDeath
 from markovbridge.randomness import derive
 from markovbridge.randomness import generator as torch_generator
-from markovbridge.restoration import DRAWS, Restoration, expected, observed_time, restore
+from markovbridge.restoration import DRAWS, Restoration, expected, restore
 from markovbridge.samplers import Adaptive
 from markovbridge.training import Examples, Trainer, TrainingConfig
 from markovbridge.training.selection import MOST
@@ -320,7 +320,7 @@ class CountModel(Estimator):
             random_state: Seed, or generator.
         """
         transport, given = self._fitted(), self._read(X)
-        t = observed_time(transport.process, survival)
+        t = transport.process.observed_time(survival)
         x, condition = given.x, given.told(self.covariates_, covariates)
         made = restore(
             transport,

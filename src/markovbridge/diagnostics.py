@@ -23,17 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.model import DataModel, Given
 from markovbridge.processes.base import match
 from markovbridge.processes.counts import PureDeath
-
-if TYPE_CHECKING:
-    from markovbridge.transport import Transport
 
 __all__ = ["MEANING", "Check", "Piece", "over_time", "self_consistency"]
 
@@ -86,7 +83,7 @@ class Piece:
 
 @torch.no_grad()
 def self_consistency(
-    transport: Transport,
+    transport: DataModel,
     x1: Tensor,
     *,
     survival: tuple[float, float] = SURVIVAL,
@@ -125,13 +122,13 @@ def self_consistency(
         )
     if not 0 < survival[0] < survival[1] < 1:
         raise ValueError(f"survival must rise between two numbers in (0, 1), not {survival}")
-    x1 = transport._check(x1, "x1").to(transport.device)
+    x1 = transport.check(x1, "x1").to(transport.device)
     if len(x1) < 2:
         raise ValueError(f"self-consistency needs at least 2 data points, not {len(x1)}")
     if condition is not None and len(condition) != len(x1):
         raise ValueError(f"condition has {len(condition)} rows for {len(x1)} data points")
     rows = torch.arange(len(x1), device=x1.device)
-    with transport._evaluating():
+    with transport.evaluating():
         found = [
             _observe(
                 transport,
@@ -160,7 +157,7 @@ def self_consistency(
 
 
 def over_time(
-    transport: Transport,
+    transport: DataModel,
     x1: Tensor,
     *,
     pieces: int = 6,
@@ -206,7 +203,7 @@ def over_time(
 
 
 def _observe(
-    transport: Transport,
+    transport: DataModel,
     process: PureDeath,
     x1: Tensor,
     survival: tuple[float, float],
@@ -221,13 +218,13 @@ def _observe(
     t = schedule.time(1 - q, q)
     x0 = transport.coupling.sources(process, x1, condition, generator=generator)
     x = process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
-    start = x0 if transport.coupling.preserve else None
+    given = Given(condition, start=x0 if transport.coupling.preserve else None)
 
     def mean(state: Tensor, left: Tensor) -> Tensor:
-        law = transport.law(state, schedule.time(1 - left, left), condition, start=start)
+        law = transport.law(state, schedule.time(1 - left, left), given)
         return law.log_excess(state).double().exp().flatten(1)
 
-    law = transport.law(x, t, condition, start=start)
+    law = transport.law(x, t, given)
     y = law.log_excess(x).double().exp().flatten(1)
     room = torch.ones_like(y) if process.maximum is None else (x < process.maximum).flatten(1)
     weights = torch.where(room > 0, y, 0.0)

@@ -40,19 +40,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.model import DataModel, Given
 from markovbridge.processes.base import Process
 from markovbridge.processes.counts import PureDeath
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.schedules import Schedule, as_time
-
-if TYPE_CHECKING:
-    from markovbridge.transport import Transport
 
 __all__ = ["ErrorCurve", "equal_cost", "equal_error", "like", "measure", "uniform"]
 
@@ -131,7 +128,7 @@ def _interpolate(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
 
 
 def equal_error(
-    transport: Transport,
+    transport: DataModel,
     x1: Tensor,
     steps: int,
     *,
@@ -150,7 +147,7 @@ def equal_error(
 
 @torch.no_grad()
 def measure(
-    transport: Transport,
+    transport: DataModel,
     x1: Tensor,
     *,
     condition: Tensor | None = None,
@@ -167,20 +164,20 @@ def measure(
         block: How many states the model sees at once.
     """
     process = transport.process
-    x1 = transport._check(x1, "x1").to(transport.device)
+    x1 = transport.check(x1, "x1").to(transport.device)
     _check_data(x1, condition)
     nodes = _error_nodes(process, x1)
     square = torch.zeros(len(nodes), dtype=torch.float64)
-    with transport._evaluating():
+    with transport.evaluating():
         for part in torch.arange(len(x1), device=x1.device).split(block):
             end = x1[part]
-            given = None if condition is None else condition[part]
-            x = x0 = transport.coupling.sources(process, end, given, generator=generator)
+            told = None if condition is None else condition[part]
+            x = x0 = transport.coupling.sources(process, end, told, generator=generator)
             start = x0 if transport.coupling.preserve else None
             for number, (s, t) in enumerate(pairwise([0.0, *nodes])):
                 if t > s:
                     x = process.bridge(x, end, s, t, 1.0).sample(generator=generator)
-                law = transport.law(x, t, given, start=start)
+                law = transport.law(x, t, Given(told, start=start))
                 square[number] += float(((end - law.mean).double() ** 2).sum())
     errors = (square / len(x1)).sqrt().tolist()
     return ErrorCurve((*nodes, 1.0), (*errors, 0.0))
@@ -208,7 +205,7 @@ def _check_data(x1: Tensor, condition: Tensor | None) -> None:
 
 @torch.no_grad()
 def equal_cost(
-    transport: Transport,
+    transport: DataModel,
     x1: Tensor,
     steps: int,
     *,
@@ -241,15 +238,15 @@ def equal_cost(
             f"the cost of a step is known for PureDeath and LinearDiffusion, not for "
             f"{type(process).__name__}: take a number of steps, or grids.like"
         )
-    x1 = transport._check(x1, "x1").to(transport.device)
+    x1 = transport.check(x1, "x1").to(transport.device)
     _check_data(x1, condition)
     nodes = _nodes(process, start)
     cost = torch.zeros(len(nodes) - 1, dtype=torch.float64)
     rows = torch.arange(len(x1), device=x1.device)
-    with transport._evaluating():
+    with transport.evaluating():
         for part in rows.split(block):
-            given = None if condition is None else condition[part]
-            cost += _increments(transport, process, x1[part], nodes, given, generator)
+            told = None if condition is None else condition[part]
+            cost += _increments(transport, process, x1[part], nodes, told, generator)
     # √(Φ' dτ · dτ) of each piece, in the clock in which the cost is an integral.
     if isinstance(process, PureDeath):
         length = process.schedule.increment(nodes[:-1], nodes[1:])
@@ -282,7 +279,7 @@ def _nodes(process: Process, start: float) -> Tensor:
 
 
 def _increments(
-    transport: Transport,
+    transport: DataModel,
     process: PureDeath | LinearDiffusion,
     x1: Tensor,
     nodes: Tensor,
@@ -293,8 +290,9 @@ def _increments(
     x0 = transport.coupling.sources(process, x1, condition, generator=generator)
     x = process.bridge(x0, x1, 0.0, float(nodes[0]), 1.0).sample(generator=generator)
     known, growth = None, []
+    given = Given(condition, start=x0 if transport.coupling.preserve else None)
     for t, s in zip(nodes.tolist(), [*nodes.tolist()[1:], None], strict=True):
-        law = transport.law(x, t, condition, start=x0 if transport.coupling.preserve else None)
+        law = transport.law(x, t, given)
         if isinstance(process, PureDeath):
             left = process.schedule.mortality(t)
             log_hazard = law.log_excess(x).double() - left.log().to(x.device)

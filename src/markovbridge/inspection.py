@@ -156,7 +156,7 @@ def _paths(model: Transport, like: Tensor, seed: int) -> tuple[Tensor, Tensor, T
             states.append(x)
             means.append(model.law(x, t).mean if t < 1 else x)
         if t < 1:
-            x = sampler.step(model, x, t, grid[step + 1], condition=None, generator=noise)
+            x = sampler.step(model, x, t, grid[step + 1], generator=noise)
     dtype = torch.get_default_dtype()
     return (
         torch.tensor([grid[k] for k in kept], dtype=torch.float64),

@@ -46,9 +46,8 @@ each site, and the baseline leaves nothing for it to do.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -65,13 +64,11 @@ from markovbridge.laws import (
     Rounded,
     Shifted,
 )
+from markovbridge.model import DataModel, Given
 from markovbridge.processes.base import DiscreteProcess, match
 from markovbridge.processes.counts import PureDeath
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.finite import site_table
-
-if TYPE_CHECKING:
-    from markovbridge.transport import Transport
 
 __all__ = ["Bound", "log_likelihood"]
 
@@ -121,7 +118,7 @@ Integrand = Callable[[Tensor, Tensor], Tensor]
 
 @torch.no_grad()
 def log_likelihood(
-    transport: Transport,
+    transport: DataModel,
     x1: Tensor,
     *,
     x0: Tensor | None = None,
@@ -137,13 +134,13 @@ def log_likelihood(
             f"draws must be even and at least 2, two for each stratum of times, not {draws}"
         )
     data = x1
-    x1 = transport._check(x1, "x1").to(transport.device)
+    x1 = transport.check(x1, "x1").to(transport.device)
     if not len(x1):
         raise ValueError("x1 holds no data point: give at least one row")
     if x0 is None:
         prior = _prior(transport, x1)
     else:
-        x0 = transport._check(x0, "x0").to(transport.device)
+        x0 = transport.check(x0, "x0").to(transport.device)
         if x0.shape != x1.shape:
             raise ValueError(f"x0 has {len(x0)} rows for {len(x1)} data points")
         prior = torch.zeros(len(x1), dtype=torch.float64, device=x1.device)
@@ -152,7 +149,7 @@ def log_likelihood(
     paths = _Paths(transport, x1, x0, condition, generator)
     integrand = paths.rate
     if steps is not None:
-        paths.set_grid(transport._grid(steps, start=0.0))
+        paths.set_grid(transport.grid(steps))
         integrand = paths.step
     mean, error = _integrate(integrand, len(x1), draws, block, generator, x1.device)
     bound = -prior - paths.decoder() - paths.known() - mean
@@ -161,7 +158,7 @@ def log_likelihood(
     return Bound(bound, error, x1[0].numel())
 
 
-def _checked(transport: Transport, condition: Tensor, points: int) -> Tensor:
+def _checked(transport: DataModel, condition: Tensor, points: int) -> Tensor:
     """A condition, if it has a row for each data point and the numbers that the model knows."""
     if not condition.ndim or len(condition) != points:
         rows = len(condition) if condition.ndim else "no"
@@ -180,7 +177,7 @@ class _Paths:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: DataModel,
         x1: Tensor,
         x0: Tensor | None,
         condition: Tensor | None,
@@ -194,7 +191,7 @@ class _Paths:
         self.baseline = baseline(self.process, transport.coupling, x1, x0, self.end)
         self.grid = torch.zeros(0, dtype=torch.float64)
 
-    def set_grid(self, grid: list[float]) -> None:
+    def set_grid(self, grid: Sequence[float]) -> None:
         """Choose the steps of `step`."""
         if not isinstance(self.process, DiscreteProcess):
             raise TypeError(
@@ -216,7 +213,7 @@ class _Paths:
     def _law(self, x: Tensor, t: Tensor, x0: Tensor, rows: Tensor) -> Law:
         condition = None if self.condition is None else self.condition[rows]
         start = x0 if self.transport.coupling.preserve else None
-        return self.transport.law(x, t, condition, start=start)
+        return self.transport.law(x, t, Given(condition, start=start))
 
     def rate(self, rows: Tensor, u: Tensor) -> Tensor:
         """Divergence less that of the baseline at random states, per unit of u = v/v_end."""
@@ -354,7 +351,7 @@ def _integrate(
     return values.mean(1), ((first - second) ** 2).sum(1).sqrt() / draws
 
 
-def _prior(transport: Transport, x1: Tensor) -> Tensor:
+def _prior(transport: DataModel, x1: Tensor) -> Tensor:
     """KL(Π(x_0 | x_1) ‖ source) for each data point, (batch,), or an error that says why not."""
     process = transport.process
     prior = transport.coupling.prior(process, x1)

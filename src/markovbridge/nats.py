@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,9 +33,7 @@ from markovbridge.data.rows import Rows, parts
 from markovbridge.metrics import NegativeBinomialMixture
 from markovbridge.metrics.rows import draw_rows
 from markovbridge.randomness import generator
-
-if TYPE_CHECKING:
-    from markovbridge.transport import Transport
+from markovbridge.transport import Transport
 
 __all__ = ["Nats", "Histogram", "held_out", "table"]
 

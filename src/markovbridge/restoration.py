@@ -30,19 +30,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from markovbridge import checks, doors, randomness
 from markovbridge.laws.base import binomial
-from markovbridge.processes.base import Process
-from markovbridge.walks import Given, check_rows
-
-if TYPE_CHECKING:
-    from markovbridge.sampling import Options
-    from markovbridge.transport import Transport
+from markovbridge.model import Given
+from markovbridge.sampling import Options, Sampling
+from markovbridge.walks import Bound, check_rows
 
 __all__ = [
     "Coverage",
@@ -51,7 +48,6 @@ __all__ = [
     "coverage",
     "expected",
     "least_draws",
-    "observed_time",
     "ranks",
     "restore",
     "score",
@@ -119,18 +115,6 @@ def least_draws(level: float) -> int:
     return math.ceil(2 / (1 - level) - 1 - 1e-9)
 
 
-def observed_time(process: Process, survival: float) -> float:
-    """The time at which a known share of units has survived.
-
-    Raises:
-        ValueError: If the share is not in (0, 1).
-    """
-    if not 0 < survival < 1:
-        raise ValueError(f"survival must lie in (0, 1), not {survival}")
-    p = torch.tensor(survival, dtype=torch.float64)
-    return float(process.schedule.time(p, 1 - p))
-
-
 def thin(x1: Tensor, survival: float, seed: int = 0) -> Tensor:
     """Counts of which each unit is kept with a probability: what a short exposure sees.
 
@@ -155,7 +139,7 @@ def thin(x1: Tensor, survival: float, seed: int = 0) -> Tensor:
 
 
 def restore(
-    transport: Transport,
+    transport: Sampling,
     x: Tensor,
     t: float | None = None,
     *,
@@ -194,7 +178,7 @@ def restore(
 
 @torch.no_grad()
 def expected(
-    transport: Transport,
+    transport: Sampling,
     x: Tensor,
     t: float,
     *,
@@ -216,13 +200,12 @@ def expected(
         (n, *event), on the device of the transport.
     """
     check_rows(condition, len(x))
-    x = transport._check(x, "x")
-    model, found = Given(transport, guidance=guidance), []
-    with transport._evaluating():
+    x, found = transport.check(x), []
+    with transport.evaluating():
         for index in torch.arange(len(x)).split(block):
             told = None if condition is None else condition[index].to(transport.device)
-            law = model.law(x[index].to(transport.device), t, told)
-            found.append(law.mean)
+            model = Bound(transport, Given(told, guidance), transport.seen)
+            found.append(model.law(x[index].to(transport.device), t).mean)
     return torch.cat(found)
 
 

@@ -24,16 +24,17 @@ from torch import Tensor, nn
 
 from markovbridge import checks, doors, randomness
 from markovbridge.couplings import Coupling, Noised
+from markovbridge.data.covariates import Covariates
 from markovbridge.extrapolation import far_out, narrow, tell
 from markovbridge.grids import ErrorCurve
 from markovbridge.heads import Centred, Endpoint, Head, NegativeBinomial
 from markovbridge.laws import Law
 from markovbridge.masking import Masking, Observed, broadcast
+from markovbridge.model import NOTHING, Given
 from markovbridge.processes import Process, PureDeath
-from markovbridge.restoration import observed_time
 from markovbridge.samplers import Bridge, Midpoint, Sampler, Trapezoidal
 from markovbridge.schedules import Time
-from markovbridge.walks import Given, blocks, check_grid, check_rows, rows, walk
+from markovbridge.walks import Bound, blocks, check_grid, check_rows, rows, walk
 
 __all__ = ["BLOCK", "STEPS", "Options", "Sampling"]
 
@@ -81,19 +82,11 @@ class Sampling(nn.Module, ABC):
     mean: Tensor
     variance: Tensor
     seen: Tensor | None
+    covariates: Covariates | None
     site_names: Sequence[str] | None = None  # in what is said of samples
 
     @abstractmethod
-    def law(
-        self,
-        x: Tensor,
-        t: Time,
-        condition: Tensor | None = None,
-        *,
-        start: Tensor | None = None,
-        observed: Observed | None = None,
-        guidance: float = 1.0,
-    ) -> Law:
+    def law(self, x: Tensor, t: Time, given: Given = NOTHING) -> Law:
         """The law of x_1 given x_t = x; see `Transport.law`."""
 
     @property
@@ -188,7 +181,7 @@ class Sampling(nn.Module, ABC):
     ) -> Tensor:
         """One block of `restore`; see `markovbridge.sampling`."""
         if t is None and survival is not None:
-            t = observed_time(self.process, survival)
+            t = self.process.observed_time(survival)
         elif t is None or survival is not None:
             raise ValueError("restore needs either a time t or a survival, and not both")
         if t > 0 and not self.coupling.pinned:
@@ -198,8 +191,8 @@ class Sampling(nn.Module, ABC):
                 "transport.law(x, t), or train with the coupling Noised()"
             )
         generator = randomness.generator(self.device, "restore", key, index)
-        x = self._check_shape(x, "x")
-        seen = self._check(rows(x, index, options.get("block", BLOCK)), "x")
+        x = self._shaped(x, "x")
+        seen = self.check(rows(x, index, options.get("block", BLOCK)), "x")
         return self._walk(index, seen, generator, n=len(x), t=t, **options)
 
     def translate(
@@ -229,8 +222,8 @@ class Sampling(nn.Module, ABC):
     ) -> Tensor:
         """One block of `translate`; see `markovbridge.sampling`."""
         generator = randomness.generator(self.device, "translate", key, index)
-        x0 = self._check_shape(x0, "x0")
-        x = self._check(rows(x0, index, options.get("block", BLOCK)), "x0")
+        x0 = self._shaped(x0, "x0")
+        x = self.check(rows(x0, index, options.get("block", BLOCK)), "x0")
         return self._walk(index, x, generator, n=len(x0), **options)
 
     def impute(
@@ -284,9 +277,9 @@ class Sampling(nn.Module, ABC):
         checks.whole(rounds, "rounds", least=1, most=ROUNDS_AT_MOST)
         generator = randomness.generator(self.device, "impute", key, index)
         block = options.get("block", BLOCK)
-        data = rows(self._check_shape(x, "x"), index, block).to(self.device)
+        data = rows(self._shaped(x, "x"), index, block).to(self.device)
         mask = rows(broadcast(observed, x), index, block).to(self.device)
-        known = Observed(self._check(self._filled(data, mask), "x"), mask)
+        known = Observed(self.check(self._filled(data, mask), "x"), mask)
         start = self._source(block, generator)
         made = self._walk(
             index,
@@ -370,24 +363,23 @@ class Sampling(nn.Module, ABC):
             check_rows(condition, n)
             condition = rows(condition, index, block).to(self.device)
         given = Given(
-            self,
+            condition,
+            guidance,
             start=x if kept else None,
             observed=observed,
-            guidance=guidance,
             held=None if drawn and isinstance(self.coupling, Noised) else (x, t),
         )
-        with self._evaluating():
+        with self.evaluating():
             x = walk(
-                given,
+                Bound(self, given, self.seen),
                 x,
-                self._grid(steps, start=t),
+                self.grid(steps, start=t),
                 sampler,
-                condition=condition,
                 generator=generator,
-                callback=None if callback is None else lambda s, x: callback(s, self._decode(x)),
+                callback=None if callback is None else lambda s, x: callback(s, self.decode(x)),
                 rounds=rounds,
             )
-        return self._decode(x)
+        return self.decode(x)
 
     def _filled(self, x: Tensor, mask: Tensor) -> Tensor:
         """Data with something valid where nothing is known."""
@@ -396,19 +388,25 @@ class Sampling(nn.Module, ABC):
             filler = self.process.support.decode(filler)
         return torch.where(mask, x, filler.to(x.dtype))
 
-    def _decode(self, x: Tensor) -> Tensor:
+    def decode(self, x: Tensor) -> Tensor:
         """Data from states."""
         return x if self.process.support is None else self.process.support.decode(x)
 
-    def _grid(self, steps: int | Tensor, start: float) -> list[float]:
+    def grid(self, steps: int | Tensor, start: float = 0.0) -> list[float]:
+        """The times of a walk from `start` to 1: of `error_curve`, the schedule, or as given."""
         if self.error_curve is not None and not isinstance(steps, Tensor):
             return self.error_curve.grid(steps, start).tolist()
         return check_grid(self.process.schedule, steps, start)
 
-    def _check(self, x: Tensor, name: str) -> Tensor:
-        return self.process.check(self._check_shape(x, name), name)
+    def check(self, x: Tensor, name: str = "x") -> Tensor:
+        """Data (batch, *event) as states of the process.
 
-    def _check_shape(self, x: Tensor, name: str) -> Tensor:
+        Raises:
+            ValueError: If they are none, naming the value.
+        """
+        return self.process.check(self._shaped(x, name), name)
+
+    def _shaped(self, x: Tensor, name: str) -> Tensor:
         if x.shape[1:] != self.shape:
             raise ValueError(
                 f"{name} has shape {tuple(x.shape)}, but this transport carries "
@@ -417,7 +415,7 @@ class Sampling(nn.Module, ABC):
         return x
 
     @contextlib.contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
         """Dropout off inside, the mode as it was afterwards."""
         modes = [(module, module.training) for module in self.modules()]
         self.eval()

@@ -27,6 +27,7 @@ from markovbridge.heads import Head
 from markovbridge.laws import Law
 from markovbridge.likelihood import Bound, log_likelihood
 from markovbridge.masking import Masking, Observed, pinned
+from markovbridge.model import NOTHING, Given
 from markovbridge.objectives import Objective, PathKL
 from markovbridge.pretrained import load, save
 from markovbridge.processes import Process
@@ -198,36 +199,24 @@ class Transport(Sampling):
             found = extremes(torch.cat([self.seen.to(found), found]))
         self.seen = found
 
-    def law(
-        self,
-        x: Tensor,
-        t: Time,
-        condition: Tensor | None = None,
-        *,
-        start: Tensor | None = None,
-        observed: Observed | None = None,
-        guidance: float = 1.0,
-    ) -> Law:
+    def law(self, x: Tensor, t: Time, given: Given = NOTHING) -> Law:
         """The law of x_1 given x_t = x.
 
         Args:
             x: States, (batch, *event).
             t: A time, or one per sample.
-            condition: What the network is conditioned on, (batch, C), NaN being unknown.
-            start: x_0, which a transport that preserves its coupling needs.
-            observed: Known sites of x_1, whose law is certain.
-            guidance: How strongly the condition acts: 1 as learned, 0 not at all, and more
-                than 1 beyond what was learned (see `markovbridge.conditions`).
+            given: What else is given: a condition and how strongly it acts, known sites, x_0.
         """
         t = as_time(t, x.device).expand(len(x))
+        condition, guidance, observed = given.condition, given.guidance, given.observed
         if guidance == 1:
-            (law,) = self._laws(x, t, [condition], start, observed)
+            (law,) = self._laws(x, t, [condition], given)
         elif condition is None:
             raise ValueError(f"guidance is {guidance}, but there is no condition to follow")
         else:
             condition = condition.float()
             both = [condition, torch.full_like(condition, torch.nan)]
-            first, second = self._laws(x, t, both, start, observed)
+            first, second = self._laws(x, t, both, given)
             law = guided(self.process, x, first, second, guidance)
         return law if observed is None else pinned(self.process, x, t, law, observed)
 
@@ -236,14 +225,13 @@ class Transport(Sampling):
         x: Tensor,
         t: Tensor,
         conditions: Sequence[Tensor | None],
-        start: Tensor | None,
-        observed: Observed | None,
+        given: Given,
     ) -> list[Law]:
         """What the network says of x_1 under each of several conditions, in one call."""
         if self.head is None:
-            more = () if self.masking is None else (observed,)
+            more = () if self.masking is None else (given.observed,)
             return [self.network(x, t, condition, *more) for condition in conditions]
-        features = self._features(x, t, start, observed).to(self.mean.dtype)
+        features = self._features(x, t, given).to(self.mean.dtype)
         times = t.float()
         condition, count = conditions[0], len(conditions)
         if count > 1:
@@ -265,17 +253,16 @@ class Transport(Sampling):
             for part in raw.float().split(len(x))
         ]
 
-    def _features(
-        self, x: Tensor, t: Tensor, start: Tensor | None, observed: Observed | None
-    ) -> Tensor:
+    def _features(self, x: Tensor, t: Tensor, given: Given) -> Tensor:
         """What the network sees: x_t, x_0 if the coupling is preserved, known sites of x_1."""
         moments = self.mean, self.variance
         parts = [self.coupling.standardise(self.process, x, t, *moments)]
         if self.coupling.preserve:
-            if start is None:
+            if given.start is None:
                 raise ValueError("this transport preserves its coupling: it needs x_0 as `start`")
-            parts.append(self.coupling.standardise(self.process, start, 0.0, *moments))
+            parts.append(self.coupling.standardise(self.process, given.start, 0.0, *moments))
         if self.masking is not None:
+            observed = given.observed
             if observed is None:
                 observed = Observed(x, torch.zeros_like(x, dtype=torch.bool))
             parts.append(observed.features(self.process, *moments))
@@ -301,11 +288,11 @@ class Transport(Sampling):
         Raises:
             ValueError: If x1 is no valid state of the process, naming the value.
         """
-        x1 = self._check(x1, "x1")
+        x1 = self.check(x1, "x1")
         if x0 is None:
             x0 = self.coupling.sources(self.process, x1, condition, generator=generator)
         else:
-            x0 = self._check(x0, "x0")
+            x0 = self.check(x0, "x0")
             if len(x0) != len(x1):
                 raise ValueError(
                     f"x0 has {len(x0)} rows and x1 has {len(x1)}: row i of one goes with row i of "
@@ -320,7 +307,7 @@ class Transport(Sampling):
         if self.masking is not None:
             # Known sites are certain, so that the objective counts the others only.
             observed = Observed(x1, self.masking.draw(x1, generator=generator))
-        law = self.law(x_t, t, condition, start=x0, observed=observed)
+        law = self.law(x_t, t, Given(condition, start=x0, observed=observed))
         return self.objective(self.process, law, x_t, x1, t)
 
     forward = loss
@@ -358,7 +345,7 @@ class Transport(Sampling):
         Raises:
             ValueError: If the bound is infinite or not known, with what to use instead.
         """
-        with self._evaluating():
+        with self.evaluating():
             return log_likelihood(
                 self,
                 x1,

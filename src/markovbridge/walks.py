@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,58 +18,40 @@ from markovbridge import checks, doors
 from markovbridge.extrapolation import capped
 from markovbridge.laws import MOST, Law
 from markovbridge.masking import Observed
+from markovbridge.model import DataModel, Given
 from markovbridge.processes.base import DiscreteProcess, Process
 from markovbridge.samplers import Sampler
 from markovbridge.samplers.back import back, check_back
 from markovbridge.schedules import Schedule, Time
 
-if TYPE_CHECKING:
-    from markovbridge.sampling import Sampling
-
-__all__ = ["Given", "blocks", "check_grid", "check_rows", "rows", "walk"]
+__all__ = ["Bound", "blocks", "check_grid", "check_rows", "rows", "walk"]
 
 
-class Given:
-    """A transport that is told more than x_t, for samplers.
+class Bound:
+    """A model bound to what is given beside x_t, for samplers: a `Model`.
 
     Args:
-        transport: The model.
-        start: x_0, where a transport that preserves its coupling started.
-        observed: Known sites of x_1.
-        guidance: Strength of the condition.
-        held: A state (batch, *event) and its time, from which a walk started and which samplers
-            that go back must not forget; None if it was drawn from the source.
+        model: The model, whose law takes a `Given`.
+        given: What is given.
+        seen: Extremes of the training data, by which what is drawn is bounded.
     """
 
-    def __init__(
-        self,
-        transport: Sampling,
-        *,
-        start: Tensor | None = None,
-        observed: Observed | None = None,
-        guidance: float = 1.0,
-        held: tuple[Tensor, float] | None = None,
-    ) -> None:
-        self.process = transport.process
-        self.coupling = transport.coupling
-        self.observed, self.guidance, self.held = observed, guidance, held
-        self._transport, self._start = transport, start
+    def __init__(self, model: DataModel, given: Given, seen: Tensor | None = None) -> None:
+        self.process, self.coupling, self.given = model.process, model.coupling, given
+        self._model, self._seen = model, seen
 
-    def law(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
+    def law(self, x: Tensor, t: Time) -> Law:
         """The law of x_1 given x_t = x and all else that is known."""
-        law = self._transport.law(
-            x, t, condition, start=self._start, observed=self.observed, guidance=self.guidance
-        )
-        return capped(self.process, law, x, t, self._transport.seen)
+        law = self._model.law(x, t, self.given)
+        return capped(self.process, law, x, t, self._seen)
 
 
 def walk(
-    model: Given,
+    model: Bound,
     x: Tensor,
     grid: Sequence[float],
     sampler: Sampler,
     *,
-    condition: Tensor | None,
     generator: torch.Generator,
     callback: Callable[[float, Tensor], None] | None = None,
     rounds: int = 1,
@@ -96,9 +77,9 @@ def walk(
         callback(grid[0], x)
     for t, s in pairwise(grid):
         for left in reversed(range(rounds if t > grid[0] else 1)):
-            y = sampler.step(model, x, t, s, condition=condition, generator=generator)
-            if model.observed is not None:
-                y = _held(process, x, y, model.observed, t, s, generator)
+            y = sampler.step(model, x, t, s, generator=generator)
+            if model.given.observed is not None:
+                y = _held(process, x, y, model.given.observed, t, s, generator)
             x = back(model, y, s, t, generator) if left else y
         if not x.is_floating_point() and bool((x.abs() > MOST).any()):
             raise FloatingPointError(

@@ -82,7 +82,7 @@ def _limit(model, world, start, kind, mode, steps):
 
     def law(every, t):
         label = torch.ones(len(every), 1) if mode in ("guided", "conditioned") else None
-        return model.law(every, t, label, **({"guidance": GUIDANCE} if guided else {}))
+        return model.law(every, t, mb.Given(label, GUIDANCE if guided else 1.0))
 
     key = (str(world.process), kind, guided, tuple(start))
     t = INNER if mode in ("inner", "guided", "corrected inner") else 0.0

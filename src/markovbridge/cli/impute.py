@@ -247,7 +247,7 @@ def _scores(
     transport: Transport, truth: Tensor, hidden: Tensor, made: Restoration, seed: int
 ) -> dict[str, float]:
     """What the draws say of hidden sites against the truth."""
-    plain = transport._decode(transport.mean.cpu().expand(transport.shape))
+    plain = transport.decode(transport.mean.cpu().expand(transport.shape))
     found = {
         f"rmse of {name}": float(((guess.double() - truth)[hidden] ** 2).mean().sqrt())
         for name, guess in (

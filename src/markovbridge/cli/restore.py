@@ -55,7 +55,6 @@ from markovbridge.restoration import (
     Score,
     expected,
     least_draws,
-    observed_time,
     score,
     thin,
 )
@@ -172,9 +171,9 @@ def _restore(
     **how: Unpack[How],
 ) -> None:
     """Make the blocks of this process; assemble them all in the first."""
-    n, t = len(given.x), observed_time(transport.process, survival)
+    n, t = len(given.x), transport.process.observed_time(survival)
     x = given.x
-    x = thin(x, survival, how["seed"]) if given.own else transport._check(x, given.told)
+    x = thin(x, survival, how["seed"]) if given.own else transport.check(x, given.told)
     rows = {"columns": given.known, "what": given.told}
     facts, told = conditioned(transport, condition, guidance, n, **rows)
     facts |= {"input": f"{given.told}, thinned" if given.own else given.told}

@@ -136,6 +136,17 @@ class Process(ABC):
     def project(self, x: Tensor) -> Tensor:
         """Put a state a sampler overshot back into the state space."""
 
+    def observed_time(self, survival: float) -> float:
+        """The time at which a known share of units has survived.
+
+        Raises:
+            ValueError: If the share is not in (0, 1).
+        """
+        if not 0 < survival < 1:
+            raise ValueError(f"survival must lie in (0, 1), not {survival}")
+        p = torch.tensor(survival, dtype=torch.float64)
+        return float(self.schedule.time(p, 1 - p))
+
 
 class DiscreteProcess(Process):
     """A process on integers, site by site."""

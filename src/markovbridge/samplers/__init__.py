@@ -1,7 +1,8 @@
 """Samplers: how to walk from the source (t = 0) to the data (t = 1)."""
 
+from markovbridge.model import Model
 from markovbridge.samplers.adaptive import Adaptive
-from markovbridge.samplers.base import Model, Sampler
+from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.corrected import Corrected
 from markovbridge.samplers.diffusions import EulerMaruyama, Midpoint, ProbabilityFlow

@@ -27,8 +27,9 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws.base import by_row
+from markovbridge.model import Model
 from markovbridge.processes.base import JumpProcess
-from markovbridge.samplers.base import Model, Sampler, instead
+from markovbridge.samplers.base import Sampler, instead
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.second_order import Trapezoidal, leaps
 
@@ -69,7 +70,6 @@ class Adaptive(Sampler):
         t: float,
         s: float,
         *,
-        condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         process = model.process
@@ -89,10 +89,8 @@ class Adaptive(Sampler):
             there = s if last else _time(process, left - length)
             if not leaps(process, x, here, there):
                 bridge = Bridge()
-                return bridge.step(model, x, here, there, condition=condition, generator=generator)
-            x, first, second = leap(
-                model, x, here, there, condition=condition, generator=generator
-            )
+                return bridge.step(model, x, here, there, generator=generator)
+            x, first, second = leap(model, x, here, there, generator=generator)
             if last:
                 return x
             change = second * (second.clamp_min(TINY) / first.clamp_min(TINY)).log()

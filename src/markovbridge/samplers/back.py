@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.samplers.base import Model
+from markovbridge.model import Model, given_of
 
 __all__ = ["back", "check_back"]
 
@@ -29,7 +29,7 @@ def check_back(model: Model) -> None:
         TypeError: If the process runs from source to data, and no start is held.
         ValueError: If the coupling gives no way back.
     """
-    process, held = model.process, getattr(model, "held", None)
+    process, held = model.process, given_of(model).held
     coupling = getattr(model, "coupling", None)
     pinned = coupling is None or coupling.pinned
     if process.direction != "noising" and (held is None or not pinned):
@@ -51,15 +51,15 @@ def back(model: Model, x: Tensor, s: float, r: float, generator: torch.Generator
     """Draw x_r for r <= s from x_s = x, so that going forward again leaves its law alone.
 
     Args:
-        model: The model that is walked. If it has a `held`, a state and its time, the walk began
-            there and must not forget it; r is then no earlier.
+        model: The model that is walked. If its `given` holds a state and its time, the walk
+            began there and must not forget it; r is then no earlier.
         x: State at s.
         s: Time now.
         r: Time to go back to.
         generator: Source of randomness.
     """
     check_back(model)
-    process, held = model.process, getattr(model, "held", None)
+    process, held = model.process, given_of(model).held
     if held is None:
         return process.transition(x, s, r).sample(generator=generator)
     start, time = held

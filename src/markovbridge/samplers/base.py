@@ -1,35 +1,22 @@
 """What a sampler is: one step from x_t to x_s, towards the data.
 
-`Transport.sample` loops over a grid of times, any grid. A model here is anything
-with a `process`, a `coupling` and a `law(x, t, condition)`: a trained transport, say.
+`Transport.sample` loops over a grid of times, any grid. A model here is anything with a
+`process`, a `coupling` and a `law(x, t)`: see `markovbridge.model`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.couplings import Coupling
-from markovbridge.laws import Law
+from markovbridge.model import Model
 from markovbridge.processes.base import JumpProcess, Process
 from markovbridge.processes.diffusions import LinearDiffusion
 
-__all__ = ["Model", "Sampler", "instead"]
-
-
-class Model(Protocol):
-    """What a sampler needs: process, coupling, and the law of x_1 given x_t."""
-
-    process: Process
-    coupling: Coupling
-
-    def law(self, x: Tensor, t: float | Tensor, condition: Tensor | None = None) -> Law:
-        """The law of x_1 given x_t = x."""
-        ...
+__all__ = ["Sampler", "instead"]
 
 
 class Sampler(ABC):
@@ -43,7 +30,6 @@ class Sampler(ABC):
         t: float,
         s: float,
         *,
-        condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw x_s given x_t = x, for t < s: (batch, *event)."""

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.samplers.base import Model, Sampler
+from markovbridge.model import Model
+from markovbridge.samplers.base import Sampler
 
 __all__ = ["Bridge"]
 
@@ -31,10 +32,9 @@ class Bridge(Sampler):
         t: float,
         s: float,
         *,
-        condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        end = model.law(x, t, condition).sample(generator=generator)
+        end = model.law(x, t).sample(generator=generator)
         bridge = model.process.bridge(x, end, t, s, 1.0)
         # Cut after the bridge, not before: an end beyond the range still gives the
         # right law inside it, and the published leap does the same.

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.model import Model
 from markovbridge.samplers.back import back, check_back
-from markovbridge.samplers.base import Model, Sampler
+from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
 
 __all__ = ["Corrected"]
@@ -61,7 +62,6 @@ class Corrected(Sampler):
         t: float,
         s: float,
         *,
-        condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         process = model.process
@@ -72,7 +72,7 @@ class Corrected(Sampler):
                 f"reverse of none: take {type(self.sampler).__name__}() itself, or guidance=1"
             )
         check_back(model)
-        x = self.sampler.step(model, x, t, s, condition=condition, generator=generator)
+        x = self.sampler.step(model, x, t, s, generator=generator)
         if s >= 1:
             return x
         # Odds p/q: as share of survival alone a move would go back over most of the mortality
@@ -84,7 +84,7 @@ class Corrected(Sampler):
         r = max(min(r, s), self._first(model))
         for _ in range(self.moves):
             x = back(model, x, s, r, generator)
-            x = self.sampler.step(model, x, r, s, condition=condition, generator=generator)
+            x = self.sampler.step(model, x, r, s, generator=generator)
         return x
 
     def _first(self, model: Model) -> float:

@@ -34,8 +34,9 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.model import DataModel, Given, Model, given_of
 from markovbridge.processes.diffusions import LinearDiffusion
-from markovbridge.samplers.base import Model, Sampler, instead
+from markovbridge.samplers.base import Sampler, instead
 
 __all__ = ["EulerMaruyama", "Midpoint", "ProbabilityFlow"]
 
@@ -55,7 +56,7 @@ def _linear(model: Model, sampler: EulerMaruyama | ProbabilityFlow) -> LinearDif
             "a transport that preserves its coupling walks from a known x_0, and no flow leads "
             "out of a point: take Bridge(), or EulerMaruyama() with level 1"
         )
-    held = getattr(model, "held", None)
+    held = given_of(model).held
     if needs_score and held is not None and held[1] > 0:
         raise ValueError(
             f"{sampler} has the right law at each time of a walk from the source, but not given "
@@ -70,7 +71,7 @@ def _linear(model: Model, sampler: EulerMaruyama | ProbabilityFlow) -> LinearDif
     return model.process
 
 
-def _check_backward(backward: Model | None) -> None:
+def _check_backward(backward: DataModel | None) -> None:
     if backward is not None and not callable(getattr(backward, "law", None)):
         raise TypeError(
             "backward must be a model that carries the data to the source, a Transport over "
@@ -80,23 +81,23 @@ def _check_backward(backward: Model | None) -> None:
 
 def _drift(
     model: Model,
-    backward: Model | None,
+    backward: DataModel | None,
     x: Tensor,
     t: float,
     level: float,
-    condition: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Drift at diffusion level λ, and E[x_1 | x_t = x]."""
     process = model.process
     assert isinstance(process, LinearDiffusion)
-    end = model.law(x, t, condition).mean.to(x.dtype)
+    end = model.law(x, t).mean.to(x.dtype)
     drift = process.drift(x, end, t)
     if level == 1:
         return drift, end
     if backward is None:
         score = model.coupling.kernel(process, t).smoothed_score(x, end)
     else:
-        start = backward.law(x, 1 - t, condition).mean.to(x.dtype)
+        given = Given(condition=given_of(model).condition)
+        start = backward.law(x, 1 - t, given).mean.to(x.dtype)
         score = process.smoothed_score(x, start, end, t)
     weight = 0.5 * (1 - level**2) * process.diffusion(t) ** 2
     return drift - weight.to(x) * score, end
@@ -119,7 +120,7 @@ class EulerMaruyama(Sampler):
 
     level: float = 1.0
     last: Literal["noise", "mean", "end"] = "mean"
-    backward: Model | None = None
+    backward: DataModel | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.level < math.inf:
@@ -138,13 +139,12 @@ class EulerMaruyama(Sampler):
         t: float,
         s: float,
         *,
-        condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         process = _linear(model, self)
         # Every level has the same law at each t, so that steps of several levels may be mixed.
         level = 1.0 if t == 0 and self.backward is not None else self.level
-        drift, end = _drift(model, self.backward, x, t, level, condition)
+        drift, end = _drift(model, self.backward, x, t, level)
         if s == 1 and self.last == "end":
             return end
         moved = x + (s - t) * drift
@@ -175,7 +175,7 @@ class ProbabilityFlow(Sampler):
     """
 
     method: Literal["euler", "heun"] = "heun"
-    backward: Model | None = None
+    backward: DataModel | None = None
 
     def __post_init__(self) -> None:
         if self.method not in ("euler", "heun"):
@@ -189,17 +189,16 @@ class ProbabilityFlow(Sampler):
         t: float,
         s: float,
         *,
-        condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         _linear(model, self)
         if t == 0 and self.backward is not None:
-            return EulerMaruyama().step(model, x, t, s, condition=condition, generator=generator)
-        drift, _ = _drift(model, self.backward, x, t, 0.0, condition)
+            return EulerMaruyama().step(model, x, t, s, generator=generator)
+        drift, _ = _drift(model, self.backward, x, t, 0.0)
         moved = x + (s - t) * drift
         if self.method == "euler" or s == 1:
             return moved
-        again, _ = _drift(model, self.backward, moved, s, 0.0, condition)
+        again, _ = _drift(model, self.backward, moved, s, 0.0)
         return x + (s - t) * 0.5 * (drift + again)
 
     def evaluations(self, steps: int) -> int:
@@ -224,7 +223,6 @@ class Midpoint(Sampler):
         t: float,
         s: float,
         *,
-        condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         process = model.process
@@ -234,9 +232,9 @@ class Midpoint(Sampler):
                 f"take {instead(process)}"
             )
         middle = _middle(process, t, s)
-        first = model.law(x, t, condition).mean.to(x.dtype)
+        first = model.law(x, t).mean.to(x.dtype)
         x_m = process.bridge(x, first, t, middle, 1.0).sample(generator=generator)
-        second = model.law(x_m, middle, condition).mean.to(x.dtype)
+        second = model.law(x_m, middle).mean.to(x.dtype)
         end = 2 * second - first
         return process.bridge(x_m, end, middle, s, 1.0).sample(generator=generator)
 

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.checks import whole
+from markovbridge.model import Model
 from markovbridge.processes.base import match
 from markovbridge.processes.counts import TINY, PureDeath
-from markovbridge.samplers.base import Model, Sampler
+from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.rates import sound
 from markovbridge.samplers.thinning import Events, simulate
 
@@ -60,12 +61,11 @@ class Gillespie(Sampler):
         t: float,
         s: float,
         *,
-        condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         process = model.process
         if not isinstance(process, PureDeath):
-            return simulate(model, x, t, s, self.ends, Events(self.events), condition, generator)
+            return simulate(model, x, t, s, self.ends, Events(self.events), generator)
         schedule, batch = process.schedule, len(x)
         x = x.clone()
         clock = torch.full(
@@ -82,7 +82,7 @@ class Gillespie(Sampler):
         while bool(active.any()):
             events.count(x)
             times = schedule.time(-torch.expm1(-clock), (-clock).exp())
-            y = model.law(x, times, condition).excess(x)
+            y = model.law(x, times).excess(x)
             y = sound(torch.where(match(active, y), y, 0.0), times).double()
             if process.maximum is not None:
                 y = torch.where(x < process.maximum, y, 0.0)

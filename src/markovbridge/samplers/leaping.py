@@ -25,8 +25,9 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.model import Model
 from markovbridge.processes.base import JumpProcess
-from markovbridge.samplers.base import Model, Sampler, instead
+from markovbridge.samplers.base import Sampler, instead
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.rates import leap, sound
 
@@ -44,7 +45,6 @@ class TauLeaping(Sampler):
         t: float,
         s: float,
         *,
-        condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         process = model.process
@@ -54,8 +54,8 @@ class TauLeaping(Sampler):
                 f"take {instead(process)}"
             )
         if float(process.schedule.survival(t)) == 0 or s >= 1:
-            return Bridge().step(model, x, t, s, condition=condition, generator=generator)
-        rates = sound(process.expected_rates(model.law(x, t, condition), x, t), t)
+            return Bridge().step(model, x, t, s, generator=generator)
+        rates = sound(process.expected_rates(model.law(x, t), x, t), t)
         return process.project(leap(process, x, rates * (s - t), generator))
 
     def evaluations(self, steps: int) -> int:

@@ -52,9 +52,10 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.laws import Categorical, Law, LogisticMixture
 from markovbridge.laws.base import binomial
+from markovbridge.model import Model
 from markovbridge.processes.base import JumpProcess
 from markovbridge.processes.clock import cut
-from markovbridge.samplers.base import Model, Sampler, instead
+from markovbridge.samplers.base import Sampler, instead
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.rates import leap, sound
 
@@ -105,12 +106,11 @@ class Trapezoidal(Sampler):
         t: float,
         s: float,
         *,
-        condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         if not leaps(_leaping(self, model), x, t, s):
-            return Bridge().step(model, x, t, s, condition=condition, generator=generator)
-        return self.leap(model, x, t, s, condition=condition, generator=generator)[0]
+            return Bridge().step(model, x, t, s, generator=generator)
+        return self.leap(model, x, t, s, generator=generator)[0]
 
     def leap(
         self,
@@ -119,7 +119,6 @@ class Trapezoidal(Sampler):
         t: float,
         s: float,
         *,
-        condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """A step, and the rates at its beginning and its inner time.
@@ -131,10 +130,10 @@ class Trapezoidal(Sampler):
         process = _leaping(self, model)
         parts = cut(process.schedule, process.pace, t, s, self.theta)
         early, late = parts.units
-        law = model.law(x, t, condition)
+        law = model.law(x, t)
         first = sound(process.strengths(law, x, t), t) / early
         x_m = process.project(leap(process, x, first * parts.before, generator))
-        law = model.law(x_m, parts.middle, condition)
+        law = model.law(x_m, parts.middle)
         second = sound(process.strengths(law, x_m, parts.middle), parts.middle) / late
         rates = self.extrapolate(first, second)
         return process.project(leap(process, x_m, rates * parts.after, generator)), first, second
@@ -184,7 +183,6 @@ class SecondOrderBridge(Sampler):
         t: float,
         s: float,
         *,
-        condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         process = model.process
@@ -195,11 +193,11 @@ class SecondOrderBridge(Sampler):
                 f"{type(process).__name__} as it is: {maximum}take {instead(process)}"
             )
         middle = cut(process.schedule, "survival", t, s, self.theta).middle
-        first = tabulate(model.law(x, t, condition))
+        first = tabulate(model.law(x, t))
         x_m = process.bridge(x, first.sample(generator=generator), t, middle, 1.0).sample(
             generator=generator
         )
-        second = tabulate(model.law(x_m, middle, condition))
+        second = tabulate(model.law(x_m, middle))
         rest = self.rest(process, first, second, x, x_m, (t, middle, s))
         y = rest.end.sample(generator=generator)
         x_s = process.bridge(x_m, y, middle, s, 1.0).sample(generator=generator)

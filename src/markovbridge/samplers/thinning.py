@@ -24,9 +24,10 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws.base import by_row
+from markovbridge.model import Model
 from markovbridge.processes.base import Bounds, JumpProcess, match
 from markovbridge.processes.clock import instant, speed
-from markovbridge.samplers.base import Model, instead
+from markovbridge.samplers.base import instead
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.rates import sound
 from markovbridge.schedules import Schedule
@@ -72,7 +73,6 @@ def simulate(
     s: float,
     ends: float,
     events: Events,
-    condition: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Draw x_s given x_t = x, jump by jump.
@@ -92,16 +92,16 @@ def simulate(
     schedule = process.schedule
     first, last = max(t, _time(schedule, ends)), min(s, _time(schedule, 1 - ends))
     if t < first:
-        x = Bridge().step(model, x, t, min(first, s), condition=condition, generator=generator)
+        x = Bridge().step(model, x, t, min(first, s), generator=generator)
     if first < last:
         x = x.clone()
         clock, stop = _clock(schedule, first), _clock(schedule, last)
         while clock > stop:
             low, bounds = _window(process, clock, stop)
-            x = _jumps(model, process, x, clock, low, bounds, events, condition, generator)
+            x = _jumps(model, process, x, clock, low, bounds, events, generator)
             clock = low
     if last < s and first < s:
-        x = Bridge().step(model, x, max(first, last), s, condition=condition, generator=generator)
+        x = Bridge().step(model, x, max(first, last), s, generator=generator)
     return process.project(x)
 
 
@@ -134,7 +134,6 @@ def _jumps(
     low: float,
     bounds: Bounds,
     events: Events,
-    condition: Tensor | None,
     generator: torch.Generator | None,
 ) -> Tensor:
     """Run one window."""
@@ -148,7 +147,7 @@ def _jumps(
             return x
         times = instant(process.schedule, clock.clamp(low, high))
         events.count(x)
-        rates = process.expected_rates(model.law(x, times, condition), x, times)
+        rates = process.expected_rates(model.law(x, times), x, times)
         rates = sound(torch.where(match(active, rates), rates, 0.0), times).double()
         rates = rates / match(speed(process.schedule, times), rates)
         each = by_row(rates)
