@@ -218,8 +218,8 @@ def write() -> None:
 def _text(value: Any, levels: int) -> str:
     """JSON with a line for each value, some levels down."""
     if levels == 0:
-        return json.dumps(value, allow_nan=False)
-    lines = [f"{json.dumps(key)}: {_text(inner, levels - 1)}" for key, inner in value.items()]
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+    lines = [f"{_text(key, 0)}: {_text(inner, levels - 1)}" for key, inner in value.items()]
     return "{\n" + ",\n".join(lines) + "\n}"
 
 

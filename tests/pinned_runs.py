@@ -14,7 +14,8 @@ import markovbridge as mb
 from markovbridge.cli import main
 
 TABLE = "cells.csv"
-TINY = ["--network.width", "4", "--network.depth", "1", "--trainer.threads", "1"]
+TINY = ["--network.width", "4", "--network.depth", "1", "--network.dropout", "0.1"]
+TINY += ["--trainer.threads", "1"]
 TINY += ["--trainer.warmup", "1", "--trainer.batch_size", "8", "--trainer.log_every", "1"]
 TINY += ["--trainer.checkpoint_every", "2", "--trainer.validate_every", "2"]
 TINY += ["--trainer.steps", "4"]
@@ -61,7 +62,7 @@ def frame(table: Path) -> Any:
 
 def use_digits(run: Path, table: Path) -> dict[str, Any]:
     """Samples of the run, their scores, restored and imputed counts, and two more steps."""
-    found = sampled(run, "samples", "--n", 12)
+    found = sampled(run, "samples", "--n", 12, *FEW)
     call("evaluate", run)
     records = json.loads((run / "evaluation.json").read_text())["records"]
     for one in records:
@@ -71,12 +72,14 @@ def use_digits(run: Path, table: Path) -> dict[str, Any]:
     call("impute", run, "--observed", "top", "--n", 1, "--draws", 19, *FEW)
     found |= arrays(run / "imputed.npz", "mean", "sd")
     call("train", run, "--resume", "true", "--trainer.steps", 6)
-    return found | trained(run, 6) | sampled(run, "samples after", "--n", 3, "--weights", "raw")
+    later = sampled(run, "samples after", "--n", 2, "--weights", "raw", "--threads", 1)
+    return found | trained(run, 6) | later
 
 
 def use_table(run: Path, table: Path) -> dict[str, Any]:
     """Samples of the run, restored and imputed counts, and its last steps once more."""
-    found = sampled(run, "samples", "--n", 6, "--condition.batch", "north", "--guidance", 2)
+    told = ["--condition.batch", "north", "--guidance", 2]
+    found = sampled(run, "samples", "--n", 6, *told, *FEW)
     rows = [*FEW, "--input", table, "--n", 3, "--draws", 19]
     call("restore", run, "--survival", "0.5", *rows)
     found |= arrays(run / "restored.npz", "draws", "mean", "low")
@@ -85,12 +88,13 @@ def use_table(run: Path, table: Path) -> dict[str, Any]:
     model = mb.CountModel.load(run)
     found["as a count model"] = model.sample(3, random_state=1).to_numpy()
     call("train", run, "--resume", "true", "--data.path", table.resolve())
-    return found | trained(run, 4) | sampled(run, "samples after", "--n", 3)
+    return found | trained(run, 4) | sampled(run, "samples after", "--n", 3, *FEW)
 
 
 def use_count_model(folder: Path, table: Path) -> dict[str, Any]:
-    """What a model says that was read, and the losses of the same model fitted again."""
+    """What a model says that was read, and the same model fitted again."""
     rows, model = frame(table), mb.CountModel.load(folder)
+    again = fitted(table)
     names, few = list(model.feature_names_in_), rows[:3]
     holes = few[names].astype(float).mask(np.eye(3, len(names)) > 0)
     imputed = model.impute(holes.join(few["batch"]), draws=19, random_state=0)
@@ -105,13 +109,16 @@ def use_count_model(folder: Path, table: Path) -> dict[str, Any]:
         "restored": restored.mean[names].to_numpy(),
         "interval": [side[names].to_numpy().tolist() for side in restored.interval(0.9)],
         "score": model.score_samples(few, draws=4),
-        "loss": fitted(table).loss_,
+        "loss": again.loss_,
+        "best step": again.best_step_,
+        "library sizes": again.library_sizes_[::100],
+        "samples of the model fitted again": again.sample(5, random_state=0)[names].to_numpy(),
     }
 
 
 def sampled(run: Path, word: str, *options: object) -> dict[str, Any]:
     """Samples that the command draws."""
-    call("sample", run, *FEW, *options)
+    call("sample", run, *options)
     return {word: arrays(run / "samples.npz", "samples")["samples"]}
 
 
