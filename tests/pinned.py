@@ -109,7 +109,7 @@ def answers(case: Case, words: Sequence[str] = ()) -> dict[str, Any]:
 def questions(case: Case) -> dict[str, Callable[[], Any]]:
     """What a model of a case is asked."""
     model, x, told = case.model, case.x, {"condition": case.condition}
-    process, support, rounds = model.process, model.process.support, 1 if model.masking else 3
+    process, support = model.process, model.process.support
     start = case.x0
     if start is None:
         start = model.coupling.pair(process, process.check(x), generator=seeded(0))
@@ -147,10 +147,11 @@ def questions(case: Case) -> dict[str, Callable[[], Any]]:
         "draws": lambda: draw(5),
         "translated": lambda: translate(3, **how(3, 3)),
         "restored": lambda: model.restore(data(case.state[:3]), 0.5, **how(4, 3)),
-        "imputed": lambda: model.impute(x[:3], case.known, rounds=rounds, **how(5, 3)),
+        "imputed": lambda: model.impute(x[:3], case.known, rounds=1, **how(5, 3)),
+        "imputed, in rounds": lambda: model.impute(x[:3], case.known, rounds=3, **how(6, 3)),
         "likelihood": lambda: (
             model.log_likelihood(
-                x, x0=case.x0, draws=2, block=128, generator=seeded(6), **told
+                x, x0=case.x0, draws=2, block=128, generator=seeded(7), **told
             ).nats
         ),
     } | {

@@ -20,6 +20,7 @@ REALS = torch.tensor(
 PROBABILITIES = torch.tensor([0.3, 0.1, 0.2, 0.25, 0.15]).double()
 CLASSES = mb.data.Covariates((mb.data.Covariate("label", ("a", "b", "c")),))
 LABELS = {"label": ["a", "c", "b", None, "a"]}
+TOLD = {"covariates": CLASSES, "told": LABELS, "guidance": 1.5}
 
 # For every class of sampler: instances, and how many steps they make.
 SAMPLERS: dict[str, tuple[samplers.Sampler, int]] = {

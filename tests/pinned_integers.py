@@ -8,7 +8,7 @@ from torch import Tensor
 
 import markovbridge as mb
 from markovbridge import exact, networks
-from pinned_cases import CLASSES, COUNTS, LABELS, Case, case, empirical, tiny
+from pinned_cases import COUNTS, TOLD, Case, case, empirical, tiny
 
 # Counts
 
@@ -16,7 +16,7 @@ PICTURES = COUNTS.repeat(1, 4).reshape(5, 1, 3, 4)
 FACTS = mb.data.Covariates(
     (mb.data.Covariate("batch", ("one", "two")), mb.data.Covariate("age", (), 40.0, 10.0))
 )
-TOLD = {"batch": ["one", "two", None, "two", "one"], "age": [30.0, 55.0, 42.0, None, 61.0]}
+ROWS = {"batch": ["one", "two", None, "two", "one"], "age": [30.0, 55.0, 42.0, None, 61.0]}
 
 
 def squared(t: Tensor) -> Tensor:
@@ -43,10 +43,15 @@ COUNT_CASES: dict[str, Callable[[], Case]] = {
         death(schedule=mb.Logistic(exact_ends=False)),
         mb.Mean("nearest"),
         COUNTS,
+        **TOLD,
         objective=mb.Instantaneous(20),
     ),
     "death-negative-binomial": lambda: case(
-        mb.PureDeath(schedule=mb.Linear()), mb.NegativeBinomial(), COUNTS, objective=mb.EndNLL()
+        mb.PureDeath(schedule=mb.Linear()),
+        mb.NegativeBinomial(),
+        COUNTS,
+        objective=mb.EndNLL(),
+        **TOLD,
     ),
     "death-mixture": lambda: case(
         mb.PureDeath(), mb.NegativeBinomial(2), COUNTS, objective=mb.EndNLL()
@@ -57,7 +62,9 @@ COUNT_CASES: dict[str, Callable[[], Case]] = {
         COUNTS,
         objective=mb.objectives.Sum((mb.PathKL(), mb.EndNLL()), (1.0, 0.1)),
     ),
-    "death-logistics": lambda: case(death(), mb.LogisticMixture(2), COUNTS, objective=mb.EndNLL()),
+    "death-logistics": lambda: case(
+        death(), mb.LogisticMixture(2), COUNTS, objective=mb.EndNLL(), **TOLD
+    ),
     "death-centred": lambda: case(death(), mb.Centred(), COUNTS),
     "death-centred-logistics": lambda: case(
         death(), mb.Centred(mb.LogisticMixture(2)), COUNTS, objective=mb.EndMSE()
@@ -78,26 +85,26 @@ COUNT_CASES: dict[str, Callable[[], Case]] = {
         death(),
         mb.Mean(),
         COUNTS,
-        covariates=CLASSES,
-        told=LABELS,
         condition_dropout=0.3,
-        guidance=2.0,
+        **TOLD,
     ),
     "death-covariates": lambda: case(
         mb.PureDeath(),
         mb.Mean(link="exp"),
         COUNTS,
         covariates=FACTS,
-        told=TOLD,
+        told=ROWS,
         condition_dropout=0.2,
         masking=mb.Masking(none=0.5),
         network=partial(tiny, dropout=0.1, compress=True),
     ),
-    "birth-death": lambda: case(mb.BirthDeath(2.0), mb.TwoMeans(), COUNTS),
+    "birth-death": lambda: case(mb.BirthDeath(2.0), mb.TwoMeans(), COUNTS, **TOLD),
     "birth-death-categorical": lambda: case(
         mb.BirthDeath(2.0, maximum=5), mb.Categorical(), COUNTS, objective=mb.PathKL()
     ),
-    "walk": lambda: case(mb.RandomWalk(1.5, centre=2), mb.TwoMeans(), COUNTS - 1),
+    "walk": lambda: case(
+        mb.RandomWalk(1.5, centre=2), mb.TwoMeans(), COUNTS - 1, masking=mb.Masking()
+    ),
     "walk-categorical": lambda: case(
         mb.RandomWalk(1.5, centre=2, maximum=5), mb.Categorical(), COUNTS, state=COUNTS - 2
     ),
@@ -135,9 +142,7 @@ CHAIN_CASES: dict[str, Callable[[], Case]] = {
         mb.UniformChain(5, schedule=mb.Linear()),
         mb.Categorical(),
         COUNTS,
-        covariates=CLASSES,
-        told=LABELS,
-        guidance=1.5,
+        **TOLD,
     ),
     "absorbing": lambda: case(
         mb.AbsorbingChain(5),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 import markovbridge as mb
 from markovbridge import couplings, covariances, exact, processes
-from pinned_cases import CLASSES, COUNTS, LABELS, REALS, Case, case, empirical
+from pinned_cases import COUNTS, REALS, TOLD, Case, case, empirical
 
 ENDS = torch.tensor(
     [[1.0, 0.5, -0.2], [0.3, -0.9, 0.0], [-0.6, 0.1, 1.4], [0.7, 0.7, -1.0], [0.2, -0.3, 0.6]]
@@ -44,6 +44,7 @@ DIFFUSION_CASES: dict[str, Callable[[], Case]] = {
         REALS,
         coupling=mb.Independent(),
         objective=mb.EndNLL(),
+        **TOLD,
     ),
     "brownian-dirac": lambda: case(
         mb.LinearDiffusion(mb.Brownian(), covariances.Torus(KERNEL, **LINE)),
@@ -168,9 +169,7 @@ DIFFUSION_CASES: dict[str, Callable[[], Case]] = {
         COUNTS.float(),
         state=REALS,
         coupling=mb.Independent(),
-        covariates=CLASSES,
-        told=LABELS,
-        guidance=1.5,
+        **TOLD,
     ),
 }
 

@@ -107,7 +107,7 @@ def use_count_model(folder: Path, table: Path) -> dict[str, Any]:
         )[names].to_numpy(),
         "imputed": imputed.mean[names].to_numpy(),
         "restored": restored.mean[names].to_numpy(),
-        "interval": [side[names].to_numpy().tolist() for side in restored.interval(0.9)],
+        "interval": np.stack([side[names].to_numpy() for side in restored.interval(0.9)]),
         "score": model.score_samples(few, draws=4),
         "loss": again.loss_,
         "best step": again.best_step_,

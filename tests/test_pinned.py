@@ -19,7 +19,9 @@ import pinned
 from markovbridge import couplings, covariances, exact, heads, networks, processes, schedules
 from pinned import CASES, SAMPLERS
 
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+CLOSE = 1e-5
+# A likelihood is a mean over times that are drawn from a density fitted to the model's errors.
+FITTED = {"likelihood": 1e-3}
 FLIPPED = 0.01  # share of integers that rounding may turn into others
 # Bases of the classes that some model here has to have. UNet is slow to build.
 KINDS = [
@@ -63,7 +65,7 @@ def check(found: dict[str, Any], known: dict[str, Any]) -> None:
     if same_machine():
         told = {word: (found[word], known[word]) for word in other}
         assert not other, f"another value, and the known one: {told}"
-    integers, flipped = 0, 0
+    sizes, flipped = [0], 0
     for word, value in known.items():
         if word.startswith("weights:"):  # hashes of floats
             continue
@@ -71,10 +73,13 @@ def check(found: dict[str, Any], known: dict[str, Any]) -> None:
         if old is None or new is None or new.shape != old.shape or new.dtype != old.dtype:
             assert word not in other, f"{word}: {found[word]}, and not {value}"
         elif old.is_floating_point():
-            torch.testing.assert_close(new, old, **CLOSE, msg=lambda text, word=word: word + text)
+            close, told = FITTED.get(word, CLOSE), f"{word}: {new}, and not {old}"
+            torch.testing.assert_close(new, old, rtol=close, atol=close, msg=told)
         else:
-            integers, flipped = integers + old.numel(), flipped + int((new != old).sum())
-    assert flipped <= FLIPPED * integers, f"{flipped} of {integers} integers differ: {other}"
+            sizes, flipped = [*sizes, old.numel()], flipped + int((new != old).sum())
+    # One number of a draw that is another carries those after it away.
+    allowed = max(FLIPPED * sum(sizes), max(sizes))
+    assert flipped <= allowed, f"{flipped} of {sum(sizes)} integers are others, in {other}"
 
 
 def numbers(value: Any) -> torch.Tensor | None:
