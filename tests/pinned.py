@@ -84,7 +84,7 @@ def random_values(name: str) -> dict[str, Any]:
 
 REFUSED = "refused"
 ERRORS = (TypeError, ValueError, NotImplementedError)
-FEW = ("loss", "mean", "draws", "translated")  # what a model that was read is asked
+FEW = ("loss", "mean", "draws")  # what a model that was read is asked
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -124,6 +124,9 @@ def questions(case: Case) -> dict[str, Callable[[], Any]]:
         slopes = torch.autograd.grad(loss().mean(), weights, allow_unused=True)
         return torch.stack([slope.norm() for slope in slopes if slope is not None]).norm()
 
+    def mean(**options: Any) -> Tensor:
+        return model.law(case.state, 0.6, start=start, **told, **options).mean
+
     def data(states: Tensor) -> Tensor:
         return states if support is None else support.decode(states)
 
@@ -143,8 +146,9 @@ def questions(case: Case) -> dict[str, Callable[[], Any]]:
     return {
         "loss": loss,
         "gradient": gradient,
-        "mean": lambda: model.law(case.state, 0.6, start=start, **told).mean,
-        "draws": lambda: draw(5),
+        "mean": mean,
+        "mean, guided": lambda: mean(guidance=1.5),
+        "draws": lambda: draw(3),
         "translated": lambda: translate(3, **how(3, 3)),
         "restored": lambda: model.restore(data(case.state[:3]), 0.5, **how(4, 3)),
         "imputed": lambda: model.impute(x[:3], case.known, rounds=1, **how(5, 3)),
