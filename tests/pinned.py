@@ -155,7 +155,7 @@ def questions(case: Case) -> dict[str, Callable[[], Any]]:
         "imputed, in rounds": lambda: model.impute(x[:3], case.known, rounds=3, **how(6, 3)),
         "likelihood": lambda: (
             model.log_likelihood(
-                x, x0=case.x0, draws=2, block=128, generator=seeded(7), **told
+                x, x0=case.x0, draws=2, block=400, generator=seeded(7), **told
             ).nats
         ),
     } | {
