@@ -1,0 +1,196 @@
+"""Tiny models of every class of process on integers, and exact laws of counts."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+import markovbridge as mb
+from markovbridge import exact, networks
+from pinned_cases import COUNTS, TOLD, Case, case, empirical, tiny
+
+# Counts
+
+PICTURES = COUNTS.repeat(1, 4).reshape(5, 1, 3, 4)
+FACTS = mb.data.Covariates(
+    (mb.data.Covariate("batch", ("one", "two")), mb.data.Covariate("age", (), 40.0, 10.0))
+)
+ROWS = {"batch": ["one", "two", None, "two", "one"], "age": [30.0, 55.0, 42.0, None, 61.0]}
+
+
+def squared(t: Tensor) -> Tensor:
+    """A survival function of the user's."""
+    return t**2
+
+
+def death(**options) -> mb.PureDeath:
+    return mb.PureDeath(maximum=5, **options)
+
+
+COUNT_CASES: dict[str, Callable[[], Case]] = {
+    "death-mean": lambda: case(death(), mb.Mean(), COUNTS),
+    "death-mean-unbounded": lambda: case(
+        mb.PureDeath(), mb.Mean(link="exp"), COUNTS, objective=mb.PathKL()
+    ),
+    "death-mean-bounded": lambda: case(
+        death(schedule=mb.Logistic(8.0)),
+        mb.Mean("stochastic", bounded=True),
+        COUNTS,
+        objective=mb.FiniteTime(20),
+    ),
+    "death-mean-published": lambda: case(
+        death(schedule=mb.Logistic(exact_ends=False)),
+        mb.Mean("nearest"),
+        COUNTS,
+        **TOLD,
+        objective=mb.Instantaneous(20),
+    ),
+    "death-negative-binomial": lambda: case(
+        mb.PureDeath(schedule=mb.Linear()),
+        mb.NegativeBinomial(),
+        COUNTS,
+        objective=mb.EndNLL(),
+        **TOLD,
+    ),
+    "death-mixture": lambda: case(
+        mb.PureDeath(), mb.NegativeBinomial(2), COUNTS, objective=mb.EndNLL()
+    ),
+    "death-categorical": lambda: case(
+        death(),
+        mb.Categorical(),
+        COUNTS,
+        objective=mb.objectives.Sum((mb.PathKL(), mb.EndNLL()), (1.0, 0.1)),
+    ),
+    "death-logistics": lambda: case(
+        death(), mb.LogisticMixture(2), COUNTS, objective=mb.EndNLL(), **TOLD
+    ),
+    "death-centred": lambda: case(death(), mb.Centred(), COUNTS),
+    "death-centred-logistics": lambda: case(
+        death(), mb.Centred(mb.LogisticMixture(2)), COUNTS, objective=mb.EndMSE()
+    ),
+    "death-own-schedule": lambda: case(
+        death(schedule=mb.Survival(squared)), mb.Mean(), COUNTS, saved=False
+    ),
+    "death-attention": lambda: case(
+        death(),
+        mb.Mean(),
+        COUNTS,
+        network=partial(networks.Attention, width=4, depth=1, heads=2),
+    ),
+    "death-masking": lambda: case(
+        death(), mb.Mean(), PICTURES, masking=mb.Masking(pattern="mixed")
+    ),
+    "death-labels": lambda: case(
+        death(),
+        mb.Mean(),
+        COUNTS,
+        condition_dropout=0.3,
+        **TOLD,
+    ),
+    "death-covariates": lambda: case(
+        mb.PureDeath(),
+        mb.Mean(link="exp"),
+        COUNTS,
+        covariates=FACTS,
+        told=ROWS,
+        condition_dropout=0.2,
+        masking=mb.Masking(none=0.5),
+        network=partial(tiny, dropout=0.1, compress=True),
+    ),
+    "birth-death": lambda: case(mb.BirthDeath(2.0), mb.TwoMeans(), COUNTS, **TOLD),
+    "birth-death-categorical": lambda: case(
+        mb.BirthDeath(2.0, maximum=5), mb.Categorical(), COUNTS, objective=mb.PathKL()
+    ),
+    "walk": lambda: case(
+        mb.RandomWalk(1.5, centre=2), mb.TwoMeans(), COUNTS - 1, masking=mb.Masking()
+    ),
+    "walk-categorical": lambda: case(
+        mb.RandomWalk(1.5, centre=2, maximum=5), mb.Categorical(), COUNTS, state=COUNTS - 2
+    ),
+    "birth": lambda: case(mb.PureBirth(2.0), mb.TwoMeans(), COUNTS, state=COUNTS + 1),
+    "birth-categorical": lambda: case(
+        mb.PureBirth(2.0, maximum=5), mb.Categorical(), COUNTS, state=COUNTS + 1
+    ),
+}
+
+# Chains
+
+RATES = [
+    [-1.2, 0.7, 0.3, 0.2, 0.0],
+    [0.1, -0.9, 0.5, 0.2, 0.1],
+    [0.4, 0.1, -1.0, 0.3, 0.2],
+    [0.0, 0.6, 0.2, -1.1, 0.3],
+    [0.5, 0.0, 0.1, 0.4, -1.0],
+]
+EARLY = (torch.eye(5) + 0.3 * torch.tensor(RATES)).tolist()
+LATE = (torch.eye(5) + 0.6 * torch.tensor(RATES)).tolist()
+LAST = torch.full((5, 5), 0.2).tolist()
+
+CHAIN_CASES: dict[str, Callable[[], Case]] = {
+    "chain": lambda: case(mb.FiniteChain(RATES), mb.Categorical(), COUNTS),
+    "chain-logistics": lambda: case(
+        mb.FiniteChain(RATES, ordered=True), mb.LogisticMixture(2), COUNTS, objective=mb.EndNLL()
+    ),
+    "discrete-time": lambda: case(
+        mb.DiscreteTimeChain([EARLY, EARLY, LATE, LAST]),
+        mb.Categorical(),
+        COUNTS,
+        objective=mb.PathKL(),
+    ),
+    "uniform": lambda: case(
+        mb.UniformChain(5, schedule=mb.Linear()),
+        mb.Categorical(),
+        COUNTS,
+        **TOLD,
+    ),
+    "absorbing": lambda: case(
+        mb.AbsorbingChain(5),
+        mb.Categorical(),
+        COUNTS,
+        state=COUNTS.where(COUNTS != 0, 5),
+        objective=mb.PathKL(),
+    ),
+    "absorbing-black": lambda: case(
+        mb.AbsorbingChain(5, mask=0), mb.Categorical(), COUNTS, masking=mb.Masking()
+    ),
+    "gaussian-chain": lambda: case(
+        mb.DiscretisedGaussianChain(5, width=1.5), mb.Categorical(), COUNTS
+    ),
+    "urn": lambda: case(mb.Ehrenfest(4), mb.Categorical(), COUNTS),
+    "urn-logistics": lambda: case(
+        mb.Ehrenfest(4), mb.LogisticMixture(1), COUNTS, objective=mb.EndMSE()
+    ),
+}
+
+# Exact laws
+
+
+def under(law: Callable[[mb.PureDeath], Callable], **options) -> Case:
+    process = mb.PureDeath(**options)
+    return case(process, None, COUNTS, law=law(process), objective=mb.PathKL(), saved=False)
+
+
+def poisson_mixture(process: mb.PureDeath) -> exact.Mixture:
+    parts = [exact.Poisson(process, 0.5), exact.Poisson(process, 4.0)]
+    return exact.Mixture(process, (0.4, 0.6), parts)
+
+
+LAW_CASES: dict[str, Callable[[], Case]] = {
+    "exact-poisson": lambda: under(lambda process: exact.Poisson(process, 1.5)),
+    "exact-binomial": lambda: under(lambda process: exact.Binomial(process, 5, 0.3), maximum=5),
+    "exact-negative-binomial": lambda: under(
+        lambda process: exact.NegativeBinomial(process, 1.5, 2.0)
+    ),
+    "exact-zero-inflated": lambda: under(
+        lambda process: exact.ZeroInflatedPoisson(process, 0.4, 2.0)
+    ),
+    "exact-mixture": lambda: under(poisson_mixture),
+    "exact-mean-only": lambda: under(
+        lambda process: exact.MeanOnly(exact.NegativeBinomial(process, 1.5, 2.0))
+    ),
+    "exact-empirical": lambda: empirical(death(), COUNTS),
+    "exact-empirical-sites": lambda: empirical(mb.UniformChain(5), COUNTS, states=5),
+}
+
+CASES = COUNT_CASES | CHAIN_CASES | LAW_CASES

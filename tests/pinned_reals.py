@@ -1,0 +1,195 @@
+"""Tiny models of every class of linear diffusion, and exact laws of reals."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+import markovbridge as mb
+from markovbridge import couplings, covariances, exact, processes
+from pinned_cases import COUNTS, REALS, TOLD, Case, case, empirical
+
+ENDS = torch.tensor(
+    [[1.0, 0.5, -0.2], [0.3, -0.9, 0.0], [-0.6, 0.1, 1.4], [0.7, 0.7, -1.0], [0.2, -0.3, 0.6]]
+)
+FIELDS = REALS.repeat(1, 4).reshape(5, 1, 3, 4)
+LINE = {"dimension": 1}
+KERNEL = covariances.Matern(variance=0.8, length=1.0, smoothness=1.5)
+DENSE = covariances.Dense([[1.0, 0.4, 0.1], [0.4, 0.8, 0.2], [0.1, 0.2, 0.6]])
+
+
+def pull(r: Tensor) -> Tensor:
+    """A pull of the user's."""
+    return -0.5 - r
+
+
+def noise(r: Tensor) -> Tensor:
+    """A noise of the user's."""
+    return 1 + 0.5 * r
+
+
+def corners(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """A source of the user's."""
+    return torch.rand(like.shape, generator=generator).round()
+
+
+def normal(mean: float = 0.2, std: float = 0.7, **options) -> couplings.Gaussian:
+    return couplings.Gaussian(mean, std, **options)
+
+
+DIFFUSION_CASES: dict[str, Callable[[], Case]] = {
+    "brownian": lambda: case(
+        mb.LinearDiffusion(mb.Brownian(0.8)),
+        mb.Endpoint("end", spread=1.0),
+        REALS,
+        coupling=mb.Independent(),
+        objective=mb.EndNLL(),
+        **TOLD,
+    ),
+    "brownian-dirac": lambda: case(
+        mb.LinearDiffusion(mb.Brownian(), covariances.Torus(KERNEL, **LINE)),
+        mb.Endpoint("residual"),
+        REALS,
+        coupling=mb.Dirac(0.3),
+        objective=mb.PathKL(),
+    ),
+    "ornstein": lambda: case(
+        mb.LinearDiffusion(
+            mb.OrnsteinUhlenbeck(-0.7), covariances.Diagonal([0.5, 1.0, 1.5]), mb.Cosine()
+        ),
+        mb.Endpoint("drift"),
+        REALS,
+        coupling=mb.Independent(normal()),
+        objective=mb.DriftMatching(),
+    ),
+    "vp": lambda: case(
+        mb.LinearDiffusion(mb.VP(0.1, 5.0), DENSE, direction="noising"),
+        mb.Endpoint("noise"),
+        REALS,
+    ),
+    "ve": lambda: case(
+        mb.LinearDiffusion(
+            mb.VE(0.05, 3.0), covariances.Grid(KERNEL, **LINE), direction="noising"
+        ),
+        mb.Endpoint("score"),
+        REALS,
+        objective=mb.EndMSE(),
+    ),
+    "sub-vp": lambda: case(
+        mb.LinearDiffusion(
+            mb.SubVP(0.1, 5.0),
+            covariances.Separable(covariances.Torus(KERNEL), covariances.Isotropic(0.5)),
+            direction="noising",
+        ),
+        mb.Endpoint("residual"),
+        FIELDS,
+    ),
+    "coefficients": lambda: case(
+        mb.LinearDiffusion(mb.Coefficients(pull, noise)),
+        mb.Endpoint("end"),
+        REALS,
+        coupling=mb.MinibatchOT(),
+        saved=False,
+    ),
+    "correlated": lambda: case(
+        mb.LinearDiffusion(mb.Brownian(), covariances.GMRF(covariances.Matern(smoothness=1.0))),
+        mb.Endpoint("start"),
+        FIELDS,
+        coupling=mb.Independent(normal(correlated=True)),
+        objective=mb.EndMSE(),
+    ),
+    "matched": lambda: case(
+        mb.LinearDiffusion(mb.Brownian(0.5), covariances.Torus(covariances.Exponential(), **LINE)),
+        mb.Endpoint("end"),
+        REALS,
+        coupling=mb.MinibatchOT(normal(), preserve=True),
+    ),
+    "preserved": lambda: case(
+        mb.LinearDiffusion(mb.Brownian(0.5)),
+        mb.Endpoint("residual"),
+        REALS,
+        coupling=mb.Independent(preserve=True),
+    ),
+    "paired": lambda: case(
+        mb.LinearDiffusion(mb.Brownian(0.5)),
+        mb.Endpoint("end"),
+        REALS,
+        coupling=mb.Paired(),
+        x0=ENDS,
+    ),
+    "paired-preserved": lambda: case(
+        mb.LinearDiffusion(mb.Brownian(0.5)),
+        mb.Endpoint("end"),
+        REALS,
+        coupling=mb.Paired(preserve=True),
+        x0=ENDS,
+    ),
+    "from-rows": lambda: case(
+        mb.LinearDiffusion(mb.Brownian()),
+        mb.Endpoint("end"),
+        REALS,
+        coupling=mb.Independent(ENDS),
+        saved=False,
+    ),
+    "from-a-function": lambda: case(
+        mb.LinearDiffusion(mb.Brownian()),
+        mb.Endpoint("end"),
+        REALS,
+        coupling=mb.Independent(corners),
+        saved=False,
+    ),
+    "from-data": lambda: case(
+        mb.LinearDiffusion(
+            mb.Brownian(), covariances.Torus(covariances.SquaredExponential(0.5), **LINE)
+        ),
+        mb.Endpoint("residual"),
+        REALS,
+        coupling=mb.Independent(couplings.Data(mb.data.Synthetic((3,), maximum=3, n=40))),
+    ),
+    "positive": lambda: case(
+        mb.LinearDiffusion(support=processes.Positive()),
+        mb.Endpoint("end"),
+        REALS.exp(),
+        state=REALS,
+        coupling=mb.Independent(),
+    ),
+    "interval": lambda: case(
+        mb.LinearDiffusion(
+            mb.Brownian(),
+            covariances.Torus(covariances.PowerLaw(), **LINE),
+            support=processes.Interval(-3.0, 3.0),
+        ),
+        mb.Endpoint("end"),
+        REALS,
+        coupling=mb.Independent(),
+    ),
+    "rounded": lambda: case(
+        mb.LinearDiffusion(support=processes.Rounded(5)),
+        mb.Endpoint("end"),
+        COUNTS.float(),
+        state=REALS,
+        coupling=mb.Independent(),
+        **TOLD,
+    ),
+}
+
+# Exact laws
+
+
+def gaussian() -> Case:
+    process = mb.LinearDiffusion(mb.OrnsteinUhlenbeck(0.5))
+    spread = torch.as_tensor(DENSE.matrix).double()
+    law = exact.Gaussian.coupled(
+        process, mb.Independent(normal()), torch.tensor([0.5, -0.3, 0.2]).double(), spread
+    )
+    return case(process, None, REALS, law=law, objective=mb.EndMSE(), saved=False)
+
+
+LAW_CASES: dict[str, Callable[[], Case]] = {
+    "exact-empirical-reals": lambda: empirical(
+        mb.LinearDiffusion(mb.VP(0.1, 5.0), direction="noising"), REALS
+    ),
+    "exact-gaussian": gaussian,
+}
+
+CASES = DIFFUSION_CASES | LAW_CASES
