@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from markovbridge import randomness
+from markovbridge import Given, randomness
 from markovbridge.training.examples import Batches
 from pinned_cases import SAMPLERS, Case
 from pinned_integers import CASES as INTEGERS
@@ -124,8 +124,8 @@ def questions(case: Case) -> dict[str, Callable[[], Any]]:
         slopes = torch.autograd.grad(loss().mean(), weights, allow_unused=True)
         return torch.stack([slope.norm() for slope in slopes if slope is not None]).norm()
 
-    def mean(**options: Any) -> Tensor:
-        return model.law(case.state, 0.6, start=start, **told, **options).mean
+    def mean(guidance: float = 1.0) -> Tensor:
+        return model.law(case.state, 0.6, Given(case.condition, guidance, start)).mean
 
     def data(states: Tensor) -> Tensor:
         return states if support is None else support.decode(states)

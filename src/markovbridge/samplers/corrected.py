@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.model import Model
+from markovbridge.model import Model, given_of
 from markovbridge.samplers.back import back, check_back
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
@@ -65,7 +65,7 @@ class Corrected(Sampler):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         process = model.process
-        if getattr(model, "guidance", 1.0) != 1:
+        if given_of(model).guidance != 1:
             raise ValueError(
                 "correctors noise a state by the reference and remove it by the model, which "
                 "leaves its law alone if one is the reverse of the other; a guided model is the "
@@ -89,7 +89,7 @@ class Corrected(Sampler):
 
     def _first(self, model: Model) -> float:
         """The earliest time to go back to: where the walk began, if it must not be forgotten."""
-        held = getattr(model, "held", None)
+        held = given_of(model).held
         return 0.0 if held is None else held[1]
 
     def evaluations(self, steps: int) -> int | None:
