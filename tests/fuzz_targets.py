@@ -35,9 +35,9 @@ from markovbridge import (
     wiener,
 )
 from markovbridge.data import covariates
-from markovbridge.data.rows import Stored
+from markovbridge.data.sparse import Stored
 from markovbridge.data.tables.objects import TableObject, read_object
-from markovbridge.metrics.rows import Table
+from markovbridge.metrics.points import CountRows
 from markovbridge.samplers.base import Model
 
 # Namespaces and targets that are not fuzzed here, and why.
@@ -320,7 +320,7 @@ FACTORIES = {
     TableObject: lambda: [read_object(COUNTS.numpy())],
     data.SparseRows: lambda: [data.SparseRows(sparse.csr_matrix(COUNTS.numpy()))],
     sparse.csr_matrix: lambda: [sparse.csr_matrix(COUNTS.numpy())],
-    Table: lambda: [COUNTS, COUNTS.numpy(), sparse.csr_matrix(COUNTS.numpy())],
+    CountRows: lambda: [COUNTS, COUNTS.numpy(), sparse.csr_matrix(COUNTS.numpy())],
     Model: lambda: _transports(),
     parts.Named: lambda: [parts.Named("markovbridge.PureDeath", mb.PureDeath)],
     nn.Module: lambda: [nn.Linear(3, 3), nn.Flatten()],

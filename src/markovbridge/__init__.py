@@ -8,7 +8,7 @@ process = mb.PureDeath(maximum=16)
 """
 
 from markovbridge import exact
-from markovbridge.count_model import CountModel
+from markovbridge.counts import CountModel
 from markovbridge.couplings import Dirac, Independent, MinibatchOT, Noised, Paired
 from markovbridge.heads import (
     Categorical,

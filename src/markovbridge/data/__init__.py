@@ -17,16 +17,19 @@ the others. Nothing is downloaded.
 """
 
 from markovbridge.data.arrays import Arrays
-from markovbridge.data.base import Dataset, Source, check_counts, partition
+from markovbridge.data.base import Dataset, Source
 from markovbridge.data.binarised import Binarised
 from markovbridge.data.cifar import CIFAR10
+from markovbridge.data.counts import check_counts
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.digits import Digits
 from markovbridge.data.folders import ImageFolder
 from markovbridge.data.idx import IDX
 from markovbridge.data.known import Availability, available
-from markovbridge.data.rows import BackedRows, Rows, SparseRows
+from markovbridge.data.rows import Rows
 from markovbridge.data.selected import Selected
+from markovbridge.data.sparse import BackedRows, SparseRows
+from markovbridge.data.splits import partition
 from markovbridge.data.synthetic import Synthetic
 from markovbridge.data.tables import CountTable, write_results, write_table
 

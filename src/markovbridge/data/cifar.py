@@ -29,8 +29,9 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.base import Dataset, Source, official
+from markovbridge.data.base import Dataset, Outline, Source
 from markovbridge.data.locations import VARIABLE, locate
+from markovbridge.data.splits import official
 from markovbridge.reading import reading
 
 __all__ = ["CIFAR10"]
@@ -71,12 +72,8 @@ class CIFAR10(Source):
     validation: float = 0.0
     seed: int = 0
 
-    def folder(self) -> Path:
-        """The folder that holds the batches.
-
-        Raises:
-            FileNotFoundError: If there is none; the message says what brings it.
-        """
+    def where(self) -> Path:
+        """The folder that holds the batches; see `Source.where`."""
         return locate(NAME, self.root, missing, self.remedy)
 
     @property
@@ -87,9 +84,12 @@ class CIFAR10(Source):
             f"unpack it in ${VARIABLE}, or give the folder {NAME} as root"
         )
 
+    def _outline(self) -> Outline:
+        return Outline(EVENT)
+
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`."""
-        folder = self.folder()
+        folder = self.where()
         with reading(folder / META, *DAMAGED):
             rows, names = read_meta(folder / META)
 

@@ -380,7 +380,7 @@ class TestMemory:
         ("empty", {}, FileNotFoundError, "folder without a matrix.mtx"),
         ("a.csv", {"layer": "counts"}, ValueError, "layer='counts' is for .h5ad files"),
         ("a.csv", {"backed": True}, ValueError, "backed=True is for .h5ad, .h5 files"),
-        ("a.csv", {"maximum": 6}, ValueError, r"row 1, column 1 \(bee\) is 7; .* above the max"),
+        ("a.csv", {"maximum": 6}, ValueError, r"row 1, column 1 \(bee\) is 7, above the max"),
         ("b.csv", {}, ValueError, r"column 0 \(ant\) is -1; counts are never negative"),
         ("c.csv", {}, ValueError, "cannot be read as a table"),
         ("text.h5ad", {}, ValueError, "cannot be read as an HDF5 file"),

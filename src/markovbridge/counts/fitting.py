@@ -1,0 +1,129 @@
+"""What a `CountModel` is fitted with: a transport of counts, the rows, and the steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from markovbridge import doors
+from markovbridge.data.covariates import Covariates
+from markovbridge.data.rows import Rows, taken
+from markovbridge.heads import Head, Mean
+from markovbridge.masking import Masking
+from markovbridge.networks import MLP, Attention, Network
+from markovbridge.objectives import Objective, PathKL
+from markovbridge.processes import PureDeath
+from markovbridge.randomness import derive, generator
+from markovbridge.training import Examples, TrainingConfig
+from markovbridge.training.selection import MOST
+from markovbridge.transport import Transport, statistics
+
+__all__ = ["drawn_totals", "examples", "held_out", "plan", "quantiles", "transport_of"]
+
+QUANTILES = 1001  # that stand for the law of library sizes
+
+
+def transport_of(
+    x: Tensor | Rows,
+    covariates: Covariates | None,
+    seed: int,
+    *,
+    network: str,
+    width: int,
+    depth: int,
+    head: Head | None,
+    objective: Objective | None,
+    condition_dropout: float,
+    masking: Masking | None,
+) -> Transport:
+    """An untrained model of counts by pure death; arguments as of `CountModel`.
+
+    Args:
+        x: The training rows.
+        covariates: How what is known of them is encoded, or None.
+        seed: Of the weights.
+        network: "mlp" or "attention".
+        width: Size of the hidden layers.
+        depth: Number of blocks.
+        head: The law of the remaining counts, or None.
+        objective: The loss, or None.
+        condition_dropout: Share of the rows that are not told their covariates.
+        masking: Which entries are shown in training, or None.
+    """
+    process, head = PureDeath(), Mean(link="exp") if head is None else head
+    mean, variance = statistics(x)
+    features = process.features + (masking.features(process) if masking else 0)
+    told = 0 if covariates is None else len(covariates.names)
+    shape, outputs = (x.shape[1],), head.outputs(process)
+    size: dict[str, Any] = {"width": width, "depth": depth, "condition": told}
+    module: Network
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(seed, "weights"))
+        if network == "attention":
+            module = Attention(shape, features, outputs, **size)
+        else:
+            module = MLP(shape, features, outputs, compress=True, **size)
+    return Transport(
+        process,
+        module,
+        head,
+        shape=shape,
+        mean=mean,
+        variance=variance,
+        objective=PathKL(damping=1.0) if objective is None else objective,
+        covariates=covariates,
+        condition_dropout=condition_dropout if covariates else 0.0,
+        masking=masking,
+    )
+
+
+def held_out(n: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Positions of the training rows and of those held out, both rising."""
+    if not 0 <= fraction < 1:
+        raise ValueError(f"validation_fraction must lie in [0, 1), not {fraction}")
+    order = torch.randperm(n, generator=generator("cpu", "held out", seed))
+    held = min(round(n * fraction), MOST)
+    return order[held:].sort().values, order[:held].sort().values
+
+
+def examples(x: Tensor | Rows, condition: Tensor | None, index: Tensor) -> Examples:
+    """Some rows of a table, with what belongs to each."""
+    return Examples(taken(x, index), None if condition is None else condition[index])
+
+
+def plan(
+    steps: int, *, batch_size: int, learning_rate: float, ema: float, seed: int, validated: bool
+) -> TrainingConfig:
+    """How it is trained; of `validated` models the best weights are kept."""
+    return TrainingConfig(
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup=min(50, steps // 10),
+        decay="cosine",
+        ema=ema,
+        seed=seed,
+        log_every=max(1, steps // 50),
+        validate_every=max(1, steps // 30) if validated else 0,
+        select="best" if validated else "last",
+        checkpoint_every=max(1, steps // 5),
+    )
+
+
+def quantiles(totals: Tensor) -> np.ndarray:
+    """Those of the totals of the training rows, (`QUANTILES`,)."""
+    grid = torch.linspace(0, 1, QUANTILES, dtype=torch.float64)
+    ordered = totals.double().sort().values
+    return ordered[(grid * (len(ordered) - 1)).round().long()].numpy()
+
+
+def drawn_totals(sizes: np.ndarray, n: int, generator: torch.Generator) -> list[float]:
+    """N totals of the law that quantiles stand for."""
+    u = torch.rand(n, generator=generator, dtype=torch.float64)
+    return sizes[(u * QUANTILES).long().numpy()].tolist()
+
+
+doors.guard(__name__)
