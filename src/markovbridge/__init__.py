@@ -7,8 +7,10 @@ process = mb.PureDeath(maximum=16)
 ...
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from markovbridge import exact
-from markovbridge.counts import CountModel
 from markovbridge.couplings import Dirac, Independent, MinibatchOT, Noised, Paired
 from markovbridge.heads import (
     Categorical,
@@ -59,6 +61,15 @@ from markovbridge.samplers import (
 )
 from markovbridge.schedules import Cosine, Linear, Logistic, Survival
 from markovbridge.transport import Transport, statistics
+
+if TYPE_CHECKING:
+    from markovbridge import counts, data, images, training
+    from markovbridge.counts import CountModel
+
+LATER = {
+    "CountModel": "counts",
+    **{name: name for name in ("counts", "data", "images", "training")},
+}
 
 __all__ = [
     "AbsorbingChain",
@@ -114,3 +125,15 @@ __all__ = [
     "exact",
     "statistics",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what a model is not made of, readers and the training loop, when it is asked for."""
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{LATER[name]}")
+    return getattr(module, name) if name in __all__ else module
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LATER})

@@ -16,22 +16,10 @@
 the others. Nothing is downloaded.
 """
 
-from markovbridge.data.arrays import Arrays
-from markovbridge.data.base import Dataset, Source
-from markovbridge.data.binarised import Binarised
-from markovbridge.data.cifar import CIFAR10
-from markovbridge.data.counts import check_counts
-from markovbridge.data.covariates import Covariate, Covariates
-from markovbridge.data.digits import Digits
-from markovbridge.data.folders import ImageFolder
-from markovbridge.data.idx import IDX
-from markovbridge.data.known import Availability, available
-from markovbridge.data.rows import Rows
-from markovbridge.data.selected import Selected
-from markovbridge.data.sparse import BackedRows, SparseRows
-from markovbridge.data.splits import partition
-from markovbridge.data.synthetic import Synthetic
-from markovbridge.data.tables import CountTable, write_results, write_table
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from markovbridge.data.public import *  # noqa: F403
 
 __all__ = [
     "CIFAR10",
@@ -57,3 +45,17 @@ __all__ = [
     "write_results",
     "write_table",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the readers when the first is asked for: what a model is made of needs none."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from markovbridge.data import public
+
+    globals().update({one: getattr(public, one) for one in __all__})
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
