@@ -23,13 +23,13 @@ import markovbridge as mb
 from fuzz_values import COUNTS, REALS, arguments, rng_of
 from laws_examples import EXAMPLES, Draws
 from markovbridge import (
+    counts,
     covariances,
     data,
     exact,
     masking,
     metrics,
     parts,
-    prediction,
     restoration,
     training,
     wiener,
@@ -309,8 +309,8 @@ FACTORIES = {
         metrics.NegativeBinomialMixture.fit(_many_counts(), components=2)
     ],
     wiener.Wiener: lambda: [wiener.Wiener.fit(_many_counts(), 0.5)],
-    prediction.Prediction: lambda: [
-        prediction.Prediction(
+    counts.Prediction: lambda: [
+        counts.Prediction(
             restoration.Restoration(COUNTS.expand(5, 4, 3)),
             COUNTS.float(),
             read_object(COUNTS.numpy()),

@@ -63,7 +63,10 @@ from markovbridge.schedules import Cosine, Linear, Logistic, Survival
 from markovbridge.transport import Transport, statistics
 
 if TYPE_CHECKING:
-    from markovbridge import counts, data, images, training
+    from markovbridge import counts as counts
+    from markovbridge import data as data
+    from markovbridge import images as images
+    from markovbridge import training as training
     from markovbridge.counts import CountModel
 
 LATER = {

@@ -10,6 +10,8 @@
 | `seeds.py`, `estimator.py` | randomness, and the manners of scikit-learn |
 """
 
+from markovbridge.counts.files import Facts
 from markovbridge.counts.model import CountModel
+from markovbridge.counts.prediction import Prediction
 
-__all__ = ["CountModel"]
+__all__ = ["CountModel", "Facts", "Prediction"]
