@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,68 +15,68 @@ from markovbridge.data.rows import Rows, taken
 from markovbridge.heads import Head, Mean
 from markovbridge.masking import Masking
 from markovbridge.networks import MLP, Attention, Network
-from markovbridge.objectives import Objective, PathKL
+from markovbridge.objectives import PathKL
 from markovbridge.processes import PureDeath
 from markovbridge.randomness import derive, generator
 from markovbridge.training import Examples, TrainingConfig
 from markovbridge.training.selection import MOST
 from markovbridge.transport import Transport, statistics
 
-__all__ = ["drawn_totals", "examples", "held_out", "plan", "quantiles", "transport_of"]
+__all__ = ["check", "drawn_totals", "examples", "held_out", "plan", "quantiles", "transport"]
 
 QUANTILES = 1001  # that stand for the law of library sizes
 
 
-def transport_of(
-    x: Tensor | Rows,
-    covariates: Covariates | None,
-    seed: int,
-    *,
-    network: str,
-    width: int,
-    depth: int,
-    head: Head | None,
-    objective: Objective | None,
-    condition_dropout: float,
-    masking: Masking | None,
+def check(params: Mapping[str, Any]) -> None:
+    """Refuse arguments of the constructor that are none of those it names.
+
+    Raises:
+        ValueError: If so; ranges are checked where they are used.
+    """
+    size, network = params["library_size"], params["network"]
+    if size not in ("covariate", None):
+        raise ValueError(f"library_size must be 'covariate' or None, not {size!r}")
+    if network not in ("mlp", "attention"):
+        raise ValueError(f"network must be 'mlp' or 'attention', not {network!r}")
+
+
+def transport(
+    x: Tensor | Rows, covariates: Covariates | None, params: Mapping[str, Any], seed: int
 ) -> Transport:
-    """An untrained model of counts by pure death; arguments as of `CountModel`.
+    """An untrained model of counts by pure death.
 
     Args:
         x: The training rows.
         covariates: How what is known of them is encoded, or None.
+        params: Arguments of the constructor of `CountModel`, by name.
         seed: Of the weights.
-        network: "mlp" or "attention".
-        width: Size of the hidden layers.
-        depth: Number of blocks.
-        head: The law of the remaining counts, or None.
-        objective: The loss, or None.
-        condition_dropout: Share of the rows that are not told their covariates.
-        masking: Which entries are shown in training, or None.
     """
-    process, head = PureDeath(), Mean(link="exp") if head is None else head
+    masking: Masking | None = params["masking"]
+    head: Head = Mean(link="exp") if params["head"] is None else params["head"]
+    process = PureDeath()
     mean, variance = statistics(x)
     features = process.features + (masking.features(process) if masking else 0)
     told = 0 if covariates is None else len(covariates.names)
+    objective = PathKL(damping=1.0) if params["objective"] is None else params["objective"]
     shape, outputs = (x.shape[1],), head.outputs(process)
-    size: dict[str, Any] = {"width": width, "depth": depth, "condition": told}
-    module: Network
+    size = {"width": params["width"], "depth": params["depth"], "condition": told}
+    network: Network
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, "weights"))
-        if network == "attention":
-            module = Attention(shape, features, outputs, **size)
+        if params["network"] == "attention":
+            network = Attention(shape, features, outputs, **size)
         else:
-            module = MLP(shape, features, outputs, compress=True, **size)
+            network = MLP(shape, features, outputs, compress=True, **size)
     return Transport(
         process,
-        module,
+        network,
         head,
         shape=shape,
         mean=mean,
         variance=variance,
-        objective=PathKL(damping=1.0) if objective is None else objective,
+        objective=objective,
         covariates=covariates,
-        condition_dropout=condition_dropout if covariates else 0.0,
+        condition_dropout=params["condition_dropout"] if covariates else 0.0,
         masking=masking,
     )
 
@@ -94,17 +95,22 @@ def examples(x: Tensor | Rows, condition: Tensor | None, index: Tensor) -> Examp
     return Examples(taken(x, index), None if condition is None else condition[index])
 
 
-def plan(
-    steps: int, *, batch_size: int, learning_rate: float, ema: float, seed: int, validated: bool
-) -> TrainingConfig:
-    """How it is trained; of `validated` models the best weights are kept."""
+def plan(params: Mapping[str, Any], seed: int, *, validated: bool) -> TrainingConfig:
+    """How it is trained; of `validated` models the best weights are kept.
+
+    Args:
+        params: Arguments of the constructor of `CountModel`, by name.
+        seed: Of the order of the rows and of the noise.
+        validated: Whether rows are held out.
+    """
+    steps = params["steps"]
     return TrainingConfig(
         steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
+        batch_size=params["batch_size"],
+        learning_rate=params["learning_rate"],
         warmup=min(50, steps // 10),
         decay="cosine",
-        ema=ema,
+        ema=params["ema"],
         seed=seed,
         log_every=max(1, steps // 50),
         validate_every=max(1, steps // 30) if validated else 0,

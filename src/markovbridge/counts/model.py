@@ -33,16 +33,9 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.config import to_config
+from markovbridge.counts import fitting
 from markovbridge.counts.estimator import Estimator
 from markovbridge.counts.files import Facts
-from markovbridge.counts.fitting import (
-    drawn_totals,
-    examples,
-    held_out,
-    plan,
-    quantiles,
-    transport_of,
-)
 from markovbridge.counts.given import (
     LIBRARY,
     Given,
@@ -170,12 +163,8 @@ class CountModel(Estimator):
         Raises:
             ValueError: If a value is no count, or a parameter or covariate is not admissible.
         """
-        if self.library_size not in ("covariate", None):
-            raise ValueError(
-                f"library_size must be 'covariate' or None, not {self.library_size!r}"
-            )
-        if self.network not in ("mlp", "attention"):
-            raise ValueError(f"network must be 'mlp' or 'attention', not {self.network!r}")
+        params = self.get_params()
+        fitting.check(params)
         named = isinstance(covariates, Sequence) and not isinstance(covariates, str)
         table = read_object(
             X, layer=self.layer, covariates=list(covariates or ()) if named else ()
@@ -184,32 +173,13 @@ class CountModel(Estimator):
         beside = chosen(table, covariates)
         encoding, condition = encoded(beside, totals, self.library_size is not None)
         seed = seed_of(self.random_state)
-        training, held = held_out(len(table.x), self.validation_fraction, seed)
-        data = examples(table.x, condition, training)
-        transport = transport_of(
-            data.x,
-            encoding,
-            seed,
-            network=self.network,
-            width=self.width,
-            depth=self.depth,
-            head=self.head,
-            objective=self.objective,
-            condition_dropout=self.condition_dropout,
-            masking=self.masking,
-        )
+        training, held = fitting.held_out(len(table.x), self.validation_fraction, seed)
+        data = fitting.examples(table.x, condition, training)
         trainer = Trainer(
-            transport,
+            fitting.transport(data.x, encoding, params, seed),
             data,
-            plan(
-                self.steps,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                ema=self.ema,
-                seed=seed,
-                validated=len(held) > 0,
-            ),
-            validation=examples(table.x, condition, held) if len(held) else None,
+            fitting.plan(params, seed, validated=len(held) > 0),
+            validation=fitting.examples(table.x, condition, held) if len(held) else None,
             directory=directory,
             resume=directory is not None,
         )
@@ -227,7 +197,7 @@ class CountModel(Estimator):
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         if self.library_size is not None:
-            self.library_sizes_ = quantiles(totals)
+            self.library_sizes_ = fitting.quantiles(totals)
         return self
 
     # What a fitted model does
@@ -255,8 +225,7 @@ class CountModel(Estimator):
             (n, features), of the kind that the model was fitted to; covariates that were
             given come along in a data frame and AnnData.
         """
-        transport = self._fitted()
-        n = checks.whole(n, "n", least=1)
+        transport, n = self._fitted(), checks.whole(n, "n", least=1)
         checks.room(n * math.prod(transport.shape), f"n = {n} samples", "take fewer at a time")
         generator = self._generator(random_state)
         if library_size is not None and self.library_size is None:
@@ -268,14 +237,10 @@ class CountModel(Estimator):
         if library_size is not None:
             values[LIBRARY] = depths(library_size)
         elif self.library_size is not None:
-            values[LIBRARY] = logs(drawn_totals(self.library_sizes_, n, generator))
+            values[LIBRARY] = logs(fitting.drawn_totals(self.library_sizes_, n, generator))
+        condition = self._condition(values, n)
         made = transport.sample(
-            n,
-            steps=1,
-            sampler=Adaptive(self.tolerance),
-            condition=self._condition(values, n),
-            guidance=guidance,
-            generator=generator,
+            n, condition=condition, guidance=guidance, generator=generator, **self._walk
         )
         columns = repeated(covariates or {}, n)
         return write_object(made, self.kind_, column_names=self._names, columns=columns)
@@ -301,15 +266,9 @@ class CountModel(Estimator):
         transport, given = self._fitted(), self._read(X)
         t = observed_time(transport.process, survival)
         x, condition = given.x, given.told(self.covariates_, covariates)
+        generator = self._generator(random_state)
         made = restore(
-            transport,
-            x,
-            t,
-            draws=draws,
-            steps=1,
-            sampler=Adaptive(self.tolerance),
-            condition=condition,
-            generator=self._generator(random_state),
+            transport, x, t, draws=draws, condition=condition, generator=generator, **self._walk
         )
         single = expected(transport, x, t, condition=condition)
         return Prediction(Restoration(given.back(made.draws)), given.back(single), given.table)
@@ -339,13 +298,10 @@ class CountModel(Estimator):
         mask = measured(read.table, observed)
         x, mask, condition = read.x, read.ordered(mask), read.told(self.covariates_, covariates)
         index = torch.arange(len(x)).repeat_interleave(draws)
+        told = None if condition is None else condition[index]
+        generator = self._generator(random_state)
         made = transport.impute(
-            x[index],
-            mask[index],
-            steps=1,
-            sampler=Adaptive(self.tolerance),
-            condition=None if condition is None else condition[index],
-            generator=self._generator(random_state),
+            x[index], mask[index], condition=told, generator=generator, **self._walk
         )
         found = Restoration(read.back(Restoration.of_rows(made, draws).draws))
         # What the network expects at time 0, before anything has come to be, is less accurate.
@@ -379,8 +335,7 @@ class CountModel(Estimator):
         params = {name: to_config(value) for name, value in self.get_params().items()}
         if not isinstance(self.random_state, int):
             params["random_state"] = None  # the state of a generator is not part of a model
-        told = self.library_size is not None
-        sizes = self.library_sizes_.tolist() if told else None
+        sizes = None if self.library_size is None else self.library_sizes_.tolist()
         if folder == Path():
             raise ValueError(f"the folder of a model is {str(directory)!r}; give it a name")
         with Facts(params, self.kind_, self._names, sizes).written(folder):
@@ -413,6 +368,11 @@ class CountModel(Estimator):
     def _names(self) -> list[str] | None:
         names = getattr(self, "feature_names_in_", None)
         return None if names is None else names.tolist()
+
+    @property
+    def _walk(self) -> dict[str, Any]:
+        """How a fitted model walks: with steps that choose themselves, and none of its own."""
+        return {"steps": 1, "sampler": Adaptive(self.tolerance)}
 
     def _fitted(self) -> Transport:
         if not hasattr(self, "transport_"):
