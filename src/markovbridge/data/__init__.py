@@ -70,11 +70,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the readers when the first is asked for: what a model is made of needs none."""
-    if name not in __all__:
+    if name in __all__:
+        for home in HOMES:
+            module = import_module(f"{__name__}.{home}")
+            found = {one: getattr(module, one) for one in module.__all__ if one in __all__}
+            globals().update(found)
+    if name not in globals():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    for home in HOMES:
-        module = import_module(f"{__name__}.{home}")
-        globals().update({one: getattr(module, one) for one in module.__all__ if one in __all__})
     return globals()[name]
 
 
