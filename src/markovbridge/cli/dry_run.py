@@ -15,7 +15,7 @@ import torch
 
 from markovbridge.cli import console
 from markovbridge.cli.errors import UsageError
-from markovbridge.cli.train import build, describe, examples
+from markovbridge.cli.train import build, covariates_of, describe, examples
 from markovbridge.couplings import Coupling, Data, Independent, MinibatchOT
 from markovbridge.data import Source
 from markovbridge.data.covariates import Covariates
@@ -91,7 +91,8 @@ def _covariates(data: Source, split: str) -> Covariates:
     Raises:
         UsageError: If it has none.
     """
-    encoding = data.outline(split).covariates
+    known = data.load(split) if data.here else None
+    encoding = covariates_of(known, "covariates") if known else data.outline().covariates
     if encoding is None:
         raise UsageError("condition is covariates, but the data name none: --data.covariates")
     return encoding
