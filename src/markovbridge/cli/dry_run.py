@@ -92,7 +92,9 @@ def _covariates(data: Source, split: str) -> Covariates:
         UsageError: If it has none.
     """
     known = data.load(split) if data.here else None
-    encoding = covariates_of(known, "covariates") if known else data.outline().covariates
+    encoding = (
+        covariates_of(known, "covariates") if known is not None else data.outline().covariates
+    )
     if encoding is None:
         raise UsageError("condition is covariates, but the data name none: --data.covariates")
     return encoding
