@@ -21,7 +21,6 @@ from collections.abc import Iterator
 import torch
 
 from markovbridge import recipes
-from markovbridge.cli.dry_run import stand_in
 from markovbridge.cli.options import parse
 from markovbridge.cli.train import OWN, build, train
 from markovbridge.training import Trainer, TrainingState
@@ -36,7 +35,7 @@ def started(recipe: str, steps: int) -> Iterator[TrainingState]:
     options = parse(train, [], usage="train", own=OWN, recipe=file).values
     parts = {name: value for name, value in options.items() if name not in OWN}
     data, split, config = (parts.pop(name) for name in ("data", "split", "trainer"))
-    dataset = stand_in(data, split).load("all")
+    dataset = data.stand_in(split).load("all")
     x = dataset.x.repeat(-(-config.batch_size // len(dataset)), 1, 1, 1)
     transport = build(dataset, seed=config.seed, **parts)
     short = dataclasses.replace(

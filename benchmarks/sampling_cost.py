@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from markovbridge import recipes
-from markovbridge.cli.dry_run import stand_in
 from markovbridge.cli.options import parse
 from markovbridge.cli.train import OWN, build, describe, train
 from markovbridge.randomness import generator
@@ -49,7 +48,7 @@ def main() -> None:
     try:
         dataset = data.load(split)
     except FileNotFoundError:
-        dataset = stand_in(data, split).load("all")
+        dataset = data.stand_in(split).load("all")
     transport = build(dataset, seed=config.seed, **parts).eval()
     with torch.no_grad():
         for weights in transport.parameters():

@@ -22,7 +22,6 @@ from typing import Any
 import torch
 
 from markovbridge import recipes
-from markovbridge.cli.dry_run import stand_in
 from markovbridge.cli.options import parse
 from markovbridge.cli.train import OWN, build, describe, train
 from markovbridge.training import Trainer
@@ -68,7 +67,7 @@ def main() -> None:
     try:
         dataset = data.load(split)
     except FileNotFoundError:
-        dataset = stand_in(data, split).load("all")
+        dataset = data.stand_in(split).load("all")
     transport = build(dataset, seed=config.seed, **parts)
     short = dataclasses.replace(
         config,

@@ -23,21 +23,21 @@ import markovbridge as mb
 from fuzz_values import COUNTS, REALS, arguments, rng_of
 from laws_examples import EXAMPLES, Draws
 from markovbridge import (
+    counts,
     covariances,
     data,
     exact,
     masking,
     metrics,
     parts,
-    prediction,
     restoration,
     training,
     wiener,
 )
 from markovbridge.data import covariates
-from markovbridge.data.rows import Stored
+from markovbridge.data.sparse import Stored
 from markovbridge.data.tables.objects import TableObject, read_object
-from markovbridge.metrics.rows import Table
+from markovbridge.metrics.points import CountRows
 from markovbridge.model import Model
 
 # Namespaces and targets that are not fuzzed here, and why.
@@ -309,8 +309,8 @@ FACTORIES = {
         metrics.NegativeBinomialMixture.fit(_many_counts(), components=2)
     ],
     wiener.Wiener: lambda: [wiener.Wiener.fit(_many_counts(), 0.5)],
-    prediction.Prediction: lambda: [
-        prediction.Prediction(
+    counts.Prediction: lambda: [
+        counts.Prediction(
             restoration.Restoration(COUNTS.expand(5, 4, 3)),
             COUNTS.float(),
             read_object(COUNTS.numpy()),
@@ -320,7 +320,7 @@ FACTORIES = {
     TableObject: lambda: [read_object(COUNTS.numpy())],
     data.SparseRows: lambda: [data.SparseRows(sparse.csr_matrix(COUNTS.numpy()))],
     sparse.csr_matrix: lambda: [sparse.csr_matrix(COUNTS.numpy())],
-    Table: lambda: [COUNTS, COUNTS.numpy(), sparse.csr_matrix(COUNTS.numpy())],
+    CountRows: lambda: [COUNTS, COUNTS.numpy(), sparse.csr_matrix(COUNTS.numpy())],
     Model: lambda: _transports(),
     parts.Named: lambda: [parts.Named("markovbridge.PureDeath", mb.PureDeath)],
     nn.Module: lambda: [nn.Linear(3, 3), nn.Flatten()],

@@ -9,8 +9,8 @@ import torch
 from scipy import sparse
 
 from markovbridge import CountModel, EndNLL, NegativeBinomial, PathKL, statistics
+from markovbridge.data.meeting import LIBRARY
 from markovbridge.data.rows import dense
-from markovbridge.data.tables.told import LIBRARY
 from markovbridge.masking import Masking
 from markovbridge.training import Trainer
 
@@ -242,7 +242,7 @@ def test_held_out_rows_are_a_random_part_and_not_trained_on(kind, monkeypatch):
             seen.append((data, validation))
             super().__init__(transport, data, config, validation=validation, **others)
 
-    monkeypatch.setattr("markovbridge.count_model.Trainer", Spy)
+    monkeypatch.setattr("markovbridge.counts.model.Trainer", Spy)
     counts = np.arange(50)[:, None] * np.ones((1, 3), dtype=int)
     covariates = {"age": np.arange(50.0)}
     CountModel(**FAST).fit(kind(counts), covariates=covariates)

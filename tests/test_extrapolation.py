@@ -17,7 +17,7 @@ from markovbridge import (
     statistics,
 )
 from markovbridge.cli.sample import _strange
-from markovbridge.count_files import Facts
+from markovbridge.counts.files import Facts
 from markovbridge.data.rows import parts
 from markovbridge.extrapolation import capped, extremes, far_out, narrow
 from markovbridge.heads import Centred, Endpoint, Head, Mean, NegativeBinomial

@@ -140,8 +140,11 @@ OPENS = {"open", "fdopen", "File", "ZipFile", "GzipFile"}
 GIVEN = {"written", "written_together", "written_folder"}  # yield a name to write to
 # Functions that may, and why.
 KNOWN = {
-    "data/tables/matrices.py _market": "unpacks into a temporary folder of the system",
-    "data/tables/writing.py": "writers, given to `_write`, which gives them a name",
+    "data/tables/market.py _market": "unpacks into a temporary folder of the system",
+    **{
+        f"data/tables/{part}": "writers, given to `writing._write`, which gives them a name"
+        for part in ("frames.py", "h5ad.py", "market.py", "npz.py")
+    },
     "locks.py locked": "a lock is no content",
     "locks.py _taken": "a lock is no content",
 }

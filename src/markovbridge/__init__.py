@@ -7,8 +7,10 @@ process = mb.PureDeath(maximum=16)
 ...
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from markovbridge import exact
-from markovbridge.count_model import CountModel
 from markovbridge.couplings import Dirac, Independent, MinibatchOT, Noised, Paired
 from markovbridge.heads import (
     Categorical,
@@ -60,6 +62,18 @@ from markovbridge.samplers import (
 )
 from markovbridge.schedules import Cosine, Linear, Logistic, Survival
 from markovbridge.transport import Transport, statistics
+
+if TYPE_CHECKING:
+    from markovbridge import counts as counts
+    from markovbridge import data as data
+    from markovbridge import images as images
+    from markovbridge import training as training
+    from markovbridge.counts import CountModel
+
+LATER = {
+    "CountModel": "counts",
+    **{name: name for name in ("counts", "data", "images", "training")},
+}
 
 __all__ = [
     "AbsorbingChain",
@@ -116,3 +130,15 @@ __all__ = [
     "exact",
     "statistics",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what a model is not made of, readers and the training loop, when it is asked for."""
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{LATER[name]}")
+    return getattr(module, name) if name in __all__ else module
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LATER})

@@ -31,7 +31,7 @@ from torch import Tensor
 from markovbridge import checks, doors
 from markovbridge.data.rows import Rows, parts
 from markovbridge.metrics import NegativeBinomialMixture
-from markovbridge.metrics.rows import draw_rows
+from markovbridge.metrics.points import draw_rows
 from markovbridge.randomness import generator
 from markovbridge.transport import Transport
 

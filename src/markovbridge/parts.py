@@ -92,6 +92,9 @@ def modules() -> dict[str, types.ModuleType]:
 @functools.cache
 def public() -> dict[str, type]:
     """The public classes of those modules, by each path where they are exported or defined."""
+    for module in modules().values():
+        for attribute in getattr(module, "__all__", ()):
+            getattr(module, attribute)  # some are imported when they are asked for
     return {
         f"{name}.{attribute}": value
         for name, module in modules().items()

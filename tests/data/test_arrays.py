@@ -85,7 +85,7 @@ def test_takes_reals_when_asked(tmp_path):
         (0.5, {}, r"x.npy\[7, 1\] is 0.5; counts are whole"),
         (np.nan, {}, r"x.npy\[7, 1\] is nan; remove"),
         (np.inf, {}, r"x.npy\[7, 1\] is inf; remove"),
-        (-4.0, {}, r"x.npy\[7, 1\] is -4, but counts are never negative"),
+        (-4.0, {}, r"x.npy\[7, 1\] is -4; counts are never negative"),
         (61.0, {"maximum": 60}, r"x.npy\[7, 1\] is 61, above the maximum 60"),
         (np.nan, {"counts": False}, r"x\[7, 1\] is nan; remove or replace what is not finite"),
         (1e300, {"counts": False}, r"x\[7, 1\] is inf"),

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy import sparse
 
-from markovbridge.data.rows import KEPT, BackedRows, SparseRows, dense, parts
+from markovbridge.data.rows import dense, parts
+from markovbridge.data.sparse import KEPT, BackedRows, SparseRows
 
 
 class Memory:

@@ -3,7 +3,8 @@ import pytest
 import torch
 from scipy import sparse
 
-from markovbridge.data.rows import WINDOW, BackedRows, SparseRows
+from markovbridge.data.rows import WINDOW
+from markovbridge.data.sparse import BackedRows, SparseRows
 from markovbridge.training import Examples
 from markovbridge.training.examples import Batches
 

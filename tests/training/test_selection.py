@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from scipy import sparse
 
-from markovbridge.data.rows import SparseRows
+from markovbridge.data.sparse import SparseRows
 from markovbridge.training import Examples, Trainer, TrainingConfig, accelerator, resume
 from markovbridge.training.selection import Best, HeldOut
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from markovbridge.cli.runs import read_arrays, write_arrays
-from markovbridge.data.base import smallest_type
+from markovbridge.data.counts import smallest_type
 from markovbridge.documents import read_json
 from markovbridge.files import discard, make_folder, settle, to_json, write_json
 from markovbridge.transport import Transport

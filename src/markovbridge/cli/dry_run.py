@@ -17,33 +17,20 @@ from markovbridge.cli import console
 from markovbridge.cli.errors import UsageError
 from markovbridge.cli.train import build, covariates_of, describe, examples
 from markovbridge.couplings import Coupling, Data, Independent, MinibatchOT
-from markovbridge.data import (
-    CIFAR10,
-    IDX,
-    Binarised,
-    CountTable,
-    ImageFolder,
-    Selected,
-    Source,
-    Synthetic,
-)
-from markovbridge.data.cifar import EVENT
-from markovbridge.data.covariates import Covariate, Covariates
-from markovbridge.data.idx import KNOWN
+from markovbridge.data import Source
+from markovbridge.data.covariates import Covariates
 from markovbridge.training import Trainer, TrainingConfig
 
 __all__ = ["rehearse"]
 
-SAMPLES = 16
 STEPS = 2
-FEATURES = 1000  # of a table that is not on this machine
 
 
 def rehearse(
     name: str, *, data: Source, split: str, trainer: TrainingConfig, **parts: Any
 ) -> None:
     """Do two small steps and say what the recipe would train."""
-    dataset = stand_in(data, split).load("all")
+    dataset = data.stand_in(split).load("all")
     if parts["condition"] == "covariates":
         encoding = _covariates(data, split)
         average = torch.zeros(len(dataset), len(encoding.names))
@@ -94,27 +81,8 @@ def _rehearsed(coupling: Coupling | None) -> Coupling | None:
     if not isinstance(source, Data):
         return coupling
     assert isinstance(coupling, Independent | MinibatchOT)
-    return dataclasses.replace(coupling, source=Data(stand_in(source.source, source.split), "all"))
-
-
-def stand_in(data: Source, split: str) -> Synthetic:
-    """Synthetic data of the shape of a source, which need not be on this machine."""
-    inner = data.source if isinstance(data, Binarised | Selected) else data
-    shape, maximum = None, 255
-    if isinstance(inner, CIFAR10):
-        shape = EVENT
-    elif isinstance(inner, ImageFolder):
-        shape = (inner.channels, inner.size, inner.size)
-    elif isinstance(inner, IDX) and inner.name in KNOWN:
-        shape = (1, *KNOWN[inner.name].event)
-    elif isinstance(inner, CountTable) and not _here(inner):
-        shape = (FEATURES,)
-    if shape is None:
-        dataset = data.load(split)
-        shape, maximum = dataset.shape, dataset.maximum or 255
-    if isinstance(data, Binarised):
-        maximum = 1
-    return Synthetic(shape=shape, maximum=maximum, n=SAMPLES)
+    made = source.source.stand_in(source.split)
+    return dataclasses.replace(coupling, source=Data(made, "all"))
 
 
 def _covariates(data: Source, split: str) -> Covariates:
@@ -123,33 +91,18 @@ def _covariates(data: Source, split: str) -> Covariates:
     Raises:
         UsageError: If it has none.
     """
-    inner = data.source if isinstance(data, Binarised | Selected) else data
-    if not isinstance(inner, CountTable) or _here(inner):
-        encoding = covariates_of(data.load(split), "covariates")
-        assert encoding is not None
-        return encoding
-    if not inner.covariates:
+    known = data.load(split) if data.here else None
+    encoding = (
+        covariates_of(known, "covariates") if known is not None else data.outline().covariates
+    )
+    if encoding is None:
         raise UsageError("condition is covariates, but the data name none: --data.covariates")
-    # Their levels are not known here, so each counts as one number.
-    return Covariates(tuple(Covariate(name) for name in inner.covariates))
+    return encoding
 
 
 def availability(data: Source) -> str:
     """Whether the data are on this machine, and what brings them."""
-    inner = data.source if isinstance(data, Binarised | Selected) else data
-    if isinstance(inner, CountTable):
-        return repr(data) if _here(inner) else f"{data!r}, not on this machine: {inner.path}"
-    if not isinstance(inner, IDX | CIFAR10 | ImageFolder):
-        return repr(data)
-    try:
-        return f"{data!r}, in {inner.folder()}"
-    except FileNotFoundError:
-        return f"{data!r}, not on this machine: {inner.remedy}"
-
-
-def _here(table: CountTable) -> bool:
-    """Whether a table is on this machine."""
-    try:
-        return table.file().exists()
-    except FileNotFoundError:
-        return False
+    if not data.here:
+        return f"{data!r}, not on this machine: {data.remedy}"
+    place = data.where()
+    return repr(data) if place is None else f"{data!r}, in {place}"

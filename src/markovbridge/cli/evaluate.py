@@ -44,7 +44,7 @@ from markovbridge.metrics import (
 )
 from markovbridge.metrics import evaluate as score
 from markovbridge.metrics.extractors import hash_weights
-from markovbridge.metrics.rows import draw_rows
+from markovbridge.metrics.points import draw_rows
 from markovbridge.randomness import generator
 from markovbridge.trained_on import RunData
 from markovbridge.transport import BLOCK

@@ -28,15 +28,6 @@ from markovbridge.trained_on import TrainedOn
 
 __all__ = ["results_table", "samples_table", "table_at", "table_of"]
 
-SUFFIXES = {  # of what is written, by that of the table
-    ".h5ad": ".h5ad",
-    ".h5": ".h5ad",
-    ".csv": ".csv",
-    ".tsv": ".tsv",
-    ".parquet": ".parquet",
-    ".mtx": ".mtx.gz",
-}
-
 
 def table_of(run: Path) -> CountTable | None:
     """The table that a run was trained on, or None if it was not, or is not here."""
@@ -47,7 +38,7 @@ def table_of(run: Path) -> CountTable | None:
         source = from_config(config, Source)
         if not isinstance(source, CountTable):
             return None
-        source.file()
+        source.where()
         return source
     except (FileNotFoundError, ValueError) as error:
         console.note(f"no table of the results is written: {error}")
@@ -66,7 +57,7 @@ def samples_table(run: Path, samples: np.ndarray, told: Mapping[str, Any]) -> li
         The files written; none if the run was not trained on a table.
     """
     source = table_of(run)
-    suffix = None if source is None else SUFFIXES.get(source.suffix)
+    suffix = None if source is None else source.format.written_as
     if source is None or suffix is None:
         return []
     names = TrainedOn.read(run).columns
@@ -129,11 +120,11 @@ def results_table(
     Returns:
         The files written; none for an `.npz`.
     """
-    suffix = SUFFIXES.get(source.suffix)
+    suffix = source.format.written_as
     if suffix is None:
         return []
     n = len(next(iter(results.values())))
-    stem = verb if suffix == ".h5ad" else source.file().name.split(".")[0]
+    stem = verb if suffix == ".h5ad" else source.where().name.split(".")[0]
     names = TrainedOn.read(run).columns
     path = run / f"{stem}{suffix}"
     return write_results(

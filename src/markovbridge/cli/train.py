@@ -28,13 +28,12 @@ from markovbridge.cli.errors import UsageError
 from markovbridge.cli.options import parse, split_target, to_yaml
 from markovbridge.cli.ranks import first
 from markovbridge.cli.runs import configuration, data_of, held_out
-from markovbridge.count_files import Facts
+from markovbridge.counts.files import Facts
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.data import CountTable, Dataset, Source
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.rows import parts
-from markovbridge.data.tables.matrices import matrix_file
-from markovbridge.data.tables.source import suffix_of
+from markovbridge.data.tables.registry import is_table
 from markovbridge.files import make_folder, write_text
 from markovbridge.heads import Head
 from markovbridge.locks import locked
@@ -181,15 +180,7 @@ def _table(name: str) -> list[str] | None:
         FileNotFoundError: If it is called like a table, but there is none.
     """
     path = Path(name).expanduser()
-    if path.is_dir():
-        if matrix_file(path) is None:
-            return None
-    else:
-        try:
-            suffix_of(path)
-        except ValueError:
-            return None
-    return ["--data.path", str(CountTable(path).file().resolve())]
+    return ["--data.path", str(CountTable(path).where().resolve())] if is_table(path) else None
 
 
 def _told(words: list[str]) -> list[str]:

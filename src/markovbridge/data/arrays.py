@@ -16,12 +16,15 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.base import Dataset, Source, check_counts, partition, smallest_type
+from markovbridge.data.base import Dataset, Source
+from markovbridge.data.counts import named, whole
+from markovbridge.data.splits import partition
 from markovbridge.reading import array_file, reading
 
 __all__ = ["SUFFIXES", "Arrays"]
 
 SUFFIXES = (".npy", ".npz")
+REMEDY = "give the path of an .npy or .npz file"
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,18 @@ class Arrays(Source):
     test: float = 0.1
     seed: int = 0
 
+    def where(self) -> Path:
+        """The file; see `Source.where`."""
+        return existing(Path(self.path).expanduser())
+
+    @property
+    def remedy(self) -> str:
+        """What to do if there is none; see `Source.remedy`."""
+        return REMEDY
+
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`."""
-        path = Path(self.path).expanduser()
+        path = self.where()
         with reading(path):
             return self._load(path, split)
 
@@ -84,6 +96,17 @@ class Arrays(Source):
         )
 
 
+def existing(path: Path) -> Path:
+    """The path of an array, if there is a file.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; {REMEDY}")
+    return path
+
+
 def read_arrays(
     path: Path, key: str | None, labels: str | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -93,9 +116,7 @@ def read_arrays(
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged, holds objects, or has no array of that name.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; give the path of an .npy or .npz file")
-    with array_file(path) as content:
+    with array_file(existing(path)) as content:
         if content.names is None:
             if key is not None or labels is not None:
                 raise ValueError(
@@ -128,16 +149,8 @@ def to_counts(values: np.ndarray, maximum: int | None, name: str) -> Tensor:
     """
     if values.dtype.kind not in "iuf":
         raise TypeError(f"{name} has type {values.dtype}; store counts as integers")
-    if values.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):  # NaN and infinity are refused two lines below
-            whole = values.astype(np.int64)
-        if (whole != values).any():
-            check_counts(torch.from_numpy(values.astype(np.float64)), maximum, name=name)
-        values = whole
-    dtype = smallest_type(max(int(values.max()), maximum or 0))
-    counts = torch.from_numpy(values.astype(np.int64))
-    check_counts(counts, maximum, name=name)
-    return counts.to(dtype)
+    counts = whole(values.ravel(), named(name, values.shape), maximum=maximum)
+    return torch.from_numpy(counts.reshape(values.shape))
 
 
 def to_reals(values: np.ndarray) -> Tensor:

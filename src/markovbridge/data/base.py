@@ -1,39 +1,38 @@
-r"""What a data set is, where one comes from, and how it is split.
+"""What a data set is, and where one comes from.
 
 A `Source` says where data come from; it is a frozen dataclass of plain values,
 so a recipe can name it and a checkpoint can record it. `Source.load(split)`
 reads a `Dataset`: samples `x` of shape (N, *event) with what is known of them. `x` is a
 tensor or, for large tables of counts, `Rows` that become one batch by batch.
 
-Splits are `"train"`, `"validation"`, `"test"` and `"all"`. A source with an
-official test set keeps it, and may set part of its training set aside for
-validation. Any other source is cut by `partition`: with a permutation π of
-0..N-1 that is a pure function of (seed, N), the first n_t = round(N·test)
-samples of π are the test set, the next n_v = round(N·validation) the
-validation set, and the rest the training set. So the test set stays the same
-when the size of the validation set changes, and the three never overlap.
+Splits are `"train"`, `"validation"`, `"test"` and `"all"`: `markovbridge.data.splits`.
+
+A source also says whether its files are on this machine (`here`, `where`), what brings them
+(`remedy`), and, for a rehearsal without them, what small made-up data may take their place
+(`stand_in`).
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from markovbridge import checks, doors
+from markovbridge.data.counts import check_counts
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, taken, turned
-from markovbridge.randomness import generator
+from markovbridge.data.splits import check_split
 
-__all__ = ["SPLITS", "Dataset", "Source", "check_counts", "partition"]
+__all__ = ["Dataset", "Outline", "Source"]
 
-SPLITS = ("train", "validation", "test", "all")
-COUNT_TYPES = (torch.uint8, torch.int16, torch.int32, torch.int64)
+TOP = 255  # the largest count of what stands in for unbounded ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +123,10 @@ class Dataset:
             )
         bad = ~torch.isfinite(x)
         if bad.any():
-            value, position = _first(x, bad)
+            position = bad.nonzero()[0].tolist()
             raise ValueError(
-                f"{self.name}: x{position} is {value:g}; remove or replace what is not finite"
+                f"{self.name}: x{position} is {x[tuple(position)].item():g}; remove or replace "
+                "what is not finite"
             )
 
     def _check_labels(self, labels: Tensor) -> None:
@@ -204,8 +204,27 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Outline:
+    """What is known of a data set before it is read.
+
+    Attributes:
+        shape: Shape of one sample.
+        maximum: The largest count.
+        covariates: How what is known of each sample is encoded, or None if nothing is.
+    """
+
+    shape: tuple[int, ...]
+    maximum: int = TOP
+    covariates: Covariates | None = None
+
+
+@dataclass(frozen=True)
 class Source(ABC):
-    """Where data come from. A frozen dataclass whose fields are plain values."""
+    """Where data come from. A frozen dataclass whose fields are plain values.
+
+    A source of one's own implements `load`. One with files also says `where` they are and the
+    `remedy` if they are missing, and gives its `_outline` where that is known without them.
+    """
 
     def __post_init__(self) -> None:
         checks.shares(getattr(self, "validation", 0.0), getattr(self, "test", 0.0))
@@ -225,170 +244,52 @@ class Source(ABC):
             ValueError: If the split is unknown or empty, or a file is damaged.
         """
 
+    def where(self) -> Path | None:
+        """The file or folder it reads; None if it needs none.
+
+        Raises:
+            FileNotFoundError: If there is none; the message says what brings it.
+        """
+        return None
+
+    @property
+    def remedy(self) -> str:
+        """What brings its files, as the end of a sentence; empty if it needs none."""
+        return ""
+
+    @property
+    def here(self) -> bool:
+        """Whether its files are on this machine. They are found by name, and not read."""
+        try:
+            self.where()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def outline(self, split: str = "train") -> Outline:
+        """What its data are like, told without reading them where that is known."""
+        known = self._outline()
+        if known is not None:
+            return known
+        data = self.load(split)
+        return Outline(data.shape, data.maximum or TOP, data.covariates)
+
+    def _outline(self) -> Outline | None:
+        """What is known of its data without reading them; None if they have to be read."""
+        return None
+
+    def stand_in(self, split: str = "train", n: int = 16) -> Source:
+        """`n` made-up samples of the same shape and range, which need no file."""
+        from markovbridge.data.synthetic import Synthetic  # which is a source itself
+
+        known = self.outline(split)
+        return Synthetic(shape=known.shape, maximum=known.maximum, n=n)
+
 
 def picked(values: Any, chosen: Sequence[int]) -> list[Any]:
     """The values at some positions, of a list, an array or a column of a data frame."""
     listed = list(values)
     return [listed[i] for i in chosen]
-
-
-def check_split(split: str) -> None:
-    """Refuse a split that is not one of `SPLITS`.
-
-    Raises:
-        ValueError: If it is not.
-    """
-    if split not in SPLITS:
-        raise ValueError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}")
-
-
-def partition(
-    n: int, split: str, *, validation: float = 0.0, test: float = 0.0, seed: int = 0
-) -> Tensor:
-    """Which of `n` samples belong to `split`; see the head of this module.
-
-    Args:
-        n: Number of samples.
-        split: One of `SPLITS`.
-        validation: Fraction of the samples set aside for validation, in [0, 1).
-        test: Fraction of the samples set aside for testing, in [0, 1).
-        seed: Seed of the permutation.
-
-    Returns:
-        Positions in 0..n-1, int64, in rising order.
-
-    Raises:
-        ValueError: If the split is unknown or empty, or a fraction is out of range.
-    """
-    check_split(split)
-    checks.shares(validation, test)
-    tested = round(n * test)
-    validated = round(n * validation)
-    order = torch.randperm(n, generator=generator("cpu", "partition", seed, n))
-    chosen = {
-        "all": order,
-        "test": order[:tested],
-        "validation": order[tested : tested + validated],
-        "train": order[tested + validated :],
-    }[split]
-    if len(chosen) == 0:
-        raise ValueError(
-            f"the {split} split of {n} samples is empty with validation={validation} and "
-            f"test={test}; change these fractions or choose another split"
-        )
-    return chosen.sort().values
-
-
-def official(
-    read: Callable[[str], tuple[Tensor, Tensor]], split: str, *, validation: float, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Samples and labels of a source that has an official training and test set.
-
-    Args:
-        read: Called with "train" or "test", returns that set's samples (N, *event) and
-            labels (N,).
-        split: One of `SPLITS`; "all" is the training set followed by the test set.
-        validation: Fraction of the training set set aside for validation, in [0, 1).
-        seed: Seed of that choice.
-
-    Returns:
-        The samples and labels of `split`.
-    """
-    check_split(split)
-    if split == "test":
-        return read("test")
-    x, labels = read("train")
-    if split == "all":
-        x_test, labels_test = read("test")
-        return torch.cat([x, x_test]), torch.cat([labels, labels_test])
-    if split == "validation" and validation == 0:
-        raise ValueError(
-            "no samples are set aside for validation; set validation=0.1, say, to take a tenth "
-            'of the training set, or use split="test"'
-        )
-    chosen = partition(len(x), split, validation=validation, seed=seed)
-    return x[chosen], labels[chosen]
-
-
-def smallest_type(maximum: int) -> torch.dtype:
-    """The smallest type of counts that holds 0..maximum."""
-    for dtype in COUNT_TYPES:
-        if maximum <= torch.iinfo(dtype).max:
-            return dtype
-    raise ValueError(f"maximum={maximum} does not fit in 63 bits; counts are at most 2**63 - 1")
-
-
-def check_counts(x: Tensor, maximum: int | None = None, *, name: str = "x") -> None:
-    """Refuse what is not a tensor of counts in 0..maximum.
-
-    Args:
-        x: Counts of any shape, of type uint8, int16, int32 or int64.
-        maximum: Largest admissible count, or None if there is none.
-        name: What to call x in the message.
-
-    Raises:
-        TypeError: If x is no tensor or not of an integer type.
-        ValueError: If a value is NaN, infinite, fractional, negative or above `maximum`; the
-            message names the first one and its position.
-    """
-    if not isinstance(x, Tensor):
-        raise TypeError(
-            f"{name} is a {type(x).__name__}; counts are a torch.Tensor, see torch.as_tensor"
-        )
-    if x.dtype not in COUNT_TYPES and not x.is_floating_point():
-        raise TypeError(
-            f"{name} has type {x.dtype}; counts are uint8, int16, int32 or int64, "
-            "so convert it with x.to(torch.int64)"
-        )
-    if x.numel() == 0:
-        return
-    if x.is_floating_point():
-        _check_whole(x, name)
-        _check_range(x, maximum, name)
-        raise TypeError(
-            f"{name} has type {x.dtype}; its values are whole, so convert it with "
-            "x.to(torch.int64)"
-        )
-    lowest, highest = torch.stack(x.aminmax()).tolist()
-    if lowest < 0 or (maximum is not None and highest > maximum):
-        _check_range(x.long(), maximum, name)
-
-
-def _check_whole(x: Tensor, name: str) -> None:
-    """Refuse reals that are not whole numbers."""
-    bad = ~torch.isfinite(x) | (x != x.floor())
-    if bad.any():
-        value, position = _first(x, bad)
-        remedy = (
-            "counts are whole numbers, so undo any scaling, or round"
-            if math.isfinite(value)
-            else "remove or replace missing values"
-        )
-        raise ValueError(f"{name}{position} is {value:g}; {remedy}")
-
-
-def _check_range(x: Tensor, maximum: int | None, name: str) -> None:
-    """Refuse values below 0 or above maximum."""
-    bad = x < 0
-    if maximum is not None:
-        bad = bad | (x > maximum)
-    if bad.any():
-        value, position = _first(x, bad)
-        if value < 0:
-            raise ValueError(
-                f"{name}{position} is {value:.15g}, but counts are never negative; "
-                "undo any centring or scaling"
-            )
-        raise ValueError(
-            f"{name}{position} is {value:.15g}, above the maximum {maximum}; "
-            "raise the maximum or clip the counts"
-        )
-
-
-def _first(x: Tensor, bad: Tensor) -> tuple[float, list[int]]:
-    """The first value of x where `bad` holds, in row-major order, and its position."""
-    position = bad.nonzero()[0].tolist()
-    return x[tuple(position)].item(), position
 
 
 doors.guard(__name__)

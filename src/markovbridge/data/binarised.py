@@ -12,13 +12,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.base import Dataset, Source
+from markovbridge.data.base import Dataset, Outline, Source
 from markovbridge.data.rows import dense
 from markovbridge.randomness import generator
 
@@ -49,6 +50,19 @@ class Binarised(Source):
             raise ValueError(
                 f"threshold={self.threshold} must be a fraction of the maximum in [0, 1)"
             )
+
+    def where(self) -> Path | None:
+        """Where the inner source is; see `Source.where`."""
+        return self.source.where()
+
+    @property
+    def remedy(self) -> str:
+        """What brings the inner source; see `Source.remedy`."""
+        return self.source.remedy
+
+    def _outline(self) -> Outline | None:
+        inner = self.source._outline()
+        return None if inner is None else dataclasses.replace(inner, maximum=1)
 
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`."""

@@ -6,9 +6,9 @@ The folder `cifar-10-batches-py` holds `data_batch_1` .. `data_batch_5`,
 
 A pickle is a program, and an ordinary unpickler runs whatever it names. These
 files name only how to rebuild a NumPy array, so `read_pickle` admits those few
-names, and even these stand for harmless recorders defined here: nothing of
-NumPy, or of any other module, is called by the file. An array is made at the
-end, from the recorded shape and bytes.
+names, and even these it hands out as `Recorded`, which only notes what it is
+called with: nothing of NumPy, or of any other module, is called by the file. An
+array is made at the end, from the recorded shape and bytes.
 
 Source: A. Krizhevsky (2009), Learning multiple layers of features from tiny
 images, https://www.cs.toronto.edu/~kriz/cifar.html.
@@ -29,8 +29,9 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.base import Dataset, Source, official
+from markovbridge.data.base import Dataset, Outline, Source
 from markovbridge.data.locations import VARIABLE, locate
+from markovbridge.data.splits import official
 from markovbridge.reading import reading
 
 __all__ = ["CIFAR10"]
@@ -43,15 +44,14 @@ BATCHES = {
 }
 EVENT = (3, 32, 32)
 DAMAGED = ("is damaged", "unpack the archive again")
-# Opcodes that number the values of a pickle.
-MEMO = (
-    "PUT",
-    "BINPUT",
-    "LONG_BINPUT",
-    "GET",
-    "BINGET",
-    "LONG_BINGET",
-)
+MEMO = ("PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET")  # number the values
+ADMITTED = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("_codecs", "encode"),
+}
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,8 @@ class CIFAR10(Source):
     validation: float = 0.0
     seed: int = 0
 
-    def folder(self) -> Path:
-        """The folder that holds the batches.
-
-        Raises:
-            FileNotFoundError: If there is none; the message says what brings it.
-        """
+    def where(self) -> Path:
+        """The folder that holds the batches; see `Source.where`."""
         return locate(NAME, self.root, missing, self.remedy)
 
     @property
@@ -87,9 +83,12 @@ class CIFAR10(Source):
             f"unpack it in ${VARIABLE}, or give the folder {NAME} as root"
         )
 
+    def _outline(self) -> Outline:
+        return Outline(EVENT)
+
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`."""
-        folder = self.folder()
+        folder = self.where()
         with reading(folder / META, *DAMAGED):
             rows, names = read_meta(folder / META)
 
@@ -193,20 +192,12 @@ def read_pickle(path: Path) -> Any:
         ValueError: If the file is damaged, or names anything but how to rebuild an array.
     """
     content = path.read_bytes()
-    try:
-        with reading(path, *DAMAGED):
-            _check_sizes(content)
-            value = Restricted(io.BytesIO(content), encoding="bytes").load()
-            if isinstance(value, dict):
-                value = {k: v.array() if isinstance(v, Recorded) else v for k, v in value.items()}
-            return value
-    except ValueError as error:
-        if not isinstance(error.__cause__, Refused):
-            raise
-        raise ValueError(
-            f"{path} is refused: it names {error.__cause__}, which no CIFAR-10 file does; do not "
-            "open it with an ordinary unpickler, and fetch the data from its authors"
-        ) from error
+    with reading(path, *DAMAGED):
+        _check_sizes(content)
+        value = Restricted(io.BytesIO(content), path).load()
+        if isinstance(value, dict):
+            return {name: _array(part) for name, part in value.items()}
+        return _array(value)
 
 
 def _check_sizes(content: bytes) -> None:
@@ -220,84 +211,63 @@ def _check_sizes(content: bytes) -> None:
             raise ValueError(f"at byte {position} it names value {argument:,} of its own")
 
 
-class Refused(pickle.UnpicklingError):
-    """A pickle names something that is not admitted."""
-
-
 class Restricted(pickle.Unpickler):
-    """An unpickler that knows the names in `ADMITTED` and no others."""
+    """An unpickler that knows the names in `ADMITTED` and no others.
 
-    def find_class(self, module: str, name: str) -> Any:
-        """The stand-in of an admitted name."""
+    Args:
+        file: The pickle.
+        path: What to call it in messages.
+    """
+
+    def __init__(self, file: io.BytesIO, path: Path) -> None:
+        super().__init__(file, encoding="bytes")
+        self._path = path
+
+    def find_class(self, module: str, name: str) -> Recorded:
+        """What stands for an admitted name, made anew, so that no pickle leaves a trace in it."""
         if (module, name) not in ADMITTED:
-            raise Refused(f"{module}.{name}")
-        return ADMITTED[module, name]
+            raise ValueError(
+                f"{self._path} is refused: it names {module}.{name}, which no CIFAR-10 file does; "
+                "do not open it with an ordinary unpickler, and fetch the data from its authors"
+            )
+        return Recorded(name)
 
 
 class Recorded:
     """What a pickle says of an object, in place of the object.
 
     Attributes:
-        arguments: What it would have been made from.
-        state: What it would have been given afterwards.
+        name: What the pickle calls.
+        arguments: What it calls it with.
+        state: What it would give the object afterwards.
     """
 
-    __slots__ = ("arguments", "state")
+    def __init__(self, name: str, arguments: tuple[Any, ...] = ()) -> None:
+        self.name, self.arguments, self.state = name, arguments, None
 
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-        self.state: Any = None
+    def __call__(self, *arguments: Any) -> Any:
+        if self.name == "encode":  # with which Python 3 writes bytes under protocol 2
+            characters, encoding = arguments
+            if encoding not in ("latin1", b"latin1"):
+                raise ValueError(f"encoding {encoding!r} is not latin1")
+            return characters.encode("latin1")
+        return Recorded(self.name, arguments)
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
-    def array(self) -> np.ndarray:
-        """The array of bytes that was recorded: (version, shape, type, column-major, bytes)."""
-        _, shape, dtype, column_major, content = self.state
-        if dtype.arguments[0] not in (b"u1", "u1"):
-            raise ValueError(f"an array has type {dtype.arguments[0]!r}, expected 'u1'")
-        order = "F" if column_major else "C"
-        return np.frombuffer(content, np.uint8).reshape(shape, order=order).copy()
 
-
-# Stand-ins have no attributes to set, so a pickle cannot change them for the next one.
-
-
-class Record:
-    """Stands for a constructor: records its arguments."""
-
-    __slots__ = ()
-
-    def __call__(self, *arguments: Any) -> Recorded:
-        """Record the arguments."""
-        return Recorded(*arguments)
-
-
-class Encode:
-    """Stands for `_codecs.encode`, with which Python 3 writes bytes under protocol 2."""
-
-    __slots__ = ()
-
-    def __call__(self, characters: str, encoding: str) -> bytes:
-        """The bytes that `characters` stand for."""
-        if encoding not in ("latin1", b"latin1"):
-            raise ValueError(f"encoding {encoding!r} is not latin1")
-        return characters.encode("latin1")
-
-
-class Name:
-    """Stands for a class that is named but never called."""
-
-    __slots__ = ()
-
-
-ADMITTED = {
-    ("numpy", "ndarray"): Name(),
-    ("numpy", "dtype"): Record(),
-    ("numpy.core.multiarray", "_reconstruct"): Record(),
-    ("numpy._core.multiarray", "_reconstruct"): Record(),
-    ("_codecs", "encode"): Encode(),
-}
+def _array(value: Any) -> Any:
+    """A value, or the array that was recorded: (version, shape, type, column-major, bytes)."""
+    if not isinstance(value, Recorded):
+        return value
+    if value.name != "_reconstruct" or not isinstance(value.state, tuple):
+        raise ValueError(f"it holds {value.name}, where an array belongs")
+    _, shape, dtype, column_major, content = value.state
+    if not isinstance(dtype, Recorded) or dtype.arguments[:1] not in ((b"u1",), ("u1",)):
+        raise ValueError("an array is of another type than 'u1'")
+    order = "F" if column_major else "C"
+    return np.frombuffer(content, np.uint8).reshape(shape, order=order).copy()
 
 
 doors.guard(__name__)

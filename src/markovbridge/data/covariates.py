@@ -121,6 +121,27 @@ class Covariates:
         """A name for each number of the condition."""
         return tuple(name for column in self.columns for name in column.names)
 
+    @classmethod
+    def fit(
+        cls, columns: Mapping[str, Any], training: Sequence[int], *, categorical: Iterable[str]
+    ) -> Covariates | None:
+        """Learn how columns are encoded, in their order; None if there are none.
+
+        Args:
+            columns: Values by name, one a sample.
+            training: Positions of the samples that continuous ones are standardised by.
+            categorical: Names of those that are categories; the others are continuous.
+
+        Raises:
+            ValueError: As `Covariate.fit`.
+        """
+        chosen = set(categorical)
+        fitted = tuple(
+            Covariate.fit(name, list(values), training, categorical=name in chosen)
+            for name, values in columns.items()
+        )
+        return cls(fitted) if fitted else None
+
     def encode(self, table: Mapping[str, Any], n: int | None = None) -> Tensor:
         """The condition (n, C), float32, of n samples.
 

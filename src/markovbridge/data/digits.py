@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from markovbridge import doors
-from markovbridge.data.base import Dataset, Source, partition
+from markovbridge.data.base import Dataset, Source
+from markovbridge.data.splits import partition
 
 __all__ = ["Digits"]
 

@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.base import Dataset, Source, partition
+from markovbridge.data.base import Dataset, Outline, Source
 from markovbridge.data.locations import VARIABLE, locate
+from markovbridge.data.splits import partition
 from markovbridge.reading import reading
 
 if TYPE_CHECKING:
@@ -82,12 +83,8 @@ class ImageFolder(Source):
         if self.size < 1 or (self.crop is not None and self.crop < 1):
             raise ValueError(f"size={self.size} and crop={self.crop} must be at least 1 pixel")
 
-    def folder(self) -> Path:
-        """The folder that holds the images.
-
-        Raises:
-            FileNotFoundError: If there is none; the message says what brings it.
-        """
+    def where(self) -> Path:
+        """The folder that holds the images; see `Source.where`."""
         return locate(self.name, self.root, self._missing, self.remedy)
 
     @property
@@ -102,6 +99,9 @@ class ImageFolder(Source):
         found = folder.is_dir() and any(not path.is_dir() for path in folder.glob(self.pattern))
         return [] if found else [f"files that match {self.pattern!r}"]
 
+    def _outline(self) -> Outline:
+        return Outline((self.channels, self.size, self.size))
+
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`.
 
@@ -109,7 +109,7 @@ class ImageFolder(Source):
             ImportError: If Pillow is not installed.
         """
         require_pillow()
-        folder = self.folder()
+        folder = self.where()
         paths = self._paths(folder)
         labels, label_names = classes(folder, paths)
         chosen = partition(

@@ -27,8 +27,9 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.base import Dataset, Source, official
+from markovbridge.data.base import Dataset, Outline, Source
 from markovbridge.data.locations import VARIABLE, locate
+from markovbridge.data.splits import official
 from markovbridge.reading import DEFLATED, afford, reading, unpacked
 
 __all__ = ["IDX"]
@@ -111,12 +112,8 @@ class IDX(Source):
     validation: float = 0.0
     seed: int = 0
 
-    def folder(self) -> Path:
-        """The folder that holds the files.
-
-        Raises:
-            FileNotFoundError: If there is none; the message says what brings the files.
-        """
+    def where(self) -> Path:
+        """The folder that holds the files; see `Source.where`."""
         return locate(self.name, self.root, missing, self.remedy)
 
     @property
@@ -129,9 +126,13 @@ class IDX(Source):
             "given as root"
         )
 
+    def _outline(self) -> Outline | None:
+        known = KNOWN.get(self.name)
+        return None if known is None else Outline((1, *known.event))
+
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`."""
-        folder = self.folder()
+        folder = self.where()
         x, labels = official(
             lambda part: self._read(folder, part),
             split,

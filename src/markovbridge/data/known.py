@@ -54,19 +54,9 @@ def available() -> list[Availability]:
 
 def check(name: str, content: str, source: Source) -> Availability:
     """Look for one data set, without reading it."""
-    if isinstance(source, CountTable):
-        try:
-            return Availability(name, content, source, True, source.file(), "")
-        except FileNotFoundError as error:
-            remedy = str(error).partition("; ")[2]
-            return Availability(name, content, source, False, None, remedy)
-    if not isinstance(source, IDX | CIFAR10 | ImageFolder):
-        return Availability(name, content, source, True, None, "")
-    try:
-        folder = source.folder()
-    except FileNotFoundError:
+    if not source.here:
         return Availability(name, content, source, False, None, source.remedy)
-    return Availability(name, content, source, True, folder, "")
+    return Availability(name, content, source, True, source.where(), "")
 
 
 doors.guard(__name__)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from markovbridge import doors
-from markovbridge.data.base import Dataset, Source
+from markovbridge.data.base import Dataset, Outline, Source
 
 __all__ = ["Selected"]
 
@@ -29,6 +30,18 @@ class Selected(Source):
         super().__post_init__()
         if not self.labels:
             raise ValueError("labels must name at least one class to keep")
+
+    def where(self) -> Path | None:
+        """Where the inner source is; see `Source.where`."""
+        return self.source.where()
+
+    @property
+    def remedy(self) -> str:
+        """What brings the inner source; see `Source.remedy`."""
+        return self.source.remedy
+
+    def _outline(self) -> Outline | None:
+        return self.source._outline()
 
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`.

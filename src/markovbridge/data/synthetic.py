@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.base import Dataset, Source, partition, smallest_type
+from markovbridge.data.base import Dataset, Source
+from markovbridge.data.counts import smallest_type
+from markovbridge.data.splits import partition
 from markovbridge.randomness import generator
 
 __all__ = ["Synthetic"]

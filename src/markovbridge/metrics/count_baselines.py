@@ -44,7 +44,7 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.metrics.held_out import poisson_deviance
-from markovbridge.metrics.rows import as_rows
+from markovbridge.metrics.points import as_rows
 from markovbridge.randomness import generator
 
 __all__ = ["NegativeBinomialMixture", "best_pseudocount", "scale_depth"]

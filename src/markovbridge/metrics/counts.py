@@ -37,7 +37,7 @@ from markovbridge.metrics.distances import energy_distance
 from markovbridge.metrics.evaluation import ENERGY, Floors, Record, check_meta, mean
 from markovbridge.metrics.extractors import RAW
 from markovbridge.metrics.features import agreement, correlation_error, margins
-from markovbridge.metrics.rows import Table, check_same_width, draw_rows
+from markovbridge.metrics.points import CountRows, check_same_width, draw_rows
 from markovbridge.metrics.two_sample import (
     classifier_auc,
     median_distance,
@@ -75,8 +75,8 @@ def embed(x: Tensor, space: Space = "log1p") -> Tensor:
 
 
 def evaluate_counts(
-    samples: Table,
-    reference: Table,
+    samples: CountRows,
+    reference: CountRows,
     *,
     space: Space = "log1p",
     seen: int | None = None,

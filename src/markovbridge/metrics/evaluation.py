@@ -35,7 +35,7 @@ from markovbridge.data.covariates import described
 from markovbridge.metrics.distances import Moments, feature_errors, pair_mean
 from markovbridge.metrics.extractors import RAW, Extractor, Pixels
 from markovbridge.metrics.inception import Inception
-from markovbridge.metrics.rows import as_rows, check_same_width
+from markovbridge.metrics.points import as_rows, check_same_width
 from markovbridge.randomness import generator
 
 __all__ = [

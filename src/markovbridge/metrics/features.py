@@ -26,7 +26,7 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.metrics.distances import feature_statistics
-from markovbridge.metrics.rows import as_rows, check_same_width
+from markovbridge.metrics.points import as_rows, check_same_width
 
 __all__ = ["Agreement", "Margins", "agreement", "correlation_error", "margins"]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.metrics.rows import as_rows, blocks, check_same_width
+from markovbridge.metrics.points import as_rows, blocks, check_same_width
 
 __all__ = ["Neighbours", "nearest"]
 

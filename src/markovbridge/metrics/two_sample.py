@@ -32,7 +32,7 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.metrics.distances import pair_mean
-from markovbridge.metrics.rows import as_rows, check_same_width
+from markovbridge.metrics.points import as_rows, check_same_width
 from markovbridge.randomness import generator
 
 __all__ = ["classifier_auc", "median_distance", "mmd", "sliced_wasserstein"]

@@ -17,7 +17,7 @@ from markovbridge.files import read_bytes
 from markovbridge.images import data_uri, encode_png, to_bytes
 from markovbridge.metrics import Neighbours, nearest
 from markovbridge.metrics.distances import feature_statistics
-from markovbridge.metrics.rows import draw_rows
+from markovbridge.metrics.points import draw_rows
 from markovbridge.randomness import generator
 from markovbridge.report.charts import Series, line_chart, scatter_chart
 from markovbridge.report.counts import margin_charts

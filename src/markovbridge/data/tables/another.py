@@ -6,16 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from markovbridge import doors
-from markovbridge.data.tables.frames import header
-from markovbridge.data.tables.hdf5 import held
-from markovbridge.data.tables.matrices import beginning, matrix_file
-from markovbridge.data.tables.source import CountTable, found, kind_of
-from markovbridge.reading import array_file
+from markovbridge.data.tables.format import Format
+from markovbridge.data.tables.registry import format_of, found
+from markovbridge.data.tables.source import CountTable
 
 __all__ = ["another"]
-
-FRAMES = (".csv", ".tsv", ".parquet")
-BESIDE = ("obs.tsv.gz", "obs.tsv")  # a table of covariates, as `write_table` puts it
 
 
 def another(
@@ -44,20 +39,15 @@ def another(
         ValueError: If it is of no known kind, or damaged.
     """
     path = found(Path(path))
-    suffix = kind_of(path)
-    same = like is not None and suffix in (like.suffix, *(FRAMES if like.suffix in FRAMES else ()))
-    transpose = like is not None and same and like.transpose
+    form = format_of(path)
+    transpose = like is not None and like.transpose and _alike(form, like.format)
     layer, ignore = None, ()
-    if suffix == ".h5ad" and like is not None and like.layer is not None:
-        layer = like.layer if like.layer in held(path, "layers") else None
-    if obs is None and suffix == ".mtx":
-        file = matrix_file(path) if path.is_dir() else path
-        assert file is not None
-        names = [file.with_name(beginning(file) + name) for name in BESIDE]
-        obs = next((name for name in names if name.is_file()), None)
-    inside = _names(path, suffix, transpose)
-    there = inside if obs is None else _names(found(Path(obs)), kind_of(found(Path(obs))), False)
-    if suffix in FRAMES and like is not None:
+    if like is not None and like.layer is not None and like.layer in form.layers(path):
+        layer = like.layer
+    obs = form.beside(path) if obs is None else found(Path(obs))
+    inside = form.columns(path, transpose)
+    there = inside if obs is None else format_of(obs).columns(obs)
+    if like is not None and "ignore" in form.options:
         ignore = tuple(name for name in like.ignore if name in inside)
     return CountTable(
         path,
@@ -67,20 +57,13 @@ def another(
         ignore=ignore,
         transpose=transpose,
         key=key,
-        missing=missing and suffix not in (".mtx", ".h5"),
+        missing=missing and "missing" in form.options,
     )
 
 
-def _names(path: Path, suffix: str, transpose: bool) -> tuple[str, ...]:
-    """What a table has by name beside its counts, or among their columns."""
-    if suffix in FRAMES:
-        return header(path, transpose=transpose)
-    if suffix == ".h5ad":
-        return held(path, "obs")
-    if suffix == ".npz":
-        with array_file(path, named=True) as content:
-            return content.names or ()
-    return ()
+def _alike(one: Format, other: Format) -> bool:
+    """Whether two formats lay tables out in the same way, as all kinds of frames do."""
+    return one is other or (one.kind is not None and one.kind == other.kind)
 
 
 doors.guard(__name__)

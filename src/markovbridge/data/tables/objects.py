@@ -26,10 +26,13 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.base import picked
-from markovbridge.data.rows import Rows, SparseRows
+from markovbridge.data.rows import Rows
+from markovbridge.data.sparse import SparseRows
 from markovbridge.data.tables.another import another
-from markovbridge.data.tables.source import CountTable, kind_of
-from markovbridge.data.tables.table import as_block, compact, optional, strings
+from markovbridge.data.tables.format import Format
+from markovbridge.data.tables.frames import cells
+from markovbridge.data.tables.source import CountTable
+from markovbridge.data.tables.table import as_block, compact, measured, optional, strings
 
 __all__ = ["KINDS", "TableObject", "kind_of_file", "read_object", "write_object"]
 
@@ -151,30 +154,32 @@ def write_object(
     """
     if like is not None:
         row_names, column_names, columns = like.row_names, like.column_names, like.columns
-    cells = values.cpu().numpy()
+    numbers = values.cpu().numpy()
     if kind == "array":
-        return cells
+        return numbers
     if kind == "sparse":
-        return sparse.csr_matrix(cells)
+        return sparse.csr_matrix(numbers)
     pd = optional("pandas", "a data frame")
     index = None if row_names is None else pd.Index(list(row_names))
     beside = {name: np.asarray(given) for name, given in (columns or {}).items()}
     if kind == "frame":
         if like is not None and _is(like.origin, "DataFrame"):
             index = like.origin.index
-        names = range(cells.shape[1]) if column_names is None else list(column_names)
-        counts = pd.DataFrame(cells, index=index, columns=pd.Index(names))
+        names = range(numbers.shape[1]) if column_names is None else list(column_names)
+        counts = pd.DataFrame(numbers, index=index, columns=pd.Index(names))
         if not beside:
             return counts
         return pd.concat([pd.DataFrame(beside, index=counts.index), counts], axis=1)
     anndata = optional("anndata", "AnnData")
-    inner = sparse.csr_matrix(cells) if np.count_nonzero(cells) < 0.5 * cells.size else cells
+    inner = (
+        sparse.csr_matrix(numbers) if np.count_nonzero(numbers) < 0.5 * numbers.size else numbers
+    )
     if like is not None and like.origin is not None:
         made = like.origin.copy()
         made.X = inner
         return made
-    obs = pd.DataFrame(beside, index=index if index is not None else _numbered(len(cells)))
-    var = pd.DataFrame(index=_numbered(cells.shape[1]) if column_names is None else column_names)
+    obs = pd.DataFrame(beside, index=index if index is not None else _numbered(len(numbers)))
+    var = pd.DataFrame(index=_numbered(numbers.shape[1]) if column_names is None else column_names)
     return anndata.AnnData(inner, obs=obs, var=var)
 
 
@@ -201,11 +206,10 @@ def _read(
 ) -> TableObject:
     if min(values.shape) == 0:
         raise ValueError(f"a table of shape {values.shape} has no counts")
-    observed = None
-    if missing and not sparse.issparse(values) and values.dtype.kind == "f":
-        gone = np.isnan(values)
-        if gone.any():
-            observed, values = torch.from_numpy(~gone), np.where(gone, 0, values)
+    mask = None
+    if missing and not sparse.issparse(values):
+        values, mask = measured(values)
+    observed = None if mask is None else torch.from_numpy(mask)
     block = as_block(values, NAME, *names, remedy=remedy)
     x = compact(block)
     # What came sparse stays sparse, large or small: it is made dense batch by batch.
@@ -220,15 +224,7 @@ def _frame(frame: Any, covariates: Sequence[str], missing: bool) -> TableObject:
             raise ValueError(f"the data frame has no column {name!r} for a covariate")
     columns = {str(name): frame[name] for name in covariates}
     counts = frame.drop(columns=list(covariates))
-    for name in counts.columns:
-        if counts[name].dtype.kind not in "iufb":
-            raise ValueError(
-                f"column {name!r} of the data frame holds {counts[name].iloc[0]!r}, which is no "
-                "count; name it in covariates, or drop it"
-            )
-    values = counts.to_numpy()
-    if values.dtype.kind not in "iufb":  # pandas' own types, with its own missing values
-        values = counts.to_numpy(np.float64, na_value=np.nan)
+    values = cells(counts, "the data frame", "name it in covariates, or drop it")
     names = strings(counts.index), strings(counts.columns)
     return _read(values, "frame", names, columns, missing, origin=frame)
 
@@ -244,16 +240,14 @@ def _file(
     like = CountTable(path, layer=layer, covariates=tuple(covariates), missing=missing)
     source = like if known is None else another(path, known, like, missing=missing)
     dataset = source.plain("all")
-    kind = kind_of_file(kind_of(path), dataset.x)
+    kind = kind_of_file(source.format, dataset.x)
     names = dataset.row_names, dataset.column_names
     return TableObject(dataset.x, dataset.observed, kind, dataset.columns, *names)
 
 
-def kind_of_file(suffix: str, x: Tensor | Rows) -> str:
-    """What a file with such counts comes out as, one of `KINDS`."""
-    frames = dict.fromkeys((".csv", ".tsv", ".parquet"), "frame")
-    other = "sparse" if isinstance(x, Rows) else "array"
-    return {".h5ad": "anndata", **frames}.get(suffix, other)
+def kind_of_file(form: Format, x: Tensor | Rows) -> str:
+    """What a file of a format with such counts comes out as, one of `KINDS`."""
+    return form.kind or ("sparse" if isinstance(x, Rows) else "array")
 
 
 doors.guard(__name__)

@@ -1,23 +1,13 @@
-"""Tables of counts, as cells x genes, sites x species or documents x words are kept.
+"""Count tables as data: cells x genes, sites x species or documents x words.
 
-| suffix | what | names |
-|---|---|---|
-| `.h5ad` | AnnData: X, a layer, or `adata.raw` | `obs`, `var` |
-| `.h5` | 10x Genomics | barcodes, features |
-| `.mtx`, `.mtx.gz`, a folder | Matrix Market, as 10x Genomics writes it | files beside it |
-| `.csv`, `.tsv`, `.csv.gz`, `.tsv.gz`, `.parquet` | a table | header, first column |
-| `.npz` | a scipy sparse matrix or an array | `row_names`, `column_names` |
-
-A relative path that is not there is looked for in the folder that the environment variable
-MARKOVBRIDGE_DATA names. Small tables become tensors. Large sparse ones stay sparse, and those
-of `.h5ad` and `.h5` that would take more than a quarter of the memory stay in their file:
-`markovbridge.data.rows`.
+`markovbridge.data.tables.registry` lists the formats. Small tables become tensors. Large sparse
+ones stay sparse, and those of `.h5ad` and `.h5` that would take more than a quarter of the
+memory stay in their file: `markovbridge.data.sparse`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,33 +17,23 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.base import Dataset, Source, partition, picked
+from markovbridge.data.base import Dataset, Outline, Source, picked
 from markovbridge.data.covariates import Covariate, Covariates
-from markovbridge.data.locations import VARIABLE
-from markovbridge.data.rows import BackedRows, Rows
-from markovbridge.data.tables.frames import read_covariates, read_frame
-from markovbridge.data.tables.hdf5 import StoredMatrix, read_10x_h5, read_h5ad
-from markovbridge.data.tables.matrices import matrix_file, read_mtx, read_npz
+from markovbridge.data.rows import Rows
+from markovbridge.data.sparse import BackedRows
+from markovbridge.data.splits import partition
+from markovbridge.data.tables.format import OPTIONS, Format, Request
+from markovbridge.data.tables.frames import FrameFile
+from markovbridge.data.tables.registry import FORMATS, SUFFIXES, format_of, found, remedy_of
+from markovbridge.data.tables.stored import StoredMatrix
 from markovbridge.data.tables.table import Table, compact
 from markovbridge.reading import reading
 
-__all__ = ["SUFFIXES", "CountTable", "kind_of", "suffix_of"]
+__all__ = ["SUFFIXES", "CountTable"]
 
-SUFFIXES = (".h5ad", ".h5", ".mtx", ".csv", ".tsv", ".parquet", ".npz")
-ZIPPED = (".mtx", ".csv", ".tsv")
 SHARE = 1 / 4  # of the memory that a table from a file may take
-REMEDIES = {  # what brings the tables that `markovbridge data` lists
-    "mouse-brain.h5ad": (
-        "run `pip download --no-deps --no-binary scanpy scanpy==1.11.5` and then `python "
-        "examples/unpack_counts.py brain scanpy-1.11.5.tar.gz mouse-brain.h5ad`, in the folder "
-        f"that {VARIABLE} names"
-    ),
-    "reuters.npz": (
-        "run `pip download --no-deps lda==3.0.2` and then `python examples/unpack_counts.py "
-        f"reuters lda-3.0.2-*.whl reuters.npz`, in the folder that {VARIABLE} names"
-    ),
-}
 PER_VALUE = 8  # bytes of a stored value in memory: its column, and up to an int32
+FEATURES = 1000  # of what stands in for a table that is not here
 
 
 @dataclass(frozen=True)
@@ -61,7 +41,8 @@ class CountTable(Source):
     """Counts (N, features) from a file, with covariates of the samples.
 
     Attributes:
-        path: The file, or the folder of a 10x matrix; see above for where it is looked for.
+        path: The file, or the folder of a 10x matrix. A relative path that is not there is looked
+            for in the folder that the environment variable MARKOVBRIDGE_DATA names.
         layer: The layer of an `.h5ad` file with the counts; None for X, "raw" for `adata.raw`.
         covariates: Columns that the network is told: of `obs`, of the table itself, or of
             the table at `obs`. Text is categorical, numbers are continuous.
@@ -110,9 +91,9 @@ class CountTable(Source):
             ImportError: If a package is missing that reads it.
             ValueError: If the file is damaged, a value is no count, or a covariate is unknown.
         """
-        with reading(self.file()):
+        with reading(self.where()):
             table = self.read()
-            encoding = self._covariates(table)
+            encoding = self._encoding(table)
             data = self._dataset(table, split)
             if encoding is None:
                 return data
@@ -121,12 +102,12 @@ class CountTable(Source):
 
     def plain(self, split: str = "all") -> Dataset:
         """Read one split, its covariates as they are: for a model that encodes them its way."""
-        with reading(self.file()):
+        with reading(self.where()):
             return self._dataset(self.read(), split)
 
     def _dataset(self, table: Table, split: str) -> Dataset:
         """One split of the table."""
-        path = self.file()
+        path = self.where()
         chosen = self.positions(table.shape[0], split)
         rows, observed, places = table.row_names, table.observed, chosen.tolist()
         return Dataset(
@@ -147,21 +128,33 @@ class CountTable(Source):
         """Which of the `n` rows of the file belong to a split, int64 in rising order."""
         return partition(n, split, validation=self.validation, test=self.test, seed=self.seed)
 
-    def file(self) -> Path:
-        """Where the file is.
+    def where(self) -> Path:
+        """The file, or the folder of a 10x matrix; see `Source.where`.
 
         Raises:
             FileNotFoundError: If there is none; the message says what brings it, if it is known.
             ValueError: If it is of no known kind.
         """
         path = found(Path(self.path))
-        kind_of(path)
+        format_of(path)
         return path
 
     @property
-    def suffix(self) -> str:
-        """What the file is, one of `SUFFIXES`; it must be there."""
-        return kind_of(self.file())
+    def remedy(self) -> str:
+        """What brings the file, or what to do if that is not known; see `Source.remedy`."""
+        return remedy_of(Path(self.path))
+
+    @property
+    def format(self) -> Format:
+        """What the file is; it must be there."""
+        return format_of(self.where())
+
+    def _outline(self) -> Outline | None:
+        if self.here:
+            return None
+        # The levels of covariates are not known, so each counts as one number.
+        known = Covariates(tuple(Covariate(name) for name in self.covariates))
+        return Outline((FEATURES,), covariates=known if self.covariates else None)
 
     def read(self) -> Table:
         """The whole table, before it is split; counts of `.h5ad` and `.h5` stay in the file.
@@ -170,19 +163,24 @@ class CountTable(Source):
             FileNotFoundError: If there is no such file.
             ValueError: If the file is damaged or of no known kind.
         """
-        path = self.file()
-        suffix = kind_of(path)
-        self._check_fields(path, suffix)
+        path, form = self.where(), self.format
+        self._check_options(path, form)
+        request = Request(
+            layer=self.layer,
+            covariates=() if self.obs else self.covariates,
+            ignore=self.ignore,
+            transpose=self.transpose,
+            key=self.key,
+            missing=self.missing,
+            maximum=self.maximum,
+        )
         with reading(path):
-            table = self._read(path, suffix)
+            table = form.read(path, request)
             n, width = table.shape
             if n == 0 or width == 0:
                 raise ValueError(f"{path} has {n} samples of {width} features")
         if self.obs is not None:
-            file = found(Path(self.obs))
-            kind_of(file)
-            with reading(file):
-                columns = read_covariates(file, table.row_names, n, self.covariates, path)
+            columns = _beside(found(Path(self.obs)), table, self.covariates, path)
             table = dataclasses.replace(table, columns=columns)
         for name in self.covariates:
             if name not in table.columns:
@@ -192,70 +190,22 @@ class CountTable(Source):
                 )
         return table
 
-    def _read(self, path: Path, suffix: str) -> Table:
-        if suffix == ".h5ad":
-            wanted = bool(self.covariates) and self.obs is None
-            return read_h5ad(
-                path,
-                self.layer,
-                columns=wanted,
-                missing=self.missing,
-                maximum=self.maximum,
-            )
-        if suffix == ".h5":
-            return read_10x_h5(path, self.key, self.maximum)
-        if suffix == ".mtx":
-            file = matrix_file(path) if path.is_dir() else path
-            assert file is not None
-            return read_mtx(file, transpose=self.transpose, maximum=self.maximum)
-        if suffix == ".npz":
-            return read_npz(
-                path,
-                self.key,
-                columns=self.covariates,
-                transpose=self.transpose,
-                missing=self.missing,
-                maximum=self.maximum,
-            )
-        return read_frame(
-            path,
-            columns=() if self.obs else self.covariates,
-            ignore=self.ignore,
-            transpose=self.transpose,
-            missing=self.missing,
-            maximum=self.maximum,
-        )
-
-    def _check_fields(self, path: Path, suffix: str) -> None:
+    def _check_options(self, path: Path, form: Format) -> None:
         """Refuse fields that say nothing about such a file."""
-        meant = {
-            "layer": ".h5ad",
-            "key": ".npz .h5",
-            "ignore": ".csv .tsv .parquet",
-            "transpose": ".csv .tsv .parquet .mtx .npz",
-            "missing": ".csv .tsv .parquet .npz .h5ad",
-            "backed": ".h5ad .h5",
-        }
-        for field, suffixes in meant.items():
+        for field in OPTIONS:
             value = getattr(self, field)
-            if value and suffix not in suffixes.split():
+            if value and field not in form.options:
+                meant = ", ".join(f.suffix for f in FORMATS.values() if field in f.options)
                 raise ValueError(
-                    f"{field}={value!r} is for {suffixes.replace(' ', ', ')} files; leave it out "
-                    f"for {path}"
+                    f"{field}={value!r} is for {meant} files; leave it out for {path}"
                 )
 
-    def _covariates(self, table: Table) -> Covariates | None:
+    def _encoding(self, table: Table) -> Covariates | None:
         """How the covariates are encoded, the same for every split."""
-        if not self.covariates:
-            return None
+        columns = {name: table.columns[name] for name in self.covariates}
+        text = {name for name, values in columns.items() if values.dtype.kind not in "iuf"}
         training = self.positions(table.shape[0], "train").tolist()
-        fitted = []
-        for name in self.covariates:
-            values = table.columns[name]
-            kind = getattr(getattr(values, "dtype", None), "kind", "O")
-            categorical = name in self.categorical or kind not in "iuf"
-            fitted.append(Covariate.fit(name, list(values), training, categorical=categorical))
-        return Covariates(tuple(fitted))
+        return Covariates.fit(columns, training, categorical=text.union(self.categorical))
 
     def _samples(self, table: Table, chosen: Tensor | None) -> Tensor | Rows:
         """The chosen rows, all if None: a tensor, sparse in memory, or in the file."""
@@ -279,48 +229,16 @@ class CountTable(Source):
             matrix.close()
 
 
-def found(path: Path) -> Path:
-    """The path, or if it is not there that in the folder of data sets, if it is there."""
-    path = path.expanduser()
-    if path.exists() or path.is_absolute() or not os.environ.get(VARIABLE):
-        return path
-    other = Path(os.environ[VARIABLE]).expanduser() / path
-    return other if other.exists() else path
-
-
-def kind_of(path: Path) -> str:
-    """The suffix that says how a file is read, one of `SUFFIXES`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is of no known kind.
-    """
-    if path.is_dir():
-        if matrix_file(path) is None:
-            raise FileNotFoundError(f"{path} is a folder without a matrix.mtx or matrix.mtx.gz")
-        return ".mtx"
-    suffix = suffix_of(path)
-    if not path.is_file():
-        remedy = REMEDIES.get(path.name, "give the path of a table of counts")
-        raise FileNotFoundError(f"no file {path}; {remedy}")
-    return suffix
-
-
-def suffix_of(path: Path) -> str:
-    """The suffix of a file of counts, one of `SUFFIXES`, without a `.gz` after it.
-
-    Raises:
-        ValueError: If it has none of them.
-    """
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    zipped = suffixes[-1:] == [".gz"]
-    last = suffixes[-2] if zipped and len(suffixes) > 1 else "".join(suffixes[-1:])
-    if last not in (ZIPPED if zipped else SUFFIXES):
+def _beside(file: Path, table: Table, covariates: tuple[str, ...], path: Path) -> dict[str, Any]:
+    """The columns of a table of covariates, matched with the rows of a table of counts."""
+    form = format_of(file)
+    if not isinstance(form, FrameFile):
+        frames = [f.suffix for f in FORMATS.values() if isinstance(f, FrameFile)]
         raise ValueError(
-            f"{path} is of no known kind; tables of counts are {', '.join(SUFFIXES)} files, "
-            f"and {', '.join(ZIPPED)} may be compressed with gzip"
+            f"obs={str(file)!r} is no table of covariates; give a {', '.join(frames)}"
         )
-    return last
+    with reading(file):
+        return form.covariates(file, table.row_names, table.shape[0], covariates, path)
 
 
 doors.guard(__name__)

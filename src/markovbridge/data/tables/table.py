@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -20,33 +20,26 @@ from scipy import sparse
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.base import smallest_type
 from markovbridge.data.compressed import check_matrix
-from markovbridge.data.rows import Block, Rows, SparseRows, Stored
+from markovbridge.data.counts import NUMPY, check_total, smallest_type, whole
+from markovbridge.data.rows import Rows
+from markovbridge.data.sparse import Block, SparseRows, Stored
 
 __all__ = [
     "Table",
     "as_block",
     "canonical",
     "compact",
-    "known",
+    "measured",
     "optional",
     "place",
     "strings",
     "unique",
-    "whole",
 ]
 
 SMALL = 2**26  # bytes: a table that takes no more than this is held dense
-BLOCK = 2**22  # values checked at once
 SPARSE = 0.2  # share of nonzero entries below which compressed rows take less room
-BEYOND = 2**63  # the first whole number that is no count
-NUMPY = {
-    torch.uint8: np.uint8,
-    torch.int16: np.int16,
-    torch.int32: np.int32,
-    torch.int64: np.int64,
-}
+ABSENT = "counts must all be there: drop that row or column, or impute with missing=True"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +65,12 @@ class Table:
         """How many samples and features there are."""
         return cast(tuple[int, int], self.matrix.shape)
 
+    def take(self, rows: np.ndarray) -> Block:
+        """The counts of the rows at rising positions, from the file if they were left in it."""
+        if isinstance(self.matrix, np.ndarray | sparse.csr_matrix):
+            return self.matrix[rows]
+        return self.matrix.take(rows)
+
     def close(self) -> None:
         """Close the file, if the counts were left in it."""
         close = getattr(self.matrix, "close", None)
@@ -94,52 +93,12 @@ def optional(module: str, what: str) -> ModuleType:
         ) from error
 
 
-def whole(
-    values: np.ndarray, where: Callable[[int], str], *, remedy: str, maximum: int | None = None
-) -> np.ndarray:
-    """Counts in the smallest of torch's integer types that holds them and `maximum`.
+def measured(matrix: Any) -> tuple[Any, np.ndarray | None]:
+    """A matrix with 0 in place of NaN, and a mask of what was measured.
 
-    Args:
-        values: Values (n,), of any integer or real type.
-        where: What to call the value at a position.
-        remedy: What to do about values that are no counts.
-        maximum: Largest admissible count, or None.
-
-    Raises:
-        TypeError: If the values are not numbers.
-        ValueError: If one is no count, or above `maximum`.
+    Returns:
+        The matrix, and (N, columns) bool, False where it was NaN; None if it never was.
     """
-    if values.dtype.kind not in "iufb":
-        raise TypeError(f"{where(0)} has type {values.dtype}; counts are numbers")
-    top = 0
-    for start in range(0, values.size, BLOCK):
-        part = values[start : start + BLOCK]
-        bad = part < 0
-        if part.dtype.kind == "f":
-            bad |= ~np.isfinite(part) | (part != np.floor(part))
-        bad |= part >= BEYOND if maximum is None else part > maximum
-        if bad.any():
-            at = start + int(bad.argmax())
-            raise ValueError(f"{where(at)} is {values[at]:.15g}; {_cause(values[at], remedy)}")
-        top = max(top, int(part.max()))
-    return values.astype(NUMPY[smallest_type(max(top, maximum or 0))], copy=False)
-
-
-def _cause(value: Any, remedy: str) -> str:
-    """What a value that is no count usually means."""
-    if not np.isfinite(value):
-        return "counts must all be there: drop that row or column, or impute with missing=True"
-    if value != np.floor(value):
-        return f"counts are whole numbers, so this looks like normalised data: {remedy}"
-    if value < 0:
-        return f"counts are never negative, so this looks like scaled data: {remedy}"
-    if value >= BEYOND:
-        return "counts are below 2**63"
-    return "that is above the maximum: raise it, or set it to None"
-
-
-def known(matrix: Any) -> tuple[Any, np.ndarray | None]:
-    """A matrix with 0 where it is NaN, and where it is not, (N, columns); None if it never is."""
     if matrix.dtype.kind != "f":
         return matrix, None
     if sparse.issparse(matrix):
@@ -182,13 +141,14 @@ def as_block(
             row = int(np.searchsorted(csr.indptr, position, "right")) - 1
             return place(path, row, int(csr.indices[position]), row_names, column_names)
 
-        data = whole(csr.data, at, remedy=remedy, maximum=maximum)
+        data = whole(csr.data, at, remedy=remedy, absent=ABSENT, maximum=maximum)
         return canonical(sparse.csr_matrix((data, csr.indices, csr.indptr), shape=csr.shape))
     width = matrix.shape[1]
     values = whole(
         np.ascontiguousarray(matrix).ravel(),
         lambda position: place(path, *divmod(position, width), row_names, column_names),
         remedy=remedy,
+        absent=ABSENT,
         maximum=maximum,
     )
     return values.reshape(matrix.shape)
@@ -211,22 +171,16 @@ def _summed(
         row, column = int(matrix.row[position]), int(matrix.col[position])
         return place(path, row, column, row_names, column_names)
 
-    counts = whole(matrix.data, at, remedy=remedy, maximum=maximum).astype(np.int64)
-    _check_total(counts)
+    counts = whole(matrix.data, at, remedy=remedy, absent=ABSENT, maximum=maximum).astype(np.int64)
+    check_total(counts)
     return sparse.coo_matrix((counts, (matrix.row, matrix.col)), shape=matrix.shape)
-
-
-def _check_total(counts: np.ndarray) -> None:
-    """Refuse counts whose sum, and so that of those of one place, may not fit in 63 bits."""
-    if counts.sum(dtype=np.float64) > 0.999 * BEYOND:  # a sum of reals is rounded
-        raise ValueError("counts of one place are stored in parts, whose sum is beyond 63 bits")
 
 
 def canonical(block: sparse.csr_matrix) -> sparse.csr_matrix:
     """The same counts with each row in the order of its columns, and no column twice."""
     if block.has_canonical_format:
         return block
-    _check_total(block.data)
+    check_total(block.data)
     wide: Any = block.astype(np.int64)  # sums may not fit in the type of the terms
     wide.sum_duplicates()
     return wide.astype(NUMPY[smallest_type(int(wide.max()))])

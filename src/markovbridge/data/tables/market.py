@@ -1,4 +1,4 @@
-"""Matrices without names in them: Matrix Market files, and NumPy's `.npz`.
+"""Matrix Market files, `.mtx`, with names in files beside them.
 
 10x Genomics writes a folder: `matrix.mtx.gz` with features in rows, and beside it
 `barcodes.tsv.gz` with the names of its columns and `features.tsv.gz` (`genes.tsv` before
@@ -8,29 +8,32 @@ version 3) with those of its rows. Such a folder is read with samples in rows. N
 
 from __future__ import annotations
 
+import gzip
 import io
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import scipy.io
+from scipy import sparse
 
 from markovbridge import doors
-from markovbridge.data.compressed import FORMATS, assemble
-from markovbridge.data.tables.table import Table, as_block, known, strings, unique
-from markovbridge.files import naming
-from markovbridge.reading import ArrayFile, afford, array_file, reading, unpacked
+from markovbridge.data.tables.format import Format, Request, Writer, index
+from markovbridge.data.tables.frames import TextTable
+from markovbridge.data.tables.table import Table, as_block, strings, unique
+from markovbridge.files import naming, put
+from markovbridge.reading import afford, reading, unpacked
 
-__all__ = ["beginning", "matrix_file", "read_mtx", "read_npz"]
+__all__ = ["MatrixMarket", "matrix_file"]
 
-ROW_NAMES, COLUMN_NAMES = "row_names", "column_names"
 BANNERS = (b"%%MatrixMarket", b"%MatrixMarket")
 WHOLE = b"0123456789+- \t\r\n"
 REAL = WHOLE + b".eEdDnNaAiIfFtTyY"  # with the letters of nan and infinity
 WORDS = {"pattern": 2}  # of an entry: its row, its column, and but for these its value
+OBS = TextTable(".tsv", "\t")  # the format of covariates beside a matrix
 
 
 def matrix_file(folder: Path) -> Path | None:
@@ -41,127 +44,97 @@ def matrix_file(folder: Path) -> Path | None:
     return None
 
 
-def read_mtx(path: Path, *, transpose: bool, maximum: int | None) -> Table:
-    """A Matrix Market file with the names beside it.
+class MatrixMarket(Format):
+    """A Matrix Market file, or a folder with one, with names in files beside it.
 
-    Args:
-        path: The `.mtx` or `.mtx.gz` file.
-        transpose: Whether features are in rows, for a file without names beside it; with
-            them it is seen.
-        maximum: Largest admissible count, or None.
-
-    Raises:
-        ValueError: If the file is damaged, or names do not fit the matrix.
+    Of a file without names `transpose` says whether features are in rows; with them it is seen.
     """
-    with reading(path, "cannot be read as a Matrix Market file"):
-        matrix = _market(path)
-    samples = _beside(path, "barcodes")
-    features = _beside(path, "features")
-    if features is None:
-        features = _beside(path, "genes")
-    rows = None if samples is None else _names(samples, 0)
-    columns = None if features is None else unique(_names(features, 1), _names(features, 0))
-    expected = (None if rows is None else len(rows), None if columns is None else len(columns))
-    if expected == (None, None):
-        turned = transpose
-    else:
-        fits = [
-            all(want in (None, size) for want, size in zip(expected, shape, strict=True))
-            for shape in (matrix.shape, matrix.shape[::-1])
-        ]
-        if not any(fits):
-            raise ValueError(
-                f"{path} has {matrix.shape[0]:,} x {matrix.shape[1]:,} entries, but beside it are "
-                + " and ".join(
-                    f"{len(found.lines)} {what} ({found.file})"
-                    for found, what in ((samples, "barcodes"), (features, "features"))
-                    if found is not None
-                )
-            )
-        turned = fits[1]  # of a square matrix, features are in rows, as 10x writes it
-    if turned:
-        matrix = matrix.T
-    return Table(as_block(matrix, path, rows, columns, maximum=maximum), rows, columns)
 
+    suffix, written_as = ".mtx", ".mtx.gz"
+    zipped = True
+    options = frozenset({"transpose"})
 
-def read_npz(
-    path: Path,
-    key: str | None,
-    *,
-    columns: Sequence[str],
-    transpose: bool,
-    missing: bool,
-    maximum: int | None,
-) -> Table:
-    """A NumPy file: a scipy sparse matrix, or one of its arrays.
-
-    Args:
-        path: The `.npz` file. Arrays `row_names` and `column_names` in it name the samples
-            and the features.
-        key: Name of the array of counts; None if it is the only one with two axes.
-        columns: Names of arrays (N,) that are covariates.
-        transpose: Whether features are in rows.
-        missing: Whether entries of an array may be NaN.
-        maximum: Largest admissible count, or None.
-
-    Raises:
-        ValueError: If the file is damaged, or has no such array.
-    """
-    with array_file(path, named=True) as content:
-        held = content.names or ()
-        if "format" in held and key is None:
-            matrix = _stored(content, path)
+    def read(self, path: Path, request: Request) -> Table:
+        """See `Format.read`."""
+        path = _file(path)
+        with reading(path, "cannot be read as a Matrix Market file"):
+            matrix = _market(path)
+        samples = _beside(path, "barcodes")
+        features = _beside(path, "features")
+        if features is None:
+            features = _beside(path, "genes")
+        rows = None if samples is None else _names(samples, 0)
+        columns = None if features is None else unique(_names(features, 1), _names(features, 0))
+        expected = (None if rows is None else len(rows), None if columns is None else len(columns))
+        if expected == (None, None):
+            turned = request.transpose
         else:
-            tables = [name for name in held if len(content.shape(name)) == 2]
-            if key is None and len(tables) == 1:
-                key = tables[0]
-            matrix = content[key] if key is not None and key in held else None
-        if matrix is None or matrix.ndim != 2:
-            raise ValueError(
-                f"{path} has {'no single array' if key is None else f'no array {key!r}'} of two "
-                f"axes; give key, one of {', '.join(held)}"
-            )
-        if transpose:
+            fits = [
+                all(want in (None, size) for want, size in zip(expected, shape, strict=True))
+                for shape in (matrix.shape, matrix.shape[::-1])
+            ]
+            if not any(fits):
+                raise ValueError(
+                    f"{path} has {matrix.shape[0]:,} x {matrix.shape[1]:,} entries, but beside it "
+                    "are "
+                    + " and ".join(
+                        f"{len(found.lines)} {what} ({found.file})"
+                        for found, what in ((samples, "barcodes"), (features, "features"))
+                        if found is not None
+                    )
+                )
+            turned = fits[1]  # of a square matrix, features are in rows, as 10x writes it
+        if turned:
             matrix = matrix.T
-        sizes = {ROW_NAMES: matrix.shape[0], COLUMN_NAMES: matrix.shape[1]}
-        named = {
-            name: strings(_list(content, name, path, size))
-            for name, size in sizes.items()
-            if name in held
+        block = as_block(matrix, path, rows, columns, maximum=request.maximum)
+        return Table(block, rows, columns)
+
+    def writers(
+        self,
+        path: Path,
+        table: Table,
+        layers: Mapping[str, Any] | None = None,
+        obsm: Mapping[str, Any] | None = None,
+    ) -> dict[Path, Writer]:
+        """See `Format.writers`: features in rows, the names beside it, and the matrix last."""
+        zipped = ".gz" if path.suffix.lower() == ".gz" else ""
+        start = beginning(path)
+        n, width = table.shape
+        rows, features = index(table.row_names, n), index(table.column_names, width)
+        described = [f"{name}\t{name}\tCounts" for name in features]
+        files = {
+            path.with_name(f"{start}barcodes.tsv{zipped}"): _lines(rows, zipped),
+            path.with_name(f"{start}features.tsv{zipped}"): _lines(described, zipped),
         }
-        each = sizes[ROW_NAMES]
-        given = {name: _list(content, name, path, each) for name in columns if name in held}
-    rows, features = named.get(ROW_NAMES), named.get(COLUMN_NAMES)
-    matrix, observed = known(matrix) if missing else (matrix, None)
-    block = as_block(matrix, path, rows, features, maximum=maximum)
-    return Table(block, rows, features, given, observed)
+        if table.columns:
+            known = Table(np.empty((n, 0)), rows, [], table.columns)
+            files |= OBS.writers(path.with_name(f"{start}obs.tsv{zipped}"), known)
+
+        def write(file: Path) -> None:
+            opened = gzip.open if zipped else open
+            with opened(file, "wb") as target:
+                scipy.io.mmwrite(target, sparse.coo_matrix(cast(Any, table.matrix).T))
+
+        return {**files, path: write}
+
+    def beside(self, path: Path) -> Path | None:
+        """See `Format.beside`."""
+        path = _file(path)
+        names = (path.with_name(f"{beginning(path)}obs.tsv{zipped}") for zipped in (".gz", ""))
+        return next((name for name in names if name.is_file()), None)
 
 
-def _stored(content: ArrayFile, path: Path) -> Any:
-    """A sparse matrix as scipy.sparse.save_npz stores it."""
-    kind = content["format"].item()
-    kind = kind.decode("ascii", "replace") if isinstance(kind, bytes) else str(kind)
-    shape = content["shape"] if content.shape("shape") == (2,) else np.zeros(0)
-    if shape.dtype.kind in "iu":
-        afford(path, 16 * int(shape.max()), f"the shape {tuple(shape.tolist())}")
-    coordinates = kind == "coo" and "coords" in content  # of scipy's arrays
-    parts = {} if coordinates else {name: content[name] for name in FORMATS.get(kind, ())}
-    if coordinates:
-        parts = dict(zip(("row", "col"), content["coords"], strict=True))
-    return assemble(kind, {"data": content["data"], **parts}, shape.ravel().tolist(), path)
+def _file(path: Path) -> Path:
+    """The Matrix Market file that a path stands for, itself or in the folder that it is."""
+    found = matrix_file(path) if path.is_dir() else path
+    assert found is not None
+    return found
 
 
-def _list(content: ArrayFile, name: str, path: Path, size: int) -> np.ndarray:
-    """An array of names or covariates, one for each of so many rows or columns."""
-    shape, kind = content.shape(name), content.dtype(name).kind
-    if kind not in "SUiufbM":
-        raise ValueError(f"{path}: array {name!r} is none of text, numbers or dates")
-    if shape != (size,):
-        raise ValueError(
-            f"{path}: array {name!r} has shape {shape}, but there are {size:,} rows or columns "
-            "for it to name; give one value for each"
-        )
-    return content[name]
+def _lines(names: Sequence[str], zipped: str) -> Writer:
+    """What writes names, one a line."""
+    text = "".join(f"{name}\n" for name in names).encode()
+    return lambda file: put(file, gzip.compress(text) if zipped else text)
 
 
 def _market(path: Path) -> Any:

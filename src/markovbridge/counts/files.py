@@ -88,7 +88,7 @@ class Facts:
         }
         if transport.covariates is not None:
             params["condition_dropout"] = transport.condition_dropout
-        return cls(params, kind_of_file(source.suffix, dataset.x), dataset.column_names, None)
+        return cls(params, kind_of_file(source.format, dataset.x), dataset.column_names, None)
 
     def write(self, folder: Path) -> None:
         """Write them into a folder."""

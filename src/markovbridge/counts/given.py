@@ -14,15 +14,16 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from markovbridge import checks, doors
-from markovbridge.data.covariates import Covariate, Covariates
+from markovbridge.data.covariates import Covariates
 from markovbridge.data.meeting import LIBRARY, in_order, told
 from markovbridge.data.rows import dense, turned
 from markovbridge.data.tables.objects import TableObject
 
-__all__ = ["LIBRARY", "Given", "chosen", "encoded", "logs"]
+__all__ = ["LIBRARY", "Given", "chosen", "depths", "encoded", "logs", "measured", "repeated"]
 
 
 def chosen(
@@ -45,22 +46,24 @@ def chosen(
 
 
 def encoded(
-    beside: Mapping[str, Any], totals: Tensor | None
+    beside: Mapping[str, Any], totals: Tensor, library_size: bool
 ) -> tuple[Covariates | None, Tensor | None]:
-    """Covariates of the training rows, the library size being the last of them."""
-    columns, values, n = [], dict(beside), 0
-    for name, given in beside.items():
-        given = list(given)
-        kind = np.asarray(given).dtype.kind
-        n = len(given)
-        columns.append(Covariate.fit(name, given, range(n), categorical=kind not in "iuf"))
-    if totals is not None:
-        values[LIBRARY], n = logs(totals.tolist()), len(totals)
-        columns.append(Covariate.fit(LIBRARY, values[LIBRARY], range(n), categorical=False))
-    if not columns:
-        return None, None
-    encoding = Covariates(tuple(columns))
-    return encoding, encoding.encode(values, n)
+    """Covariates of the training rows, the library size, if it is one, being the last of them.
+
+    Raises:
+        ValueError: If there are more or fewer values than rows, or none that can be encoded.
+    """
+    n = len(totals)
+    columns = {name: list(given) for name, given in beside.items()}
+    for name, values in columns.items():
+        if len(values) != n:
+            raise ValueError(f"covariate {name!r} has {len(values)} values for {n} samples")
+    text = {name for name, v in columns.items() if np.asarray(v).dtype.kind not in "iuf"}
+    if library_size:
+        columns[LIBRARY] = logs(totals.tolist())
+        text.discard(LIBRARY)
+    encoding = Covariates.fit(columns, range(n), categorical=text)
+    return encoding, None if encoding is None else encoding.encode(columns, n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +108,49 @@ class Given:
     def back(self, values: Tensor) -> Tensor:
         """Values (..., features) of the model in the order of the table."""
         return values if self.order is None else values[..., self.order.argsort()]
+
+
+def depths(library_size: float | Sequence[float]) -> Any:
+    """Logarithms of totals that are asked for, one or several.
+
+    Raises:
+        ValueError: If one is not positive.
+    """
+    totals = [library_size] if np.ndim(library_size) == 0 else library_size
+    for total in totals:  # pyright: ignore[reportGeneralTypeIssues]
+        checks.number(total, "library_size", above=0)
+    return logs(library_size)
+
+
+def repeated(values: Mapping[str, Any], n: int) -> dict[str, list[Any]]:
+    """N values by name, of one for all rows or n."""
+    return {
+        name: [v] * n if isinstance(v, str) or not hasattr(v, "__len__") else list(v)
+        for name, v in values.items()
+    }
+
+
+def measured(table: TableObject, observed: Any) -> Tensor:
+    """What was measured of a table, (n, features) bool, by its missing entries and by a mask.
+
+    Raises:
+        ValueError: If nothing is missing, or the mask is none of this table.
+    """
+    mask = table.observed
+    if observed is not None:
+        given = np.asarray(observed)
+        if given.dtype != bool and not np.isin(given, (0, 1)).all():
+            raise ValueError(
+                "observed must hold True (measured) and False (to be drawn), and holds other "
+                "values: give table.notna(), say"
+            )
+        given = torch.from_numpy(given.astype(bool))
+        if tuple(given.shape) != tuple(table.x.shape):
+            raise ValueError(f"observed has shape {tuple(given.shape)}, X {tuple(table.x.shape)}")
+        mask = given if mask is None else mask & given
+    if mask is None:
+        raise ValueError("nothing is missing in X: mark entries by NaN, or give `observed`")
+    return mask
 
 
 def _warn(text: str) -> None:

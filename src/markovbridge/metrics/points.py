@@ -17,16 +17,15 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from scipy.sparse import issparse
 from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.randomness import generator
 
-__all__ = ["Table", "as_rows", "blocks", "check_same_width", "draw_rows"]
+__all__ = ["CountRows", "as_rows", "blocks", "check_same_width", "draw_rows"]
 
 
-class Table(Protocol):
+class CountRows(Protocol):
     """Counts `(N, *event)`: a tensor, an array, a scipy sparse matrix, or rows on disk.
 
     Rows on disk are taken by a tensor of positions, as `markovbridge.data.Rows` are.
@@ -40,7 +39,7 @@ class Table(Protocol):
     def __getitem__(self, index: Any, /) -> Any: ...
 
 
-def draw_rows(x: Table, limit: int, name: str, seed: int = 0) -> Tensor:
+def draw_rows(x: CountRows, limit: int, name: str, seed: int = 0) -> Tensor:
     """Rows of a table as a dense tensor: all, or `limit` of them at random.
 
     Args:
@@ -57,7 +56,7 @@ def draw_rows(x: Table, limit: int, name: str, seed: int = 0) -> Tensor:
     if total > limit:
         order = torch.randperm(total, generator=generator("cpu", "rows", seed, total))
         index = order[:limit].sort().values
-    if issparse(x):
+    if hasattr(x, "tocsr"):  # sparse
         rows = torch.from_numpy(x.tocsr()[index.numpy()].toarray())  # pyright: ignore[reportAttributeAccessIssue]
     elif isinstance(x, np.ndarray):
         rows = torch.from_numpy(x[index.numpy()])

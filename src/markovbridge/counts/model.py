@@ -33,33 +33,36 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.config import to_config
-from markovbridge.count_files import Facts
-from markovbridge.data.covariates import Covariates
-from markovbridge.data.rows import Rows, parts
+from markovbridge.counts import fitting
+from markovbridge.counts.estimator import Estimator
+from markovbridge.counts.files import Facts
+from markovbridge.counts.given import (
+    LIBRARY,
+    Given,
+    chosen,
+    depths,
+    encoded,
+    logs,
+    measured,
+    repeated,
+)
+from markovbridge.counts.prediction import Prediction
+from markovbridge.counts.seeds import RandomState, generator_of, seed_of
+from markovbridge.data.rows import parts
 from markovbridge.data.tables.objects import read_object, write_object
-from markovbridge.data.tables.told import LIBRARY, Given, chosen, encoded, logs
-from markovbridge.estimator import Estimator
-from markovbridge.heads import Head, Mean
+from markovbridge.heads import Head
 from markovbridge.masking import Masking
-from markovbridge.networks import MLP, Attention, Network
-from markovbridge.objectives import Objective, PathKL
+from markovbridge.objectives import Objective
 from markovbridge.parts import arguments
-from markovbridge.prediction import Prediction
-from markovbridge.processes import PureDeath
 from markovbridge.randomness import derive
-from markovbridge.randomness import generator as torch_generator
 from markovbridge.restoration import DRAWS, Restoration, expected, restore
 from markovbridge.samplers import Adaptive
-from markovbridge.training import Examples, Trainer, TrainingConfig
-from markovbridge.training.selection import MOST
-from markovbridge.transport import BLOCK, Transport, statistics
+from markovbridge.training import Trainer
+from markovbridge.transport import BLOCK, Transport
 
 __all__ = ["CountModel"]
 
-QUANTILES = 1001  # that stand for the law of library sizes
 MASKING = Masking(none=0.5)
-
-RandomState = int | np.random.Generator | np.random.RandomState | torch.Generator | None
 
 
 class CountModel(Estimator):
@@ -160,40 +163,23 @@ class CountModel(Estimator):
         Raises:
             ValueError: If a value is no count, or a parameter or covariate is not admissible.
         """
-        if self.library_size not in ("covariate", None):
-            raise ValueError(
-                f"library_size must be 'covariate' or None, not {self.library_size!r}"
-            )
-        if self.network not in ("mlp", "attention"):
-            raise ValueError(f"network must be 'mlp' or 'attention', not {self.network!r}")
+        params = self.get_params()
+        fitting.check(params)
         named = isinstance(covariates, Sequence) and not isinstance(covariates, str)
         table = read_object(
             X, layer=self.layer, covariates=list(covariates or ()) if named else ()
         )
         totals = torch.cat([part.long().sum(1) for part in parts(table.x)])
         beside = chosen(table, covariates)
-        encoding, condition = encoded(beside, totals if self.library_size else None)
-        seed = _seed(self.random_state)
-        training, held_out = _parts(len(table.x), self.validation_fraction, seed)
-        steps = TrainingConfig(
-            steps=self.steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            warmup=min(50, self.steps // 10),
-            decay="cosine",
-            ema=self.ema,
-            seed=seed,
-            log_every=max(1, self.steps // 50),
-            validate_every=max(1, self.steps // 30) if len(held_out) else 0,
-            select="best" if len(held_out) else "last",
-            checkpoint_every=max(1, self.steps // 5),
-        )
-        data = _rows(table.x, condition, training)
+        encoding, condition = encoded(beside, totals, self.library_size is not None)
+        seed = seed_of(self.random_state)
+        training, held = fitting.held_out(len(table.x), self.validation_fraction, seed)
+        data = fitting.examples(table.x, condition, training)
         trainer = Trainer(
-            self._transport(data.x, encoding, seed),
+            fitting.transport(data.x, encoding, params, seed),
             data,
-            steps,
-            validation=_rows(table.x, condition, held_out) if len(held_out) else None,
+            fitting.plan(params, seed, validated=len(held) > 0),
+            validation=fitting.examples(table.x, condition, held) if len(held) else None,
             directory=directory,
             resume=directory is not None,
         )
@@ -211,37 +197,8 @@ class CountModel(Estimator):
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         if self.library_size is not None:
-            grid = torch.linspace(0, 1, QUANTILES, dtype=torch.float64)
-            ordered = totals.double().sort().values
-            self.library_sizes_ = ordered[(grid * (len(ordered) - 1)).round().long()].numpy()
+            self.library_sizes_ = fitting.quantiles(totals)
         return self
-
-    def _transport(self, x: Tensor | Rows, encoding: Covariates | None, seed: int) -> Transport:
-        process, head = PureDeath(), Mean(link="exp") if self.head is None else self.head
-        mean, variance = statistics(x)
-        features = process.features + (self.masking.features(process) if self.masking else 0)
-        told = 0 if encoding is None else len(encoding.names)
-        shape, outputs = (x.shape[1],), head.outputs(process)
-        size: dict[str, Any] = {"width": self.width, "depth": self.depth, "condition": told}
-        network: Network
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(derive(seed, "weights"))
-            if self.network == "attention":
-                network = Attention(shape, features, outputs, **size)
-            else:
-                network = MLP(shape, features, outputs, compress=True, **size)
-        return Transport(
-            process,
-            network,
-            head,
-            shape=shape,
-            mean=mean,
-            variance=variance,
-            objective=PathKL(damping=1.0) if self.objective is None else self.objective,
-            covariates=encoding,
-            condition_dropout=self.condition_dropout if encoding else 0.0,
-            masking=self.masking,
-        )
 
     # What a fitted model does
 
@@ -268,37 +225,24 @@ class CountModel(Estimator):
             (n, features), of the kind that the model was fitted to; covariates that were
             given come along in a data frame and AnnData.
         """
-        transport = self._fitted()
-        n = checks.whole(n, "n", least=1)
+        transport, n = self._fitted(), checks.whole(n, "n", least=1)
         checks.room(n * math.prod(transport.shape), f"n = {n} samples", "take fewer at a time")
         generator = self._generator(random_state)
-        told = dict(covariates or {})
         if library_size is not None and self.library_size is None:
             raise ValueError(
                 "this model was not told library sizes: fit it with library_size='covariate' to "
                 "ask for one"
             )
-        values = dict(told)
+        values = dict(covariates or {})
         if library_size is not None:
-            totals = [library_size] if np.ndim(library_size) == 0 else library_size
-            for total in totals:  # pyright: ignore[reportGeneralTypeIssues]
-                checks.number(total, "library_size", above=0)
-            values[LIBRARY] = logs(library_size)
+            values[LIBRARY] = depths(library_size)
         elif self.library_size is not None:
-            u = torch.rand(n, generator=generator, dtype=torch.float64)
-            values[LIBRARY] = logs(self.library_sizes_[(u * QUANTILES).long().numpy()].tolist())
+            values[LIBRARY] = logs(fitting.drawn_totals(self.library_sizes_, n, generator))
+        condition = self._condition(values, n)
         made = transport.sample(
-            n,
-            steps=1,
-            sampler=Adaptive(self.tolerance),
-            condition=self._condition(values, n),
-            guidance=guidance,
-            generator=generator,
+            n, condition=condition, guidance=guidance, generator=generator, **self._walk
         )
-        columns = {
-            name: [v] * n if isinstance(v, str) or not hasattr(v, "__len__") else list(v)
-            for name, v in told.items()
-        }
+        columns = repeated(covariates or {}, n)
         return write_object(made, self.kind_, column_names=self._names, columns=columns)
 
     def restore(
@@ -322,15 +266,9 @@ class CountModel(Estimator):
         transport, given = self._fitted(), self._read(X)
         t = transport.process.observed_time(survival)
         x, condition = given.x, given.told(self.covariates_, covariates)
+        generator = self._generator(random_state)
         made = restore(
-            transport,
-            x,
-            t,
-            draws=draws,
-            steps=1,
-            sampler=Adaptive(self.tolerance),
-            condition=condition,
-            generator=self._generator(random_state),
+            transport, x, t, draws=draws, condition=condition, generator=generator, **self._walk
         )
         single = expected(transport, x, t, condition=condition)
         return Prediction(Restoration(given.back(made.draws)), given.back(single), given.table)
@@ -357,36 +295,17 @@ class CountModel(Estimator):
             ValueError: If nothing says which entries are missing.
         """
         transport, read = self._fitted(), self._read(X, missing=True)
-        table = read.table
-        mask = table.observed
-        if observed is not None:
-            given = np.asarray(observed)
-            if given.dtype != bool and not np.isin(given, (0, 1)).all():
-                raise ValueError(
-                    "observed must hold True (measured) and False (to be drawn), and holds other "
-                    "values: give table.notna(), say"
-                )
-            given = torch.from_numpy(given.astype(bool))
-            if tuple(given.shape) != tuple(table.x.shape):
-                raise ValueError(
-                    f"observed has shape {tuple(given.shape)}, X {tuple(table.x.shape)}"
-                )
-            mask = given if mask is None else mask & given
-        if mask is None:
-            raise ValueError("nothing is missing in X: mark entries by NaN, or give `observed`")
+        mask = measured(read.table, observed)
         x, mask, condition = read.x, read.ordered(mask), read.told(self.covariates_, covariates)
         index = torch.arange(len(x)).repeat_interleave(draws)
+        told = None if condition is None else condition[index]
+        generator = self._generator(random_state)
         made = transport.impute(
-            x[index],
-            mask[index],
-            steps=1,
-            sampler=Adaptive(self.tolerance),
-            condition=None if condition is None else condition[index],
-            generator=self._generator(random_state),
+            x[index], mask[index], condition=told, generator=generator, **self._walk
         )
         found = Restoration(read.back(Restoration.of_rows(made, draws).draws))
         # What the network expects at time 0, before anything has come to be, is less accurate.
-        return Prediction(found, found.mean, table)
+        return Prediction(found, found.mean, read.table)
 
     def score_samples(
         self, X: Any, *, draws: int = BLOCK, covariates: Mapping[str, Any] | None = None
@@ -416,8 +335,7 @@ class CountModel(Estimator):
         params = {name: to_config(value) for name, value in self.get_params().items()}
         if not isinstance(self.random_state, int):
             params["random_state"] = None  # the state of a generator is not part of a model
-        told = self.library_size is not None
-        sizes = self.library_sizes_.tolist() if told else None
+        sizes = None if self.library_size is None else self.library_sizes_.tolist()
         if folder == Path():
             raise ValueError(f"the folder of a model is {str(directory)!r}; give it a name")
         with Facts(params, self.kind_, self._names, sizes).written(folder):
@@ -451,6 +369,11 @@ class CountModel(Estimator):
         names = getattr(self, "feature_names_in_", None)
         return None if names is None else names.tolist()
 
+    @property
+    def _walk(self) -> dict[str, Any]:
+        """How a fitted model walks: with steps that choose themselves, and none of its own."""
+        return {"steps": 1, "sampler": Adaptive(self.tolerance)}
+
     def _fitted(self) -> Transport:
         if not hasattr(self, "transport_"):
             raise ValueError("this CountModel is not fitted yet: call fit(X) first")
@@ -470,39 +393,8 @@ class CountModel(Estimator):
             return None
         return self.covariates_.encode(values, n)
 
-    def _generator(self, random_state: RandomState) -> torch.Generator | None:
-        given = self.random_state if random_state is None else random_state
-        if given is None or isinstance(given, torch.Generator):
-            return given if given is not None else torch.Generator().manual_seed(_seed(None))
-        return torch.Generator().manual_seed(_seed(given))
-
-
-def _parts(n: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Positions of the training rows and of those held out, both rising."""
-    if not 0 <= fraction < 1:
-        raise ValueError(f"validation_fraction must lie in [0, 1), not {fraction}")
-    order = torch.randperm(n, generator=torch_generator("cpu", "held out", seed))
-    held = min(round(n * fraction), MOST)
-    return order[held:].sort().values, order[:held].sort().values
-
-
-def _rows(x: Tensor | Rows, condition: Tensor | None, index: Tensor) -> Examples:
-    """Some rows of a table, with what belongs to each."""
-    rows = x.take(index) if isinstance(x, Rows) else x[index]
-    return Examples(rows, None if condition is None else condition[index])
-
-
-def _seed(random_state: RandomState) -> int:
-    """A seed from whatever randomness is stated with."""
-    if random_state is None:
-        return torch.Generator().seed() >> 1
-    if isinstance(random_state, torch.Generator):
-        return int(torch.randint(2**31, (), generator=random_state).item())
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**31))
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**31 - 1))
-    return checks.whole(random_state, "random_state", least=0)
+    def _generator(self, random_state: RandomState) -> torch.Generator:
+        return generator_of(self.random_state if random_state is None else random_state)
 
 
 doors.guard(__name__, own=("covariates",))

@@ -1,0 +1,17 @@
+"""A model of a count table in three lines: `CountModel`.
+
+| file | what |
+|---|---|
+| `model.py` | the model: fit, sample, restore, impute, score, save, load |
+| `fitting.py` | what is fitted: network and transport, rows held out, steps |
+| `given.py` | a table that a model is given: order of its features, covariates, depth |
+| `prediction.py` | draws in the form of the table that they stand in for |
+| `files.py` | what a saved folder holds beside its transport |
+| `seeds.py`, `estimator.py` | randomness, and the manners of scikit-learn |
+"""
+
+from markovbridge.counts.files import Facts
+from markovbridge.counts.model import CountModel
+from markovbridge.counts.prediction import Prediction
+
+__all__ = ["CountModel", "Facts", "Prediction"]

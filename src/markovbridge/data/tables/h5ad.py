@@ -1,0 +1,194 @@
+"""AnnData's `.h5ad`: X, layers, `raw`, and what is known of rows and features.
+
+Source: the on-disk format of AnnData,
+https://anndata.readthedocs.io/en/stable/fileformat-prose.html.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from markovbridge import doors
+from markovbridge.data.compressed import assemble
+from markovbridge.data.tables import members
+from markovbridge.data.tables.format import Format, Request, Writer, full, index
+from markovbridge.data.tables.stored import StoredMatrix, check_shape
+from markovbridge.data.tables.table import Table, as_block, measured, optional, strings
+from markovbridge.reading import reading
+
+__all__ = ["AnnDataFile"]
+
+PLAIN = ("array", "categorical", "nullable", "string-array")  # kinds of columns of obs
+
+
+class AnnDataFile(Format):
+    """A file of AnnData; its counts stay in it until they are taken."""
+
+    suffix = written_as = ".h5ad"
+    options = frozenset({"layer", "missing", "backed"})
+    kind = "anndata"
+    layered = True
+
+    def read(self, path: Path, request: Request) -> Table:
+        """See `Format.read`; all of `obs` is read if any covariate is asked for."""
+        layer, missing = request.layer, request.missing
+        file = members.opened(path, "h5ad")
+        layers = list(members.group(file, "layers", path)) if "layers" in file else []
+        others = [*layers, *(["raw"] if "raw" in file else [])]
+        places = {None: "X", "raw": "raw/X", **{name: f"layers/{name}" for name in layers}}
+        where = places.get(layer)
+        if where is None or where not in file:
+            found = ", ".join(others) or "none"
+            raise ValueError(
+                f"{path} has no {'X' if layer is None else f'layer {layer!r}'}; name one of its "
+                f"layers: {found}"
+            )
+        rows = _index(file, "obs", path)
+        features = _index(file, "raw/var" if layer == "raw" else "var", path)
+        others = [name for name in others if name != layer]
+        remedy = (
+            f"take the raw counts, which may be in layer={' or '.join(map(repr, others))}"
+            if others
+            else "store the raw counts, as a layer for example"
+        )
+        group = file[where]
+        obs = _columns(members.member(file, "obs", path), path) if request.covariates else {}
+        around: dict[str, Any] = {"row_names": rows, "column_names": features}
+        facts = {**around, "remedy": remedy, "path": path, "maximum": request.maximum}
+        stored_as = group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", ""))
+        by_column = str(stored_as).startswith("csc")
+        shape = (len(rows), len(features))
+        if not missing and not by_column:
+            return Table(StoredMatrix(group, shape, **facts), rows, features, obs)
+        # By column, no range of rows lies together: all of it is read at once.
+        check_shape(group, shape, path)
+        matrix: Any
+        if hasattr(group, "keys"):
+            parts = {
+                name: members.values(members.dataset(group, name, path), path)
+                for name in ("data", "indices", "indptr")
+            }
+            matrix = assemble("csc" if by_column else "csr", parts, shape, path, **around)
+        else:
+            members.check_stored(group, path)
+            matrix = members.values(group, path)
+        matrix, observed = measured(matrix) if missing else (matrix, None)
+        matrix = as_block(matrix, **facts)
+        file.close()
+        return Table(matrix, rows, features, obs, observed)
+
+    def columns(self, path: Path, transpose: bool = False) -> tuple[str, ...]:
+        """Names of the columns of `obs`."""
+        return _held(path, "obs")
+
+    def layers(self, path: Path) -> tuple[str, ...]:
+        """Names of its layers; "raw" counts as one."""
+        return _held(path, "layers")
+
+    def writers(
+        self,
+        path: Path,
+        table: Table,
+        layers: Mapping[str, Any] | None = None,
+        obsm: Mapping[str, Any] | None = None,
+    ) -> dict[Path, Writer]:
+        """See `Format.writers`."""
+        anndata = optional("anndata", "writing .h5ad files")
+        pd = optional("pandas", "writing .h5ad files")
+        n, width = table.shape
+        made = anndata.AnnData(
+            table.matrix,
+            obs=pd.DataFrame(dict(table.columns), index=index(table.row_names, n)),
+            var=pd.DataFrame(index=index(table.column_names, width)),
+            layers=dict(layers or {}),
+            obsm={name: full(values) for name, values in (obsm or {}).items()},
+        )
+        return {path: lambda file: made.write_h5ad(file, compression="gzip")}
+
+    def extended(
+        self,
+        origin: Path,
+        chosen: np.ndarray | None,
+        layers: Mapping[str, Any],
+        obsm: Mapping[str, Any],
+        overwrite: bool,
+    ) -> Writer:
+        """What writes a copy of a file with more in it.
+
+        Args:
+            origin: The file.
+            chosen: Positions of the rows that are copied; None for all.
+            layers: Matrices to add.
+            obsm: Arrays of the rows to add.
+            overwrite: Whether they may replace what is there.
+        """
+        anndata = optional("anndata", "writing .h5ad files")
+        h5py = optional("h5py", "writing .h5ad files")
+        parts = {f"layers/{name}": values for name, values in layers.items()}
+        parts |= {f"obsm/{name}": full(values) for name, values in obsm.items()}
+
+        def write(file: Path) -> None:
+            if chosen is None:
+                shutil.copyfile(origin, file)  # however large the file is, it is never in memory
+            else:
+                backed = anndata.read_h5ad(origin, backed="r")
+                some = backed[chosen].to_memory()
+                backed.file.close()
+                some.write_h5ad(file, compression="gzip")
+            with h5py.File(file, "r+") as content:
+                for name, matrix in parts.items():
+                    if name in content and not overwrite:
+                        raise FileExistsError(
+                            f"{origin} has {name} already; choose another name, or overwrite it"
+                        )
+                    options = {"compression": "gzip"}
+                    anndata.io.write_elem(content, name, matrix, dataset_kwargs=options)
+
+        return write
+
+
+def _held(path: Path, part: str) -> tuple[str, ...]:
+    """Names in a part of a file: its layers, or the columns of obs."""
+    with reading(path), members.opened(path, "h5ad") as file:
+        group = file.get(part, {})
+        names = tuple(group) if hasattr(group, "keys") else tuple(group.dtype.names or ())
+        return (*names, "raw") if part == "layers" and "raw" in file else names
+
+
+def _index(file: Any, name: str, path: Path) -> tuple[str, ...]:
+    """Row names of a stored data frame."""
+    frame = members.member(file, name, path)
+    if hasattr(frame, "keys"):
+        index = frame.attrs.get("_index")
+        if not isinstance(index, str):
+            raise ValueError(f"{path}: {name} does not say which of its columns names the rows")
+        return members.names(members.dataset(frame, index, path), path)
+    columns = frame.dtype.names  # a structured array, in files before 2020
+    if not columns or len(frame.shape) != 1:
+        raise ValueError(f"{path}: {name} is no data frame")
+    return strings(members.values(frame, path)[columns[0]])
+
+
+def _columns(frame: Any, path: Path) -> dict[str, Any]:
+    """The columns of a stored data frame by name."""
+    if hasattr(frame, "keys"):
+        for name in frame:
+            item = frame[name]
+            kind = str(item.attrs.get("encoding-type", "array"))
+            if hasattr(item, "keys") and not kind.startswith(PLAIN) and name != "__categories":
+                raise ValueError(f"{path}: obs/{name} is a {kind}, which is no column of a table")
+            for part in (item, *item.values()) if hasattr(item, "keys") else (item,):
+                if hasattr(part, "dtype"):
+                    members.check_stored(part, path)
+    read = optional("anndata.io", "reading obs of an .h5ad file").read_elem
+    with reading(path, "has an obs that cannot be read", "save it again"):
+        table = read(frame)
+        return {str(name): table[name] for name in table.columns}
+
+
+doors.guard(__name__)

@@ -1,0 +1,117 @@
+"""The formats of tables of counts, by suffix, and where their files are.
+
+| suffix | what | names |
+|---|---|---|
+| `.h5ad` | AnnData: X, a layer, or `adata.raw` | `obs`, `var` |
+| `.h5` | 10x Genomics; it is read, not written | barcodes, features |
+| `.mtx`, `.mtx.gz`, a folder | Matrix Market, as 10x Genomics writes it | files beside it |
+| `.csv`, `.tsv`, `.csv.gz`, `.tsv.gz`, `.parquet` | a table | header, first column |
+| `.npz` | a scipy sparse matrix or an array | `row_names`, `column_names` |
+
+A relative path that is not there is looked for in the folder that the environment variable
+MARKOVBRIDGE_DATA names.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from markovbridge import doors
+from markovbridge.data.locations import VARIABLE
+from markovbridge.data.tables.format import Format
+from markovbridge.data.tables.frames import ParquetTable, TextTable
+from markovbridge.data.tables.h5ad import AnnDataFile
+from markovbridge.data.tables.market import MatrixMarket, matrix_file
+from markovbridge.data.tables.npz import NumpyArchive
+from markovbridge.data.tables.tenx import TenXFile
+
+__all__ = ["FORMATS", "SUFFIXES", "format_named", "format_of", "found", "is_table", "remedy_of"]
+
+FORMATS: dict[str, Format] = {
+    form.suffix: form
+    for form in (
+        AnnDataFile(),
+        TenXFile(),
+        MatrixMarket(),
+        TextTable(".csv", ","),
+        TextTable(".tsv", "\t"),
+        ParquetTable(),
+        NumpyArchive(),
+    )
+}
+SUFFIXES = tuple(FORMATS)
+ZIPPED = tuple(form.suffix for form in FORMATS.values() if form.zipped)
+REMEDIES = {  # what brings the tables that `markovbridge data` lists
+    "mouse-brain.h5ad": (
+        "run `pip download --no-deps --no-binary scanpy scanpy==1.11.5` and then `python "
+        "examples/unpack_counts.py brain scanpy-1.11.5.tar.gz mouse-brain.h5ad`, in the folder "
+        f"that {VARIABLE} names"
+    ),
+    "reuters.npz": (
+        "run `pip download --no-deps lda==3.0.2` and then `python examples/unpack_counts.py "
+        f"reuters lda-3.0.2-*.whl reuters.npz`, in the folder that {VARIABLE} names"
+    ),
+}
+
+
+def format_named(path: Path) -> Format:
+    """The format that the suffix of a path names; there need be no such file.
+
+    Raises:
+        ValueError: If it names none.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    zipped = suffixes[-1:] == [".gz"]
+    last = suffixes[-2] if zipped and len(suffixes) > 1 else "".join(suffixes[-1:])
+    if last not in (ZIPPED if zipped else SUFFIXES):
+        raise ValueError(
+            f"{path} is of no known kind; tables of counts are {', '.join(SUFFIXES)} files, "
+            f"and {', '.join(ZIPPED)} may be compressed with gzip"
+        )
+    return FORMATS[last]
+
+
+def format_of(path: Path) -> Format:
+    """The format of a file, or of a folder as 10x Genomics writes it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is of no known kind.
+    """
+    if path.is_dir():
+        if matrix_file(path) is None:
+            raise FileNotFoundError(f"{path} is a folder without a matrix.mtx or matrix.mtx.gz")
+        return FORMATS[".mtx"]
+    form = format_named(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; {remedy_of(path)}")
+    return form
+
+
+def is_table(path: Path) -> bool:
+    """Whether a path is called like a table, or is the folder of one."""
+    if path.is_dir():
+        return matrix_file(path) is not None
+    try:
+        format_named(path)
+    except ValueError:
+        return False
+    return True
+
+
+def found(path: Path) -> Path:
+    """The path, or if it is not there that in the folder of data sets, if it is there."""
+    path = path.expanduser()
+    if path.exists() or path.is_absolute() or not os.environ.get(VARIABLE):
+        return path
+    other = Path(os.environ[VARIABLE]).expanduser() / path
+    return other if other.exists() else path
+
+
+def remedy_of(path: Path) -> str:
+    """What brings a table that is not there, as the end of a sentence."""
+    return REMEDIES.get(path.name, "give the path of a table of counts")
+
+
+doors.guard(__name__)
