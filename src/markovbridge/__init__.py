@@ -7,110 +7,29 @@ process = mb.PureDeath(maximum=16)
 ...
 """
 
-from markovbridge import exact
-from markovbridge.count_model import CountModel
-from markovbridge.couplings import Dirac, Independent, MinibatchOT, Noised, Paired
-from markovbridge.heads import (
-    Categorical,
-    Centred,
-    Endpoint,
-    LogisticMixture,
-    Mean,
-    NegativeBinomial,
-    TwoMeans,
-)
-from markovbridge.masking import Masking
-from markovbridge.objectives import (
-    DriftMatching,
-    EndMSE,
-    EndNLL,
-    FiniteTime,
-    Instantaneous,
-    PathKL,
-)
-from markovbridge.processes import (
-    VE,
-    VP,
-    AbsorbingChain,
-    BirthDeath,
-    Brownian,
-    Coefficients,
-    DiscreteTimeChain,
-    DiscretisedGaussianChain,
-    Ehrenfest,
-    FiniteChain,
-    LinearDiffusion,
-    OrnsteinUhlenbeck,
-    PureBirth,
-    PureDeath,
-    RandomWalk,
-    SubVP,
-    UniformChain,
-)
-from markovbridge.samplers import (
-    Bridge,
-    Corrected,
-    EulerMaruyama,
-    Gillespie,
-    Midpoint,
-    ProbabilityFlow,
-    TauLeaping,
-    Trapezoidal,
-)
-from markovbridge.schedules import Cosine, Linear, Logistic, Survival
-from markovbridge.transport import Transport, statistics
+from __future__ import annotations
 
-__all__ = [
-    "AbsorbingChain",
-    "BirthDeath",
-    "Bridge",
-    "Brownian",
-    "Categorical",
-    "Centred",
-    "Coefficients",
-    "Corrected",
-    "Cosine",
-    "CountModel",
-    "Dirac",
-    "DiscreteTimeChain",
-    "DiscretisedGaussianChain",
-    "DriftMatching",
-    "Ehrenfest",
-    "EndMSE",
-    "EndNLL",
-    "Endpoint",
-    "EulerMaruyama",
-    "FiniteChain",
-    "FiniteTime",
-    "Gillespie",
-    "Independent",
-    "Instantaneous",
-    "Linear",
-    "LinearDiffusion",
-    "Logistic",
-    "LogisticMixture",
-    "Masking",
-    "Mean",
-    "Midpoint",
-    "MinibatchOT",
-    "NegativeBinomial",
-    "Noised",
-    "OrnsteinUhlenbeck",
-    "Paired",
-    "PathKL",
-    "ProbabilityFlow",
-    "PureBirth",
-    "PureDeath",
-    "RandomWalk",
-    "SubVP",
-    "Survival",
-    "TauLeaping",
-    "Transport",
-    "Trapezoidal",
-    "TwoMeans",
-    "UniformChain",
-    "VE",
-    "VP",
-    "exact",
-    "statistics",
-]
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from markovbridge.public import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    """A module of this package, or a public name, at its first use."""
+    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name.startswith("_") and name != "__all__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    public = importlib.import_module(f"{__name__}.public")
+    found = {key: getattr(public, key) for key in public.__all__}
+    globals().update(found, __all__=list(found))
+    if name not in globals():
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__getattr__("__all__")})
