@@ -97,7 +97,9 @@ def public() -> dict[str, type]:
     return {
         f"{name}.{attribute}": value
         for name, module in modules().items()
-        for attribute, value in ({n: getattr(module, n) for n in module.__all__} | vars(module)).items()
+        for attribute, value in (
+            {n: getattr(module, n) for n in module.__all__} | vars(module)
+        ).items()
         if inspect.isclass(value)
         and _ours(value)
         and (attribute in module.__all__ or value.__module__ == name)

@@ -63,7 +63,7 @@ class Draws(Weighted, Placed, OnRun):
     """A verb that draws from the model of a run.
 
     Attributes:
-        steps: Steps on the way; one or two network evaluations each.
+        steps: Steps from source to data; one or two network evaluations each.
         seed: Seed of all that is drawn.
         condition: What to condition on, by name, for models trained with a condition:
             --condition.label 3. Of a class or category, * takes each in turn. What is not
@@ -140,8 +140,9 @@ class Draws(Weighted, Placed, OnRun):
             {part: to_config(getattr(transport, part)) for part in ("head", "process", "coupling")}
         )
         parts["sampler"] = to_config(sampler)
+        head = _told(transport.head, parts["head"])
         meta = {
-            "sampler": f"{_told(sampler, parts['sampler'])}, {_told(transport.head, parts['head'])}",
+            "sampler": f"{_told(sampler, parts['sampler'])}, {head}",
             "steps": self.steps,
             "seed": self.seed,
             "weights": self.weights,

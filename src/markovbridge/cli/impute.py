@@ -63,6 +63,8 @@ class Impute(Posterior):
         input: An .npy or .npz file of data, or a count table such as cells.csv; what unknown
             sites hold does not matter, and they may be NaN, or empty cells.
         split: The part of the run's own data to hide something of.
+        steps: Steps from source to data; one or two network evaluations each, times the
+            rounds.
         rounds: How often each step is taken. Without it, 1 for a model trained with --masking,
             else 10.
         seed: Seed of the draws, and of a random mask.

@@ -49,6 +49,7 @@ class Sample(Draws):
 
     Attributes:
         n: How many samples.
+        seed: Seed of the samples.
         grid: Where the steps stop: so that the model's error falls by equal amounts (model), if
             it knows its errors, or evenly in the time of its schedule (schedule), as published.
     """

@@ -90,17 +90,18 @@ class Train(Folder, Verb):
     def run(self) -> None:
         found = locate(self.recipe, alone=first())
         options = found.read(Recipe, words_of(self.options))
-        self._train(found, Recipe(**options.values), options.config)
+        self._train(found, Recipe(**options.build()), options.config)
 
     @classmethod
     def main(cls, words: list[str]) -> None:
-        name, rest = cls.split(words)
+        name, rest = cls.target_of(words)
         found = None if name is None else locate(name, alone=first())
         read = partial(parse, Line) if found is None else partial(found.read, Line)
-        values, config = show(Line, f"train {name or cls.USAGE}", rest, read)
+        options = show(Line, f"train {name or cls.USAGE}", rest, read)
         assert name is not None and found is not None
+        values = options.build()
         folder = {key: values.pop(key) for key in hints.options(Folder)}
-        cls(name, **folder)._train(found, Recipe(**values), config)
+        cls(name, **folder)._train(found, Recipe(**values), options.config)
 
     def _train(self, found: Found, recipe: Recipe, config: dict[str, Any]) -> None:
         """Train by a recipe, `config` being the same as plain values."""
@@ -109,7 +110,9 @@ class Train(Folder, Verb):
             return
         resume, overwrite = self.resume, self.overwrite
         if resume and overwrite:
-            raise UsageError("--resume continues a run and --overwrite replaces it: give one of them")
+            raise UsageError(
+                "--resume continues a run and --overwrite replaces it: give one of them"
+            )
         output = found.output if self.output is None else Path(self.output)
         if first():
             replacing.recover(output)
@@ -146,9 +149,7 @@ class Line(Recipe, Folder):
 Line.__doc__ = Train.__doc__
 
 
-def _prepare(
-    known: RunData | None, recipe: Recipe
-) -> tuple[Trainer, list[TrainedOn | Facts]]:
+def _prepare(known: RunData | None, recipe: Recipe) -> tuple[Trainer, list[TrainedOn | Facts]]:
     """Load, build and check all there is, before a folder is taken into use.
 
     Args:

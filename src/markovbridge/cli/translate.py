@@ -46,14 +46,16 @@ class Translate(Draws):
     RUN is a folder that `markovbridge train` wrote. What is carried is the data set that
     its coupling starts from, or a file. The same options give the same result, row by row. If
     the command is interrupted, give it again: it goes on where it was. Several processes share
-    the work as for `sample`. The rows that are carried say nothing of what they are to become,
-    and so a condition is given as for `sample`.
+    the work as for `sample`.
 
     Attributes:
         n: Carry the first so many rows. Without it, all.
         input: An .npy or .npz file of rows to carry, or a count table, instead of the coupling's
             data set.
         key: Name of the array in an .npz file, if it holds several.
+        seed: Seed of the noise.
+        condition: What to condition on, by name, as for `sample`. The rows that are carried
+            say nothing of what they are to become, and so are not asked.
         split: The part of the coupling's data set to carry. Without it, that of the training.
     """
 
@@ -66,7 +68,9 @@ class Translate(Draws):
 
     def run(self) -> None:
         with self.drawing("translated") as drawing:
-            source = self._start(drawing) if self.input is None else self._rows(drawing, self.input)
+            source = (
+                self._start(drawing) if self.input is None else self._rows(drawing, self.input)
+            )
             if self.n is not None and self.n > len(source):
                 raise UsageError(f"n is {self.n}; there are {len(source):,} rows to carry")
             self._translate(drawing, source[: self.n])

@@ -54,13 +54,14 @@ class Verb(ABC):
     @classmethod
     def main(cls, words: list[str]) -> None:
         """Do what the words behind the verb ask for."""
-        name, rest = cls.split(words)
+        name, rest = cls.target_of(words)
         defaults = {} if name is None else cls.defaults(name)
         known = {key: value for key, value in defaults.items() if value is not None}
         usage = f"{cls.name()} {name or cls.USAGE}"
         options = show(cls, usage, rest, partial(parse, cls, defaults=known))
         assert name is not None
-        cls(name, **options.values).run()
+        make: Any = cls  # its fields are those that `parse` has read
+        make(name, **options.build()).run()
 
     @classmethod
     def name(cls) -> str:
@@ -73,7 +74,7 @@ class Verb(ABC):
         return {}
 
     @classmethod
-    def split(cls, words: list[str]) -> tuple[str | None, list[str]]:
+    def target_of(cls, words: list[str]) -> tuple[str | None, list[str]]:
         """The target, which comes first, and the rest; None if only help is asked for.
 
         Raises:
@@ -177,7 +178,9 @@ class OnData(OnRun):
         if own is None:
             said = run.configuration().get("data")
             path = said.get("class_path") if isinstance(said, dict) else said
-            raise UsageError(f"the data of {run} are of your own class: name it with --data {path}")
+            raise UsageError(
+                f"the data of {run} are of your own class: name it with --data {path}"
+            )
         return from_config(own, Source, "data")
 
 

@@ -12,6 +12,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -131,7 +132,7 @@ def _wrong(value: Any, hint: Any, place: str, usual: Any = None) -> str | None:
         return None
     if hints.base(hint) is not None:
         return _wrong_class(value, hint, place)
-    if isinstance(value, Mapping) and hints.dataclasses.is_dataclass(hint):
+    if isinstance(value, Mapping) and is_dataclass(hint):
         return _inside(value, hint, place)
     if _fits(value, hint):
         return None
@@ -142,24 +143,33 @@ def _wrong_class(value: Any, hint: Any, place: str) -> str | None:
     """What is wrong with the class that an option is, or None."""
     path, known = _path(value), hints.classes(hint)
     if not isinstance(path, str):
-        return None if isinstance(value, Mapping) else f"{place} is {_shown(value)}; it must be {hints.describe(hint, place)}"
-    if "." not in path and _class(path, hint) is None:
+        if isinstance(value, Mapping):  # options of a class that goes without saying
+            return None
+        return f"{place} is {_shown(value)}; it must be {hints.describe(hint, place)}"
+    if foreign(path):
+        return _wrong_own(path, hint, place)
+    cls = _class(path, hint)
+    if cls is None and "." not in path:
         return (
             f"{place} is {path!r}, which is none of {', '.join(known)}{closest(path, known)}; a "
             "class of your own is given as module.Class"
         )
-    if foreign(path):
-        try:
-            cls = getattr(importlib.import_module(path.rpartition(".")[0]), path.rpartition(".")[2])
-        except (ImportError, AttributeError) as error:
-            return f"{place}: {error}"
-        wanted = hints.base(hint)
-        if get_origin(hint) is None and not (inspect.isclass(cls) and issubclass(cls, wanted)):
+    inside = value.get("init_args") if isinstance(value, Mapping) else None
+    return _inside(inside, cls, place) if cls and isinstance(inside, Mapping) else None
+
+
+def _wrong_own(path: str, hint: Any, place: str) -> str | None:
+    """What is wrong with a class of the user's own, which no file has named, or None."""
+    module, _, name = path.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        return f"{place}: {error}"
+    wanted = hints.base(hint)
+    if get_origin(hint) is None and wanted is not None:
+        if not (inspect.isclass(cls) and issubclass(cls, wanted)):
             return f"{place}: {path} does not correspond to a subclass of {wanted.__name__}"
-        if not callable(cls):
-            return f"{place} is {path!r}, which is no class"
-    holder, inside = _class(path, hint), value.get("init_args") if isinstance(value, Mapping) else None
-    return _inside(inside, holder, place) if holder and isinstance(inside, Mapping) else None
+    return None if callable(cls) else f"{place} is {path!r}, which is no class"
 
 
 def _class(path: str | None, hint: Any) -> Any:

@@ -132,7 +132,9 @@ def _public() -> list[type]:
     packages = [
         module
         for name, module in sorted(sys.modules.items())
-        if name.split(".")[0] == PACKAGE and hasattr(module, "__path__") and hasattr(module, "__all__")
+        if name.split(".")[0] == PACKAGE
+        and hasattr(module, "__path__")
+        and hasattr(module, "__all__")
     ]
     exported = (
         getattr(module, name, None)

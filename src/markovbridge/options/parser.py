@@ -32,12 +32,12 @@ class Options(NamedTuple):
     """What options came to.
 
     Attributes:
-        values: Fields of the class, classes instantiated.
-        config: The same as plain values, as YAML can hold them.
+        config: Fields of the class as plain values, as YAML can hold them.
+        build: Gives the fields with their classes instantiated.
     """
 
-    values: dict[str, Any]
     config: dict[str, Any]
+    build: Callable[[], dict[str, Any]]
 
 
 def parse(
@@ -61,7 +61,6 @@ def parse(
 
     Raises:
         UsageError: If an option does not exist or cannot be what was given.
-        ValueError: If a class refuses its options.
     """
     hints.resolve()
     words = spelled(words, owner)
@@ -86,12 +85,14 @@ def parse(
     try:
         values = parser.parse_args(words, namespace=values)
     except (ArgumentError, TypeError, ValueError) as error:
-        absent = missing({**known, **{name.split(".")[0]: True for name, _ in pairs(words)}}, owner)
+        absent = missing(
+            {**known, **{name.split(".")[0]: True for name, _ in pairs(words)}}, owner
+        )
         if absent is not None:
             raise UsageError(f"{where}{absent}") from error
         raise UsageError(explain(str(error), words, known, owner)) from error
     config = {key: value for key, value in _plain(values).items() if key not in own}
-    return Options(parser.instantiate(values).as_dict(), config)
+    return Options(config, lambda: parser.instantiate(values).as_dict())
 
 
 def _refuse_files(words: Sequence[str], parser: ArgumentParser) -> None:

@@ -49,8 +49,8 @@ def find(name: str) -> Path:
         reason = "it has no config.yaml" if path.is_dir() else "there is no such file"
         raise FileNotFoundError(f"no recipe {name}: {reason}")
     raise FileNotFoundError(
-        f"there is no recipe {name!r}{closest(name, names())}; choose one of {', '.join(names())}, or give the "
-        "path of a YAML file"
+        f"there is no recipe {name!r}{closest(name, names())}; choose one of "
+        f"{', '.join(names())}, or give the path of a YAML file"
     )
 
 

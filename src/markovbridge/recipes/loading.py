@@ -96,7 +96,7 @@ def load(name: str | Path, options: Mapping[str, Any] | None = None) -> Recipe:
         UsageError: If there is no such recipe or option, or it cannot be what was given.
         ValueError: If a class refuses its options.
     """
-    return Recipe(**locate(name).read(Recipe, words_of(options or {})).values)
+    return Recipe(**locate(name).read(Recipe, words_of(options or {})).build())
 
 
 def words_of(options: Mapping[str, Any]) -> list[str]:

@@ -260,7 +260,9 @@ class RunFolder:
         """
         path = self.arrays("samples")
         if not path.is_file():
-            raise FileNotFoundError(f"{self} has no samples; `markovbridge sample {self}` draws some")
+            raise FileNotFoundError(
+                f"{self} has no samples; `markovbridge sample {self}` draws some"
+            )
         remedy = f"draw them again with `markovbridge sample {self}`"
         found = read_arrays(path, ("samples", "meta"), remedy)
         with reading(path, "is damaged", remedy):
@@ -321,7 +323,9 @@ class RunFolder:
 
     def described_model(self) -> dict[str, Any]:
         """The configuration of the model, if it has one, as far as it can be read."""
-        return _json(self.model / "config.json", "run `markovbridge train --resume true` again", {})
+        return _json(
+            self.model / "config.json", "run `markovbridge train --resume true` again", {}
+        )
 
 
 def _remedy(name: str) -> str:
