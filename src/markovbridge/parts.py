@@ -47,7 +47,7 @@ __all__ = [
 
 PACKAGE = __name__.split(".")[0]
 # They run something, or name what others hold, and hold no parts.
-HIDDEN = tuple(f"{PACKAGE}.{name}" for name in ("cli", "__main__", "options", "public", "recipes"))
+HIDDEN = tuple(f"{PACKAGE}.{name}" for name in ("cli", "__main__", "options", "recipes"))
 SPEC = ("class_path", "init_args")
 SIMPLE = (str, Path, int, float, bool, type(None), dict, Mapping)
 WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -84,9 +84,8 @@ def modules() -> dict[str, types.ModuleType]:
     """The modules of this package that can hold parts, by name, all imported."""
     package = sys.modules[PACKAGE]
     found = {PACKAGE: package}
-    importlib.import_module(f"{PACKAGE}.public")
     for entry in pkgutil.walk_packages(package.__path__, f"{PACKAGE}."):
-        if not entry.name.startswith(HIDDEN):
+        if not entry.name.startswith(HIDDEN) and not entry.name.endswith(".public"):
             found[entry.name] = importlib.import_module(entry.name)
     return found
 

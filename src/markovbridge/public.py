@@ -1,8 +1,4 @@
-"""What `import markovbridge` offers by name: processes, heads, samplers and the rest.
-
-The package itself imports this when the first of these names is asked for, so that what needs
-none of them, such as `markovbridge --help`, does not wait for torch.
-"""
+"""What `import markovbridge` offers by name; see `markovbridge.lazily`."""
 
 from markovbridge import exact
 from markovbridge.count_model import CountModel

@@ -20,7 +20,7 @@ from markovbridge.cli.verb import Weighted, opened
 from markovbridge.config import from_config, to_config
 from markovbridge.couplings import Coupling, Dirac, Gaussian, Independent, Noised
 from markovbridge.data import Dataset, Source
-from markovbridge.data.known import KNOWN
+from markovbridge.data.known import SOURCES
 from markovbridge.exact import Empirical
 from markovbridge.inspection import View, look
 from markovbridge.options.errors import UsageError, closest
@@ -154,7 +154,7 @@ class Inspect(Weighted):
 
 def _named(name: str | Path) -> Source | None:
     """The known data set of a name, or None."""
-    return {entry: source for entry, _, source in KNOWN}.get(str(name))
+    return SOURCES.get(str(name))
 
 
 def _run(name: str | Path) -> RunFolder | None:
@@ -163,13 +163,12 @@ def _run(name: str | Path) -> RunFolder | None:
     Raises:
         UsageError: If it is neither.
     """
-    known = [entry for entry, *_ in KNOWN]
-    if str(name) in known:
+    if str(name) in SOURCES:
         return None
     if len(Path(name).parts) == 1 and not Path(name).is_dir():
         raise UsageError(
-            f"{str(name)!r} is no run folder and no data set{closest(str(name), known)}; the data "
-            f"sets are {', '.join(known)}"
+            f"{str(name)!r} is no run folder and no data set{closest(str(name), SOURCES)}; the "
+            f"data sets are {', '.join(SOURCES)}"
         )
     return opened(name)
 

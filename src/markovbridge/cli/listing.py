@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markovbridge import recipes
 from markovbridge.cli import console
-from markovbridge.data.known import available
+from markovbridge.data.catalogue import CATALOGUE
 from markovbridge.options.errors import UsageError
 
 __all__ = ["Data", "Recipes"]
@@ -53,13 +53,13 @@ class Data:
 
     def run(self) -> None:
         """Print the list."""
-        for entry in available():
-            state = "here" if entry.present else "not here"
-            console.say(f"{entry.name}: {state}; {entry.content}")
-            if entry.path is not None:
-                console.say(f"    {entry.path}")
-            if entry.remedy:
-                console.say(f"    to get it, {entry.remedy}")
+        for entry in CATALOGUE:
+            present, path, remedy = entry.look()
+            console.say(f"{entry.name}: {'here' if present else 'not here'}; {entry.content}")
+            if path is not None:
+                console.say(f"    {path}")
+            if remedy:
+                console.say(f"    to get it, {remedy}")
 
     @classmethod
     def main(cls, words: list[str]) -> None:

@@ -30,17 +30,18 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.base import Dataset, Source, official
-from markovbridge.data.locations import VARIABLE, locate
+from markovbridge.data.catalogue import (
+    CIFAR,
+    CIFAR_BATCHES,
+    CIFAR_META,
+    cifar_missing,
+    cifar_remedy,
+)
+from markovbridge.data.locations import locate
 from markovbridge.reading import reading
 
 __all__ = ["CIFAR10"]
 
-NAME = "cifar-10-batches-py"
-META = "batches.meta"
-BATCHES = {
-    "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
-    "test": ("test_batch",),
-}
 EVENT = (3, 32, 32)
 DAMAGED = ("is damaged", "unpack the archive again")
 # Opcodes that number the values of a pickle.
@@ -77,25 +78,22 @@ class CIFAR10(Source):
         Raises:
             FileNotFoundError: If there is none; the message says what brings it.
         """
-        return locate(NAME, self.root, missing, self.remedy)
+        return locate(CIFAR, self.root, cifar_missing, self.remedy)
 
     @property
     def remedy(self) -> str:
         """What brings the files, as the end of a sentence."""
-        return (
-            "fetch cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and "
-            f"unpack it in ${VARIABLE}, or give the folder {NAME} as root"
-        )
+        return cifar_remedy()
 
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`."""
         folder = self.folder()
-        with reading(folder / META, *DAMAGED):
-            rows, names = read_meta(folder / META)
+        with reading(folder / CIFAR_META, *DAMAGED):
+            rows, names = read_meta(folder / CIFAR_META)
 
         def read(part: str) -> tuple[Tensor, Tensor]:
             batches = []
-            for file in BATCHES[part]:
+            for file in CIFAR_BATCHES[part]:
                 with reading(folder / file, *DAMAGED):
                     batches.append(read_batch(folder / file, rows))
             images, labels = zip(*batches, strict=True)
@@ -112,12 +110,6 @@ class CIFAR10(Source):
             maximum=255,
             label_names=names,
         )
-
-
-def missing(folder: Path) -> list[str]:
-    """The files of the data set that are not in `folder`."""
-    files = [*BATCHES["train"], *BATCHES["test"], META]
-    return [file for file in files if not (folder / file).is_file()]
 
 
 def read_meta(path: Path) -> tuple[int, tuple[str, ...]]:

@@ -17,7 +17,6 @@ of `.h5ad` and `.h5` that would take more than a quarter of the memory stay in t
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,9 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.base import Dataset, Source, partition, picked
+from markovbridge.data.catalogue import TABLES
+from markovbridge.data.catalogue import table_path as found
 from markovbridge.data.covariates import Covariate, Covariates
-from markovbridge.data.locations import VARIABLE
 from markovbridge.data.rows import BackedRows, Rows
 from markovbridge.data.tables.frames import read_covariates, read_frame
 from markovbridge.data.tables.hdf5 import StoredMatrix, read_10x_h5, read_h5ad
@@ -42,17 +42,6 @@ __all__ = ["SUFFIXES", "CountTable", "kind_of", "suffix_of"]
 SUFFIXES = (".h5ad", ".h5", ".mtx", ".csv", ".tsv", ".parquet", ".npz")
 ZIPPED = (".mtx", ".csv", ".tsv")
 SHARE = 1 / 4  # of the memory that a table from a file may take
-REMEDIES = {  # what brings the tables that `markovbridge data` lists
-    "mouse-brain.h5ad": (
-        "run `pip download --no-deps --no-binary scanpy scanpy==1.11.5` and then `python "
-        "examples/unpack_counts.py brain scanpy-1.11.5.tar.gz mouse-brain.h5ad`, in the folder "
-        f"that {VARIABLE} names"
-    ),
-    "reuters.npz": (
-        "run `pip download --no-deps lda==3.0.2` and then `python examples/unpack_counts.py "
-        f"reuters lda-3.0.2-*.whl reuters.npz`, in the folder that {VARIABLE} names"
-    ),
-}
 PER_VALUE = 8  # bytes of a stored value in memory: its column, and up to an int32
 
 
@@ -279,15 +268,6 @@ class CountTable(Source):
             matrix.close()
 
 
-def found(path: Path) -> Path:
-    """The path, or if it is not there that in the folder of data sets, if it is there."""
-    path = path.expanduser()
-    if path.exists() or path.is_absolute() or not os.environ.get(VARIABLE):
-        return path
-    other = Path(os.environ[VARIABLE]).expanduser() / path
-    return other if other.exists() else path
-
-
 def kind_of(path: Path) -> str:
     """The suffix that says how a file is read, one of `SUFFIXES`.
 
@@ -301,7 +281,7 @@ def kind_of(path: Path) -> str:
         return ".mtx"
     suffix = suffix_of(path)
     if not path.is_file():
-        remedy = REMEDIES.get(path.name, "give the path of a table of counts")
+        remedy = TABLES.get(path.name, "give the path of a table of counts")
         raise FileNotFoundError(f"no file {path}; {remedy}")
     return suffix
 
