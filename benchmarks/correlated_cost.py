@@ -21,9 +21,7 @@ from collections.abc import Iterator
 import torch
 
 from markovbridge import recipes
-from markovbridge.cli.dry_run import stand_in
-from markovbridge.cli.options import parse
-from markovbridge.cli.train import OWN, build, train
+from markovbridge.recipes.stand_in import stand_in
 from markovbridge.training import Trainer, TrainingState
 
 WARM = 3  # steps of each before the clock starts
@@ -32,13 +30,10 @@ BAR = 1.05
 
 def started(recipe: str, steps: int) -> Iterator[TrainingState]:
     """A training run of a recipe, to be advanced step by step."""
-    file = recipes.find(recipe)
-    options = parse(train, [], usage="train", own=OWN, recipe=file).values
-    parts = {name: value for name, value in options.items() if name not in OWN}
-    data, split, config = (parts.pop(name) for name in ("data", "split", "trainer"))
-    dataset = stand_in(data, split).load("all")
+    read = recipes.load(recipe)
+    config, dataset = read.trainer, stand_in(read.data, read.split).load("all")
     x = dataset.x.repeat(-(-config.batch_size // len(dataset)), 1, 1, 1)
-    transport = build(dataset, seed=config.seed, **parts)
+    transport = read.transport(dataset)
     short = dataclasses.replace(
         config,
         steps=max(config.steps, steps + 1),

@@ -58,6 +58,10 @@ class Found:
             words = [*self.table, *_told(words), *words]
         return parse(owner, words, own=OWN, recipe=self.file, before=before)
 
+    def recipe(self, words: Sequence[str] = ()) -> Recipe:
+        """The recipe as an object."""
+        return Recipe(**self.read(Recipe, words).build())
+
 
 def locate(name: str | Path, *, alone: bool = True) -> Found:
     """Find a recipe.
@@ -96,7 +100,7 @@ def load(name: str | Path, options: Mapping[str, Any] | None = None) -> Recipe:
         UsageError: If there is no such recipe or option, or it cannot be what was given.
         ValueError: If a class refuses its options.
     """
-    return Recipe(**locate(name).read(Recipe, words_of(options or {})).build())
+    return locate(name).recipe(words_of(options or {}))
 
 
 def words_of(options: Mapping[str, Any]) -> list[str]:
