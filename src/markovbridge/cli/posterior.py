@@ -67,9 +67,11 @@ class Posterior(Draws, OnData):
     Attributes:
         draws: Draws for each row.
         n: The first so many rows. Without it, all of an input, and 64 of the run's own data.
+        input: An .npy or .npz file of rows, or a count table.
         key: Name of the array in an .npz file, if it holds several.
         obs: For an input, a .csv, .tsv or .parquet table of its covariates, if it does not hold
             them itself; rows are matched by name.
+        split: The part of the run's own data to take.
         condition: What to condition on, by name, as for `sample`, in place of what the data
             know of each row, which the model is told by itself; null for unknown.
     """
