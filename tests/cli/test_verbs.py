@@ -1,5 +1,6 @@
 """Every verb is a class: the same from Python as from the command line, each option explained."""
 
+import ast
 import dataclasses
 import json
 import shutil
@@ -245,3 +246,18 @@ def test_modules_of_verbs_hold_the_class_of_their_name():
     for name, entry in VERBS.items():
         module = import_module(f"markovbridge.cli.{entry.module}")
         assert vars(module)[name.capitalize()] is verb(name)
+
+
+def test_no_verb_reads_data_but_by_the_function_that_looks_at_names():
+    """`.load(split)` of a source is called for a run by `RunData` alone."""
+    cli = Path(markovbridge.cli.__file__).parent
+    allowed = {"stand_in.py": 2, "inspect.py": 1, "recipe.py": 1}  # for data without a run
+    rooms = [cli, cli.parent / "report", cli.parent / "recipes"]
+    for file in sorted(file for room in rooms for file in room.glob("*.py")):
+        owners = [
+            ast.unparse(node.value)
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Attribute) and node.attr == "load"
+        ]
+        bare = [c for c in owners if c.split(".")[-1] in ("data", "source", "dataset", "table")]
+        assert len(bare) <= allowed.get(file.name, 0), (file.name, bare)

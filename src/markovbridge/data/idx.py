@@ -28,7 +28,8 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.base import Dataset, Source, official
-from markovbridge.data.catalogue import IDX_FILES, IDX_SUFFIXES, idx_missing, idx_remedy
+from markovbridge.data.catalogue import IDX_FILES, idx_missing, idx_remedy
+from markovbridge.data.catalogue import IDX_SUFFIXES as SUFFIXES
 from markovbridge.data.locations import locate
 from markovbridge.reading import DEFLATED, afford, reading, unpacked
 
@@ -160,7 +161,7 @@ class IDX(Source):
 
 def variants(folder: Path, file: str) -> tuple[Path, ...]:
     """The plain and the compressed path of `file`."""
-    return tuple(folder / f"{file}{suffix}" for suffix in IDX_SUFFIXES)
+    return tuple(folder / f"{file}{suffix}" for suffix in SUFFIXES)
 
 
 def find(folder: Path, file: str) -> Path:
