@@ -45,7 +45,6 @@ READ_BY = {
     "data.tables.members": "10x",
     "data.tables.source": "npz csr",
     "pretrained": "model",
-    "report.run": "run folder",
     "trained_on": "run folder",
     "training.checkpoint": "run folder",
     "training.run_folder": "run folder",
