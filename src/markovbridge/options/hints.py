@@ -47,10 +47,21 @@ def resolve() -> None:
     for module in ours:
         for value in list(vars(module).values()):
             if inspect.isclass(value) and dataclasses.is_dataclass(value):
-                # In place: a constructor behind a door has two names for them.
-                written = value.__init__.__annotations__
-                found = get_type_hints(value)
-                written.update({name: found[name] for name in written if name in found})
+                _resolve(value)
+
+
+@cache
+def _resolve(cls: type) -> None:
+    # In place: a constructor behind a door has two names for them.
+    written, found = cls.__init__.__annotations__, _annotations(cls)
+    written.update({name: found[name] for name in written if name in found})
+
+
+@cache
+def _annotations(owner: Any) -> dict[str, Any]:
+    """The annotations of a dataclass, of what constructs another class, or of a function."""
+    plain = inspect.isclass(owner) and not dataclasses.is_dataclass(owner)
+    return get_type_hints(owner.__init__ if plain else owner)
 
 
 def options(owner: Any) -> list[str]:
@@ -74,11 +85,7 @@ def flags(owner: Any) -> list[str]:
 
 def annotation(owner: Any, option: str) -> Any:
     """The annotation of an option, without the None it may also be."""
-    if dataclasses.is_dataclass(owner):
-        hint = get_type_hints(owner).get(option, Any)
-    else:
-        function = owner.__init__ if inspect.isclass(owner) else owner
-        hint = get_type_hints(function).get(option, Any)
+    hint = _annotations(owner).get(option, Any)
     members = [member for member in get_args(hint) if member is not type(None)]
     if get_origin(hint) in (Union, types.UnionType) and len(members) == 1:
         return members[0]
