@@ -21,12 +21,12 @@ from torch import Tensor
 
 import markovbridge as mb
 from markovbridge import metrics
-from markovbridge.cli.evaluate import extractors
-from markovbridge.cli.runs import configuration
 from markovbridge.config import from_config
 from markovbridge.data import Dataset
 from markovbridge.images import grid_png
+from markovbridge.metrics import extractor_of
 from markovbridge.samplers import Sampler
+from markovbridge.training.run_folder import RunFolder
 
 COLUMNS = 16  # of the picture
 BLOCK = 512
@@ -45,7 +45,7 @@ def variances(x: Tensor) -> list[float]:
 
 def data_of(run: Path, split: str | None) -> Dataset:
     """The data that a run was trained on, or another part of them."""
-    config = configuration(run)
+    config = RunFolder(run).configuration()
     return from_config(config["data"]).load(split or config.get("split", "train"))
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, help="write a picture of samples here")
     arguments = parser.parse_args()
     data = data_of(arguments.runs[0], arguments.split)
-    features = extractors(arguments.extractor, data)
+    features = extractor_of(arguments.extractor, maximum=data.maximum or 255)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
     real = data.x[order]
 

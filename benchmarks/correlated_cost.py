@@ -21,8 +21,6 @@ from collections.abc import Iterator
 import torch
 
 from markovbridge import recipes
-from markovbridge.cli.options import parse
-from markovbridge.cli.train import OWN, build, train
 from markovbridge.training import Trainer, TrainingState
 
 WARM = 3  # steps of each before the clock starts
@@ -31,13 +29,10 @@ BAR = 1.05
 
 def started(recipe: str, steps: int) -> Iterator[TrainingState]:
     """A training run of a recipe, to be advanced step by step."""
-    file = recipes.find(recipe)
-    options = parse(train, [], usage="train", own=OWN, recipe=file).values
-    parts = {name: value for name, value in options.items() if name not in OWN}
-    data, split, config = (parts.pop(name) for name in ("data", "split", "trainer"))
-    dataset = data.stand_in(split).load("all")
+    read = recipes.load(recipe)
+    config, dataset = read.trainer, read.data.stand_in(read.split).load("all")
     x = dataset.x.repeat(-(-config.batch_size // len(dataset)), 1, 1, 1)
-    transport = build(dataset, seed=config.seed, **parts)
+    transport = read.transport(dataset)
     short = dataclasses.replace(
         config,
         steps=max(config.steps, steps + 1),

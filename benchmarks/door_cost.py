@@ -31,15 +31,11 @@ def training(steps: int) -> Callable[[], float]:
     import torch
 
     from markovbridge import recipes
-    from markovbridge.cli.options import parse
-    from markovbridge.cli.train import OWN, build, train
     from markovbridge.randomness import generator
 
-    options = parse(train, [], usage="train", own=OWN, recipe=recipes.find("digits")).values
-    parts = {name: value for name, value in options.items() if name not in OWN}
-    data, split, config = (parts.pop(name) for name in ("data", "split", "trainer"))
-    dataset = data.load(split)
-    transport = build(dataset, seed=config.seed, **parts)
+    recipe = recipes.load("digits")
+    config, dataset = recipe.trainer, recipe.dataset()
+    transport = recipe.transport(dataset)
     optimizer = torch.optim.AdamW(transport.parameters(), lr=1e-4)
     random = generator("cpu", 0)
     x1 = dataset.x[: config.batch_size]

@@ -33,8 +33,8 @@ from torch import Tensor
 
 import markovbridge as mb
 from markovbridge import grids, metrics
-from markovbridge.cli.evaluate import extractors
 from markovbridge.data import IDX, Digits
+from markovbridge.metrics import extractor_of
 from markovbridge.samplers import Adaptive, Sampler, SecondOrderBridge
 
 DATA = {"digits": Digits(), "fashion-mnist": IDX(name="fashion-mnist")}
@@ -140,7 +140,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = DATA[arguments.data].load("all" if arguments.data == "digits" else "test")
-    seen = extractors(arguments.extractor, data)
+    seen = extractor_of(arguments.extractor, maximum=data.maximum or 255)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
     real = data.x[order[: max(2 * arguments.samples, 2000)]]
 

@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 
 from markovbridge import Transport
-from markovbridge.cli.runs import configuration
 from markovbridge.config import from_config
 from markovbridge.images import grid_png
 from markovbridge.randomness import generator
 from markovbridge.restoration import coverage, restore, score, thin
 from markovbridge.samplers import Bridge, Trapezoidal
+from markovbridge.training.run_folder import RunFolder
 from markovbridge.wiener import Wiener
 
 LEVELS = (0.5, 0.9)
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    source = from_config(configuration(options.run)["data"])
+    source = from_config(RunFolder(options.run).configuration()["data"])
     transport = Transport.from_pretrained(options.run / "model").eval()
     training = source.load("train").x
     truth = source.load("test").x[: options.images]

@@ -18,10 +18,9 @@ from typing import Any
 
 import torch
 
-from markovbridge import recipes
-from markovbridge.cli.options import parse
-from markovbridge.cli.train import OWN, build, describe, train
 from markovbridge.randomness import generator
+from markovbridge.recipes.loading import locate
+from markovbridge.recipes.recipe import describe_data
 from markovbridge.transport import BLOCK
 
 WARM = 3  # steps before the clock starts
@@ -41,15 +40,12 @@ def main() -> None:
     parser.add_argument("--block", type=int, default=BLOCK, help="samples at once")
     arguments, words = parser.parse_known_args()
 
-    file = recipes.find(arguments.recipe)
-    options = parse(train, words, usage="train", own=OWN, recipe=file).values
-    parts = {name: value for name, value in options.items() if name not in OWN}
-    data, split, config = (parts.pop(name) for name in ("data", "split", "trainer"))
+    recipe = locate(arguments.recipe).recipe(words)
     try:
-        dataset = data.load(split)
+        dataset = recipe.dataset()
     except FileNotFoundError:
-        dataset = data.stand_in(split).load("all")
-    transport = build(dataset, seed=config.seed, **parts).eval()
+        dataset = recipe.data.stand_in(recipe.split).load("all")
+    transport = recipe.transport(dataset).eval()
     with torch.no_grad():
         for weights in transport.parameters():
             if not weights.any():
@@ -78,7 +74,7 @@ def main() -> None:
     (began, before), (ended, after) = moments[WARM], moments[-1]
     step, share = (ended - began) / arguments.steps, (after - before) / (ended - began)
     parameters = sum(weights.numel() for weights in transport.parameters())
-    print(f"{arguments.recipe}: {describe(dataset)}; {parameters:,} weights")
+    print(f"{arguments.recipe}: {describe_data(dataset)}; {parameters:,} weights")
     print(
         f"block of {arguments.block}, {transport.device.type}, {torch.get_num_threads()} threads"
     )

@@ -21,9 +21,8 @@ from typing import Any
 
 import torch
 
-from markovbridge import recipes
-from markovbridge.cli.options import parse
-from markovbridge.cli.train import OWN, build, describe, train
+from markovbridge.recipes.loading import locate
+from markovbridge.recipes.recipe import describe_data
 from markovbridge.training import Trainer
 
 WARM = 3  # steps before the clock starts
@@ -60,15 +59,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     arguments, words = parser.parse_known_args()
 
-    file = recipes.find(arguments.recipe)
-    options = parse(train, words, usage="train", own=OWN, recipe=file).values
-    parts = {name: value for name, value in options.items() if name not in OWN}
-    data, split, config = (parts.pop(name) for name in ("data", "split", "trainer"))
+    recipe = locate(arguments.recipe).recipe(words)
     try:
-        dataset = data.load(split)
+        dataset = recipe.dataset()
     except FileNotFoundError:
-        dataset = data.stand_in(split).load("all")
-    transport = build(dataset, seed=config.seed, **parts)
+        dataset = recipe.data.stand_in(recipe.split).load("all")
+    config = recipe.trainer
+    transport = recipe.transport(dataset)
     short = dataclasses.replace(
         config,
         steps=max(config.steps, WARM + arguments.steps),
@@ -97,7 +94,7 @@ def main() -> None:
     every = config.checkpoint_every or config.steps
     step = total / arguments.steps
     loop = step + saving / every
-    print(f"{arguments.recipe}: {describe(dataset)}; {trainer.learner.parameters:,} weights")
+    print(f"{arguments.recipe}: {describe_data(dataset)}; {trainer.learner.parameters:,} weights")
     print(f"batch {config.batch_size}, {trainer.device.type}, {torch.get_num_threads()} threads")
     print(f"{arguments.steps} steps, {1000 * step:.1f} ms each")
     shares = {name: t / arguments.steps / loop for name, t in clock.seconds.items()}

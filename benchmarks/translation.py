@@ -23,11 +23,11 @@ from torch import Tensor
 
 import markovbridge as mb
 from markovbridge import metrics, samplers
-from markovbridge.cli.evaluate import extractors
-from markovbridge.cli.runs import configuration
 from markovbridge.config import from_config
 from markovbridge.couplings import Data
 from markovbridge.data import Dataset
+from markovbridge.metrics import extractor_of
+from markovbridge.training.run_folder import RunFolder
 
 BLOCK = 256
 
@@ -47,7 +47,7 @@ def main() -> None:
         source = getattr(model.coupling, "source", None)
         if not isinstance(source, Data):
             raise SystemExit(f"{run} does not start from a data set")
-        config = configuration(run)
+        config = RunFolder(run).configuration()
         targets = from_config(config["data"]).load(arguments.split or config.get("split"))
         starts = source.source.load(arguments.split or source.split)
         table(run.name, model, shuffled(starts)[: arguments.samples], targets, arguments)
@@ -66,7 +66,7 @@ def table(
     arguments: argparse.Namespace,
 ) -> None:
     """One run, a line a sampler."""
-    features = extractors(arguments.extractor, targets)
+    features = extractor_of(arguments.extractor, maximum=targets.maximum or 255)
     real = shuffled(targets)
 
     def scores(made: list[Tensor], real: Tensor) -> str:

@@ -128,7 +128,9 @@ def attacks(file):
         # Of this package, but no parts of a model.
         ("markovbridge.__main__.x", {}),
         ("markovbridge.cli.main", {"arguments": ["--version"]}),
-        ("markovbridge.cli.train.train_main", {"words": ["digits"]}),
+        ("markovbridge.cli.Train.main", {"words": ["digits"]}),
+        ("markovbridge.cli.train.Train", {"recipe": "digits"}),
+        ("markovbridge.recipes.load", {"name": "digits"}),
         ("markovbridge.cli.console.say", {"text": "said"}),
         ("markovbridge.files.write_text", {"path": str(file), "text": "x"}),
         ("markovbridge.files.os.system", {"command": shell}),

@@ -30,10 +30,9 @@ FILES = 160
 # Modules that read files, and the formats of which the campaign goes through them.
 READ_BY = {
     "cli.blocks": "blocks",
-    "cli.drawing": "npz of arrays",  # by the function that reads these
-    "cli.recipe": "recipe",
+    "cli.given": "npz of arrays",  # by the function that reads these
+    "options.from_file": "recipe",
     "cli.report": "run folder",
-    "cli.runs": "run folder",
     "counts.files": "count model",
     "data.arrays": "npz of arrays",
     "data.cifar": "CIFAR-10",
@@ -47,9 +46,9 @@ READ_BY = {
     "data.tables.source": "table as an object",
     "data.tables.stored": "h5ad",
     "pretrained": "model",
-    "report.run": "run folder",
     "trained_on": "run folder",
     "training.checkpoint": "run folder",
+    "training.run_folder": "run folder",
 }
 # And those whose files are no data of anybody else, and why.
 OTHERWISE = {

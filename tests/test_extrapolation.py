@@ -25,6 +25,7 @@ from markovbridge.networks import MLP
 from markovbridge.restoration import expected
 from markovbridge.samplers import Adaptive, Bridge, Trapezoidal
 from markovbridge.training import Trainer, TrainingConfig
+from markovbridge.training.run_folder import RunFolder
 
 SEEN = torch.tensor([[0, 0], [40, 900]])
 
@@ -258,11 +259,13 @@ def test_the_command_line_says_it_with_names(tmp_path):
     model = transport(0.0, variance=torch.tensor([100.0, 1e5]), seen=SEEN)
     samples = np.tile([[5, 500]], (300, 1))
     samples[0] = 300, 500
-    far, spread = _strange(tmp_path, samples, model, {})
+    far, spread = _strange(RunFolder(tmp_path), samples, model, {})
     assert "1 in feature up (largest 300, in training 40)" in far
     assert "0.00 of it in feature down" in spread
-    assert _strange(tmp_path, samples, model, {"condition": {"a": 1}}) == [far]
-    assert _strange(tmp_path / "none", samples[1:], model, {"condition": {"a": 1}}) == []
+    assert _strange(RunFolder(tmp_path), samples, model, {"condition": {"a": 1}}) == [far]
+    assert (
+        _strange(RunFolder(tmp_path / "none"), samples[1:], model, {"condition": {"a": 1}}) == []
+    )
 
 
 def test_models_that_know_no_data_say_nothing():

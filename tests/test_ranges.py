@@ -9,8 +9,6 @@ import torch
 
 import markovbridge as mb
 from markovbridge import checks, couplings, covariances, exact, images, laws, metrics, nats
-from markovbridge.cli.options import parse
-from markovbridge.cli.train import OWN, train
 from markovbridge.data import Arrays, CountTable, Covariate, Digits, SparseRows, Synthetic
 from markovbridge.inspection import look
 from markovbridge.masking import Observed
@@ -170,9 +168,3 @@ def test_numbers_come_in_any_form():
     for bad in (None, "a", [[1], [1, 2]], object(), torch.zeros(2, dtype=torch.complex64)):
         with pytest.raises(TypeError, match="p must be a Tensor, an array or nested lists"):
             checks.numbers(bad, "p")
-
-
-def test_a_recipe_is_read_without_further_words():
-    from markovbridge import recipes
-
-    assert parse(train, [], usage="train", own=OWN, recipe=recipes.find("digits")).values

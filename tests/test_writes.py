@@ -9,8 +9,9 @@ import pytest
 
 import markovbridge
 from markovbridge import CountModel, Transport, files
-from markovbridge.cli import VERBS, folders, main
+from markovbridge.cli import VERBS, main
 from markovbridge.data import CountTable, write_results, write_table
+from markovbridge.training import replacing
 from writes import watched
 
 TINY = ["--network.width", "4", "--network.depth", "1", "--trainer.threads", "1"]
@@ -73,7 +74,7 @@ def test_verbs_write_beside_and_rename(runs, tmp_path, monkeypatch, kind):
                 known = {f"never renamed {path.relative_to(run)}" for path in before}
                 assert [w for w in found if w not in known] == [], verb
             # and `--overwrite true` knows that it is of the run
-            assert {*run.iterdir()} == {*folders._written(run)}, verb
+            assert {*run.iterdir()} == {*replacing._written(run)}, verb
 
 
 def test_models_are_written_beside_and_renamed(tmp_path):

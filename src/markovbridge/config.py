@@ -23,7 +23,7 @@ import torch
 from markovbridge import doors
 from markovbridge.parts import checked, find
 
-__all__ = ["from_config", "to_config"]
+__all__ = ["from_config", "short", "to_config"]
 
 
 def to_config(value: Any) -> Any:
@@ -78,6 +78,20 @@ def from_config(config: Any, kind: Any = Any, place: str = "") -> Any:
         return _built(checked(config, kind, place))
     except RecursionError as error:
         raise ValueError(f"{place or 'the configuration'} has too many levels") from error
+
+
+def short(value: Any) -> str:
+    """A configuration as one would say it: Mean(kernel=poisson, bounded=false)."""
+    if isinstance(value, dict) and "class_path" in value:
+        own = ", ".join(f"{k}={short(v)}" for k, v in (value.get("init_args") or {}).items())
+        return f"{value['class_path'].rpartition('.')[2]}({own})"
+    if isinstance(value, list):
+        return "[" + ", ".join(short(v) for v in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str) and value.startswith("markovbridge."):
+        return f"{value.rpartition('.')[2]}()"
+    return "none" if value is None else str(value)
 
 
 def _built(config: Any) -> Any:

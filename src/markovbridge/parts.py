@@ -46,7 +46,8 @@ __all__ = [
 ]
 
 PACKAGE = __name__.split(".")[0]
-HIDDEN = (f"{PACKAGE}.cli", f"{PACKAGE}.__main__")  # they run something, and hold no parts
+# They run something, or name what others hold, and hold no parts.
+HIDDEN = tuple(f"{PACKAGE}.{name}" for name in ("cli", "__main__", "options", "recipes"))
 SPEC = ("class_path", "init_args")
 SIMPLE = (str, Path, int, float, bool, type(None), dict, Mapping)
 WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -84,7 +85,7 @@ def modules() -> dict[str, types.ModuleType]:
     package = sys.modules[PACKAGE]
     found = {PACKAGE: package}
     for entry in pkgutil.walk_packages(package.__path__, f"{PACKAGE}."):
-        if not entry.name.startswith(HIDDEN):
+        if not entry.name.startswith(HIDDEN) and not entry.name.endswith(".public"):
             found[entry.name] = importlib.import_module(entry.name)
     return found
 
@@ -98,7 +99,9 @@ def public() -> dict[str, type]:
     return {
         f"{name}.{attribute}": value
         for name, module in modules().items()
-        for attribute, value in vars(module).items()
+        for attribute, value in (
+            {n: getattr(module, n) for n in module.__all__} | vars(module)
+        ).items()
         if inspect.isclass(value)
         and _ours(value)
         and (attribute in module.__all__ or value.__module__ == name)

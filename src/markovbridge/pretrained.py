@@ -27,7 +27,7 @@ from markovbridge.reading import reading, tensors
 if TYPE_CHECKING:
     from markovbridge.transport import Transport
 
-__all__ = ["configuration", "coupling_once", "load", "save"]
+__all__ = ["configuration", "coupling_once", "hash_weights", "load", "save"]
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
@@ -135,6 +135,15 @@ def configuration(directory: Path) -> tuple[Path, dict[str, Any]]:
     if found.get("format") != FORMAT:
         raise ValueError(f"{path} has format {found.get('format')}; this version reads {FORMAT}")
     return path, found
+
+
+def hash_weights(module: torch.nn.Module) -> str:
+    """The sha256 of names, types, shapes and bytes of a module's weights, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _shape(found: Any) -> list[int]:

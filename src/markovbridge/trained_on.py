@@ -26,11 +26,9 @@ from markovbridge.data.meeting import Say, in_order
 from markovbridge.documents import read_json
 from markovbridge.files import write_json
 from markovbridge.training import Examples
+from markovbridge.training.run_folder import RunFolder
 
 __all__ = ["RunData", "TrainedOn", "check_start"]
-
-FILE = "data.json"
-MODEL = "count_model.json"  # where runs without that file may have the names
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class TrainedOn:
 
     def write(self, run: Path) -> None:
         """Write it into a run folder."""
-        write_json(run / FILE, dataclasses.asdict(self), indent=None)
+        write_json(RunFolder(run).record("data"), dataclasses.asdict(self), indent=None)
 
     @classmethod
     def read(cls, run: Path) -> TrainedOn:
@@ -63,7 +61,9 @@ class TrainedOn:
         Raises:
             ValueError: If the file is damaged.
         """
-        for path, keys in ((run / FILE, {}), (run / MODEL, {"features": "columns"})):
+        folder = RunFolder(run)
+        older = folder.record("count_model"), {"features": "columns"}  # of runs without data.json
+        for path, keys in ((folder.record("data"), {}), older):
             if not path.is_file():
                 continue
             try:

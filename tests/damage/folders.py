@@ -14,7 +14,6 @@ import markovbridge as mb
 from damage.samples import COLUMNS, COUNTS, Format, write_h5ad
 from markovbridge.cli import main
 from markovbridge.cli.blocks import Blocks
-from markovbridge.cli.runs import configuration, data_of, read_samples, source_of, write_arrays
 from markovbridge.data.tables.objects import read_object
 from markovbridge.files import append, to_json, write_json, write_text
 from markovbridge.metrics import Record
@@ -22,6 +21,7 @@ from markovbridge.nats import Nats
 from markovbridge.report.run import read_run
 from markovbridge.trained_on import TrainedOn
 from markovbridge.training import checkpoint
+from markovbridge.training.run_folder import RunFolder, write_arrays
 
 SEEDED = {"steps": 2, "seed": 0}
 
@@ -100,16 +100,16 @@ def hashed(values):
 def run_of(folder):
     run = read_run(folder)
     lists = {name: hashed(values) for name, values in run.restored.items()}
-    samples, meta = read_samples(folder)
+    samples, meta = RunFolder(folder).samples()
     found, complaints = checkpoint.latest(folder / "checkpoints")
     if complaints:
         raise ValueError(complaints[0])
-    config = configuration(folder)
-    source_of(folder, config)
+    config = RunFolder(folder).configuration()
+    RunFolder(folder).source()
     return [
         *(hashed(samples), meta, hashed(run.states), lists, run.history),
         *(str(run.records), str(run.likelihood), str(run.model), run.weights, config),
-        *(None if found is None else found.state, data_of(folder).trained_on.columns),
+        *(None if found is None else found.state, TrainedOn.read(folder).columns),
     ]
 
 

@@ -1,8 +1,12 @@
 """The command line: `markovbridge VERB [TARGET] [options]`.
 
-Every verb is a typed function in a module of its own. Its signature and its
-docstring are the options, their types and their help; `jsonargparse` reads both,
-and nothing is imported before a verb needs it.
+Every verb is a class in a module of its own. Its fields are the options, the text of the class
+their help, and `run` does it, from the command line as from Python:
+
+    from markovbridge.cli import Sample
+    Sample("runs/digits", n=3).run()        # markovbridge sample runs/digits --n 3
+
+Nothing is imported before a verb needs it.
 
 Wrong options end with status 2, anything that fails while running with status 1,
 each with one line that says what and what to do about it. MARKOVBRIDGE_DEBUG=1
@@ -13,22 +17,48 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from markovbridge.cli import console
-from markovbridge.cli.errors import UsageError, closest
+from markovbridge.options.errors import UsageError, closest
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from markovbridge.cli.diagnose import Diagnose
+    from markovbridge.cli.evaluate import Evaluate
+    from markovbridge.cli.impute import Impute
+    from markovbridge.cli.inspect import Inspect
+    from markovbridge.cli.listing import Data, Recipes
+    from markovbridge.cli.report import Report
+    from markovbridge.cli.restore import Restore
+    from markovbridge.cli.sample import Sample
+    from markovbridge.cli.train import Train
+    from markovbridge.cli.translate import Translate
+
+__all__ = [
+    "Data",
+    "Diagnose",
+    "Evaluate",
+    "Impute",
+    "Inspect",
+    "Recipes",
+    "Report",
+    "Restore",
+    "Sample",
+    "Train",
+    "Translate",
+    "main",
+]
 
 DEBUG = "MARKOVBRIDGE_DEBUG"
 
 
 @dataclass(frozen=True)
-class Verb:
-    """What the list of verbs says of one; its module has a `main(arguments)`."""
+class Entry:
+    """What the list of verbs says of one; its module has a class of its name."""
 
     module: str
     target: str
@@ -36,18 +66,25 @@ class Verb:
 
 
 VERBS = {
-    "train": Verb("train", "RECIPE", "Train a transport from a recipe, into a run folder."),
-    "sample": Verb("sample", "RUN", "Draw samples from a trained run."),
-    "translate": Verb("translate", "RUN", "Carry one data set into another with a trained run."),
-    "restore": Verb("restore", "RUN", "Draw full-depth counts from thinned ones."),
-    "impute": Verb("impute", "RUN", "Draw the unknown part of data given the known part."),
-    "evaluate": Verb("evaluate", "RUN", "Score the samples of a run against real data."),
-    "diagnose": Verb("diagnose", "RUN", "Check a trained model of counts against itself."),
-    "report": Verb("report", "RUN", "Write a run's report, one self-contained HTML page."),
-    "inspect": Verb("inspect", "RUN|DATA", "Show what a model or a data set does inside."),
-    "recipes": Verb("listing", "[NAME]", "List the recipes, or print one."),
-    "data": Verb("listing", "", "List the data sets, and what brings those not here."),
+    "train": Entry("train", "RECIPE", "Train a transport from a recipe, into a run folder."),
+    "sample": Entry("sample", "RUN", "Draw samples from a trained run."),
+    "translate": Entry("translate", "RUN", "Carry one data set into another with a trained run."),
+    "restore": Entry("restore", "RUN", "Draw full-depth counts from thinned ones."),
+    "impute": Entry("impute", "RUN", "Draw the unknown part of data given the known part."),
+    "evaluate": Entry("evaluate", "RUN", "Score the samples of a run against real data."),
+    "diagnose": Entry("diagnose", "RUN", "Check a trained model of counts against itself."),
+    "report": Entry("report", "RUN", "Write a run's report, one self-contained HTML page."),
+    "inspect": Entry("inspect", "RUN|DATA", "Show what a model or a data set does inside."),
+    "recipes": Entry("listing", "[NAME]", "List the recipes, or print one."),
+    "data": Entry("listing", "", "List the data sets, and what brings those not here."),
 }
+
+
+def __getattr__(name: str) -> Any:
+    """The class of a verb, at its first use."""
+    if name != name.capitalize() or name.lower() not in VERBS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{VERBS[name.lower()].module}"), name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,9 +130,7 @@ def _run(words: list[str]) -> None:
             f"the verbs are {', '.join(VERBS)}"
         )
     else:
-        module = import_module(f"{__name__}.{VERBS[words[0]].module}")
-        verb: Callable[[list[str]], None] = getattr(module, f"{words[0]}_main")
-        verb(words[1:])
+        __getattr__(words[0].capitalize()).main(words[1:])
 
 
 def _overview() -> str:

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from markovbridge.cli.runs import read_arrays, write_arrays
 from markovbridge.data.counts import smallest_type
 from markovbridge.documents import read_json
 from markovbridge.files import discard, make_folder, settle, to_json, write_json
+from markovbridge.training.run_folder import read_arrays, write_arrays
 from markovbridge.transport import Transport
 
 __all__ = ["Blocks", "Draw", "largest"]

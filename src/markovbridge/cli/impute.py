@@ -17,68 +17,33 @@ From Python the same are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from markovbridge.cli import console
-from markovbridge.cli.drawing import (
-    How,
-    asked,
-    check_positive,
-    conditioned,
-    cost,
-    drawn,
-    hashed,
-    opened,
-)
-from markovbridge.cli.errors import UsageError
-from markovbridge.cli.posterior import Input, input_of, picture, write
-from markovbridge.cli.ranks import Ranks
-from markovbridge.data import Source
+from markovbridge.cli.drawing import Drawing, cost
+from markovbridge.cli.models import conditioned, hashed
+from markovbridge.cli.posterior import Input, Posterior, picture, write
 from markovbridge.data.arrays import read_arrays
-from markovbridge.heads import Head
 from markovbridge.images import is_image
 from markovbridge.masking import broadcast
+from markovbridge.options.errors import UsageError
 from markovbridge.randomness import generator
 from markovbridge.restoration import Restoration, coverage, least_draws
-from markovbridge.samplers import Sampler
-from markovbridge.sampling import BLOCK, STEPS
 from markovbridge.transport import Transport
 
-__all__ = ["impute"]
+__all__ = ["Impute"]
 
 LEVEL = 0.9  # of the intervals that are scored
 HALVES = ("top", "bottom", "left", "right")
 
 
-def impute(
-    run: str,
-    observed: str | None = None,
-    draws: int = 20,
-    n: int | None = None,
-    input: Path | None = None,
-    key: str | None = None,
-    obs: Path | None = None,
-    split: Literal["train", "validation", "test", "all"] = "test",
-    data: Source | None = None,
-    steps: int = STEPS,
-    rounds: int | None = None,
-    seed: int = 0,
-    condition: dict[str, Any] | None = None,
-    guidance: float = 1.0,
-    weights: Literal["ema", "raw"] = "ema",
-    block: int = BLOCK,
-    device: str | None = None,
-    threads: int | None = None,
-    sampler: Sampler | None = None,
-    head: Head | None = None,
-    network: Callable[[tuple[int, ...], int, int], nn.Module] | None = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Impute(Posterior):
     """Draw the unknown part of data given the known part.
 
     RUN is a folder that `markovbridge train` wrote. Without an input, a part of its own test
@@ -90,54 +55,71 @@ def impute(
       markovbridge impute RUN --observed top
       markovbridge impute RUN --input x.npy --observed mask.npy
 
-    Args:
-        run: The run folder.
+    Attributes:
         observed: Which sites are known: a half of each image (top, bottom, left or right), a
             share of all sites at random (random:0.5), those that are not NaN in the input
             (finite), or a file FILE.npy or FILE.npz:NAME of true and false that broadcasts to
             the data. It must be given.
-        draws: Draws for each row.
-        n: The first so many rows. Without it, all of an input, and 64 of the run's own data.
         input: An .npy or .npz file of data, or a count table such as cells.csv; what unknown
             sites hold does not matter, and they may be NaN, or empty cells.
-        key: Name of the array in an .npz file, if it holds several.
-        obs: For an input, a .csv, .tsv or .parquet table of its covariates, if it does not hold
-            them itself; rows are matched by name.
         split: The part of the run's own data to hide something of.
-        data: Data to take, if not those of the training.
         steps: Steps from source to data; one or two network evaluations each, times the
             rounds.
         rounds: How often each step is taken. Without it, 1 for a model trained with --masking,
             else 10.
         seed: Seed of the draws, and of a random mask.
-        condition: What to condition on, by name, as for `sample`, in place of what the data
-            know of each row, which the model is told by itself; null for unknown.
-        guidance: How strongly the condition acts: 1 as learned, more than 1 beyond.
-        weights: The average of the weights over training (ema), or the last ones (raw) of
-            the newest checkpoint.
-        block: Draws that go through the network at once; memory grows with it, and other
-            draws come of another value.
-        device: Such as cpu or cuda. Without it, a GPU if there is one.
-        threads: CPU threads of each process. Without it, torch's own choice.
-        sampler: How to step. Without it, as for `sample`.
-        head: The model's own head, to change what has no weights, such as
-            --head.kernel stochastic.
-        network: Only for a network of your own: its class.
     """
 
+    EXAMPLE = "runs/digits-classes --observed top"
 
-def impute_main(words: list[str]) -> None:
-    """Run the verb."""
-    run, saved, values = asked(impute, words, "runs/digits-classes --observed top", data=True)
-    check_positive(values, "n", "draws", "steps", "rounds", "block", "threads")
-    if values["observed"] is None:
-        raise UsageError(
-            "impute needs to know what is known: --observed top or random:0.5, say, or finite, "
-            "all but the missing entries of --input"
+    observed: str | None = None
+    draws: int = 20
+    rounds: int | None = None
+
+    def run(self) -> None:
+        if self.observed is None:
+            raise UsageError(
+                "impute needs to know what is known: --observed top or random:0.5, say, or "
+                "finite, all but the missing entries of --input"
+            )
+        with self.drawing("imputed") as drawing:
+            given = self.given(drawing, missing=True)
+            mask = known(self.observed, given.x, self.seed, given.order)
+            self._impute(drawing, given, mask)
+
+    def _impute(self, drawing: Drawing, given: Input, mask: Tensor) -> None:
+        """Make the blocks of this process; assemble them all in the first."""
+        run, transport, draws, x = drawing.run, drawing.transport, self.draws, given.x
+        seen, n = torch.where(mask, x, torch.zeros_like(x)), len(x)
+        rows = {"columns": given.known, "what": given.told}
+        facts, told = conditioned(transport, self.condition, self.guidance, n, **rows)
+        facts |= {"input": given.told, "observed": self.observed, "draws": draws}
+        facts |= {"rounds": self.rounds, "hash": hashed(seen, mask), "rows": n}
+        each = torch.arange(n).repeat_interleave(draws)
+        draw = partial(
+            transport.impute_block,
+            x=seen[each],
+            observed=mask[each],
+            rounds=self.rounds,
+            condition=None if told is None else told[each],
+            guidance=self.guidance,
         )
-    with opened(run, saved, values, "imputed") as (team, transport):
-        given = input_of(run, "impute", transport, values, missing=True)
-        _impute(run, team, transport, given, **values)
+        found = self.drawn(drawing, draw, n * draws, "draws", facts, made="imputed")
+        if found is None:
+            return
+        made, meta = Restoration.of_rows(torch.from_numpy(found.samples), draws), found.meta
+        lines = []
+        if given.own and not bool(mask.all()):
+            meta["scores"] = _scores(transport, x, ~mask, made, self.seed)
+            lines = [(name, f"{value:.3g}") for name, value in meta["scores"].items()]
+        image = picture(transport, given, seen, made, ~mask)
+        arrays, layers = {"x": seen, "observed": mask}, {"observed": mask.to(torch.uint8)}
+        files = write(run, "imputed", given, made, meta, image, arrays, layers)
+        found.blocks.clear()
+        console.say(f"{n:,} rows imputed by {run}, {draws} draws of each: {cost(meta)}")
+        if lines:
+            console.say(console.table(lines))
+        console.say(f"wrote {', '.join(map(str, files))}")
 
 
 def known(word: str, x: Tensor, seed: int, order: Tensor | None = None) -> Tensor:
@@ -193,54 +175,6 @@ def _share(word: str) -> float:
     if not 0 <= share <= 1:
         raise UsageError(f"observed is {word!r}; the share must lie in [0, 1], as in random:0.5")
     return share
-
-
-def _impute(
-    run: Path,
-    team: Ranks,
-    transport: Transport,
-    given: Input,
-    *,
-    observed: str,
-    draws: int,
-    rounds: int | None,
-    condition: dict[str, Any] | None,
-    guidance: float,
-    **how: Unpack[How],
-) -> None:
-    """Make the blocks of this process; assemble them all in the first."""
-    x, n = given.x, len(given.x)
-    mask = known(observed, x, how["seed"], given.order)
-    seen = torch.where(mask, x, torch.zeros_like(x))
-    rows = {"columns": given.known, "what": given.told}
-    facts, told = conditioned(transport, condition, guidance, n, **rows)
-    facts |= {"input": given.told, "observed": observed, "draws": draws, "rounds": rounds}
-    facts |= {"hash": hashed(seen, mask), "rows": n}
-    each = torch.arange(n).repeat_interleave(draws)
-    draw = partial(
-        transport.impute_block,
-        x=seen[each],
-        observed=mask[each],
-        rounds=rounds,
-        condition=None if told is None else told[each],
-        guidance=guidance,
-    )
-    found = drawn(run / "imputed.parts", team, transport, draw, n * draws, "draws", facts, **how)
-    if found is None:
-        return
-    made, meta = Restoration.of_rows(torch.from_numpy(found.samples), draws), found.meta
-    lines = []
-    if given.own and not bool(mask.all()):
-        meta["scores"] = _scores(transport, x, ~mask, made, how["seed"])
-        lines = [(name, f"{value:.3g}") for name, value in meta["scores"].items()]
-    image = picture(transport, given, seen, made, ~mask)
-    arrays, layers = {"x": seen, "observed": mask}, {"observed": mask.to(torch.uint8)}
-    files = write(run, "imputed", given, made, meta, image, arrays, layers)
-    found.blocks.clear()
-    console.say(f"{n:,} rows imputed by {run}, {draws} draws of each: {cost(meta)}")
-    if lines:
-        console.say(console.table(lines))
-    console.say(f"wrote {', '.join(map(str, files))}")
 
 
 def _scores(

@@ -6,27 +6,29 @@ D draws of each of n rows are n·D samples, all draws of a row after each other.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from markovbridge.cli import console
-from markovbridge.cli.drawing import beside, read_rows, shades
-from markovbridge.cli.errors import UsageError
-from markovbridge.cli.runs import configuration, data_of, held_out, write_arrays
+from markovbridge.cli.drawing import Drawing, Draws, shades
+from markovbridge.cli.given import beside, read_rows
 from markovbridge.cli.tables import results_table, table_at
-from markovbridge.data import CountTable
+from markovbridge.cli.verb import OnData
+from markovbridge.config import from_config
+from markovbridge.data import CountTable, Source
 from markovbridge.data.rows import dense
-from markovbridge.files import to_json, write_bytes
 from markovbridge.images import grid_png
-from markovbridge.restoration import LEVELS, Restoration, least_draws
+from markovbridge.options.errors import UsageError
+from markovbridge.restoration import DRAWS, LEVELS, Restoration, least_draws
 from markovbridge.trained_on import RunData
+from markovbridge.training.run_folder import RunFolder, held_out
 from markovbridge.transport import Transport
 
-__all__ = ["Input", "input_of", "picture", "write"]
+__all__ = ["Input", "Posterior", "picture", "write"]
 
 ROWS = 64  # of the run's own data, unless told otherwise
 SHOWN = 8  # rows of the picture
@@ -58,58 +60,77 @@ class Input(NamedTuple):
     ours: RunData
 
 
-def input_of(
-    run: Path, verb: str, transport: Transport, values: dict[str, Any], *, missing: bool = False
-) -> Input:
-    """The rows that a verb is given, with features in the order of the run.
+@dataclass(frozen=True, kw_only=True)
+class Posterior(Draws, OnData):
+    """A verb that draws the rest of rows of which something is seen.
 
-    Args:
-        run: The run folder.
-        verb: What is done to them.
-        transport: The model.
-        values: Options of the verb, of which `input`, `key`, `obs`, `n`, `split` and `data` are
-            taken.
-        missing: Whether cells of a table may be empty.
+    Attributes:
+        draws: Draws for each row.
+        n: The first so many rows. Without it, all of an input, and 64 of the run's own data.
+        input: An .npy or .npz file of rows, or a count table.
+        key: Name of the array in an .npz file, if it holds several.
+        obs: For an input, a .csv, .tsv or .parquet table of its covariates, if it does not hold
+            them itself; rows are matched by name.
+        split: The part of the run's own data to take.
+        condition: What to condition on, by name, as for `sample`, in place of what the data
+            know of each row, which the model is told by itself; null for unknown.
     """
-    names = ("input", "key", "obs", "n", "split", "data")
-    file, key, obs, n, split, source = (values.pop(name) for name in names)
-    ours, order, table = data_of(run), None, None
-    if file is not None:
-        split = "all"
-        covariates = () if transport.covariates is None else transport.covariates.columns
-        told = [column.name for column in covariates]
-        table = table_at(file, told, source, obs=obs, key=key, missing=missing)
-        if table is None:
-            x, known = read_rows(file, key), beside(file, told)
+
+    draws: int = DRAWS
+    n: int | None = None
+    input: Path | None = None
+    key: str | None = None
+    obs: Path | None = None
+    split: Literal["train", "validation", "test", "all"] = "test"
+
+    def given(self, drawing: Drawing, *, missing: bool = False) -> Input:
+        """The rows that the verb is given, with features in the order of the run.
+
+        Args:
+            drawing: What is drawn from.
+            missing: Whether cells of a table may be empty.
+        """
+        run, file = drawing.run, self.input
+        ours, order, table = self.data_of(run), None, None
+        if file is not None:
+            encoding = drawing.transport.covariates
+            names = [] if encoding is None else [column.name for column in encoding.columns]
+            own = run.source() if self.data is None else None
+            like = self.data if own is None else from_config(own, Source, "data")
+            table = table_at(file, names, like, obs=self.obs, key=self.key, missing=missing)
+            if table is None:
+                x, known = read_rows(file, self.key), beside(file, names)
+            else:
+                read = table.plain("all")
+                met, order = ours.meet(read), ours.order(read)
+                x, known = dense(met.x), met.known
+                if met.observed is not None:
+                    x = torch.where(met.observed, x.double(), torch.nan)
         else:
-            read = table.plain("all")
-            met, order = ours.meet(read), ours.order(read)
-            x, known = dense(met.x), met.known
-            if met.observed is not None:
-                x = torch.where(met.observed, x.double(), torch.nan)
-    elif source is None:
-        raise UsageError(f"the data of {run} are of your own class: name it with --data")
-    else:
-        if obs is not None or key is not None:
-            name = "key" if obs is None else "obs"
-            raise UsageError(f"{name} is for rows of a file: name it with --input")
-        if not held_out(split, trained := configuration(run).get("split", "train")):
-            console.note(f"warning: split {split} is not held out: {run} saw {trained}")
-        table = source if isinstance(source, CountTable) else None
-        read = ours.load(source, split)
-        some = read.rows(torch.arange(min(len(read), ROWS if n is None else n)))
-        if n is not None and n > len(read):
-            raise UsageError(f"n is {n}; there are {len(read):,} rows to {verb}")
-        x, known = dense(some.x), some.known
-    if n is not None and n > len(x):
-        raise UsageError(f"n is {n}; there are {len(x):,} rows to {verb}")
-    told = f"split {split}" if file is None else str(file)
-    known = {name: list(value)[:n] for name, value in known.items()}
-    return Input(x[:n], told, file is None, table, split, known, order, ours)
+            source = self.source(run)
+            if self.obs is not None or self.key is not None:
+                name = "key" if self.obs is None else "obs"
+                raise UsageError(f"{name} is for rows of a file: name it with --input")
+            if not held_out(self.split, trained := run.split()):
+                console.note(f"warning: split {self.split} is not held out: {run} saw {trained}")
+            table = source if isinstance(source, CountTable) else None
+            read = ours.load(source, self.split)
+            some = read.rows(torch.arange(min(len(read), self.n or ROWS)))
+            self._enough(len(read))
+            x, known = dense(some.x), some.known
+        self._enough(len(x))
+        split, n = self.split if file is None else "all", self.n
+        told = f"split {split}" if file is None else str(file)
+        known = {name: list(value)[:n] for name, value in known.items()}
+        return Input(x[:n], told, file is None, table, split, known, order, ours)
+
+    def _enough(self, there: int) -> None:
+        if self.n is not None and self.n > there:
+            raise UsageError(f"n is {self.n}; there are {there:,} rows to {self.name()}")
 
 
 def write(
-    run: Path,
+    run: RunFolder,
     name: str,
     given: Input,
     made: Restoration,
@@ -133,10 +154,9 @@ def write(
     Returns:
         The files written.
     """
-    files = [run / f"{name}.npz"]
+    files = [run.arrays(name)]
     if image is not None:
-        files.append(run / f"{name}.png")
-        write_bytes(files[-1], image)
+        files.append(run.write_picture(name, image))
     found = {
         **arrays,
         "draws": made.draws,
@@ -145,7 +165,7 @@ def write(
         **({"truth": given.x} if given.own else {}),
     }
     stored = {key: value.numpy() for key, value in found.items()}
-    write_arrays(files[0], **stored, meta=np.array(to_json(meta)))
+    run.write_arrays(name, stored, meta)
     if given.table is not None:
         results = {f"{name}_mean": made.mean, **layers}
         if len(made.draws) >= least_draws(max(LEVELS)):

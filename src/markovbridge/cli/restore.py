@@ -20,36 +20,23 @@ that is, those of `transport.restore` for the input with each row repeated.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from markovbridge.cli import console
 from markovbridge.cli.blocks import largest
-from markovbridge.cli.drawing import (
-    How,
-    asked,
-    check_positive,
-    conditioned,
-    cost,
-    drawn,
-    hashed,
-    opened,
-)
-from markovbridge.cli.errors import UsageError
-from markovbridge.cli.posterior import Input, input_of, picture, write
-from markovbridge.cli.ranks import Ranks
-from markovbridge.data import Source
+from markovbridge.cli.drawing import Drawing, cost
+from markovbridge.cli.models import conditioned, hashed
+from markovbridge.cli.posterior import Input, Posterior, picture, write
 from markovbridge.data.rows import Rows
-from markovbridge.heads import Head
+from markovbridge.options.errors import UsageError
 from markovbridge.processes import PureDeath
 from markovbridge.randomness import generator
 from markovbridge.restoration import (
-    DRAWS,
     LEVELS,
     Restoration,
     Score,
@@ -58,36 +45,13 @@ from markovbridge.restoration import (
     score,
     thin,
 )
-from markovbridge.samplers import Sampler
-from markovbridge.sampling import BLOCK, STEPS
-from markovbridge.transport import Transport
 from markovbridge.wiener import SITES, Wiener
 
-__all__ = ["restore"]
+__all__ = ["Restore"]
 
 
-def restore(
-    run: str,
-    survival: float | None = None,
-    draws: int = DRAWS,
-    n: int | None = None,
-    input: Path | None = None,
-    key: str | None = None,
-    obs: Path | None = None,
-    split: Literal["train", "validation", "test", "all"] = "test",
-    data: Source | None = None,
-    steps: int = STEPS,
-    seed: int = 0,
-    condition: dict[str, Any] | None = None,
-    guidance: float = 1.0,
-    weights: Literal["ema", "raw"] = "ema",
-    block: int = BLOCK,
-    device: str | None = None,
-    threads: int | None = None,
-    sampler: Sampler | None = None,
-    head: Head | None = None,
-    network: Callable[[tuple[int, ...], int, int], nn.Module] | None = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Restore(Posterior):
     """Draw full-depth counts from thinned ones: photons of a short exposure, shallow reads.
 
     RUN is a folder that `markovbridge train` wrote, of a pure-death process. Without an input
@@ -98,117 +62,84 @@ def restore(
       markovbridge restore RUN --survival 0.05
       markovbridge restore RUN --survival 0.05 --input thinned.npy
 
-    Args:
-        run: The run folder.
+    Attributes:
         survival: The share of units that the input has kept, in (0, 1). It must be given.
         draws: Draws for each row; intervals of 90 percent take 19 at least.
-        n: The first so many rows. Without it, all of an input, and 64 of the run's own data.
         input: An .npy or .npz file of thinned counts, or a count table such as cells.h5ad.
-        key: Name of the array in an .npz file, if it holds several.
-        obs: For an input, a .csv, .tsv or .parquet table of its covariates, if it does not hold
-            them itself; rows are matched by name.
         split: The part of the run's own data to thin.
-        data: Data to thin, if not those of the training.
         steps: Steps from the observed state to full depth; one or two network evaluations each.
         seed: Seed of the thinning and of the draws.
-        condition: What to condition on, by name, as for `sample`, in place of what the data
-            know of each row, which the model is told by itself; null for unknown.
-        guidance: How strongly the condition acts: 1 as learned, more than 1 beyond.
-        weights: The average of the weights over training (ema), or the last ones (raw) of
-            the newest checkpoint.
-        block: Draws that go through the network at once; memory grows with it, and other
-            draws come of another value.
-        device: Such as cpu or cuda. Without it, a GPU if there is one.
-        threads: CPU threads of each process. Without it, torch's own choice.
-        sampler: How to step. Without it, as for `sample`.
-        head: The model's own head, to change what has no weights, such as
-            --head.kernel stochastic.
-        network: Only for a network of your own: its class.
     """
 
+    EXAMPLE = "runs/digits --survival 0.2"
 
-def restore_main(words: list[str]) -> None:
-    """Run the verb."""
-    run, saved, values = asked(restore, words, "runs/digits --survival 0.2", data=True)
-    check_positive(values, "n", "steps", "block", "threads")
-    _check(values)
-    source = values["data"]
-    with opened(run, saved, values, "restored") as (team, transport):
-        if not isinstance(transport.process, PureDeath):
+    survival: float | None = None
+
+    def __post_init__(self) -> None:
+        least = least_draws(max(LEVELS))
+        if self.draws < least:
             raise UsageError(
-                f"restore is for counts that were thinned, a model of PureDeath, and {run} has "
-                f"{type(transport.process).__name__}; from Python: transport.restore(x, t)"
+                f"draws is {self.draws}; intervals of {max(LEVELS):.0%} take at least {least}"
             )
-        given = input_of(run, "restore", transport, values)
-        _restore(run, team, transport, given, source, **values)
+        super().__post_init__()
 
+    def run(self) -> None:
+        if self.survival is None:
+            raise UsageError(
+                "restore needs to know how many units the input has kept: --survival 0.05, say"
+            )
+        if not 0 < self.survival < 1:
+            raise UsageError(f"survival is {self.survival}; it must lie in (0, 1)")
+        with self.drawing("restored") as drawing:
+            process = drawing.transport.process
+            if not isinstance(process, PureDeath):
+                raise UsageError(
+                    f"restore is for counts that were thinned, a model of PureDeath, and "
+                    f"{drawing.run} has {type(process).__name__}; from Python: "
+                    "transport.restore(x, t)"
+                )
+            self._restore(drawing, self.given(drawing), self.survival)
 
-def _check(values: dict[str, Any]) -> None:
-    if values["survival"] is None:
-        raise UsageError(
-            "restore needs to know how many units the input has kept: --survival 0.05, say"
+    def _restore(self, drawing: Drawing, given: Input, survival: float) -> None:
+        """Make the blocks of this process; assemble them all in the first."""
+        run, transport, draws = drawing.run, drawing.transport, self.draws
+        n, t, x = len(given.x), transport.process.observed_time(survival), given.x
+        x = thin(x, survival, self.seed) if given.own else transport.check(x, given.told)
+        rows = {"columns": given.known, "what": given.told}
+        facts, told = conditioned(transport, self.condition, self.guidance, n, **rows)
+        facts |= {"input": f"{given.told}, thinned" if given.own else given.told}
+        facts |= {"input hash": hashed(x), "rows": n, "survival": survival, "draws": draws}
+        each = torch.arange(n).repeat_interleave(draws)
+        draw = partial(
+            transport.restore_block,
+            x=x[each],
+            t=t,
+            condition=None if told is None else told[each],
+            guidance=self.guidance,
         )
-    if not 0 < values["survival"] < 1:
-        raise UsageError(f"survival is {values['survival']}; it must lie in (0, 1)")
-    least = least_draws(max(LEVELS))
-    if values["draws"] < least:
-        raise UsageError(
-            f"draws is {values['draws']}; intervals of {max(LEVELS):.0%} take at least {least}"
-        )
-
-
-def _restore(
-    run: Path,
-    team: Ranks,
-    transport: Transport,
-    given: Input,
-    source: Source,
-    *,
-    survival: float,
-    draws: int,
-    condition: dict[str, Any] | None,
-    guidance: float,
-    **how: Unpack[How],
-) -> None:
-    """Make the blocks of this process; assemble them all in the first."""
-    n, t = len(given.x), transport.process.observed_time(survival)
-    x = given.x
-    x = thin(x, survival, how["seed"]) if given.own else transport.check(x, given.told)
-    rows = {"columns": given.known, "what": given.told}
-    facts, told = conditioned(transport, condition, guidance, n, **rows)
-    facts |= {"input": f"{given.told}, thinned" if given.own else given.told}
-    facts |= {"input hash": hashed(x), "rows": n, "survival": survival, "draws": draws}
-    each = torch.arange(n).repeat_interleave(draws)
-    draw = partial(
-        transport.restore_block,
-        x=x[each],
-        t=t,
-        condition=None if told is None else told[each],
-        guidance=guidance,
-    )
-    found = drawn(run / "restored.parts", team, transport, draw, n * draws, "draws", facts, **how)
-    if found is None:
-        return
-    made, meta = Restoration.of_rows(torch.from_numpy(found.samples), draws), found.meta
-    scores: list[Score] = []
-    if given.own:
-        beside = {"condition": told, "guidance": guidance, "block": how["block"]}
-        single = expected(transport, x, t, **beside).cpu()
-        training = given.ours.load(source, given.ours.split).x
-        top = largest(transport)
-        scores = _scores(given.x, x, made, single, training, survival, top, how["seed"])
-        meta["scores"] = [dataclasses.asdict(one) for one in scores]
-    low, high = (torch.stack(ends) for ends in zip(*map(made.interval, LEVELS), strict=True))
-    arrays = {"input": x, "levels": torch.tensor(LEVELS, dtype=torch.float64)}
-    arrays |= {"low": low, "high": high}
-    image = picture(transport, given, (x.double() / survival).round(), made)
-    layers = {"thinned": x} if given.own else {}
-    files = write(run, "restored", given, made, meta, image, arrays, layers)
-    found.blocks.clear()
-    console.say(f"{n:,} rows restored by {run}, {draws} draws of each: {cost(meta)}")
-    if scores:
-        console.say(_table(scores))
-    console.say(f"wrote {', '.join(map(str, files))}")
+        found = self.drawn(drawing, draw, n * draws, "draws", facts, made="restored")
+        if found is None:
+            return
+        made, meta = Restoration.of_rows(torch.from_numpy(found.samples), draws), found.meta
+        scores: list[Score] = []
+        if given.own:
+            beside = {"condition": told, "guidance": self.guidance, "block": self.block}
+            single = expected(transport, x, t, **beside).cpu()
+            training = given.ours.load(self.source(run), given.ours.split).x
+            top = largest(transport)
+            scores = _scores(given.x, x, made, single, training, survival, top, self.seed)
+            meta["scores"] = [dataclasses.asdict(one) for one in scores]
+        low, high = (torch.stack(ends) for ends in zip(*map(made.interval, LEVELS), strict=True))
+        arrays = {"input": x, "levels": torch.tensor(LEVELS, dtype=torch.float64)}
+        arrays |= {"low": low, "high": high}
+        image = picture(transport, given, (x.double() / survival).round(), made)
+        layers = {"thinned": x} if given.own else {}
+        files = write(run, "restored", given, made, meta, image, arrays, layers)
+        found.blocks.clear()
+        console.say(f"{n:,} rows restored by {run}, {draws} draws of each: {cost(meta)}")
+        if scores:
+            console.say(_table(scores))
+        console.say(f"wrote {', '.join(map(str, files))}")
 
 
 def _scores(

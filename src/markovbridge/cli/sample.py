@@ -13,62 +13,32 @@ of processes, or of interruptions. From Python the same samples are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
 
 from markovbridge.cli import console
-from markovbridge.cli.drawing import (
-    Drawn,
-    How,
-    asked,
-    check_positive,
-    conditioned,
-    cost,
-    drawn,
-    opened,
-    shades,
-)
-from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.runs import write_arrays
+from markovbridge.cli.drawing import Drawing, Drawn, Draws, cost, shades
+from markovbridge.cli.models import conditioned
 from markovbridge.cli.tables import samples_table
 from markovbridge.data.meeting import each
 from markovbridge.extrapolation import far_out, narrow
-from markovbridge.files import to_json, write_bytes
-from markovbridge.heads import Head
 from markovbridge.images import grid_png
-from markovbridge.samplers import Sampler
-from markovbridge.sampling import BLOCK, STEPS
 from markovbridge.trained_on import TrainedOn, check_start
+from markovbridge.training.run_folder import RunFolder
 from markovbridge.transport import Transport
 from markovbridge.walks import blocks
 
-__all__ = ["sample"]
+__all__ = ["Sample"]
 
 GRID = 64  # samples in the picture
 
 
-def sample(
-    run: str,
-    n: int = 64,
-    steps: int = STEPS,
-    grid: Literal["model", "schedule"] = "model",
-    seed: int = 0,
-    condition: dict[str, Any] | None = None,
-    guidance: float = 1.0,
-    weights: Literal["ema", "raw"] = "ema",
-    block: int = BLOCK,
-    device: str | None = None,
-    threads: int | None = None,
-    sampler: Sampler | None = None,
-    head: Head | None = None,
-    network: Callable[[tuple[int, ...], int, int], nn.Module] | None = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Sample(Draws):
     """Draw samples from a trained run.
 
     RUN is a folder that `markovbridge train` wrote. The same options give the same samples,
@@ -77,74 +47,48 @@ def sample(
 
       torchrun --standalone --nproc_per_node=2 -m -- markovbridge sample RUN --n 50000
 
-    Args:
-        run: The run folder.
+    Attributes:
         n: How many samples.
-        steps: Steps from source to data; one or two network evaluations each.
-        grid: Where they stop: so that the model's error falls by equal amounts (model), if it
-            knows its errors, or evenly in the time of its schedule (schedule), as published.
         seed: Seed of the samples.
-        condition: What to condition on, by name, for models trained with a condition:
-            --condition.label 3. Of a class or category, * takes each in turn. What is not
-            named is unknown.
-        guidance: How strongly the condition acts: 1 as learned, more than 1 beyond.
-        weights: The average of the weights over training (ema), or the last ones (raw) of
-            the newest checkpoint.
-        block: Samples that go through the network at once; memory grows with it, and other
-            samples come of another value.
-        device: Such as cpu or cuda. Without it, a GPU if there is one.
-        threads: CPU threads of each process. Without it, torch's own choice.
-        sampler: How to step. Without it, what suits the model: steps of second order, two
-            evaluations each, where a mean is learned, and for others Bridge.
-        head: The model's own head, to change what has no weights, such as
-            --head.kernel stochastic.
-        network: Only for a network of your own: its class.
+        grid: Where the steps stop: so that the model's error falls by equal amounts (model), if
+            it knows its errors, or evenly in the time of its schedule (schedule), as published.
     """
 
+    EXAMPLE = "runs/digits"
 
-def sample_main(words: list[str]) -> None:
-    """Run the verb."""
-    run, saved, values = asked(sample, words, "runs/digits")
-    check_positive(values, "n", "steps", "block", "threads")
-    with opened(run, saved, values, "samples") as (team, transport):
-        check_start(transport.coupling, TrainedOn.read(run).columns)
-        _sample(run, team, transport, **values)
+    n: int = 64
+    grid: Literal["model", "schedule"] = "model"
 
+    def run(self) -> None:
+        with self.drawing("samples") as drawing:
+            transport = drawing.transport
+            check_start(transport.coupling, TrainedOn.read(drawing.run.path).columns)
+            made = self._made(drawing)
+            if made is not None:
+                _write(drawing.run, made, transport)
 
-def _sample(
-    run: Path,
-    team: Ranks,
-    transport: Transport,
-    *,
-    n: int,
-    grid: str,
-    condition: dict[str, Any] | None,
-    guidance: float,
-    **how: Unpack[How],
-) -> None:
-    """Make the blocks of this process; assemble them all in the first."""
-    # Those of the last block that are not asked for yet, as if they were.
-    whole = blocks(n, how["block"]) * how["block"]
-    facts, rows = conditioned(transport, condition, guidance, whole)
-    facts["grid"] = grid
-    times = transport.process.schedule.grid(how["steps"]) if grid == "schedule" else None
-    draw = partial(transport.sample_block, condition=rows, guidance=guidance)
-    folder = run / "samples.parts"
-    made = drawn(folder, team, transport, draw, n, "samples", facts, grid=times, **how)
-    if made is not None:
-        _write(run, made, transport)
+    def _made(self, drawing: Drawing) -> Drawn | None:
+        """Make the blocks of this process; all samples in the first."""
+        transport = drawing.transport
+        # Those of the last block that are not asked for yet, as if they were.
+        whole = blocks(self.n, self.block) * self.block
+        facts, rows = conditioned(transport, self.condition, self.guidance, whole)
+        facts["grid"] = self.grid
+        even = self.grid == "schedule"
+        times = transport.process.schedule.grid(self.steps) if even else None
+        draw = partial(transport.sample_block, condition=rows, guidance=self.guidance)
+        return self.drawn(drawing, draw, self.n, "samples", facts, made="samples", grid=times)
 
 
-def _write(run: Path, made: Drawn, transport: Transport) -> None:
+def _write(run: RunFolder, made: Drawn, transport: Transport) -> None:
     """Write the samples, and what shows them beside."""
     samples, first, meta, n = made.samples, made.first, made.meta, len(made.samples)
-    write_arrays(run / "path.npz", times=first["times"], states=first["states"][:, :n])
-    files = [run / "samples.npz", run / "path.npz"]
+    path = run.write_arrays("path", {"times": first["times"], "states": first["states"][:, :n]})
+    files = [run.arrays("samples"), path]
     shown = shades(torch.from_numpy(samples[:GRID]), transport)
     if shown is not None:
-        files.append(run / "samples.png")
-        write_bytes(files[-1], grid_png(shown, 255))
-    write_arrays(files[0], samples=samples, meta=np.array(to_json(meta)))
+        files.append(run.write_picture("samples", grid_png(shown, 255)))
+    run.write_arrays("samples", {"samples": samples}, meta)
     encoding = transport.covariates
     told = {} if encoding is None else each(encoding, meta.get("condition"), n)
     files += samples_table(run, samples, told)
@@ -157,10 +101,10 @@ def _write(run: Path, made: Drawn, transport: Transport) -> None:
 
 
 def _strange(
-    run: Path, samples: np.ndarray, transport: Transport, meta: dict[str, Any]
+    run: RunFolder, samples: np.ndarray, transport: Transport, meta: dict[str, Any]
 ) -> list[str]:
     """What is to be said of samples that are not like the training data."""
-    x, names = torch.from_numpy(samples), TrainedOn.read(run).columns
+    x, names = torch.from_numpy(samples), TrainedOn.read(run.path).columns
     found = [far_out(x, transport.seen, names)]
     if not meta.get("condition"):
         found.append(narrow(x, transport.seen, transport.variance, names))

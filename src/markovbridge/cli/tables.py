@@ -18,20 +18,20 @@ import numpy as np
 from torch import Tensor
 
 from markovbridge.cli import console
-from markovbridge.cli.errors import UsageError
-from markovbridge.cli.runs import configuration, source_of
 from markovbridge.config import from_config
 from markovbridge.data import CountTable, Source, write_results, write_table
 from markovbridge.data.arrays import SUFFIXES as SUFFIXES_OF_ARRAYS
 from markovbridge.data.tables.another import another
+from markovbridge.options.errors import UsageError
 from markovbridge.trained_on import TrainedOn
+from markovbridge.training.run_folder import RunFolder
 
 __all__ = ["results_table", "samples_table", "table_at", "table_of"]
 
 
-def table_of(run: Path) -> CountTable | None:
+def table_of(run: RunFolder) -> CountTable | None:
     """The table that a run was trained on, or None if it was not, or is not here."""
-    config = source_of(run, configuration(run))
+    config = run.source()
     if config is None:
         return None
     try:
@@ -45,7 +45,7 @@ def table_of(run: Path) -> CountTable | None:
         return None
 
 
-def samples_table(run: Path, samples: np.ndarray, told: Mapping[str, Any]) -> list[Path]:
+def samples_table(run: RunFolder, samples: np.ndarray, told: Mapping[str, Any]) -> list[Path]:
     """Write samples (n, features) as a table.
 
     Args:
@@ -60,13 +60,13 @@ def samples_table(run: Path, samples: np.ndarray, told: Mapping[str, Any]) -> li
     suffix = None if source is None else source.format.written_as
     if source is None or suffix is None:
         return []
-    names = TrainedOn.read(run).columns
+    names = TrainedOn.read(run.path).columns
     if names is None:  # a run that remembers none
         table = source.read()
         table.close()
         names = table.column_names
     return write_table(
-        run / f"samples{suffix}",
+        run.path / f"samples{suffix}",
         samples,
         row_names=[f"sample {k}" for k in range(len(samples))],
         column_names=names,
@@ -105,7 +105,7 @@ def table_at(
 
 
 def results_table(
-    run: Path, verb: str, source: CountTable, split: str, results: Mapping[str, Tensor]
+    run: RunFolder, verb: str, source: CountTable, split: str, results: Mapping[str, Tensor]
 ) -> list[Path]:
     """Write results beside the counts they were made from.
 
@@ -125,8 +125,8 @@ def results_table(
         return []
     n = len(next(iter(results.values())))
     stem = verb if suffix == ".h5ad" else source.where().name.split(".")[0]
-    names = TrainedOn.read(run).columns
-    path = run / f"{stem}{suffix}"
+    names = TrainedOn.read(run.path).columns
+    path = run.path / f"{stem}{suffix}"
     return write_results(
         source, path, results, split=split, n=n, column_names=names, overwrite=True
     )

@@ -1,45 +1,44 @@
-"""The help of a verb: its docstring, and its options with types, choices and defaults."""
+"""The help of a verb: its text, and its options with types, choices and defaults."""
 
 from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Callable
 from typing import Any
 
 import docstring_parser
 
-from markovbridge.cli import hints
+from markovbridge.config import short
+from markovbridge.options import hints
 
-__all__ = ["render", "short"]
+__all__ = ["render", "said_of"]
 
 INDENT = 30
 WIDTH = 99
 
 
-def render(function: Callable[..., Any], usage: str, defaults: dict[str, Any]) -> str:
+def render(owner: type, usage: str, defaults: dict[str, Any]) -> str:
     """The help of a verb.
 
     Args:
-        function: The verb's function.
+        owner: The class whose fields the options are.
         usage: The verb and its target.
         defaults: Values of the options as plain values.
     """
-    documented = docstring_parser.parse(function.__doc__ or "")
-    about = {param.arg_name: param.description or "" for param in documented.params}
+    about = said_of(owner)
     plain, parts, groups = [], [], []
-    for option in hints.options(function):
-        hint, value = hints.annotation(function, option), defaults.get(option)
+    for option in _ordered(owner):
+        hint, value = hints.annotation(owner, option), defaults.get(option)
         if hints.classes(hint):
             parts.append(_class(option, hint, about.get(option, ""), value))
-        elif isinstance(value, dict) and isinstance(hint, type):  # a dataclass of options
+        elif isinstance(value, dict) and hints.is_group(owner, option):
             groups.append((about.get(option, ""), _group(option, hint, value)))
         else:
             plain.append(_entry(f"--{option}", hint, about.get(option, ""), value))
     if plain or parts:
         plain.append(_item("--print_config", "Print the configuration as YAML and leave."))
     plain.append(_item("--help", "Print this and leave."))
-    text = [f"usage: markovbridge {usage} [options]", _about(documented), *["options:"], *plain]
+    text = [f"usage: markovbridge {usage} [options]", _about(owner), *["options:"], *plain]
     if parts:
         text.append(
             "\nparts: a class each, by name; its own options follow with a dot, and\n"
@@ -51,7 +50,26 @@ def render(function: Callable[..., Any], usage: str, defaults: dict[str, Any]) -
     return "\n".join(text)
 
 
-def _about(documented: docstring_parser.Docstring) -> str:
+def said_of(owner: type) -> dict[str, str]:
+    """What the texts of a class and its bases say of each option; the nearest counts."""
+    found: dict[str, str] = {}
+    for base in reversed(owner.__mro__):
+        for param in docstring_parser.parse(base.__doc__ or "").params:
+            found[param.arg_name] = param.description or ""
+    return found
+
+
+def _ordered(owner: type) -> list[str]:
+    """The options, those of the class itself before those of its bases."""
+    names, found = hints.options(owner), []
+    for base in owner.__mro__:
+        own = vars(base).get("__annotations__", {})
+        found += [name for name in own if name in names and name not in found]
+    return [*found, *(name for name in names if name not in found)]
+
+
+def _about(owner: type) -> str:
+    documented = docstring_parser.parse(owner.__doc__ or "")
     paragraphs = [documented.short_description, documented.long_description]
     return "\n" + "\n\n".join(_wrap(p, 0) for p in paragraphs if p) + "\n"
 
@@ -73,8 +91,7 @@ def _class(option: str, hint: Any, about: str, value: Any) -> str:
 
 
 def _group(option: str, cls: type, values: dict[str, Any]) -> list[str]:
-    attributes = docstring_parser.parse(cls.__doc__ or "").params
-    about = {param.arg_name: param.description or "" for param in attributes}
+    about = said_of(cls)
     return [
         _entry(f"--{option}.{name}", hints.annotation(cls, name), about.get(name, ""), value)
         for name, value in values.items()
@@ -82,6 +99,8 @@ def _group(option: str, cls: type, values: dict[str, Any]) -> list[str]:
 
 
 def _entry(flag: str, hint: Any, about: str, value: Any) -> str:
+    if hint is bool and value is False:  # which the flag alone makes true
+        return _item(flag, about)
     default = "" if value is None else f" Default: {short(value)}."
     return _item(f"{flag} {hints.metavar(hint)}", f"{about}{default}")
 
@@ -94,17 +113,3 @@ def _item(left: str, right: str) -> str:
     if len(first) > INDENT - 2:
         return "\n".join([first, *[padding + line for line in lines]])
     return "\n".join([f"{first:<{INDENT}}{lines[0]}", *[padding + line for line in lines[1:]]])
-
-
-def short(value: Any) -> str:
-    """A plain value as one would say it: Mean(kernel=poisson, bounded=false)."""
-    if isinstance(value, dict) and "class_path" in value:
-        own = ", ".join(f"{k}={short(v)}" for k, v in (value.get("init_args") or {}).items())
-        return f"{value['class_path'].rpartition('.')[2]}({own})"
-    if isinstance(value, list):
-        return "[" + ", ".join(short(v) for v in value) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str) and value.startswith("markovbridge."):
-        return f"{value.rpartition('.')[2]}()"
-    return "none" if value is None else str(value)

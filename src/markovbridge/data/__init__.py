@@ -16,69 +16,19 @@
 the others. Nothing is downloaded.
 """
 
-from importlib import import_module
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
+from markovbridge.lazily import offered
+
 if TYPE_CHECKING:
-    from markovbridge.data.arrays import Arrays
-    from markovbridge.data.base import Dataset, Source
-    from markovbridge.data.binarised import Binarised
-    from markovbridge.data.cifar import CIFAR10
-    from markovbridge.data.counts import check_counts
-    from markovbridge.data.covariates import Covariate, Covariates
-    from markovbridge.data.digits import Digits
-    from markovbridge.data.folders import ImageFolder
-    from markovbridge.data.idx import IDX
-    from markovbridge.data.known import Availability, available
-    from markovbridge.data.rows import Rows
-    from markovbridge.data.selected import Selected
-    from markovbridge.data.sparse import BackedRows, SparseRows
-    from markovbridge.data.splits import partition
-    from markovbridge.data.synthetic import Synthetic
-    from markovbridge.data.tables import CountTable, write_results, write_table
-
-HOMES = (
-    *("arrays", "base", "binarised", "cifar", "counts", "covariates", "digits", "folders"),
-    *("idx", "known", "rows", "selected", "sparse", "splits", "synthetic", "tables"),
-)
-
-__all__ = [
-    "CIFAR10",
-    "IDX",
-    "Arrays",
-    "Availability",
-    "BackedRows",
-    "Binarised",
-    "CountTable",
-    "Covariate",
-    "Covariates",
-    "Dataset",
-    "Digits",
-    "ImageFolder",
-    "Rows",
-    "Selected",
-    "Source",
-    "SparseRows",
-    "Synthetic",
-    "available",
-    "check_counts",
-    "partition",
-    "write_results",
-    "write_table",
-]
+    from markovbridge.data.public import *  # noqa: F403
 
 
 def __getattr__(name: str) -> Any:
-    """Import the readers when the first is asked for: what a model is made of needs none."""
-    if name in __all__:
-        for home in HOMES:
-            module = import_module(f"{__name__}.{home}")
-            found = {one: getattr(module, one) for one in module.__all__ if one in __all__}
-            globals().update(found)
-    if name not in globals():
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return globals()[name]
+    return offered(__name__, name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *offered(__name__, "__all__")})

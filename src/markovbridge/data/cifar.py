@@ -30,18 +30,19 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.base import Dataset, Outline, Source
-from markovbridge.data.locations import VARIABLE, locate
+from markovbridge.data.catalogue import (
+    CIFAR,
+    CIFAR_BATCHES,
+    CIFAR_META,
+    cifar_missing,
+    cifar_remedy,
+)
+from markovbridge.data.locations import locate
 from markovbridge.data.splits import official
 from markovbridge.reading import reading
 
 __all__ = ["CIFAR10"]
 
-NAME = "cifar-10-batches-py"
-META = "batches.meta"
-BATCHES = {
-    "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
-    "test": ("test_batch",),
-}
 EVENT = (3, 32, 32)
 DAMAGED = ("is damaged", "unpack the archive again")
 MEMO = ("PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET")  # number the values
@@ -73,15 +74,12 @@ class CIFAR10(Source):
 
     def where(self) -> Path:
         """The folder that holds the batches; see `Source.where`."""
-        return locate(NAME, self.root, missing, self.remedy)
+        return locate(CIFAR, self.root, cifar_missing, self.remedy)
 
     @property
     def remedy(self) -> str:
         """What brings the files, as the end of a sentence."""
-        return (
-            "fetch cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and "
-            f"unpack it in ${VARIABLE}, or give the folder {NAME} as root"
-        )
+        return cifar_remedy()
 
     def _outline(self) -> Outline:
         return Outline(EVENT)
@@ -89,12 +87,12 @@ class CIFAR10(Source):
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`."""
         folder = self.where()
-        with reading(folder / META, *DAMAGED):
-            rows, names = read_meta(folder / META)
+        with reading(folder / CIFAR_META, *DAMAGED):
+            rows, names = read_meta(folder / CIFAR_META)
 
         def read(part: str) -> tuple[Tensor, Tensor]:
             batches = []
-            for file in BATCHES[part]:
+            for file in CIFAR_BATCHES[part]:
                 with reading(folder / file, *DAMAGED):
                     batches.append(read_batch(folder / file, rows))
             images, labels = zip(*batches, strict=True)
@@ -111,12 +109,6 @@ class CIFAR10(Source):
             maximum=255,
             label_names=names,
         )
-
-
-def missing(folder: Path) -> list[str]:
-    """The files of the data set that are not in `folder`."""
-    files = [*BATCHES["train"], *BATCHES["test"], META]
-    return [file for file in files if not (folder / file).is_file()]
 
 
 def read_meta(path: Path) -> tuple[int, tuple[str, ...]]:

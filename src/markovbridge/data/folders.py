@@ -25,7 +25,8 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.base import Dataset, Outline, Source
-from markovbridge.data.locations import VARIABLE, locate
+from markovbridge.data.catalogue import images_missing, images_remedy
+from markovbridge.data.locations import locate
 from markovbridge.data.splits import partition
 from markovbridge.reading import reading
 
@@ -42,8 +43,6 @@ CELEBA = (
     "Z. Liu, P. Luo, X. Wang and X. Tang (2015), "
     "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
     "non-commercial research only",
-    "fetch img_align_celeba.zip from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html and "
-    "unpack it in ",
 )
 
 
@@ -90,14 +89,10 @@ class ImageFolder(Source):
     @property
     def remedy(self) -> str:
         """What brings the files, as the end of a sentence."""
-        here = f"${VARIABLE}/{self.name}"
-        if self.name == "celeba":
-            return f"{CELEBA[2]}{here}, or give its folder as root"
-        return f"put PNG or JPEG files in {here}, or give their folder as root"
+        return images_remedy(self.name)
 
     def _missing(self, folder: Path) -> list[str]:
-        found = folder.is_dir() and any(not path.is_dir() for path in folder.glob(self.pattern))
-        return [] if found else [f"files that match {self.pattern!r}"]
+        return images_missing(folder, self.pattern)
 
     def _outline(self) -> Outline:
         return Outline((self.channels, self.size, self.size))
@@ -115,7 +110,7 @@ class ImageFolder(Source):
         chosen = partition(
             len(paths), split, validation=self.validation, test=self.test, seed=self.seed
         )
-        source, licence = CELEBA[:2] if self.name == "celeba" else (str(folder), "unknown")
+        source, licence = CELEBA if self.name == "celeba" else (str(folder), "unknown")
         return Dataset(
             x=self._read([paths[i] for i in chosen.tolist()]),
             labels=None if labels is None else labels[chosen],

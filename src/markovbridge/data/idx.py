@@ -28,7 +28,9 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.base import Dataset, Outline, Source
-from markovbridge.data.locations import VARIABLE, locate
+from markovbridge.data.catalogue import IDX_FILES, idx_missing, idx_remedy
+from markovbridge.data.catalogue import IDX_SUFFIXES as SUFFIXES
+from markovbridge.data.locations import locate
 from markovbridge.data.splits import official
 from markovbridge.reading import DEFLATED, afford, reading, unpacked
 
@@ -45,7 +47,6 @@ class Known:
         label_names: Name of each class.
         source: Authors, year, address.
         licence: Its licence.
-        remedy: What brings it, where the usual sentence would not do.
     """
 
     sizes: dict[str, int]
@@ -53,7 +54,6 @@ class Known:
     label_names: tuple[str, ...]
     source: str
     licence: str
-    remedy: str = ""
 
 
 KNOWN = {
@@ -81,14 +81,7 @@ KNOWN = {
         ),
         source="H. Xiao, K. Rasul and R. Vollgraf (2017), https://arxiv.org/abs/1708.07747",
         licence="MIT",
-        remedy="run `apt-get install dataset-fashion-mnist`, or ",
     ),
-}
-
-SUFFIXES = ("", ".gz")
-FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 
 
@@ -114,17 +107,12 @@ class IDX(Source):
 
     def where(self) -> Path:
         """The folder that holds the files; see `Source.where`."""
-        return locate(self.name, self.root, missing, self.remedy)
+        return locate(self.name, self.root, idx_missing, self.remedy)
 
     @property
     def remedy(self) -> str:
         """What brings the files, as the end of a sentence."""
-        files = ", ".join(file for part in FILES.values() for file in part)
-        known = KNOWN[self.name].remedy if self.name in KNOWN else ""
-        return (
-            f"{known}put {files} (plain or .gz) in ${VARIABLE}/{self.name} or in a folder "
-            "given as root"
-        )
+        return idx_remedy(self.name)
 
     def _outline(self) -> Outline | None:
         known = KNOWN.get(self.name)
@@ -153,7 +141,7 @@ class IDX(Source):
 
     def _read(self, folder: Path, part: str) -> tuple[Tensor, Tensor]:
         """Images (n, 1, height, width) and labels (n,) of the part "train" or "test"."""
-        image_file, label_file = (find(folder, file) for file in FILES[part])
+        image_file, label_file = (find(folder, file) for file in IDX_FILES[part])
         images = read_idx(image_file, axes=3)
         labels = read_idx(label_file, axes=1)
         if len(images) != len(labels):
@@ -170,16 +158,6 @@ class IDX(Source):
                     f"has {expected}; fetch it again, or give files of your own another name"
                 )
         return images.unsqueeze(1), labels.long()
-
-
-def missing(folder: Path) -> list[str]:
-    """The files of `FILES` that `folder` has neither plain nor compressed."""
-    return [
-        file
-        for part in FILES.values()
-        for file in part
-        if not any(path.is_file() for path in variants(folder, file))
-    ]
 
 
 def variants(folder: Path, file: str) -> tuple[Path, ...]:

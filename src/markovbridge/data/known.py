@@ -1,4 +1,4 @@
-"""Known data sets: which are on this machine, and what brings the others."""
+"""Known data sets: which are on this machine, what brings the others, and what reads them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from markovbridge import doors
 from markovbridge.data.base import Source
+from markovbridge.data.catalogue import CATALOGUE
 from markovbridge.data.cifar import CIFAR10
 from markovbridge.data.digits import Digits
 from markovbridge.data.folders import ImageFolder
@@ -15,15 +16,15 @@ from markovbridge.data.tables import CountTable
 
 __all__ = ["Availability", "available"]
 
-KNOWN: tuple[tuple[str, str, Source], ...] = (
-    ("digits", "1,797 of 1x8x8, counts 0..16", Digits()),
-    ("fashion-mnist", "70,000 of 1x28x28, counts 0..255", IDX("fashion-mnist")),
-    ("mnist", "70,000 of 1x28x28, counts 0..255", IDX("mnist")),
-    ("cifar10", "60,000 of 3x32x32, counts 0..255", CIFAR10()),
-    ("celeba", "202,599 of 3x64x64, counts 0..255", ImageFolder(name="celeba", crop=140)),
-    ("mouse-brain", "10,000 cells x 1,000 genes, counts", CountTable(Path("mouse-brain.h5ad"))),
-    ("reuters", "395 news items x 4,258 words, counts", CountTable(Path("reuters.npz"))),
-)
+SOURCES: dict[str, Source] = {
+    "digits": Digits(),
+    "fashion-mnist": IDX("fashion-mnist"),
+    "mnist": IDX("mnist"),
+    "cifar10": CIFAR10(),
+    "celeba": ImageFolder(name="celeba", crop=140),
+    "mouse-brain": CountTable(Path("mouse-brain.h5ad")),
+    "reuters": CountTable(Path("reuters.npz")),
+}
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,11 @@ class Availability:
 
 def available() -> list[Availability]:
     """The known data sets, those on this machine and those not."""
-    return [check(name, content, source) for name, content, source in KNOWN]
-
-
-def check(name: str, content: str, source: Source) -> Availability:
-    """Look for one data set, without reading it."""
-    if not source.here:
-        return Availability(name, content, source, False, None, source.remedy)
-    return Availability(name, content, source, True, source.where(), "")
+    found = ((entry, entry.look()) for entry in CATALOGUE)
+    return [
+        Availability(entry.name, entry.content, SOURCES[entry.name], *looked)
+        for entry, looked in found
+    ]
 
 
 doors.guard(__name__)

@@ -15,8 +15,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from markovbridge import doors
-
 __all__ = ["VARIABLE", "locate"]
 
 VARIABLE = "MARKOVBRIDGE_DATA"
@@ -60,6 +58,3 @@ def default_folders(name: str) -> list[Path]:
 def lacks(folder: Path, files: list[str]) -> str:
     """How to say that `folder` has no `files`."""
     return f"has no {', '.join(files)}" if folder.is_dir() else "is not a folder"
-
-
-doors.guard(__name__)

@@ -34,6 +34,7 @@ from markovbridge.metrics.held_out import (
 )
 from markovbridge.metrics.inception import Inception
 from markovbridge.metrics.mobilenet import MobileNetV2
+from markovbridge.metrics.naming import extractor_of
 from markovbridge.metrics.neighbours import Neighbours, nearest
 from markovbridge.metrics.two_sample import (
     classifier_auc,
@@ -65,6 +66,7 @@ __all__ = [
     "energy_distance",
     "evaluate",
     "evaluate_counts",
+    "extractor_of",
     "feature_errors",
     "frechet_distance",
     "held_out",

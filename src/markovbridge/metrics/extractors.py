@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from markovbridge import doors
+from markovbridge.pretrained import hash_weights
 
 __all__ = ["RAW", "Extractor", "ModuleExtractor", "Pixels", "load_weights"]
 
@@ -79,15 +80,6 @@ class ModuleExtractor(Extractor):
     def __call__(self, x: Tensor) -> Tensor:
         """Features of `x`, shape `(N, d)`, float32 or what the module returns."""
         return run_in_batches(self.module, x, self.batch, lambda part: part.to(torch.float32))
-
-
-def hash_weights(module: nn.Module) -> str:
-    """The sha256 of names, types, shapes and bytes of a module's weights, in hexadecimal."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def run_in_batches(

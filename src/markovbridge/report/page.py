@@ -47,6 +47,7 @@ from markovbridge.report.pictures import (
 )
 from markovbridge.report.run import Run, class_of, read_run
 from markovbridge.sampling import BLOCK
+from markovbridge.training.run_folder import RunFolder
 
 __all__ = ["write_report"]
 
@@ -68,7 +69,7 @@ def write_report(run: str | Path) -> Path:
         ValueError: If a file in it is damaged; the message names it.
     """
     found = read_run(run)
-    return write_text(found.path / "report.html", _page(found))
+    return write_text(RunFolder(found.path).report, _page(found))
 
 
 def _page(run: Run) -> str:

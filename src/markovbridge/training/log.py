@@ -21,6 +21,7 @@ from tqdm import tqdm
 from markovbridge import doors
 from markovbridge.documents import parse_json
 from markovbridge.files import append, flush, read_bytes, to_json, write_text
+from markovbridge.training.run_folder import RunFolder
 
 __all__ = ["RunLog", "duration"]
 
@@ -37,8 +38,9 @@ class RunLog:
 
     def __init__(self, directory: Path | None, active: bool) -> None:
         self.active = active
-        self._metrics = directory / "metrics.jsonl" if active and directory else None
-        self._text = directory / "log.txt" if active and directory else None
+        folder = RunFolder(directory) if active and directory else None
+        self._metrics = folder.metrics if folder else None
+        self._text = folder.log if folder else None
 
     def line(self, text: str, level: int = logging.INFO) -> None:
         """Write a line of text."""

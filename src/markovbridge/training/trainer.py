@@ -44,6 +44,7 @@ from markovbridge.training.examples import Batches, Examples
 from markovbridge.training.learner import Learner
 from markovbridge.training.log import RunLog, duration
 from markovbridge.training.processes import accelerator
+from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.selection import Best, HeldOut, tell_errors
 from markovbridge.training.signals import StopRequest, stop_requests
 from markovbridge.transport import Transport
@@ -321,7 +322,7 @@ class Trainer:
             self.log.line(f"step {self.step}: no grid, {self.transport.shape} is not an image")
             return
         self._measure()
-        path = self.directory / "samples" / f"step-{self.step:08d}.png"
+        path = RunFolder(self.directory).grid(self.step)
         pictures.draw(self.result, self.data, self.config, path)
 
     # Checkpoints
@@ -348,7 +349,7 @@ class Trainer:
             tensors = self.learner.tensors()
             if self.best is not None:
                 state["best"], tensors["best"] = self.best.facts(), self.best.model.state_dict()
-            folder = self.directory / "checkpoints"
+            folder = RunFolder(self.directory).checkpoints
             with self._alone():
                 checkpoint.write(folder, self.step, tensors, state)
                 checkpoint.prune(folder, self.config.keep)
@@ -366,7 +367,7 @@ class Trainer:
         if self.best is not None and self.best.step is not None:
             facts["held-out loss"] = f"{self.best.loss:.5g}, the lowest, at step {self.best.step}"
         self._measure()
-        self.result.save_pretrained(directory / "model", card={**facts, **self.card})
+        self.result.save_pretrained(RunFolder(directory).model, card={**facts, **self.card})
 
     def _measure(self) -> None:
         """Tell the result its errors over time, which decide where sampling stops.
@@ -394,7 +395,7 @@ class Trainer:
             InUseError: As of the constructor.
             ValueError: If the run to continue was another one.
         """
-        folder = directory / "checkpoints"
+        folder = RunFolder(directory).checkpoints
         if checkpoint.steps(folder) and not resume:
             raise FileExistsError(
                 f"{directory} holds a run with checkpoints; continue it with resume=True, or "

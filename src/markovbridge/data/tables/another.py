@@ -7,7 +7,7 @@ from pathlib import Path
 
 from markovbridge import doors
 from markovbridge.data.tables.format import Format
-from markovbridge.data.tables.registry import format_of, found
+from markovbridge.data.tables.registry import format_of
 from markovbridge.data.tables.source import CountTable
 
 __all__ = ["another"]
@@ -38,13 +38,13 @@ def another(
         FileNotFoundError: If there is no such file.
         ValueError: If it is of no known kind, or damaged.
     """
-    path = found(Path(path))
+    path = table_path(Path(path))
     form = format_of(path)
     transpose = like is not None and like.transpose and _alike(form, like.format)
     layer, ignore = None, ()
     if like is not None and like.layer is not None and like.layer in form.layers(path):
         layer = like.layer
-    obs = form.beside(path) if obs is None else found(Path(obs))
+    obs = form.beside(path) if obs is None else table_path(Path(obs))
     inside = form.columns(path, transpose)
     there = inside if obs is None else format_of(obs).columns(obs)
     if like is not None and "ignore" in form.options:

@@ -14,11 +14,10 @@ MARKOVBRIDGE_DATA names.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from markovbridge import doors
-from markovbridge.data.locations import VARIABLE
+from markovbridge.data.catalogue import TABLES
 from markovbridge.data.tables.format import Format
 from markovbridge.data.tables.frames import ParquetTable, TextTable
 from markovbridge.data.tables.h5ad import AnnDataFile
@@ -26,7 +25,7 @@ from markovbridge.data.tables.market import MatrixMarket, matrix_file
 from markovbridge.data.tables.npz import NumpyArchive
 from markovbridge.data.tables.tenx import TenXFile
 
-__all__ = ["FORMATS", "SUFFIXES", "format_named", "format_of", "found", "is_table", "remedy_of"]
+__all__ = ["FORMATS", "SUFFIXES", "format_named", "format_of", "is_table", "remedy_of"]
 
 FORMATS: dict[str, Format] = {
     form.suffix: form
@@ -42,17 +41,6 @@ FORMATS: dict[str, Format] = {
 }
 SUFFIXES = tuple(FORMATS)
 ZIPPED = tuple(form.suffix for form in FORMATS.values() if form.zipped)
-REMEDIES = {  # what brings the tables that `markovbridge data` lists
-    "mouse-brain.h5ad": (
-        "run `pip download --no-deps --no-binary scanpy scanpy==1.11.5` and then `python "
-        "examples/unpack_counts.py brain scanpy-1.11.5.tar.gz mouse-brain.h5ad`, in the folder "
-        f"that {VARIABLE} names"
-    ),
-    "reuters.npz": (
-        "run `pip download --no-deps lda==3.0.2` and then `python examples/unpack_counts.py "
-        f"reuters lda-3.0.2-*.whl reuters.npz`, in the folder that {VARIABLE} names"
-    ),
-}
 
 
 def format_named(path: Path) -> Format:
@@ -100,18 +88,9 @@ def is_table(path: Path) -> bool:
     return True
 
 
-def found(path: Path) -> Path:
-    """The path, or if it is not there that in the folder of data sets, if it is there."""
-    path = path.expanduser()
-    if path.exists() or path.is_absolute() or not os.environ.get(VARIABLE):
-        return path
-    other = Path(os.environ[VARIABLE]).expanduser() / path
-    return other if other.exists() else path
-
-
 def remedy_of(path: Path) -> str:
     """What brings a table that is not there, as the end of a sentence."""
-    return REMEDIES.get(path.name, "give the path of a table of counts")
+    return TABLES.get(path.name, "give the path of a table of counts")
 
 
 doors.guard(__name__)

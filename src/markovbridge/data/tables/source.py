@@ -18,13 +18,14 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.base import Dataset, Outline, Source, picked
+from markovbridge.data.catalogue import table_path
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.rows import Rows
 from markovbridge.data.sparse import BackedRows
 from markovbridge.data.splits import partition
 from markovbridge.data.tables.format import OPTIONS, Format, Request
 from markovbridge.data.tables.frames import FrameFile
-from markovbridge.data.tables.registry import FORMATS, SUFFIXES, format_of, found, remedy_of
+from markovbridge.data.tables.registry import FORMATS, SUFFIXES, format_of, remedy_of
 from markovbridge.data.tables.stored import StoredMatrix
 from markovbridge.data.tables.table import Table, compact
 from markovbridge.reading import reading
@@ -135,7 +136,7 @@ class CountTable(Source):
             FileNotFoundError: If there is none; the message says what brings it, if it is known.
             ValueError: If it is of no known kind.
         """
-        path = found(Path(self.path))
+        path = table_path(Path(self.path))
         format_of(path)
         return path
 
@@ -180,7 +181,7 @@ class CountTable(Source):
             if n == 0 or width == 0:
                 raise ValueError(f"{path} has {n} samples of {width} features")
         if self.obs is not None:
-            columns = _beside(found(Path(self.obs)), table, self.covariates, path)
+            columns = _beside(table_path(Path(self.obs)), table, self.covariates, path)
             table = dataclasses.replace(table, columns=columns)
         for name in self.covariates:
             if name not in table.columns:

@@ -9,10 +9,10 @@ import yaml
 
 from markovbridge import CountModel, Mean, PathKL, Transport
 from markovbridge.cli import main
-from markovbridge.cli.runs import write_arrays
 from markovbridge.data import write_table
 from markovbridge.masking import Masking
 from markovbridge.samplers import Adaptive
+from markovbridge.training.run_folder import write_arrays
 
 pytest.importorskip("pandas")
 

@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from markovbridge.cli.runs import configuration
 from markovbridge.files import clear, leftover, make_folder, move, naming
 from markovbridge.locks import InUseError, is_lock, locked, unused
+from markovbridge.options.errors import closest
+from markovbridge.training.run_folder import RunFolder
 
-__all__ = ["check", "is_run", "recover", "replaced"]
+__all__ = ["check", "existing", "is_run", "recover", "replaced"]
 
 ASIDE = ".replaced"
 CONFIG = "config.yaml"
@@ -45,6 +46,23 @@ FOLDERS = {
 KEYS = {"data", "process", "network", "head", "objective", "split", "trainer"}
 
 
+def existing(name: str | Path) -> RunFolder:
+    """The run folder of this name, put in order if a process was killed while replacing it.
+
+    Raises:
+        FileNotFoundError: If there is none, with the nearest one beside it.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        recover(path)
+        return RunFolder(path)
+    beside = [str(other) for other in path.parent.glob("*/") if (other / CONFIG).is_file()]
+    raise FileNotFoundError(
+        f"there is no run folder {name}{closest(str(name), beside)}; `markovbridge train` writes "
+        "one"
+    )
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder holds a run of ours.
 
@@ -52,7 +70,7 @@ def is_run(folder: Path) -> bool:
     that says something else is somebody else's.
     """
     try:
-        config = configuration(folder)
+        config = RunFolder(folder).configuration()
     except FileNotFoundError:
         config = None
     except ValueError:
@@ -180,7 +198,7 @@ def _written(run: Path) -> Iterator[Path]:
 def _table(run: Path) -> str | None:
     """What files of results begin with: the name of the run's table, if it has one."""
     try:
-        data = configuration(run).get("data")
+        data = RunFolder(run).configuration().get("data")
     except (OSError, ValueError):
         return None
     options = data.get("init_args") if isinstance(data, dict) else None

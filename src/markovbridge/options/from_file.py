@@ -1,8 +1,7 @@
-"""A recipe as options: read, and checked before anything is made of it.
+"""Options that a file gives: read, and checked before anything is made of them.
 
 A recipe, or the configuration of a run, may be somebody else's. It may name classes of this
-package and hold plain values, for the options of a verb; a class of one's own has to be named
-on the command line, by whoever runs it:
+package and hold plain values; a class of one's own has to be named by whoever runs it:
 
     markovbridge train recipe.yaml --network mypackage.Net
 """
@@ -10,42 +9,40 @@ on the command line, by whoever runs it:
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from markovbridge.cli.errors import UsageError
 from markovbridge.documents import PlainLoader, read_yaml
-from markovbridge.parts import ForeignClass, Named, arguments, foreign, options
+from markovbridge.options.errors import UsageError
+from markovbridge.options.words import pairs
+from markovbridge.parts import ForeignClass, Named, foreign, options
 
 __all__ = ["own_class", "read"]
 
 
-def read(
-    file: Path, function: Callable[..., Any], words: Sequence[str], own: Sequence[str]
-) -> dict[str, Any]:
-    """The options that a recipe gives to a verb.
+def read(file: Path, owner: type, words: Sequence[str], own: Sequence[str]) -> dict[str, Any]:
+    """The options that a file gives.
 
     Args:
-        file: The recipe.
-        function: The verb's function. Its first parameter is the target and no option.
+        file: The file.
+        owner: The class whose fields the options are.
         words: Options as they were given on the command line.
         own: Options of the command line alone.
 
     Raises:
-        UsageError: If the recipe is damaged, or holds what a recipe may not, naming it.
+        UsageError: If the file is damaged, or holds what it may not, naming it.
     """
-    target, *_ = arguments(function)
     try:
         content = read_yaml(file)
-        if said := next((name for name in (target, *own) if name in content), None):
+        if said := next((name for name in own if name in content), None):
             raise ValueError(
                 f"{file}: {said} is for the command line alone, as --{said}: no file decides "
                 "what is written where"
             )
-        return options(content, function, "", _named(words))
+        return options(content, owner, "", _named(words))
     except ForeignClass as error:
         raise UsageError(f"{file}: {own_class(error)}") from error
     except ValueError as error:
@@ -64,14 +61,11 @@ def own_class(error: ForeignClass) -> str:
 def _named(words: Sequence[str]) -> dict[str, Named]:
     """The classes of the user's own that the command line names, by their place."""
     found = {}
-    for word, following in zip(words, [*words[1:], ""], strict=False):
-        if not word.startswith("--"):
-            continue
-        name, equals, value = word.removeprefix("--").partition("=")
+    for name, value in pairs(words):
         keys = [key for key in name.split(".") if key != "init_args"]
         if keys[-1] == "class_path":
             keys.pop()
-        path = _path(value if equals else following)
+        path = _path(value or "")
         if path is not None:
             found[".".join(keys)] = Named(path, _load(path) if foreign(path) else None)
     return found

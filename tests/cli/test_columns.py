@@ -4,7 +4,6 @@ What a verb makes of a table with turned columns is what it makes of the table i
 bit; and what the command line makes of rows is what `CountModel` makes of them.
 """
 
-import ast
 import json
 import shutil
 from pathlib import Path
@@ -17,7 +16,6 @@ import pytest
 import yaml
 from scipy import sparse
 
-import markovbridge.cli
 from markovbridge import CountModel
 from markovbridge.cli import main
 from markovbridge.data import CountTable, write_table
@@ -403,20 +401,3 @@ def test_the_own_rows_of_a_run_are_told_their_covariates(trained, run, capsys):
         found["input"], 0.5, draws=19, covariates=test.columns, random_state=3
     )
     np.testing.assert_array_equal(found["draws"], made.draws)
-
-
-# One door ---------------------------------------------------------------------------------------
-
-
-def test_no_verb_reads_data_but_by_the_function_that_looks_at_names():
-    """`.load(split)` of a source is called for a run by `RunData` alone."""
-    cli = Path(markovbridge.cli.__file__).parent
-    allowed = {"dry_run.py": 2, "inspect.py": 1, "train.py": 1}  # for data without a run
-    for file in sorted([*cli.glob("*.py"), *(cli.parent / "report").glob("*.py")]):
-        owners = [
-            ast.unparse(node.value)
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-            if isinstance(node, ast.Attribute) and node.attr == "load"
-        ]
-        bare = [c for c in owners if c.split(".")[-1] in ("data", "source", "dataset", "table")]
-        assert len(bare) <= allowed.get(file.name, 0), (file.name, bare)

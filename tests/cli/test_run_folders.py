@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from markovbridge import CountModel, Mean, PureDeath, Transport
-from markovbridge.cli import VERBS, folders, main
+from markovbridge.cli import VERBS, main
 from markovbridge.data import write_table
 from markovbridge.locks import InUseError, locked
 from markovbridge.networks import MLP
-from markovbridge.training import Trainer, TrainingConfig
+from markovbridge.training import Trainer, TrainingConfig, replacing
 
 TINY = ["--network.width", "4", "--network.depth", "1", "--trainer.threads", "1"]
 TINY += ["--trainer.warmup", "1", "--trainer.batch_size", "4", "--trainer.steps", "3"]
@@ -163,9 +163,9 @@ def test_resume_of_a_replacement_that_was_killed(run):
     (run / ".replaced").mkdir()
     for name in ("config.yaml", "model"):
         os.rename(run / name, run / ".replaced" / name)
-    folders.recover(run)
+    replacing.recover(run)
     assert content(run) == before
-    assert folders.is_run(run)
+    assert replacing.is_run(run)
 
 
 # One process at a time

@@ -1,0 +1,126 @@
+"""The model of a run, and what it is told, as verbs ask for them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from markovbridge.cli import console
+from markovbridge.config import from_config
+from markovbridge.data.meeting import each, told
+from markovbridge.heads import Head
+from markovbridge.options.errors import UsageError
+from markovbridge.parts import ForeignClass, arguments, checked
+from markovbridge.training.run_folder import RunFolder
+from markovbridge.transport import Transport
+
+__all__ = ["conditioned", "hashed", "load_transport"]
+
+EACH = "of each row"  # what a condition is that rows bring with them
+
+
+def load_transport(
+    run: RunFolder,
+    *,
+    network: Callable[..., nn.Module] | None,
+    head: Head | None = None,
+    weights: str = "ema",
+) -> Transport:
+    """The transport of a run, with the weights asked for.
+
+    Raises:
+        UsageError: If its network is the user's own and not given.
+        FileNotFoundError: If there are no such weights.
+    """
+    saved, kinds = run.model_configuration(), arguments(Transport)
+    parts: dict[str, Any] = {} if head is None else {"head": head}
+
+    def part(name: str) -> Any:
+        return from_config(saved[name], kinds[name], name)
+
+    if network is not None:
+        process, coupling = part("process"), part("coupling")
+        own = part("head") if head is None else head
+        masking, covariates = part("masking"), part("covariates")
+        features = coupling.features(process) + (masking.features(process) if masking else 0)
+        condition = {"condition": len(covariates.names)} if covariates else {}
+        shape, outputs = tuple(saved["shape"]), own.outputs(process)
+        parts["network"] = network(shape, features, outputs, **condition)
+    else:
+        try:
+            checked(saved["network"], kinds["network"], "network")
+        except ForeignClass as error:
+            raise UsageError(
+                f"the network of {run} is your own: name it with --network {error.path}"
+            ) from error
+    transport = Transport.from_pretrained(run.model, **parts)
+    if weights == "raw":
+        found, complaints = run.newest()
+        for complaint in complaints:
+            console.note(f"warning: {complaint}")
+        if found is None:
+            raise FileNotFoundError(f"{run} has no checkpoint, so no raw weights; use ema")
+        transport.load_state_dict(found.tensors["model"])
+    return transport
+
+
+def conditioned(
+    transport: Transport,
+    given: dict[str, Any] | None,
+    guidance: float,
+    n: int,
+    *,
+    columns: Mapping[str, Any] | None = None,
+    what: str = "the samples",
+) -> tuple[dict[str, Any], Tensor | None]:
+    """What n samples are conditioned on: what is known of their rows, and what is given by name.
+
+    The value "*" of a class or category takes each of its levels in turn, sample by sample.
+
+    Args:
+        transport: The model.
+        given: What the command line gives by name.
+        guidance: How strongly the condition acts.
+        n: How many samples there are.
+        columns: What is known of the row that each belongs to, n values by name; None if they
+            belong to no rows.
+        what: What to call these rows, or samples, in a message.
+
+    Returns:
+        Condition and guidance as stored beside samples, nothing if there is no condition; and
+        the condition in numbers, (n, C) or None.
+
+    Raises:
+        UsageError: If the model knows nothing of that name or level, or there is no condition
+            to be guided by.
+    """
+    encoding = transport.covariates
+    if encoding is None and given:
+        raise UsageError("this model was trained without a condition; leave --condition out")
+    said = {} if encoding is None else each(encoding, given, n)
+    say = console.note if columns is not None else lambda _: None
+    try:
+        condition = told(columns or {}, encoding, said, n=n, what=what, say=say)
+    except ValueError as error:
+        raise UsageError(f"condition: {error}") from error
+    if encoding is None or condition is None or bool(condition.isnan().all()):
+        if guidance != 1:
+            raise UsageError("guidance needs a condition to follow, such as --condition.label 3")
+        return {}, None
+    names = [column.name for column in encoding.columns]
+    known = {name: EACH for name in names if columns is not None and name in columns}
+    facts: dict[str, Any] = {"condition": known | (given or {}), "guidance": guidance}
+    if known:
+        facts["condition hash"] = hashed(condition)
+    return facts, condition
+
+
+def hashed(*values: Tensor) -> str:
+    """What tells given rows from others."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(value.contiguous().numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,63 @@
+"""`markovbridge train RECIPE --dry-run`: would it train?
+
+Two steps on synthetic data of the same shape, so that a recipe can be checked on
+a machine that lacks its data, and one sample. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+
+from markovbridge.cli import console
+from markovbridge.recipes.recipe import Recipe, describe_data
+from markovbridge.recipes.stand_in import availability, rehearsed
+from markovbridge.training import Trainer
+
+__all__ = ["rehearse"]
+
+STEPS = 2
+
+
+def rehearse(name: str, recipe: Recipe) -> None:
+    """Do two small steps and say what the recipe would train."""
+    trainer, data = recipe.trainer, recipe.data
+    recipe, dataset = rehearsed(recipe)
+    transport = recipe.transport(dataset)
+    short = dataclasses.replace(
+        trainer,
+        steps=STEPS,
+        batch_size=1,
+        accumulation=1,
+        warmup=0,
+        log_every=1,
+        validate_every=0,
+        select="last",
+        sample_every=0,
+    )
+    started = time.perf_counter()
+    told = recipe.examples(dataset, transport)
+    rehearsal = Trainer(transport, told, short)
+    for _ in rehearsal:  # `run` would measure the errors of the model as well
+        pass
+    with warnings.catch_warnings():  # after so few steps a sample may lie anywhere
+        warnings.simplefilter("ignore")
+        rehearsal.result.sample(1, steps=1, block=1)
+    seconds = time.perf_counter() - started
+    memory = 16 * rehearsal.learner.parameters / 2**30  # weights, average, two moments
+    rows = [
+        ("data", availability(data)),
+        ("", f"here {describe_data(dataset)}"),
+        ("process", repr(transport.process)),
+        ("head", repr(transport.head)),
+        ("objective", repr(transport.objective)),
+        (
+            "network",
+            f"{type(transport.network).__name__}, {rehearsal.learner.parameters:,} weights",
+        ),
+        ("memory", f"{memory:.2g} GiB for weights, average and optimiser, besides activations"),
+        ("training", f"{trainer.steps:,} steps of {trainer.batch_size} samples"),
+        ("dry run", f"{STEPS} steps and a sample: {seconds:.1f} s on {rehearsal.device}"),
+    ]
+    console.say(f"{name}: the recipe works\n{console.table(rows)}")

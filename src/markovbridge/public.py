@@ -1,0 +1,126 @@
+"""What `import markovbridge` offers by name; see `markovbridge.lazily`.
+
+A count model, with readers of tables and the training loop, is imported when it is asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from markovbridge import exact
+from markovbridge.couplings import Dirac, Independent, MinibatchOT, Noised, Paired
+from markovbridge.heads import (
+    Categorical,
+    Centred,
+    Endpoint,
+    LogisticMixture,
+    Mean,
+    NegativeBinomial,
+    TwoMeans,
+)
+from markovbridge.masking import Masking
+from markovbridge.model import Given
+from markovbridge.objectives import (
+    DriftMatching,
+    EndMSE,
+    EndNLL,
+    FiniteTime,
+    Instantaneous,
+    PathKL,
+)
+from markovbridge.processes import (
+    VE,
+    VP,
+    AbsorbingChain,
+    BirthDeath,
+    Brownian,
+    Coefficients,
+    DiscreteTimeChain,
+    DiscretisedGaussianChain,
+    Ehrenfest,
+    FiniteChain,
+    LinearDiffusion,
+    OrnsteinUhlenbeck,
+    PureBirth,
+    PureDeath,
+    RandomWalk,
+    SubVP,
+    UniformChain,
+)
+from markovbridge.samplers import (
+    Bridge,
+    Corrected,
+    EulerMaruyama,
+    Gillespie,
+    Midpoint,
+    ProbabilityFlow,
+    TauLeaping,
+    Trapezoidal,
+)
+from markovbridge.schedules import Cosine, Linear, Logistic, Survival
+from markovbridge.transport import Transport, statistics
+
+if TYPE_CHECKING:
+    from markovbridge.counts import CountModel
+
+__all__ = [
+    "AbsorbingChain",
+    "BirthDeath",
+    "Bridge",
+    "Brownian",
+    "Categorical",
+    "Centred",
+    "Coefficients",
+    "Corrected",
+    "Cosine",
+    "CountModel",
+    "Dirac",
+    "DiscreteTimeChain",
+    "DiscretisedGaussianChain",
+    "DriftMatching",
+    "Ehrenfest",
+    "EndMSE",
+    "EndNLL",
+    "Endpoint",
+    "EulerMaruyama",
+    "FiniteChain",
+    "FiniteTime",
+    "Gillespie",
+    "Given",
+    "Independent",
+    "Instantaneous",
+    "Linear",
+    "LinearDiffusion",
+    "Logistic",
+    "LogisticMixture",
+    "Masking",
+    "Mean",
+    "Midpoint",
+    "MinibatchOT",
+    "NegativeBinomial",
+    "Noised",
+    "OrnsteinUhlenbeck",
+    "Paired",
+    "PathKL",
+    "ProbabilityFlow",
+    "PureBirth",
+    "PureDeath",
+    "RandomWalk",
+    "SubVP",
+    "Survival",
+    "TauLeaping",
+    "Transport",
+    "Trapezoidal",
+    "TwoMeans",
+    "UniformChain",
+    "VE",
+    "VP",
+    "exact",
+    "statistics",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "CountModel":
+        from markovbridge.counts import CountModel
+
+        return CountModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,166 @@
+"""A recipe as an object: the choices that make a model of data, and how it is trained.
+
+    recipe = markovbridge.recipes.load("digits", {"network.width": 64})
+    dataset = recipe.dataset()
+    transport = recipe.transport(dataset)
+    Trainer(transport, recipe.examples(dataset, transport), recipe.trainer).run()
+
+All that is random is a function of `trainer.seed`: the first weights too, which torch draws from
+its global generator, whose state is put back afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from markovbridge.couplings import Coupling, Noised
+from markovbridge.data import Dataset, Source
+from markovbridge.data.covariates import Covariate, Covariates
+from markovbridge.data.rows import parts
+from markovbridge.heads import Head
+from markovbridge.masking import Masking
+from markovbridge.objectives import Objective
+from markovbridge.options.errors import UsageError
+from markovbridge.processes import Process
+from markovbridge.randomness import derive
+from markovbridge.training import Examples, TrainingConfig
+from markovbridge.transport import Transport
+from markovbridge.transport import statistics as measure
+
+__all__ = ["Recipe", "describe_data"]
+
+TRAINER = TrainingConfig()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What is trained, on what, and how.
+
+    Attributes:
+        data: Where the data come from.
+        process: The reference process.
+        network: The network, built for the shape of the data.
+        head: How the network's output becomes a law of the data given the state.
+        objective: The loss.
+        coupling: Which source goes with which data. Without it, Noised: time reversal.
+        split: The part of the data to train on.
+        statistics: Over what mean and variance of the data are taken, which the network's
+            input is standardised with: each site alone, a channel, or everything.
+        condition: What the network is told of each sample: none, its class (labels), or the
+            covariates of the data.
+        condition_dropout: Share of the training samples that lose their condition, so that
+            the network also learns to do without; guidance needs that.
+        masking: Show the network a random part of each training sample, for `impute`, such as
+            --masking.pattern mixed. Without it, none.
+        trainer: training: steps, batches, learning rate, what is written when
+    """
+
+    data: Source
+    process: Process
+    network: Callable[[tuple[int, ...], int, int], nn.Module]
+    head: Head
+    objective: Objective
+    coupling: Coupling | None = None
+    split: Literal["train", "validation", "test", "all"] = "train"
+    statistics: Literal["site", "channel", "all"] = "site"
+    condition: Literal["none", "labels", "covariates"] = "none"
+    condition_dropout: float = 0.1
+    masking: Masking | None = None
+    trainer: TrainingConfig = TRAINER
+
+    def dataset(self) -> Dataset:
+        """The training data."""
+        return self.data.load(self.split)
+
+    def transport(self, dataset: Dataset) -> Transport:
+        """The untrained transport for a data set.
+
+        Raises:
+            TypeError: If the network is no module.
+            UsageError: If the data set does not know what the network is to be told.
+            ValueError: If the data are no states of the process, naming the value.
+        """
+        process, head, masking = self.process, self.head, self.masking
+        coupling = Noised() if self.coupling is None else self.coupling
+        mean, variance = measure(_checked(dataset, process), self.statistics)
+        covariates = covariates_of(dataset, self.condition)
+        features = coupling.features(process) + (masking.features(process) if masking else 0)
+        told = {"condition": len(covariates.names)} if covariates else {}
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive(self.trainer.seed, "weights"))
+            module = self.network(dataset.shape, features, head.outputs(process), **told)
+        if not isinstance(module, nn.Module):
+            raise TypeError(
+                f"network gave a {type(module).__name__}; it must give a torch.nn.Module"
+            )
+        return Transport(
+            process,
+            module,
+            head,
+            shape=dataset.shape,
+            mean=mean,
+            variance=variance,
+            coupling=coupling,
+            objective=self.objective,
+            covariates=covariates,
+            condition_dropout=self.condition_dropout if covariates else 0.0,
+            masking=masking,
+        )
+
+    def examples(self, dataset: Dataset, transport: Transport) -> Examples:
+        """The samples of a data set, with what the network is told of each.
+
+        Raises:
+            UsageError: If entries are missing.
+        """
+        covariates = transport.covariates
+        if dataset.observed is not None:
+            raise UsageError(
+                f"{dataset.name} has missing entries; train on complete rows, then impute"
+            )
+        if covariates is None or self.condition == "covariates":
+            return Examples(dataset.x, condition=dataset.condition if covariates else None)
+        return Examples(dataset.x, condition=covariates.encode({"label": dataset.known["label"]}))
+
+
+def covariates_of(dataset: Dataset, condition: str) -> Covariates | None:
+    """What the network is told of each sample of a data set.
+
+    Raises:
+        UsageError: If the data set does not know it.
+    """
+    if condition == "none":
+        return None
+    if condition == "covariates":
+        if dataset.covariates is None:
+            raise UsageError(f"condition is covariates, but {dataset.name} has none")
+        return dataset.covariates
+    if dataset.labels is None:
+        raise UsageError(f"condition is labels, but {dataset.name} has none")
+    names = dataset.label_names
+    if names is None:
+        names = tuple(map(str, range(int(dataset.labels.max()) + 1)))
+    return Covariates((Covariate("label", names),))
+
+
+def _checked(dataset: Dataset, process: Process) -> Iterator[Tensor]:
+    """The data a few samples at a time, in the coordinates of the process.
+
+    One pass checks and measures, for the data may have to be read from a file.
+    """
+    for rows in parts(dataset.x):
+        states = process.check(rows, dataset.name)
+        yield rows if process.support is None else states
+
+
+def describe_data(dataset: Dataset) -> str:
+    """A data set in a few words."""
+    shape = "x".join(map(str, dataset.shape))
+    kind = "reals" if dataset.x.is_floating_point() else "counts"
+    top = "" if dataset.maximum is None else f" 0..{dataset.maximum}"
+    return f"{dataset.name}, split {dataset.split}: {len(dataset):,} of {shape}, {kind}{top}"

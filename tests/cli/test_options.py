@@ -1,0 +1,193 @@
+"""Options and recipes: what they come to, and what is said of wrong ones."""
+
+import pytest
+import yaml
+
+from markovbridge.cli import main
+from runs import error
+
+
+@pytest.fixture
+def run(run_of_digits):
+    return run_of_digits
+
+
+@pytest.fixture(scope="module")
+def trained(trained_digits):
+    return trained_digits
+
+
+# Configuration
+
+
+def config(capsys, *words):
+    assert main([*words, "--print_config"]) == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def test_overrides_reach_into_classes(capsys):
+    plain = config(capsys, "train", "digits")
+    changed = config(
+        capsys,
+        *("train", "digits", "--trainer.steps", "500", "--head.kernel", "stochastic"),
+        *("--process.schedule", "Linear", "--trainer.clip", "null"),
+    )
+    assert plain["process"]["init_args"]["schedule"]["class_path"] == "markovbridge.Cosine"
+    plain["trainer"].update(steps=500, clip=None)
+    plain["head"]["init_args"]["kernel"] = "stochastic"
+    plain["process"]["init_args"]["schedule"]["class_path"] = "markovbridge.Linear"
+    assert changed == plain
+
+
+def test_another_class_drops_the_options_of_the_first(capsys):
+    changed = config(capsys, "train", "digits", "--objective", "Instantaneous")
+    assert changed["objective"] == {
+        "class_path": "markovbridge.Instantaneous",
+        "init_args": {"steps": 1000},
+    }
+
+
+def test_printed_config_is_a_recipe(capsys, tmp_path):
+    printed = config(capsys, "train", "digits", "--trainer.steps", "7", "--data.seed", "3")
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(printed))
+    assert config(capsys, "train", str(path)) == printed
+    assert not {"output", "resume", "overwrite", "dry_run", "recipe"} & set(printed)
+
+
+def test_a_recipe_may_name_any_coupling(capsys, tmp_path):
+    printed = config(capsys, "train", "digits")
+    assert printed["coupling"] is None
+    source = {"class_path": "markovbridge.couplings.Gaussian", "init_args": {"std": 2.0}}
+    printed["coupling"] = {"class_path": "Independent", "init_args": {"source": source}}
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(printed))
+    found = config(capsys, "train", str(path))["coupling"]
+    assert found["class_path"] == "markovbridge.Independent"
+    assert found["init_args"]["source"]["init_args"]["std"] == 2.0
+
+
+def test_sums_of_objectives(capsys):
+    written = "{class_path: Sum, init_args: {terms: [PathKL, EndNLL], weights: [1, 0.1]}}"
+    changed = config(capsys, "train", "digits", "--objective", written)
+    terms = changed["objective"]["init_args"]["terms"]
+    assert [term["class_path"] for term in terms] == [
+        "markovbridge.PathKL",
+        "markovbridge.EndNLL",
+    ]
+
+
+# Wrong options
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["trian"], "there is no verb 'trian' (did you mean 'train'?)"),
+        (["train"], "RECIPE comes first: markovbridge train digits"),
+        (["train", "digit"], "there is no recipe 'digit' (did you mean 'digits'?)"),
+        (["train", "no/such.yaml"], "no recipe no/such.yaml: there is no such file"),
+        (["train", "digits", "more"], "'more' is one word too many"),
+        (["train", "digits", "--ouput", "x"], "no option --ouput (did you mean 'output'?)"),
+        (["train", "digits", "--trainer.stepz", "3"], "(did you mean 'trainer.steps'?)"),
+        (["train", "digits", "--trainer.steps", "x"], "trainer.steps is 'x'; it must be a whole"),
+        (["train", "digits", "--trainer.steps", "2.5"], "trainer.steps is '2.5'; it must be a w"),
+        (["train", "digits", "--trainer.clip", "x"], "trainer.clip is 'x'; it must be a number"),
+        (["train", "digits", "--trainer.decay", "x"], "it must be one of constant, cosine"),
+        (["train", "digits", "--resume", "maybe"], "resume is 'maybe'; it must be true or false"),
+        (["train", "digits", "--head", "Meen"], "head is 'Meen', which is none of Categorical"),
+        (["train", "digits", "--head.kernal", "x"], "no option 'head.kernal' (did you mean 'ker"),
+        (["train", "digits", "--head.kernel", "x"], "it must be one of poisson, stochastic, near"),
+        (
+            ["train", "digits", "--head", "json.JSONDecoder"],
+            "not correspond to a subclass of Head",
+        ),
+        (["train", "digits", "--head", "no_such.Head"], "head: No module named 'no_such'"),
+        (["train", "digits", "--process.schedule", "Linea"], "(did you mean 'Linear'?)"),
+        (["train", "digits", "--process.maximum", "x"], "process.maximum is 'x'; it must be a wh"),
+        (
+            ["train", "digits", "--network.widht", "3"],
+            "no option 'network.widht' (did you mean 'w",
+        ),
+        (["train", "digits", "--network", "no_such.Net"], "No module named 'no_such'"),
+        (
+            ["train", "digits", "--network", "MPL"],
+            "network is 'MPL', which is none of Attention, ",
+        ),
+        (["train", "digits", "--resume", "true", "--overwrite", "true"], "give one of them"),
+        (["sample"], "RUN comes first"),
+        (["recipes", "digit"], "there is no recipe 'digit'"),
+        (["recipes", "digits", "more"], "recipes takes one name"),
+        (["data", "digits"], "data takes no options"),
+    ],
+)
+def test_wrong_options(capsys, words, expected):
+    assert main(words) == 2
+    assert expected in error(capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ["sample", "RUN", "--sampler.theta", "0.4"],
+            "--sampler.theta is an option of a class, and --sampler names none: write, for "
+            "example, --sampler Adaptive --sampler.theta 0.4 "
+            "(Adaptive, SecondOrderBridge, Trapezoidal have one)",
+        ),
+        (["sample", "RUN", "--network.width=8"], "write, for example, --network Attention --netw"),
+        (
+            ["sample", "RUN", "--sampler.thetta", "0.4"],
+            "no option --sampler.thetta (did you mean 'theta'?); --sampler names no class",
+        ),
+        (
+            ["train", "digits", "--coupling.source.mean", "1"],
+            "--coupling Independent --coupling.s",
+        ),
+        (
+            ["train", "digits", "--data", "Binarised", "--data.source.n", "3"],
+            "--data.source names none: write, for example, --data.source Synthetic --data.s",
+        ),
+    ],
+)
+def test_options_of_a_class_that_is_not_named(capsys, run, words, expected):
+    assert main([str(run) if word == "RUN" else word for word in words]) == 2
+    assert expected in error(capsys)
+
+
+def test_no_options_at_all(capsys, run):
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.html").is_file()
+    capsys.readouterr()
+
+
+def test_options_of_a_class_that_has_a_default(capsys):
+    words = ["--coupling", "Independent", "--coupling.source.mean", "1", "--print_config"]
+    assert main(["train", "digits", *words, "--head.link=exp", "--network.width", "7"]) == 0
+    assert "mean: 1.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda text: text + "bogus: 3\n", "own.yaml: there is no option 'bogus'"),
+        (
+            lambda text: text.replace("  steps", "  stepz"),
+            "own.yaml: there is no option 'trainer.st",
+        ),
+        (
+            lambda text: text.replace("data.Digits", "data.Digitz"),
+            "own.yaml: data: markovbridge.data.Digitz does not exist",
+        ),
+        (lambda text: text.replace("head:", "data:\n  - ["), "own.yaml is damaged: while parsing"),
+        (lambda text: "- 1\n", "own.yaml is damaged: it must hold named options"),
+        (lambda text: "", "data, process, network, head, objective must be given"),
+    ],
+)
+def test_wrong_recipes(capsys, tmp_path, change, expected):
+    assert main(["recipes", "digits"]) == 0
+    path = tmp_path / "own.yaml"
+    path.write_text(change(capsys.readouterr().out))
+    assert main(["train", str(path), "--output", str(tmp_path / "run")]) == 2
+    assert expected in error(capsys)
+    assert not (tmp_path / "run").exists()

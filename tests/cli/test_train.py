@@ -1,0 +1,160 @@
+"""`markovbridge train`."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from markovbridge import Transport
+from markovbridge.cli import main
+from markovbridge.networks import MLP
+from runs import SMALL, error, sample, samples, train
+
+
+@pytest.fixture
+def run(run_of_digits):
+    return run_of_digits
+
+
+@pytest.fixture(scope="module")
+def trained(trained_digits):
+    return trained_digits
+
+
+def config(capsys, *words):
+    assert main([*words, "--print_config"]) == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+# train
+
+
+def test_train_writes_a_run(trained, capsys):
+    names = {path.name for path in trained.iterdir()}
+    assert {"config.yaml", "model", "checkpoints", "metrics.jsonl", "log.txt"} <= names
+    written = yaml.safe_load((trained / "config.yaml").read_text())
+    options = [*SMALL, "--trainer.steps", "30"]
+    assert written == config(capsys, "train", "digits", *options)
+    model = Transport.from_pretrained(trained / "model")
+    assert model.process.maximum == 16
+    assert model.shape == (1, 8, 8)
+    assert "CC BY 4.0" in (trained / "model" / "README.md").read_text()
+
+
+def test_train_is_a_function_of_its_seed(trained, tmp_path):
+    state = torch.random.get_rng_state()
+    assert train(tmp_path / "same") == 0
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert train(tmp_path / "other", "--trainer.seed", "1", "--trainer.steps", "1") == 0
+    weights = [
+        Transport.from_pretrained(folder / "model").state_dict()
+        for folder in (trained, tmp_path / "same")
+    ]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    first = [
+        (folder / "checkpoints" / "step-00000000" / "model.safetensors").read_bytes()
+        for folder in (tmp_path / "same", tmp_path / "other")
+    ]
+    assert first[0] != first[1]
+
+
+def test_train_again_needs_a_word(run, capsys):
+    before = (run / "config.yaml").stat().st_mtime_ns
+    assert train(run) == 1
+    assert "--resume true continues it, --overwrite true replaces it" in error(capsys)
+    assert (run / "config.yaml").stat().st_mtime_ns == before
+    assert train(run, "--overwrite", "true", steps=3) == 0
+    assert not (run / "checkpoints" / "step-00000030").exists()
+    assert (run / "checkpoints" / "step-00000003").exists()
+
+
+def test_train_leaves_other_folders_alone(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    assert train(tmp_path, "--overwrite", "true") == 1
+    assert "holds files, but no run" in error(capsys)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    assert train(tmp_path / "thesis.tex") == 1
+    assert "is a file" in error(capsys)
+
+
+def test_resume_continues(run, trained, tmp_path):
+    assert train(tmp_path / "whole", steps=40) == 0
+    # A run folder is a recipe too: its own.
+    assert main(["train", str(run), "--resume", "true", "--trainer.steps", "40"]) == 0
+    states = [
+        Transport.from_pretrained(folder / "model").state_dict()
+        for folder in (run, tmp_path / "whole")
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["steps"] == 40
+
+
+def test_resume_refuses_another_run(run, capsys):
+    before = (run / "config.yaml").read_text()
+    assert train(run, "--resume", "true", "--trainer.batch_size", "64") == 1
+    assert "batch_size" in error(capsys)
+    assert (run / "config.yaml").read_text() == before
+
+
+def test_validation_during_training(tmp_path):
+    options = ["--split", "train", "--trainer.validate_every", "5"]
+    assert train(tmp_path / "run", *options, steps=5) == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert any("validation_loss" in json.loads(line) for line in lines)
+
+
+def test_dry_run_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "digits", *SMALL, "--dry_run", "true"]) == 0
+    text = capsys.readouterr().out
+    assert "digits: the recipe works" in text
+    model = MLP((1, 8, 8), 1, 1, width=16, depth=1)
+    assert f"MLP, {sum(p.numel() for p in model.parameters()):,} weights" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+NETWORK = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, shape: tuple[int, ...], features: int, outputs: int, hidden: int = 3):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(features, hidden, 3, padding=1), nn.Conv2d(hidden, outputs, 3, padding=1)
+        )
+
+    def forward(self, features, t, condition=None):
+        return self.layers(features.flatten(1, 2)).unsqueeze(2)
+"""
+
+
+def test_a_network_of_ones_own(tmp_path, monkeypatch, capsys):
+    (tmp_path / "own_network.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = tmp_path / "run"
+    words = ["--network", "own_network.Net", "--network.hidden", "5", "--trainer.threads", "1"]
+    words += ["--trainer.steps", "5", "--trainer.warmup", "1"]
+    assert main(["train", "digits", "--output", str(run), *words]) == 0
+    # A run folder names no code to run: whoever samples from it does.
+    assert sample(run, "--n", "2") == 2
+    assert "name it with --network own_network.Net" in error(capsys)
+    assert sample(run, "--n", "2", "--network", "own_network.Net") == 1
+    assert "do not fit this network" in error(capsys)
+    words = ["--network", "own_network.Net", "--network.hidden", "5"]
+    assert sample(run, "--n", "2", *words) == 0
+    assert samples(run)[0].shape == (2, 1, 8, 8)
+    # So does whoever trains on, who need not repeat its options.
+    again = ["train", str(run), "--resume", "true"]
+    assert main(again) == 2
+    text = error(capsys)
+    assert "config.yaml: network is own_network.Net, which is not part of markovbridge" in text
+    assert text.endswith("if it is yours, name it with --network own_network.Net")
+    assert main([*again, "--network", "own_network.Net"]) == 0
+    written = yaml.safe_load((run / "config.yaml").read_text())
+    assert written["network"]["init_args"]["hidden"] == 5
+    # Another class instead: what the file says of the first is not asked.
+    assert main([*again[:2], "--print_config", "--network=MLP"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)["network"]
+    assert printed["class_path"] == "markovbridge.networks.MLP"
+    assert "hidden" not in printed["init_args"]

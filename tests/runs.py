@@ -1,0 +1,36 @@
+"""Small runs of the digits for the tests of the command line, and what it says of them."""
+
+import json
+
+import numpy as np
+
+from markovbridge.cli import main
+
+SMALL = ["--network.width", "16", "--network.depth", "1", "--trainer.threads", "1"]
+SMALL += ["--trainer.warmup", "5", "--trainer.decay", "constant", "--trainer.log_every", "10"]
+
+
+def train(folder, *options, steps=30):
+    return main(
+        ["train", "digits", "--output", str(folder), *SMALL, "--trainer.steps", str(steps)]
+        + list(options)
+    )
+
+
+def sample(run, *options):
+    words = ["sample", str(run), "--block", "16", "--steps", "5", "--threads", "1", *options]
+    return main(words)
+
+
+def samples(run):
+    with np.load(run / "samples.npz", allow_pickle=False) as file:
+        return file["samples"], json.loads(str(file["meta"]))
+
+
+def error(capsys):
+    """The one line of an error."""
+    text = capsys.readouterr().err
+    lines = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    return lines[0]
