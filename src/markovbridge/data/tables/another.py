@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from markovbridge import doors
+from markovbridge.data.catalogue import table_path
 from markovbridge.data.tables.format import Format
 from markovbridge.data.tables.registry import format_of
 from markovbridge.data.tables.source import CountTable
