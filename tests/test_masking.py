@@ -196,8 +196,8 @@ def test_the_loss_is_the_sum_over_sites_not_known():
     x1, seen = data(transport.process), []
     law = transport.law
 
-    def watched(x, t, condition=None, **known):
-        seen.append((law(x, t, condition, **known), known["observed"]))
+    def watched(x, t, given):
+        seen.append((law(x, t, given), given.observed))
         return seen[-1][0]
 
     transport.law = watched

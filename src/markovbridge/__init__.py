@@ -7,8 +7,6 @@ process = mb.PureDeath(maximum=16)
 ...
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from markovbridge.lazily import offered

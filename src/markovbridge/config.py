@@ -2,7 +2,7 @@
 
 A frozen dataclass is its fields, a network its constructor arguments:
 
-    {"class_path": "markovbridge.processes.counts.PureDeath",
+    {"class_path": "markovbridge.PureDeath",
      "init_args": {"maximum": 16, "schedule": {"class_path": ..., "init_args": {}}}}
 
 A tensor, such as a rate matrix, is nested lists. This is the form recipes are
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from markovbridge import doors
-from markovbridge.parts import checked, find
+from markovbridge.parts import checked, find, name_of
 
 __all__ = ["from_config", "short", "to_config"]
 
@@ -45,7 +45,7 @@ def to_config(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): to_config(v) for k, v in value.items()}
     cls = type(value)
-    path = f"{cls.__module__}.{cls.__qualname__}"
+    path = name_of(cls)
     if dataclasses.is_dataclass(value):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
         return {"class_path": path, "init_args": to_config(fields)}

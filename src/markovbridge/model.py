@@ -26,7 +26,7 @@ from markovbridge.masking import Observed
 from markovbridge.processes.base import Process
 from markovbridge.schedules import Time
 
-__all__ = ["NOTHING", "DataModel", "Given", "Model", "given_of"]
+__all__ = ["NOTHING", "DataModel", "Given", "Model"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,7 +42,9 @@ __all__ = [
     "find",
     "foreign",
     "kinds",
+    "name_of",
     "options",
+    "renamed",
 ]
 
 PACKAGE = __name__.split(".")[0]
@@ -80,33 +82,57 @@ class Named(NamedTuple):
 
 
 @functools.cache
-def modules() -> dict[str, types.ModuleType]:
-    """The modules of this package that can hold parts, by name, all imported."""
+def namespaces() -> dict[str, types.ModuleType]:
+    """The package and what it consists of, by name, all imported: where public names are."""
     package = sys.modules[PACKAGE]
     found = {PACKAGE: package}
-    for entry in pkgutil.walk_packages(package.__path__, f"{PACKAGE}."):
-        if not entry.name.startswith(HIDDEN) and not entry.name.endswith(".public"):
+    for entry in pkgutil.iter_modules(package.__path__, f"{PACKAGE}."):
+        if not entry.name.startswith(HIDDEN):
             found[entry.name] = importlib.import_module(entry.name)
     return found
 
 
 @functools.cache
 def public() -> dict[str, type]:
-    """The public classes of those modules, by each path where they are exported or defined."""
-    for module in modules().values():
-        for attribute in getattr(module, "__all__", ()):
-            getattr(module, attribute)  # some are imported when they are asked for
-    return {
-        f"{name}.{attribute}": value
-        for name, module in modules().items()
-        for attribute, value in (
-            {n: getattr(module, n) for n in module.__all__} | vars(module)
-        ).items()
-        if inspect.isclass(value)
-        and _ours(value)
-        and (attribute in module.__all__ or value.__module__ == name)
-        and not attribute.startswith("_")
+    """The public classes of the package, by each of their public names."""
+    named = {
+        f"{name}.{attribute}": getattr(module, attribute)
+        for name, module in namespaces().items()
+        for attribute in getattr(module, "__all__", ())
+        if not attribute.startswith("_")
     }
+    return {name: cls for name, cls in named.items() if inspect.isclass(cls) and _ours(cls)}
+
+
+def name_of(cls: type) -> str:
+    """The public name of a class, by which files call it; its own path if it has none."""
+    named = [path for path, other in public().items() if other is cls]
+    return min(named, key=len, default=f"{cls.__module__}.{cls.__qualname__}")
+
+
+def renamed(config: Any) -> Any:
+    """A configuration that calls classes of this package by the names of today.
+
+    Files of older versions say in which module of a namespace a class was:
+    markovbridge.processes.counts.PureDeath is markovbridge.PureDeath.
+    """
+    if isinstance(config, (list, tuple)):
+        return [renamed(value) for value in config]
+    if not isinstance(config, Mapping):
+        return config
+    found = {key: renamed(value) for key, value in config.items()}
+    path = found.get("class_path")
+    if isinstance(path, str) and (cls := public().get(_today(path))) is not None:
+        found["class_path"] = name_of(cls)
+    return found
+
+
+def _today(path: str) -> str:
+    """The path of a class without the module that it was in below a namespace."""
+    package, *inside = path.split(".")
+    if package == PACKAGE and len(inside) > 2:
+        return f"{package}.{inside[0]}.{inside[-1]}"
+    return path
 
 
 @functools.cache
@@ -145,7 +171,7 @@ def find(path: Any, wanted: tuple[type, ...] = (), place: str = "") -> type:
     """
     if not isinstance(path, str):
         raise ValueError(f"a class_path is the name of a class, not {shown(path)}")
-    found = classes().get(path)
+    found = classes().get(_today(path))
     if found is None and "." not in path:
         named = _named(wanted)
         if path not in named:
@@ -277,7 +303,7 @@ def _spec(
             raise
         except ValueError as error:
             raise ValueError(f"{_at(place)}{error}") from error
-        path = path if path in classes() else _shortest(cls)
+        path = path if path in classes() else name_of(cls)
     found = {} if inside is None else options(inside, cls, place, own)
     return {"class_path": path, "init_args": found}
 
@@ -339,22 +365,17 @@ def _named(wanted: tuple[type, ...]) -> dict[str, type]:
     return dict(sorted(found.items()))
 
 
-def _shortest(cls: type) -> str:
-    """The shortest public path of a class."""
-    return min((path for path, other in classes().items() if other is cls), key=len)
-
-
 def _unknown(path: str, place: str) -> ValueError:
     """Why a path is no class that a file may name."""
     if foreign(path):
         return ForeignClass(place, path)
     module, _, name = path.rpartition(".")
-    value = getattr(modules().get(module), name, None)
+    value = getattr(sys.modules.get(module), name, None)
     if inspect.isclass(value):
         if not _ours(value):  # which a module of the package merely uses
             return ForeignClass(place, path)
         return ValueError(f"{path} is no part of a model, and a file may name no other class")
-    if value is not None or path in modules():
+    if value is not None or path in sys.modules:
         return ValueError(f"{path} is not a class")
     near = _close(path, classes())
     return ValueError(f"{path} does not exist in this version of {PACKAGE}{near}")

@@ -25,9 +25,9 @@ class Recorder:
     def __init__(self, model):
         self.process, self._model, self.asked = model.process, model, []
 
-    def law(self, x, t, condition=None):
+    def law(self, x, t):
         self.asked.append((x, t))
-        return self._model.law(x, t, condition)
+        return self._model.law(x, t)
 
     def births(self):
         """Survival at each birth, by row: state and time of the first question after it."""

@@ -138,7 +138,8 @@ class Inspect(Weighted):
                 seen.append(look(title, process, law, coupling, ends, **common))
             if transport is not None:
                 model = transport.eval()
-                seen.append(look("learned", process, model.law, model.coupling, ends, **common))
+                law = lambda x, t, _, ask=model.law: ask(x, t)  # noqa: E731
+                seen.append(look("learned", process, law, model.coupling, ends, **common))
         facts = {
             "data": f"{dataset.name}, split {split}",
             "points": len(x),

@@ -16,8 +16,6 @@
 the others. Nothing is downloaded.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from markovbridge.lazily import offered

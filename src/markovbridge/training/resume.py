@@ -12,6 +12,7 @@ from typing import Any
 from markovbridge import doors
 from markovbridge.config import to_config
 from markovbridge.documents import NUMBER, conforming
+from markovbridge.parts import renamed
 from markovbridge.pretrained import PARTS
 from markovbridge.training.checkpoint import Checkpoint
 from markovbridge.training.config import TrainingConfig
@@ -76,7 +77,7 @@ def check(saved: dict[str, Any], current: dict[str, Any], step: int) -> None:
         free.add("steps")
     # A run of before there was a setting has its default.
     usual = {field.name: field.default for field in fields(TrainingConfig)}
-    saved = {**saved, "training": {**usual, **saved["training"]}}
+    saved = {**renamed(saved), "training": {**usual, **saved["training"]}}
     difference = _difference(saved, current, {f"training.{name}" for name in free})
     if difference is not None:
         name, before, now = difference
