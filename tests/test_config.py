@@ -1,5 +1,7 @@
 """Configurations: what is written is rebuilt, and files cannot run code of their choice."""
 
+import importlib
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 import markovbridge as mb
-from markovbridge import exact
+from markovbridge import exact, parts
 from markovbridge.config import from_config, to_config
 from markovbridge.networks import MLP
 from problems import squared
@@ -41,10 +43,10 @@ def test_objects_come_back_equal(value):
 
 def test_the_form_is_the_one_of_recipes():
     assert to_config(mb.PureDeath(16)) == {
-        "class_path": "markovbridge.processes.counts.PureDeath",
+        "class_path": "markovbridge.PureDeath",
         "init_args": {
             "maximum": 16,
-            "schedule": {"class_path": "markovbridge.schedules.Cosine", "init_args": {}},
+            "schedule": {"class_path": "markovbridge.Cosine", "init_args": {}},
         },
     }
 
@@ -107,3 +109,17 @@ def test_files_name_classes_of_the_package_only(config, message):
     for nested in (config, [config], {"a": {"b": config}}):
         with pytest.raises(ValueError, match=message):
             from_config(nested)
+
+
+def test_files_call_every_class_by_a_public_name_and_older_ones_are_understood():
+    """No file says in which module of a namespace a class is, so that it can move."""
+    for cls in set(parts.classes().values()):
+        if inspect.isabstract(cls):
+            continue
+        name = parts.name_of(cls)
+        space, _, own = name.rpartition(".")
+        assert space.count(".") < 2 and own == cls.__name__, name
+        assert getattr(importlib.import_module(space), own) is cls
+        old = {"class_path": f"{cls.__module__}.{own}", "init_args": {}}
+        assert parts.renamed({"a": [old]}) == {"a": [{"class_path": name, "init_args": {}}]}
+        assert parts.find(old["class_path"]) is cls
