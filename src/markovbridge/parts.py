@@ -95,13 +95,17 @@ def namespaces() -> dict[str, types.ModuleType]:
 @functools.cache
 def public() -> dict[str, type]:
     """The public classes of the package, by each of their public names."""
-    named = {
-        f"{name}.{attribute}": getattr(module, attribute)
+    return {
+        f"{name}.{attribute}": value
         for name, module in namespaces().items()
-        for attribute in getattr(module, "__all__", ())
-        if not attribute.startswith("_")
+        for attribute, value in (
+            {n: getattr(module, n) for n in getattr(module, "__all__", ())} | vars(module)
+        ).items()
+        if inspect.isclass(value)
+        and _ours(value)
+        and (attribute in module.__all__ or value.__module__ == name)
+        and not attribute.startswith("_")
     }
-    return {name: cls for name, cls in named.items() if inspect.isclass(cls) and _ours(cls)}
 
 
 def name_of(cls: type) -> str:

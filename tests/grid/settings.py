@@ -10,7 +10,7 @@ import markovbridge as mb
 from markovbridge import samplers
 
 N = 8_000
-SLOW = 1_500  # of processes whose bridges are sums over all ways between
+SLOW = 800  # of processes whose bridges are sums over all ways between
 FEW = 200  # of samplers that cost an evaluation for each jump
 LEVEL = 1e-5  # of every statistical test
 ALLOWED = 0.015  # total variation of samplers that are right in the limit of many steps
