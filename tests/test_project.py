@@ -40,3 +40,10 @@ def test_the_citation_is_of_this_version():
         "2305.11089",
         "2312.14589",
     ]
+
+
+def test_every_decision_is_in_the_index():
+    folder = ROOT / "docs" / "decisions"
+    pages = {path.name for path in folder.glob("*.md")} - {"README.md"}
+    index = (folder / "README.md").read_text()
+    assert pages and {name for name in pages if f"]({name})" not in index} == set()
