@@ -1,11 +1,11 @@
-# Two commands do everything: `make demo` and `make test`.
+# Two commands do everything: `make demo` and `make test`. `make test-matrix` is for a release.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 export MPLBACKEND := Agg
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-matrix test-oldest test-newest lint clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -33,5 +33,22 @@ lint: $(BIN)/.installed
 test: lint  ## Lint, type-check, run the tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
+# Neither pins torch as constraints.txt does, and a plain torch brings GPU packages:
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has the CPU builds.
+test-matrix: test-oldest test-newest  ## The tests with the oldest and the newest dependencies.
+
+.venv-%/.installed: pyproject.toml constraints-oldest.txt
+	rm -rf .venv-$*
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --upgrade pip
+	.venv-$*/bin/python -m pip install --quiet $(PINS_$*) -e '.[dev]'
+	touch $@
+
+PINS_oldest := -c constraints-oldest.txt
+
+test-oldest test-newest: test-%: .venv-%/.installed
+	.venv-$*/bin/python -m pip list
+	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest
+
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) .venv-oldest .venv-newest runs build dist

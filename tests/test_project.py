@@ -1,0 +1,49 @@
+"""What is said of the project in several files is the same in all of them."""
+
+import pytest
+import yaml
+
+from bounds import FILE, ROOT, bounds, project, text
+
+
+def test_the_oldest_versions_are_the_lower_bounds():
+    assert FILE.read_text() == text(bounds(project())), "run python tests/bounds.py"
+
+
+@pytest.mark.parametrize("requirement", ["tqdm", "tqdm<5", "tqdm==4.66"])
+def test_a_requirement_without_a_lower_bound_is_seen(requirement):
+    table = {"name": "it", "dependencies": [requirement], "optional-dependencies": {}}
+    with pytest.raises(ValueError, match="has no lower bound"):
+        bounds(table)
+
+
+def test_two_bounds_of_one_package_are_seen():
+    table = {
+        "name": "it",
+        "dependencies": ["numpy>=1.26"],
+        "optional-dependencies": {"dev": ["it[a]", "numpy>=2.0"]},
+    }
+    with pytest.raises(ValueError, match="two lower bounds, 1.26 and 2.0"):
+        bounds(table)
+
+
+def test_the_citation_is_of_this_version():
+    known = project()
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["type"] == "software" and citation["message"]
+    assert citation["title"].startswith(known["name"])
+    assert citation["version"] == known["version"]
+    assert citation["license"] == known["license"]
+    assert all(author.keys() == {"name"} for author in citation["authors"])
+    assert [paper["url"].rpartition("/")[2] for paper in citation["references"]] == [
+        "2305.11089",
+        "2312.14589",
+    ]
+
+
+def test_every_decision_is_in_the_index():
+    folder = ROOT / "docs" / "decisions"
+    pages = {path.name for path in folder.glob("*.md")} - {"README.md"}
+    index = (folder / "README.md").read_text()
+    assert pages and {name for name in pages if f"]({name})" not in index} == set()
