@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import markovbridge as mb
-from markovbridge import exact, parts
+from markovbridge import exact, parts, public_names
 from markovbridge.config import from_config, to_config
 from markovbridge.networks import MLP
 from problems import squared
@@ -116,10 +116,10 @@ def test_files_call_every_class_by_a_public_name_and_older_ones_are_understood()
     for cls in set(parts.classes().values()):
         if inspect.isabstract(cls):
             continue
-        name = parts.name_of(cls)
+        name = public_names.name_of(cls)
         space, _, own = name.rpartition(".")
         assert space.count(".") < 2 and own == cls.__name__, name
         assert getattr(importlib.import_module(space), own) is cls
         old = {"class_path": f"{cls.__module__}.{own}", "init_args": {}}
-        assert parts.renamed({"a": [old]}) == {"a": [{"class_path": name, "init_args": {}}]}
+        assert public_names.renamed({"a": [old]}) == {"a": [{"class_path": name, "init_args": {}}]}
         assert parts.find(old["class_path"]) is cls

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from markovbridge import doors
-from markovbridge.parts import checked, find, name_of
+from markovbridge.parts import checked, find
+from markovbridge.public_names import name_of
 
 __all__ = ["from_config", "short", "to_config"]
 

@@ -15,11 +15,8 @@ from __future__ import annotations
 
 import difflib
 import functools
-import importlib
 import inspect
-import pkgutil
 import sys
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -32,6 +29,7 @@ from markovbridge import doors
 from markovbridge.checks import shown
 from markovbridge.documents import PlainLoader
 from markovbridge.networks import Network
+from markovbridge.public_names import PACKAGE, name_of, ours, public, today
 
 __all__ = [
     "ForeignClass",
@@ -42,14 +40,9 @@ __all__ = [
     "find",
     "foreign",
     "kinds",
-    "name_of",
     "options",
-    "renamed",
 ]
 
-PACKAGE = __name__.split(".")[0]
-# They run something, or name what others hold, and hold no parts.
-HIDDEN = tuple(f"{PACKAGE}.{name}" for name in ("cli", "__main__", "options", "recipes"))
 SPEC = ("class_path", "init_args")
 SIMPLE = (str, Path, int, float, bool, type(None), dict, Mapping)
 WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -79,64 +72,6 @@ class Named(NamedTuple):
 
     path: str
     cls: Any
-
-
-@functools.cache
-def namespaces() -> dict[str, types.ModuleType]:
-    """The package and what it consists of, by name, all imported: where public names are."""
-    package = sys.modules[PACKAGE]
-    found = {PACKAGE: package}
-    for entry in pkgutil.iter_modules(package.__path__, f"{PACKAGE}."):
-        if not entry.name.startswith(HIDDEN):
-            found[entry.name] = importlib.import_module(entry.name)
-    return found
-
-
-@functools.cache
-def public() -> dict[str, type]:
-    """The public classes of the package, by each of their public names."""
-    return {
-        f"{name}.{attribute}": value
-        for name, module in namespaces().items()
-        for attribute, value in (
-            {n: getattr(module, n) for n in getattr(module, "__all__", ())} | vars(module)
-        ).items()
-        if inspect.isclass(value)
-        and _ours(value)
-        and (attribute in module.__all__ or value.__module__ == name)
-        and not attribute.startswith("_")
-    }
-
-
-def name_of(cls: type) -> str:
-    """The public name of a class, by which files call it; its own path if it has none."""
-    named = [path for path, other in public().items() if other is cls]
-    return min(named, key=len, default=f"{cls.__module__}.{cls.__qualname__}")
-
-
-def renamed(config: Any) -> Any:
-    """A configuration that calls classes of this package by the names of today.
-
-    Files of older versions say in which module of a namespace a class was:
-    markovbridge.processes.counts.PureDeath is markovbridge.PureDeath.
-    """
-    if isinstance(config, (list, tuple)):
-        return [renamed(value) for value in config]
-    if not isinstance(config, Mapping):
-        return config
-    found = {key: renamed(value) for key, value in config.items()}
-    path = found.get("class_path")
-    if isinstance(path, str) and (cls := public().get(_today(path))) is not None:
-        found["class_path"] = name_of(cls)
-    return found
-
-
-def _today(path: str) -> str:
-    """The path of a class without the module that it was in below a namespace."""
-    package, *inside = path.split(".")
-    if package == PACKAGE and len(inside) > 2:
-        return f"{package}.{inside[0]}.{inside[-1]}"
-    return path
 
 
 @functools.cache
@@ -175,7 +110,7 @@ def find(path: Any, wanted: tuple[type, ...] = (), place: str = "") -> type:
     """
     if not isinstance(path, str):
         raise ValueError(f"a class_path is the name of a class, not {shown(path)}")
-    found = classes().get(_today(path))
+    found = classes().get(today(path))
     if found is None and "." not in path:
         named = _named(wanted)
         if path not in named:
@@ -206,7 +141,7 @@ def kinds(hint: Any) -> tuple[type, ...]:
     if get_args(hint) and get_origin(hint) is not Literal:
         return tuple(dict.fromkeys(k for member in get_args(hint) for k in kinds(member)))
     protocol = getattr(hint, "_is_protocol", False)
-    return (hint,) if inspect.isclass(hint) and _ours(hint) and not protocol else ()
+    return (hint,) if inspect.isclass(hint) and ours(hint) and not protocol else ()
 
 
 def arguments(owner: Callable[..., Any]) -> dict[str, Any]:
@@ -376,17 +311,13 @@ def _unknown(path: str, place: str) -> ValueError:
     module, _, name = path.rpartition(".")
     value = getattr(sys.modules.get(module), name, None)
     if inspect.isclass(value):
-        if not _ours(value):  # which a module of the package merely uses
+        if not ours(value):  # which a module of the package merely uses
             return ForeignClass(place, path)
         return ValueError(f"{path} is no part of a model, and a file may name no other class")
     if value is not None or path in sys.modules:
         return ValueError(f"{path} is not a class")
     near = _close(path, classes())
     return ValueError(f"{path} does not exist in this version of {PACKAGE}{near}")
-
-
-def _ours(cls: type) -> bool:
-    return cls.__module__.split(".")[0] == PACKAGE
 
 
 @functools.cache

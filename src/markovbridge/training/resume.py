@@ -12,8 +12,8 @@ from typing import Any
 from markovbridge import doors
 from markovbridge.config import to_config
 from markovbridge.documents import NUMBER, conforming
-from markovbridge.parts import renamed
 from markovbridge.pretrained import PARTS
+from markovbridge.public_names import renamed
 from markovbridge.training.checkpoint import Checkpoint
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
