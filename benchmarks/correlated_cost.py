@@ -21,6 +21,7 @@ from collections.abc import Iterator
 import torch
 
 from markovbridge import recipes
+from markovbridge.data.synthetic import stand_in
 from markovbridge.training import Trainer, TrainingState
 
 WARM = 3  # steps of each before the clock starts
@@ -30,7 +31,7 @@ BAR = 1.05
 def started(recipe: str, steps: int) -> Iterator[TrainingState]:
     """A training run of a recipe, to be advanced step by step."""
     read = recipes.load(recipe)
-    config, dataset = read.trainer, read.data.stand_in(read.split).load("all")
+    config, dataset = read.trainer, stand_in(read.data, read.split).load("all")
     x = dataset.x.repeat(-(-config.batch_size // len(dataset)), 1, 1, 1)
     transport = read.transport(dataset)
     short = dataclasses.replace(

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from markovbridge.data.synthetic import stand_in
 from markovbridge.randomness import generator
 from markovbridge.recipes.loading import locate
 from markovbridge.recipes.recipe import describe_data
@@ -44,7 +45,7 @@ def main() -> None:
     try:
         dataset = recipe.dataset()
     except FileNotFoundError:
-        dataset = recipe.data.stand_in(recipe.split).load("all")
+        dataset = stand_in(recipe.data, recipe.split).load("all")
     transport = recipe.transport(dataset).eval()
     with torch.no_grad():
         for weights in transport.parameters():

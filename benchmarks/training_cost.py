@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from markovbridge.data.synthetic import stand_in
 from markovbridge.recipes.loading import locate
 from markovbridge.recipes.recipe import describe_data
 from markovbridge.training import Trainer
@@ -63,7 +64,7 @@ def main() -> None:
     try:
         dataset = recipe.dataset()
     except FileNotFoundError:
-        dataset = recipe.data.stand_in(recipe.split).load("all")
+        dataset = stand_in(recipe.data, recipe.split).load("all")
     config = recipe.trainer
     transport = recipe.transport(dataset)
     short = dataclasses.replace(

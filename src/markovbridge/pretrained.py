@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save as save_tensors
@@ -23,9 +23,7 @@ from markovbridge.files import make_folder, put, sealed, standing, unsealed, wri
 from markovbridge.locks import locked
 from markovbridge.parts import arguments
 from markovbridge.reading import reading, tensors
-
-if TYPE_CHECKING:
-    from markovbridge.transport import Transport
+from markovbridge.sampling import Sampling
 
 __all__ = ["configuration", "coupling_once", "hash_weights", "load", "save"]
 
@@ -36,10 +34,10 @@ SEEN = "seen"  # the extremes of the training data, beside the weights
 NEW = {"covariates": None, "condition_dropout": 0.0, "masking": None, "error_curve": None}
 PARTS = ("process", "network", "head", "coupling", "objective", *NEW)
 
-T = TypeVar("T", bound="Transport")
+T = TypeVar("T", bound=Sampling)
 
 
-def save(transport: Transport, directory: Path, card: dict[str, Any]) -> None:
+def save(transport: Sampling, directory: Path, card: dict[str, Any]) -> None:
     """Write a transport; see `Transport.save_pretrained`."""
     tensors = transport.state_dict()
     if transport.seen is not None:
@@ -167,7 +165,7 @@ def coupling_once(parts: dict[str, Any]) -> dict[str, Any]:
     return {**parts, "head": {**head, "init_args": {**head["init_args"], "coupling": None}}}
 
 
-def _card(transport: Transport, config: dict[str, Any], facts: dict[str, Any]) -> str:
+def _card(transport: Sampling, config: dict[str, Any], facts: dict[str, Any]) -> str:
     parameters = sum(
         p.numel() for p in transport.parameters() if isinstance(p, torch.nn.Parameter)
     )

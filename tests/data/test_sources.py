@@ -19,6 +19,7 @@ from markovbridge.data import (
     locations,
     write_table,
 )
+from markovbridge.data.synthetic import stand_in
 
 ABSENT = {
     "idx": (IDX("mnist"), (1, 28, 28), 255),
@@ -46,7 +47,7 @@ def test_one_that_is_not_here_says_what_brings_it_and_has_a_stand_in(name):
         source.where()
     assert source.remedy
     assert str(error.value).endswith(source.remedy)
-    made = source.stand_in("train", 5).load("all")
+    made = stand_in(source, "train", 5).load("all")
     assert (made.x.shape, made.maximum) == ((5, *shape), maximum)
     assert made.x.max() <= maximum
 
@@ -55,7 +56,7 @@ def test_one_of_unknown_shape_has_to_be_here():
     for source in (IDX("mine"), Arrays("none.npy")):
         assert not source.here
         with pytest.raises(FileNotFoundError):
-            source.stand_in()
+            stand_in(source)
 
 
 def test_one_that_needs_no_file_is_here():
@@ -77,7 +78,7 @@ def test_one_that_is_here_says_where_and_stands_in_for_itself(tmp_path):
     for source, width in ((arrays, 3), (table, 2)):
         assert source.here
         assert source.where().samefile(tmp_path / source.path)
-        assert source.stand_in().load("all").shape == (width,)
+        assert stand_in(source).load("all").shape == (width,)
     assert table.outline().covariates == table.load().covariates
     assert arrays.outline().covariates is None
 
@@ -94,4 +95,4 @@ def test_one_of_ones_own_implements_load_alone():
             return Dataset(torch.ones(3, 2).long(), None, "mine", split, "here", "mine")
 
     assert (Mine().here, Mine().where(), Mine().remedy) == (True, None, "")
-    assert Mine().stand_in(n=4).load("all").x.shape == (4, 2)
+    assert stand_in(Mine(), n=4).load("all").x.shape == (4, 2)

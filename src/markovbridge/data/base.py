@@ -9,7 +9,7 @@ Splits are `"train"`, `"validation"`, `"test"` and `"all"`: `markovbridge.data.s
 
 A source also says whether its files are on this machine (`here`, `where`), what brings them
 (`remedy`), and, for a rehearsal without them, what small made-up data may take their place
-(`stand_in`).
+(`synthetic.stand_in`).
 """
 
 from __future__ import annotations
@@ -277,13 +277,6 @@ class Source(ABC):
     def _outline(self) -> Outline | None:
         """What is known of its data without reading them; None if they have to be read."""
         return None
-
-    def stand_in(self, split: str = "train", n: int = 16) -> Source:
-        """`n` made-up samples of the same shape and range, which need no file."""
-        from markovbridge.data.synthetic import Synthetic  # which is a source itself
-
-        known = self.outline(split)
-        return Synthetic(shape=known.shape, maximum=known.maximum, n=n)
 
 
 def picked(values: Any, chosen: Sequence[int]) -> list[Any]:

@@ -23,7 +23,7 @@ from markovbridge.data.counts import smallest_type
 from markovbridge.data.splits import partition
 from markovbridge.randomness import generator
 
-__all__ = ["Synthetic"]
+__all__ = ["Synthetic", "stand_in"]
 
 WIDTH = 0.2
 
@@ -89,6 +89,12 @@ class Synthetic(Source):
             factor = torch.exp(-((u - centres[:, axis, None]) ** 2) / (2 * WIDTH**2))
             height = height * factor.reshape(-1, *[1] * axis, size, *[1] * (axes - axis - 1))
         return height.round().to(smallest_type(self.maximum))
+
+
+def stand_in(source: Source, split: str = "train", n: int = 16) -> Synthetic:
+    """`n` made-up samples of the shape and range of a source, whose files need not be here."""
+    known = source.outline(split)
+    return Synthetic(shape=known.shape, maximum=known.maximum, n=n)
 
 
 doors.guard(__name__)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markovbridge import recipes
 from markovbridge.data import CountTable
 from markovbridge.data.tables.registry import is_table
 from markovbridge.options.errors import UsageError
 from markovbridge.options.parser import Options, parse
 from markovbridge.options.words import of_mapping, pairs, spelled
+from markovbridge.recipes.files import find
 from markovbridge.recipes.recipe import Recipe
 from markovbridge.training.replacing import recover
 from markovbridge.training.run_folder import RunFolder
@@ -79,7 +79,7 @@ def locate(name: str | Path, *, alone: bool = True) -> Found:
         recover(Path(name).expanduser())
     try:
         table = _table(name)
-        file = recipes.find("table" if table else name)
+        file = find("table" if table else name)
     except (FileNotFoundError, ValueError) as error:
         raise UsageError(str(error)) from error
     if Path(name).is_dir() and not table:

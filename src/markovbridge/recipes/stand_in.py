@@ -9,6 +9,7 @@ import torch
 from markovbridge.couplings import Coupling, Data, Independent, MinibatchOT
 from markovbridge.data import Dataset, Source
 from markovbridge.data.covariates import Covariates
+from markovbridge.data.synthetic import stand_in
 from markovbridge.options.errors import UsageError
 from markovbridge.recipes.recipe import Recipe, covariates_of
 
@@ -21,7 +22,7 @@ def rehearsed(recipe: Recipe) -> tuple[Recipe, Dataset]:
     Raises:
         UsageError: If the network is told covariates and the data have none.
     """
-    dataset = recipe.data.stand_in(recipe.split).load("all")
+    dataset = stand_in(recipe.data, recipe.split).load("all")
     if recipe.condition == "covariates":
         encoding = _covariates(recipe.data, recipe.split)
         average = torch.zeros(len(dataset), len(encoding.names))
@@ -35,7 +36,7 @@ def _rehearsed(coupling: Coupling | None) -> Coupling | None:
     if not isinstance(source, Data):
         return coupling
     assert isinstance(coupling, Independent | MinibatchOT)
-    made = source.source.stand_in(source.split)
+    made = stand_in(source.source, source.split)
     return dataclasses.replace(coupling, source=Data(made, "all"))
 
 
