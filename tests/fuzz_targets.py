@@ -55,6 +55,7 @@ LEFT_OUT = {
     "kinds": "takes annotations",
     "annotations": "takes annotations",
     "couplings.Kernel": "numbers of a coupling, worked with behind doors",
+    "schedules.Reading": "times that were checked, made behind doors",
     "reading": "files",
     "locks": "files",
     "training.accelerator": "changes the process",

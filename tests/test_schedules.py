@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from markovbridge import Cosine, Linear, Logistic, PureDeath, Survival
-from markovbridge.schedules import as_time
 from problems import SCHEDULES, squared
 
 mp.mp.dps = 60
@@ -146,7 +145,7 @@ def test_times_outside_the_unit_interval_are_refused(t):
 
 
 def test_integer_times_are_the_ends():
-    assert as_time(torch.tensor([0, 1])).dtype == torch.float32
+    assert Cosine().at(torch.tensor([0, 1])).dtype == torch.float32
     assert Cosine().survival(torch.tensor([0, 1])).tolist() == [0, 1]
 
 

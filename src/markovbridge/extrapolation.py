@@ -30,7 +30,7 @@ from markovbridge import doors
 from markovbridge.data.rows import Rows, parts
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process, match
-from markovbridge.schedules import Time, as_time
+from markovbridge.schedules import Time
 
 __all__ = ["REACH", "capped", "extremes", "far_out", "floor", "narrow", "tell"]
 
@@ -78,7 +78,7 @@ def capped(process: Process, law: Law, x: Tensor, t: Time, seen: Tensor | None) 
     if seen is None or seen.is_floating_point() or x.is_floating_point():
         return law
     reach = REACH * seen[1].clamp_min(1).to(torch.float64)
-    left = match(process.schedule.mortality(as_time(t, x.device)).double(), x)
+    left = match(process.schedule.mortality(t).double(), x)
     return law.capped(torch.maximum(reach.expand(x.shape), x + reach * left))
 
 

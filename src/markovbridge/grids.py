@@ -49,7 +49,7 @@ from markovbridge.model import DataModel, Given
 from markovbridge.processes.base import Process
 from markovbridge.processes.counts import PureDeath
 from markovbridge.processes.diffusions import LinearDiffusion
-from markovbridge.schedules import Schedule, as_time
+from markovbridge.schedules import Schedule
 
 __all__ = ["ErrorCurve", "equal_cost", "equal_error", "like", "measure", "uniform"]
 
@@ -87,7 +87,7 @@ def like(process: Process, schedule: Schedule, steps: int, start: float = 0.0) -
         (steps + 1,) times, float64.
     """
     _check(steps, start)
-    t = as_time(start)
+    t = process.schedule.at(start)
     first = schedule.time(process.schedule.survival(t), process.schedule.mortality(t))
     grid = torch.linspace(float(first), 1.0, steps + 1, dtype=torch.float64)
     times = process.schedule.time(schedule.survival(grid), schedule.mortality(grid))

@@ -21,6 +21,16 @@ for binarised MNIST.
 
 All methods take a float or a tensor of times and return a tensor of the same
 shape, computed in float64 and returned in the type of t (float64 for a float).
+
+**Times are checked once, at the door.** That they lie in [0, 1] is asked of a tensor by a
+reduction and a read of its result, for which a device has to finish its work. So
+`Schedule.at` checks what it is given and returns a `Reading`: the same tensor, known to be
+checked, which remembers what the schedule says of it. Who is given times reads them by `at`, or
+by `ordered` if there are several, and passes the reading on; of a reading nothing is asked again.
+`Transport.loss` makes one for a training step. A float is checked in Python, before it is a
+tensor, so that a step of a sampler reads nothing from the device. What is computed from a
+reading is a tensor like any other; times that are right by construction, such as those between
+two readings, are made a `Reading` as they are.
 """
 
 from __future__ import annotations
@@ -29,6 +39,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from numbers import Real
 
 import torch
@@ -36,22 +48,93 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 
-__all__ = ["Cosine", "Linear", "Logistic", "Schedule", "Survival", "Time"]
+__all__ = ["Cosine", "Linear", "Logistic", "Reading", "Schedule", "Survival", "Time"]
 
 Time = float | Tensor
+"""One time, or one per sample; a `Reading` if they have been checked."""
 
 
-def as_time(t: Time, device: torch.device | str | None = None) -> Tensor:
-    """Check that t lies in [0, 1] and return it as a tensor (float64 for a Python float)."""
-    if not isinstance(t, Tensor):
-        t = torch.tensor(float(t), dtype=torch.float64, device=device)
-    if not t.is_floating_point():
-        t = t.to(torch.float32)
+def _checked(t: Tensor) -> Tensor:
+    """The times, or an error if one lies outside of [0, 1]."""
     # One reduction decides both bounds; NaN fails the comparison as well.
-    if t.numel() and not bool(((t >= 0) & (t <= 1)).all()):
-        bad = t[~((t >= 0) & (t <= 1))].flatten()[0].item()
-        raise ValueError(f"time {bad} is outside [0, 1]: 0 is the source, 1 the data")
+    if t.numel() and not _all((t >= 0) & (t <= 1)):
+        raise _outside(t[~((t >= 0) & (t <= 1))].flatten()[0].item())
     return t
+
+
+def _all(true: Tensor) -> bool:
+    """Whether all of them are true: here times are read from their device, and nowhere else."""
+    return bool(true.all())
+
+
+def _outside(t: float) -> ValueError:
+    return ValueError(f"time {t} is outside [0, 1]: 0 is the source, 1 the data")
+
+
+class Reading(Tensor):
+    """Times that are known to lie in [0, 1], and what a schedule says of them.
+
+    A tensor like any other, made by `Schedule.at`. The same times in float64 (`double`) or more
+    than once (`expand`) are a reading again; whatever else is made of it is a plain tensor.
+
+    Attributes:
+        schedule: The schedule.
+        number: The time of all entries, if it was given as a number.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore
+    schedule: Schedule
+    number: float | None
+
+    def __new__(cls, schedule: Schedule, t: Tensor, number: float | None = None) -> Reading:
+        reading = t.as_subclass(cls)
+        reading.schedule, reading.number = schedule, number
+        return reading
+
+    def __init__(self, schedule: Schedule, t: Tensor, number: float | None = None) -> None:
+        """All is done by `__new__`."""
+
+    @property
+    def plain(self) -> Tensor:
+        """The times, for those who know no readings."""
+        return self.as_subclass(Tensor)
+
+    def double(self) -> Reading:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The same times in float64."""
+        return self if self.dtype == torch.float64 else self._double
+
+    @cached_property
+    def _double(self) -> Reading:
+        return Reading(self.schedule, self.plain.double(), self.number)
+
+    def expand(self, size: int) -> Reading:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One time for each of so many samples."""
+        if self.shape == (size,):
+            return self
+        return Reading(self.schedule, self.plain.expand(size), self.number)
+
+    @cached_property
+    def survival(self) -> Tensor:
+        """p(t), float64."""
+        return self.schedule._survival(self.plain.double())
+
+    @cached_property
+    def mortality(self) -> Tensor:
+        """1 - p(t), float64."""
+        return self.schedule._mortality(self.plain.double())
+
+    @cached_property
+    def rate(self) -> Tensor:
+        """dp/dt, float64."""
+        return self.schedule._rate(self.plain.double())
+
+    def precedes(self, later: Reading) -> bool:
+        """Whether no time is after its counterpart in `later`."""
+        if self.number == 0 or later.number == 1:
+            return True
+        if self.number is not None and later.number is not None:
+            return self.number <= later.number
+        return _all(self.plain.to(later.device) <= later)
 
 
 class Schedule(ABC):
@@ -73,17 +156,59 @@ class Schedule(ABC):
     def _time(self, p: Tensor, q: Tensor) -> Tensor:
         """The t with survival p and mortality q, in float64."""
 
+    def at(self, t: Time, device: torch.device | str | None = None) -> Reading:
+        """Times that have been checked to lie in [0, 1]; a reading is returned as it is.
+
+        Args:
+            t: A time, or a tensor of them; whole numbers become float32.
+            device: Where the tensor of a time given as a float is made (in float64).
+
+        Raises:
+            ValueError: If one does not lie in [0, 1], naming it.
+        """
+        if isinstance(t, Reading):
+            return t if t.schedule is self else Reading(self, t, t.number)
+        if isinstance(t, Tensor):
+            return Reading(self, _checked(t if t.is_floating_point() else t.to(torch.float32)))
+        number = float(t)
+        if not 0 <= number <= 1:
+            raise _outside(number)
+        return Reading(self, torch.tensor(number, dtype=torch.float64, device=device), number)
+
+    def ordered(self, *times: Time) -> tuple[Reading, ...]:
+        """Readings of times that do not decrease, on the device of the first one per sample.
+
+        Raises:
+            ValueError: If one does not lie in [0, 1], or if they decrease.
+        """
+        read = tuple(self.at(t) for t in times)
+        device = next((t.device for t in read if t.ndim), None)
+        if device is not None:
+            read = tuple(
+                t if t.device == device else Reading(self, t.plain.to(device), t.number)
+                for t in read
+            )
+        if not all(earlier.precedes(later) for earlier, later in pairwise(read)):
+            raise ValueError(
+                "times must be ordered s <= t <= u (0 is the source, 1 the data), not "
+                + ", ".join(str(t.tolist()) for t in read)
+            )
+        return read
+
     def survival(self, t: Time) -> Tensor:
         """Survival p(t), the shape of t."""
-        return _in_double(self._survival, t)
+        t = self.at(t)
+        return t.survival.to(t.dtype)
 
     def mortality(self, t: Time) -> Tensor:
         """Mortality 1 - p(t), the shape of t, with full relative accuracy."""
-        return _in_double(self._mortality, t)
+        t = self.at(t)
+        return t.mortality.to(t.dtype)
 
     def rate(self, t: Time) -> Tensor:
         """dp/dt, the shape of t, per unit of time."""
-        return _in_double(self._rate, t)
+        t = self.at(t)
+        return t.rate.to(t.dtype)
 
     def time(self, survival: Tensor, mortality: Tensor) -> Tensor:
         """The inverse: the time at which survival and mortality have these values."""
@@ -91,11 +216,12 @@ class Schedule(ABC):
 
     def increment(self, s: Time, t: Time) -> Tensor:
         """p(t) - p(s) without cancellation at either end."""
-        s, t = _same(s, t)
-        by_survival = self._survival(t.double()) - self._survival(s.double())
-        by_mortality = self._mortality(s.double()) - self._mortality(t.double())
-        near_source = self._survival(t.double()) < 0.5
-        return torch.where(near_source, by_survival, by_mortality).to(t.dtype)
+        device = next((v.device for v in (s, t) if isinstance(v, Tensor)), None)
+        s, t = self.at(s, device), self.at(t, device)
+        by_survival, by_mortality = t.survival - s.survival, s.mortality - t.mortality
+        near_source = t.survival < 0.5
+        gained = torch.where(near_source, by_survival, by_mortality)
+        return gained.to(torch.promote_types(s.dtype, t.dtype))
 
     def mirrored(self) -> Schedule:
         """The clock of the process run backwards, from data to source: q(1 - t)."""
@@ -107,18 +233,6 @@ class Schedule(ABC):
         checks.number(start, "start", least=0, below=1)
         checks.room(steps, f"steps = {steps} times", "take fewer")
         return torch.linspace(start, 1.0, steps + 1, dtype=torch.float64)
-
-
-def _in_double(function: Callable[[Tensor], Tensor], t: Time) -> Tensor:
-    t = as_time(t)
-    return function(t.double()).to(t.dtype)
-
-
-def _same(s: Time, t: Time) -> tuple[Tensor, Tensor]:
-    device = next((v.device for v in (s, t) if isinstance(v, Tensor)), None)
-    s, t = as_time(s, device), as_time(t, device)
-    dtype = torch.promote_types(s.dtype, t.dtype)
-    return s.to(dtype), t.to(dtype)
 
 
 @dataclass(frozen=True)
@@ -282,4 +396,4 @@ class Survival(Schedule):
         return (low + high) / 2
 
 
-doors.guard(__name__, own=("t_end",))
+doors.guard(__name__, own=("t_end",), inside=("Reading",))

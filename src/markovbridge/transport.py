@@ -32,7 +32,7 @@ from markovbridge.objectives import Objective, PathKL
 from markovbridge.pretrained import load, save
 from markovbridge.processes import Process
 from markovbridge.sampling import BLOCK, Sampling
-from markovbridge.schedules import Time, as_time
+from markovbridge.schedules import Reading, Time
 
 __all__ = ["BLOCK", "Transport", "statistics"]
 
@@ -207,7 +207,7 @@ class Transport(Sampling):
             t: A time, or one per sample.
             given: What else is given: a condition and how strongly it acts, known sites, x_0.
         """
-        t = as_time(t, x.device).expand(len(x))
+        t = self.process.schedule.at(t, x.device).expand(len(x))
         condition, guidance, observed = given.condition, given.guidance, given.observed
         if guidance == 1:
             (law,) = self._laws(x, t, [condition], given)
@@ -223,16 +223,16 @@ class Transport(Sampling):
     def _laws(
         self,
         x: Tensor,
-        t: Tensor,
+        t: Reading,
         conditions: Sequence[Tensor | None],
         given: Given,
     ) -> list[Law]:
         """What the network says of x_1 under each of several conditions, in one call."""
         if self.head is None:
             more = () if self.masking is None else (given.observed,)
-            return [self.network(x, t, condition, *more) for condition in conditions]
+            return [self.network(x, t.plain, condition, *more) for condition in conditions]
         features = self._features(x, t, given).to(self.mean.dtype)
-        times = t.float()
+        times = t.plain.float()
         condition, count = conditions[0], len(conditions)
         if count > 1:
             features = features.repeat(count, *[1] * (features.ndim - 1))
@@ -299,6 +299,7 @@ class Transport(Sampling):
                     "the other"
                 )
         t = self.objective.times(len(x1), generator=generator, device=x1.device)
+        t = self.process.schedule.at(t)  # read once, and handed on
         x_t = self.process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
         if condition is not None and self.condition_dropout > 0 and self.training:
             sizes = [len(c.names) for c in self.covariates.columns] if self.covariates else []

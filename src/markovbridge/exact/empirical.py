@@ -22,7 +22,7 @@ from markovbridge.exact.base import DataLaw, check_states
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
-from markovbridge.schedules import Time, as_time
+from markovbridge.schedules import Time
 
 __all__ = ["Empirical"]
 
@@ -106,7 +106,7 @@ class Empirical(DataLaw):
     def log_likelihood(self, x: Tensor, t: Time) -> Tensor:
         """Log p(x_t = x | x_1 = each point): (batch, K)."""
         check_states(x, self.data.shape[1:])
-        t = as_time(t, x.device).expand(len(x))
+        t = self.process.schedule.at(t, x.device).expand(len(x))
         if isinstance(self.process, LinearDiffusion):
             return self._exponent(x, t) + self._normaliser(self.process, x, t)
         rows = max(1, PAIRS // self.data.numel())
@@ -201,7 +201,7 @@ class Empirical(DataLaw):
 
     def marginal(self, x: Tensor, t: Time) -> Law:
         check_states(x, self.data.shape[1:])
-        t = as_time(t)
+        t = self.process.schedule.at(t)
         if t.ndim:
             raise ValueError("the marginal of a data set is asked for at one time, a float")
         prior = self._prior(torch.float64)
@@ -211,7 +211,7 @@ class Empirical(DataLaw):
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
         check_states(x, self.data.shape[1:])
         if isinstance(self.process, LinearDiffusion):
-            joint = self._exponent(x, as_time(t, x.device).expand(len(x)))
+            joint = self._exponent(x, self.process.schedule.at(t, x.device).expand(len(x)))
             joint = (joint + self._prior(joint.dtype)).log_softmax(1)
             return laws.Atoms(self.data, joint.to(self.data.dtype))
         joint = self.log_likelihood(x, t)

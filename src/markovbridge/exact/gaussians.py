@@ -30,7 +30,7 @@ from markovbridge.exact.base import DataLaw, Pairs, check_states
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
-from markovbridge.schedules import Time, as_time
+from markovbridge.schedules import Reading, Time
 
 __all__ = ["Gaussian"]
 
@@ -162,7 +162,14 @@ class Gaussian(DataLaw):
             torch.zeros(size, size, **kind) if cross is None else cross.double(),
         )
 
-    def _moments(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _times(self, x: Tensor, t: Time) -> tuple[Reading, Tensor]:
+        """The different times, and which of them each sample has."""
+        schedule = self.process.schedule
+        times = schedule.at(t, x.device).double().expand(len(x))
+        times, rows = times.unique(return_inverse=True)
+        return Reading(schedule, times), rows
+
+    def _moments(self, t: Reading) -> tuple[Tensor, Tensor, Tensor]:
         """The moments m (times, d), S and A (times, d, d) at each time."""
         mean, covariance = self.mean.double().flatten(), self.covariance.double()
         start_mean, start_covariance, cross = self._start()
@@ -174,13 +181,13 @@ class Gaussian(DataLaw):
 
     def marginal(self, x: Tensor, t: Time) -> Law:
         check_states(x, self.mean.shape)
-        times, rows = as_time(t, x.device).double().expand(len(x)).unique(return_inverse=True)
+        times, rows = self._times(x, t)
         centre, spread, _ = self._moments(times)
         return _Joint(centre[rows].reshape(x.shape).to(x.dtype), spread, rows)
 
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
         check_states(x, self.mean.shape)
-        times, rows = as_time(t, x.device).double().expand(len(x)).unique(return_inverse=True)
+        times, rows = self._times(x, t)
         centre, spread, across = self._moments(times)
         # The pseudo-inverse: at t = 0 a Dirac source has no spread, and says nothing.
         regression = across @ torch.linalg.pinv(spread, hermitian=True)

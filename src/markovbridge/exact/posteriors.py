@@ -36,7 +36,7 @@ from markovbridge.heads import Mean
 from markovbridge.laws import Law, Shifted, SiteLaw
 from markovbridge.processes.base import Process, match
 from markovbridge.processes.counts import TINY, PureDeath
-from markovbridge.schedules import Time, as_time
+from markovbridge.schedules import Time
 
 __all__ = [
     "Binomial",
@@ -59,8 +59,8 @@ class _Thinned(DataLaw):
                 f"{type(self).__name__} data have a closed form under PureDeath, not under "
                 f"{type(self.process).__name__}: use Empirical"
             )
-        t = as_time(t)
         schedule = self.process.schedule
+        t = schedule.at(t)
         return match(schedule.survival(t), x), match(schedule.mortality(t), x)
 
 

@@ -26,7 +26,6 @@ from markovbridge.heads.base import Head
 from markovbridge.laws import LOG_TINY, Law, Shifted
 from markovbridge.processes.base import DiscreteProcess, Process, match
 from markovbridge.processes.counts import PureDeath
-from markovbridge.schedules import as_time
 
 __all__ = ["Categorical", "LogisticMixture", "Mean", "NegativeBinomial"]
 
@@ -45,7 +44,7 @@ def log_softplus(raw: Tensor) -> Tensor:
 def _log_mortality(process: Process, t: Tensor, x: Tensor) -> Tensor:
     if not isinstance(process, PureDeath):
         raise TypeError(f"heads for remaining counts need PureDeath, not {type(process).__name__}")
-    q = match(process.schedule.mortality(as_time(t)), x)
+    q = match(process.schedule.mortality(t), x)
     return q.clamp_min(math.exp(LOG_TINY)).log().to(torch.float32)
 
 

@@ -28,7 +28,7 @@ from markovbridge.laws import Law
 from markovbridge.laws.base import by_row
 from markovbridge.processes.clock import Pace
 from markovbridge.processes.supports import Support
-from markovbridge.schedules import Schedule, Time, as_time
+from markovbridge.schedules import Schedule, Time
 
 __all__ = [
     "Bounds",
@@ -50,18 +50,6 @@ def match(t: Tensor, x: Tensor) -> Tensor:
             f"times must be one number or one per sample ({x.shape[0]},), not {tuple(t.shape)}"
         )
     return t.to(x.device).reshape(-1, *[1] * (x.ndim - 1))
-
-
-def check_order(*times: Time) -> tuple[Tensor, ...]:
-    """Check that times lie in [0, 1] and do not decrease."""
-    checked = tuple(as_time(t) for t in times)
-    for earlier, later in zip(checked, checked[1:], strict=False):
-        if not bool((earlier.to(later.device) <= later).all()):
-            raise ValueError(
-                "times must be ordered s <= t <= u (0 is the source, 1 the data), not "
-                + ", ".join(str(t.tolist()) for t in checked)
-            )
-    return checked
 
 
 class Process(ABC):

@@ -23,7 +23,7 @@ from markovbridge import doors
 from markovbridge.processes.base import match
 from markovbridge.processes.clock import shares
 from markovbridge.processes.finite import FiniteJumpProcess
-from markovbridge.schedules import Cosine, Schedule, Time, as_time
+from markovbridge.schedules import Cosine, Schedule, Time
 
 __all__ = ["AbsorbingChain", "UniformChain"]
 
@@ -37,8 +37,9 @@ class _Redraw(FiniteJumpProcess):
         """What is drawn anew, (size,) float64."""
 
     def _shares(self, x: Tensor, s: Time, t: Time) -> tuple[Tensor, Tensor]:
+        s, t = self.schedule.at(s), self.schedule.at(t)
         kept, lost = (match(share, x) for share in shares(self.schedule, s, t))
-        dtype = torch.result_type(as_time(s), as_time(t))
+        dtype = torch.result_type(s, t)
         return kept.unsqueeze(-1).to(dtype), lost.unsqueeze(-1).to(dtype)
 
     def log_rows(self, x: Tensor, s: Time, t: Time) -> Tensor:

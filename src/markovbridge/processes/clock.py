@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.schedules import Schedule, Time, as_time
+from markovbridge.schedules import Schedule, Time
 
 __all__ = ["Cut", "Pace", "cut", "elapsed", "instant", "shares", "speed"]
 
@@ -28,7 +28,7 @@ TINY = 1e-30  # floor of survival where its reciprocal is taken
 
 def shares(schedule: Schedule, s: Time, t: Time) -> tuple[Tensor, Tensor]:
     """Kept and lost share, p_t/p_s and 1 - p_t/p_s, from s back to t <= s, in float64."""
-    s, t = as_time(s).double(), as_time(t).double()
+    s, t = schedule.at(s).double(), schedule.at(t).double()
     whole = schedule.survival(s)
     lost = schedule.increment(t, s)
     still = lost <= 0  # no time passes; at the source itself this is 0/0
@@ -44,7 +44,7 @@ def elapsed(schedule: Schedule, s: Time, t: Time) -> Tensor:
 
 def speed(schedule: Schedule, t: Time) -> Tensor:
     """dτ/dt = p'/p, units of the clock per unit of time, in the type of t."""
-    t = as_time(t)
+    t = schedule.at(t)
     p = schedule.survival(t.double())
     return (schedule.rate(t.double()) / p.clamp_min(TINY)).to(t.dtype)
 

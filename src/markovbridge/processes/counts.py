@@ -31,9 +31,9 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.laws import BLOCK, Binomial, Delta, Law, Shifted
 from markovbridge.laws.base import by_row
-from markovbridge.processes.base import JumpProcess, check_order, log_divergence, match
+from markovbridge.processes.base import JumpProcess, log_divergence, match
 from markovbridge.processes.clock import Pace
-from markovbridge.schedules import Cosine, Schedule, Time, as_time
+from markovbridge.schedules import Cosine, Schedule, Time
 
 __all__ = ["PureDeath"]
 
@@ -65,7 +65,7 @@ class PureDeath(JumpProcess):
         Raises:
             ValueError: If t > s: towards the data the law depends on the data.
         """
-        t, s = check_order(t, s)
+        t, s = self.schedule.ordered(t, s)
         p_s = self.schedule.survival(s).clamp_min(TINY)
         kept = self.schedule.survival(t) / p_s
         lost = self.schedule.increment(t, s) / p_s
@@ -77,7 +77,7 @@ class PureDeath(JumpProcess):
         Raises:
             ValueError: If times are not ordered or x > y anywhere.
         """
-        s, t, u = check_order(s, t, u)
+        s, t, u = self.schedule.ordered(s, t, u)
         remaining = y - x
         if remaining.numel() and bool(remaining.min() < 0):
             raise ValueError(
@@ -115,7 +115,7 @@ class PureDeath(JumpProcess):
                 "a table over x_1 needs bounded counts: set `maximum` of the process, or take "
                 "the Mean or NegativeBinomial head"
             )
-        t = as_time(t)
+        t = self.schedule.at(t)
         log_q = match(self.schedule.mortality(t.double()), x).clamp_min(TINY).log()
         values = torch.arange(self.states, device=x.device)
         factorials = torch.lgamma(values.double() + 1)
@@ -136,7 +136,7 @@ class PureDeath(JumpProcess):
 
     def hazard(self, t: Time) -> Tensor:
         """p'(t)/q(t): the rate at which each remaining unit is born, per unit of time."""
-        t = as_time(t)
+        t = self.schedule.at(t)
         return self.schedule.rate(t) / self.schedule.mortality(t).clamp_min(TINY)
 
     def rates(self, x: Tensor, y: Tensor, t: Time) -> Tensor:
@@ -172,7 +172,7 @@ class PureDeath(JumpProcess):
 
     def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
         """(x - pμ) / sqrt(p²σ² + pqμ): thinning keeps pμ and adds its own variance."""
-        t = as_time(t)
+        t = self.schedule.at(t)
         p = match(self.schedule.survival(t), x).to(torch.float32)
         q = match(self.schedule.mortality(t), x).to(torch.float32)
         spread = (p**2 * variance + p * q * mean).clamp_min(1e-12).sqrt()

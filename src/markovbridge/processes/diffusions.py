@@ -33,23 +33,14 @@ from markovbridge import doors
 from markovbridge.covariances import Covariance, Isotropic, Kernel, SingularError
 from markovbridge.laws import Gaussian, Law
 from markovbridge.laws.base import by_row
-from markovbridge.processes.base import Process, check_order, match
+from markovbridge.processes.base import Process, match
 from markovbridge.processes.sdes import Brownian, LinearSDE
 from markovbridge.processes.supports import Support
-from markovbridge.schedules import Linear, Schedule, Time, as_time
+from markovbridge.schedules import Linear, Reading, Schedule, Time
 
 __all__ = ["LinearDiffusion", "coefficient"]
 
-
-def _double(t: Time) -> Tensor:
-    return as_time(t).double()
-
-
-def _ordered(*times: Time) -> tuple[Tensor, ...]:
-    """Times s <= t <= ... in float64, on one device: that of the first one per sample."""
-    checked = [_double(t) for t in times]
-    device = next((t.device for t in checked if t.ndim), checked[0].device)
-    return check_order(*(t.to(device) for t in checked))
+PARTS, ROUNDS = 64, 9  # the middle of a step is looked for in a 64th of a 64th of ...: 2^-54
 
 
 def coefficient(value: Tensor, x: Tensor) -> Tensor:
@@ -100,7 +91,11 @@ class LinearDiffusion(Process):
         if self.direction not in ("forward", "noising"):
             raise ValueError(f"direction must be forward or noising, not {self.direction!r}")
 
-    def _piece(self, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def _ordered(self, *times: Time) -> tuple[Reading, ...]:
+        """Times s <= t <= ... in float64."""
+        return tuple(t.double() for t in self.schedule.ordered(*times))
+
+    def _piece(self, s: Reading, t: Reading) -> tuple[Tensor, Tensor]:
         """Gain a_{st} and variance v_{st} towards the data, for float64 s <= t."""
         d = self.schedule.increment(s, t)
         if self.direction == "forward":
@@ -112,8 +107,20 @@ class LinearDiffusion(Process):
 
     def piece(self, s: Time, t: Time) -> tuple[Tensor, Tensor]:
         """Gain a_{st} and variance v_{st} towards the data, for s <= t: float64."""
-        s, t = _ordered(s, t)
+        s, t = self._ordered(s, t)
         return self._piece(s, t)
+
+    def halfway(self, s: float, t: float) -> float:
+        """When half of the noise that a step from s to t leaves at its end has come."""
+        start, end = self._ordered(s, t)
+        half = self._piece(start, end)[1] / 2
+        low, high = s, t
+        for _ in range(ROUNDS):
+            times = torch.linspace(low, high, PARTS + 1, dtype=torch.float64)
+            left = self._piece(Reading(self.schedule, times), end)[1]
+            last = max(0, int((left > half).sum()) - 1)
+            low, high = times[last : last + 2].tolist()
+        return (low + high) / 2
 
     def weights(self, s: Time, t: Time, u: Time) -> tuple[Tensor, Tensor, Tensor]:
         """p, κ and c of the bridge: x_t | x_s, x_u ~ N(p x_s + κ x_u, c Γ), float64.
@@ -121,7 +128,7 @@ class LinearDiffusion(Process):
         Every factor is computed from the length of its own piece, so nothing cancels at
         either end.
         """
-        s, t, u = _ordered(s, t, u)
+        s, t, u = self._ordered(s, t, u)
         before, v_before = self._piece(s, t)
         after, v_after = self._piece(t, u)
         whole = v_before * after**2 + v_after
@@ -136,8 +143,8 @@ class LinearDiffusion(Process):
         Against `direction` this is the SDE reversed under the flat measure, which is what
         makes the two directions share their bridges.
         """
-        s, t = _double(s), _double(t)
-        if bool((s.to(t.device) <= t).all()):
+        s, t = self.schedule.at(s), self.schedule.at(t)
+        if s.precedes(t):
             gain, variance = self.piece(s, t)
         else:
             inverse, variance = self.piece(t, s)
@@ -169,12 +176,12 @@ class LinearDiffusion(Process):
 
     def rates(self, t: Time) -> tuple[Tensor, Tensor]:
         """f_t and g_t², towards the data and per unit of time: float64."""
-        t = _double(t)
+        t = self.schedule.at(t).double()
         speed = self.schedule.rate(t)
         f, noise = self._clock_rates(t)
         return speed * f, speed * noise
 
-    def _clock_rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+    def _clock_rates(self, t: Reading) -> tuple[Tensor, Tensor]:
         """Pull f and noise g², towards the data and per unit of clock, for float64 t."""
         if self.direction == "forward":
             r = self.schedule.survival(t)
@@ -182,9 +189,9 @@ class LinearDiffusion(Process):
         r = self.schedule.mortality(t)
         return -self.sde.drift_rate(r), self.sde.noise_rate(r)
 
-    def _left(self, t: Tensor) -> tuple[Tensor, Tensor]:
+    def _left(self, t: Reading) -> tuple[Tensor, Tensor]:
         """a_{t1} and v_{t1} > 0, or an error at the data."""
-        gain, variance = self._piece(t, torch.ones_like(t))
+        gain, variance = self._piece(t, Reading(self.schedule, torch.ones_like(t), 1.0))
         if not bool((variance > 0).all()):
             raise ValueError(
                 "a process pinned at x_1 has no finite drift at t = 1: ask for it at t < 1"
@@ -199,7 +206,7 @@ class LinearDiffusion(Process):
         Raises:
             ValueError: At t = 1, where it is infinite.
         """
-        t = _double(t)
+        t = self.schedule.at(t).double()
         gain, variance = self._left(t)
         f, noise = self.rates(t)
         pull = noise * gain / variance
@@ -214,7 +221,7 @@ class LinearDiffusion(Process):
         Raises:
             ValueError: At t = 1, and where the SDE has no noise: drifts do not depend on y.
         """
-        t = _double(t)
+        t = self.schedule.at(t).double()
         gain, variance = self._left(t)
         f, noise = self._clock_rates(t)
         pull = noise * gain / variance
@@ -270,7 +277,7 @@ class LinearDiffusion(Process):
             ) from error
         # Its gradient, 2 Γ⁻¹ (y - ŷ), needs no way back through the solver.
         each = by_row(2 * difference * solved - still * solved).sum(1)
-        t = _double(t)
+        t = self.schedule.at(t).double()
         gain, variance = self._left(t)
         weight = 0.5 * self.rates(t)[1] * (gain / variance) ** 2
         return weight.to(each) * each

@@ -30,7 +30,7 @@ from markovbridge.laws import Law
 from markovbridge.laws.base import by_row
 from markovbridge.processes.base import match
 from markovbridge.processes.finite import TableProcess, site_table
-from markovbridge.schedules import Linear, Schedule, Time, as_time
+from markovbridge.schedules import Linear, Reading, Schedule, Time
 
 __all__ = ["DiscreteTimeChain"]
 
@@ -79,7 +79,7 @@ class DiscreteTimeChain(TableProcess):
 
     def index(self, t: Time) -> Tensor:
         """How many steps have been made at t: int64, the shape of t."""
-        made = (1 - as_time(t).double()) * self.steps
+        made = (1 - self.schedule.at(t).double()) * self.steps
         return (made - ROUNDING).ceil().clamp(0, self.steps).long()
 
     @cached_property
@@ -126,8 +126,9 @@ class DiscreteTimeChain(TableProcess):
         Of the model whose sites move on their own, by the marginals of a joint law: a bound for
         it. The bound of the joint law itself is `Transport.log_likelihood` with `steps`.
         """
-        t = as_time(t)
-        s = (1 - (self.index(t) - 1).clamp_min(0) / self.steps).to(t)
+        t = self.schedule.at(t)
+        next_ = 1 - (self.index(t) - 1).clamp_min(0) / self.steps
+        s = Reading(self.schedule, next_.to(t))
         log_law = site_table(law, x, self.states)
         seen = self.evidence(x, t).to(log_law)
         log_g = torch.where(seen > -torch.inf, log_law - seen, -torch.inf)

@@ -35,11 +35,10 @@ from markovbridge.processes.base import (
     Bounds,
     DiscreteProcess,
     JumpProcess,
-    check_order,
     match,
 )
 from markovbridge.processes.clock import instant, speed
-from markovbridge.schedules import Time, as_time
+from markovbridge.schedules import Reading, Time
 
 __all__ = ["FiniteJumpProcess", "FiniteProcess", "TableProcess", "site_table"]
 
@@ -91,7 +90,7 @@ class FiniteProcess(DiscreteProcess):
         Raises:
             ValueError: If t > s: towards the data the law depends on the data.
         """
-        t, s = check_order(t, s)
+        t, s = self.schedule.ordered(t, s)
         return Categorical(self.log_rows(x, s, t))
 
     def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> Categorical:
@@ -100,7 +99,7 @@ class FiniteProcess(DiscreteProcess):
         Raises:
             ValueError: If times are not ordered, or x cannot be reached from y.
         """
-        s, t, u = check_order(s, t, u)
+        s, t, u = self.schedule.ordered(s, t, u)
         logits = self.log_rows(y, u, t)
         logits += self.log_columns(x, t, s)
         impossible = logits.amax(-1) == -torch.inf
@@ -123,7 +122,7 @@ class FiniteProcess(DiscreteProcess):
 
     def evidence(self, x: Tensor, t: Time) -> Tensor:
         """Log P(x_t = x | x_1 = v) for each value v of the data: (batch, *event, states)."""
-        return self.log_columns(x, 1.0, as_time(t))[..., : self.states]
+        return self.log_columns(x, 1.0, self.schedule.at(t))[..., : self.states]
 
     @property
     def features(self) -> int:
@@ -139,7 +138,7 @@ class FiniteProcess(DiscreteProcess):
         right for others; v = k²σ² + (1-k²)v_π for additive ones, exact for Ehrenfest's urn.
         States the data never take, a mask, are zero, with a one beside it.
         """
-        t = as_time(t)
+        t = self.schedule.at(t)
         law = self.log_stationary().exp().to(x.device, torch.float32)
         if not self.ordered:
             spread = (law * (1 - law)).clamp_min(0.25 / self.size).sqrt()
@@ -202,7 +201,7 @@ class FiniteJumpProcess(FiniteProcess, JumpProcess):
 
     def rates(self, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """Rates of `moves` for the chain pinned at x_1 = y: (batch, *event, jumps)."""
-        t = as_time(t)
+        t = self.schedule.at(t)
         rows = self.log_rows(y, 1.0, t)
         here = rows.gather(-1, x.unsqueeze(-1))
         ratio = _take(rows, self.moves(x)) - torch.where(here == -torch.inf, torch.inf, here)
@@ -210,7 +209,7 @@ class FiniteJumpProcess(FiniteProcess, JumpProcess):
 
     def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
         """`rates` averaged over x_1 ~ law, at the cost of one product with P per site."""
-        t = as_time(t)
+        t = self.schedule.at(t)
         log_law = site_table(law, x, self.states)
         seen = self.evidence(x, t).to(log_law)
         possible = (log_law > -torch.inf) & (seen > -torch.inf)
@@ -262,7 +261,7 @@ class TableProcess(FiniteProcess):
         return self._gather(x, s, t, transposed=True)
 
     def _gather(self, x: Tensor, s: Time, t: Time, transposed: bool) -> Tensor:
-        s, t = as_time(s), as_time(t)
+        s, t = self.schedule.at(s), self.schedule.at(t)
         # A Python float is a 0-dimensional float64 and gives way to the tensor beside it.
         dtype = torch.result_type(s, t)
         if not len(x):
@@ -284,7 +283,7 @@ class TableProcess(FiniteProcess):
             return weights
         flat = weights.flatten(1, -2)
         out = torch.empty_like(flat)
-        for rows, tables, index in self._blocks(flat, as_time(s), as_time(t)):
+        for rows, tables, index in self._blocks(flat, self.schedule.at(s), self.schedule.at(t)):
             out[rows] = flat[rows] @ tables.to(flat.dtype)[index]
         return out.reshape(weights.shape)
 
@@ -292,10 +291,14 @@ class TableProcess(FiniteProcess):
         self, x: Tensor, s: Tensor, t: Tensor
     ) -> Iterator[tuple[Tensor | slice, Tensor, Tensor]]:
         """Rows of the batch, the tables they need, and which of those each row takes."""
+
+        def tables(s: Tensor, t: Tensor) -> Tensor:
+            return self.tables(Reading(self.schedule, s), Reading(self.schedule, t))
+
         s, t = torch.broadcast_tensors(s.double().to(x.device), t.double().to(x.device))
         if s.ndim == 0:
             index = torch.zeros((), dtype=torch.int64, device=x.device)
-            yield slice(None), self.tables(s.reshape(1), t.reshape(1)), index
+            yield slice(None), tables(s.reshape(1), t.reshape(1)), index
             return
         if not len(s):
             return
@@ -310,7 +313,7 @@ class TableProcess(FiniteProcess):
             rows = slice(None)
             if pairs.shape[1] > most:
                 rows = ((index >= first) & (index < first + most)).nonzero().squeeze(1)
-            yield rows, self.tables(*some), index[rows] - first
+            yield rows, tables(*some), index[rows] - first
 
 
 def site_table(law: Law, x: Tensor, states: int) -> Tensor:

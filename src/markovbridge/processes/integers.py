@@ -37,9 +37,9 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import Atoms, Binomial, Law, Poisson, Shifted, SiteLaw
-from markovbridge.processes.base import Bounds, JumpProcess, check_order, match
+from markovbridge.processes.base import Bounds, JumpProcess, match
 from markovbridge.processes.clock import Pace, instant, shares, speed
-from markovbridge.schedules import Cosine, Schedule, Time, as_time
+from markovbridge.schedules import Cosine, Reading, Schedule, Time
 from markovbridge.sums import (
     Convolved,
     Skellam,
@@ -216,20 +216,21 @@ class BirthDeath(IntegerProcess):
         _check_maximum(self.maximum)
 
     def _shares(self, x: Tensor, s: Time, t: Time) -> tuple[Tensor, Tensor]:
-        dtype = torch.result_type(as_time(s), as_time(t))
+        s, t = self.schedule.at(s), self.schedule.at(t)
+        dtype = torch.result_type(s, t)
         kept, lost = shares(self.schedule, s, t)
         return match(kept.to(dtype), x), match(lost.to(dtype), x)
 
     def transition(self, x: Tensor, s: Time, t: Time) -> Convolved:
         """Survivors and immigrants: Bin(x, p_t/p_s) + Poisson(Λ(1 - p_t/p_s)), t <= s."""
-        t, s = check_order(t, s)
+        t, s = self.schedule.ordered(t, s)
         kept, lost = self._shares(x, s, t)
         arrived = (self.immigration * lost).log()
         return Convolved(Binomial(x, kept, lost), Poisson(arrived.expand(x.shape)))
 
     def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> SurvivorBridge:
         """x_t | x_s = x, x_u = y: survivors, and who had not died or had come by t."""
-        s, t, u = check_order(s, t, u)
+        s, t, u = self.schedule.ordered(s, t, u)
         kept_us, lost_us = self._shares(x, u, s)
         kept_ut, lost_ut = self._shares(x, u, t)
         kept_ts, lost_ts = self._shares(x, t, s)
@@ -262,7 +263,7 @@ class BirthDeath(IntegerProcess):
 
     def step_rates(self, up: Tensor, down: Tensor, t: Time) -> Tensor:
         """Down p'/(pq) I, up p'/q D + Λq p'/p."""
-        t = as_time(t)
+        t = self.schedule.at(t)
         hazard = match(self.schedule.rate(t) / self.schedule.mortality(t).clamp_min(TINY), up)
         survival = match(self.schedule.survival(t), up).clamp_min(TINY)
         q = match(self.schedule.mortality(t), up)
@@ -271,8 +272,8 @@ class BirthDeath(IntegerProcess):
 
     def guess(self, x: Tensor, t: Time, mean: Tensor) -> tuple[Tensor, Tensor]:
         """Dead units qμ, and of x the share Λq/(pμ + Λq) immigrants."""
-        p = match(self.schedule.survival(as_time(t)), x).to(torch.float32)
-        q = match(self.schedule.mortality(as_time(t)), x).to(torch.float32)
+        p = match(self.schedule.survival(t), x).to(torch.float32)
+        q = match(self.schedule.mortality(t), x).to(torch.float32)
         share = self.immigration * q / (p * mean + self.immigration * q).clamp_min(1e-12)
         return (q * mean).expand(x.shape), x * share
 
@@ -289,8 +290,8 @@ class BirthDeath(IntegerProcess):
 
     def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
         """(x - pμ - Λq) / sqrt(p²σ² + pqμ + Λq)."""
-        p = match(self.schedule.survival(as_time(t)), x).to(torch.float32)
-        q = match(self.schedule.mortality(as_time(t)), x).to(torch.float32)
+        p = match(self.schedule.survival(t), x).to(torch.float32)
+        q = match(self.schedule.mortality(t), x).to(torch.float32)
         spread = p**2 * variance + p * q * mean + self.immigration * q
         centre = p * mean + self.immigration * q
         return ((x - centre) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
@@ -309,11 +310,12 @@ class _Walk(IntegerProcess):
 
     def _log_steps(self, x: Tensor, s: Time, t: Time) -> Tensor:
         """Log of the expected steps, each way, from s back to t <= s."""
-        gone = self.schedule.increment(as_time(t).double(), as_time(s).double()).clamp_min(0)
-        dtype = torch.result_type(as_time(s), as_time(t))
+        s, t = self.schedule.at(s), self.schedule.at(t)
+        gone = self.schedule.increment(t.double(), s.double()).clamp_min(0)
+        dtype = torch.result_type(s, t)
         return match((self.rate * gone).log().to(dtype), x)
 
-    def _portions(self, x: Tensor, s: Tensor, t: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    def _portions(self, x: Tensor, s: Reading, t: Reading, u: Reading) -> tuple[Tensor, Tensor]:
         """Shares of the time from s to u that lie before and after t."""
         dtype = torch.result_type(s + t, u)
         s, t, u = s.double(), t.double(), u.double()
@@ -331,7 +333,7 @@ class _Walk(IntegerProcess):
 
     def step_rates(self, up: Tensor, down: Tensor, t: Time) -> Tensor:
         """p'/q times the expected steps."""
-        t = as_time(t)
+        t = self.schedule.at(t)
         hazard = self.schedule.rate(t) / self.schedule.mortality(t).clamp_min(TINY)
         return torch.stack([down, up], -1) * match(hazard, up).unsqueeze(-1)
 
@@ -361,13 +363,13 @@ class RandomWalk(_Walk):
 
     def transition(self, x: Tensor, s: Time, t: Time) -> Skellam:
         """State x + Poisson - Poisson, each of mean κ(p_s - p_t), for t <= s."""
-        t, s = check_order(t, s)
+        t, s = self.schedule.ordered(t, s)
         log_steps = self._log_steps(x, s, t)
         return Skellam(x, log_steps, log_steps)
 
     def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> SkellamBridge:
         """x_t | x_s = x, x_u = y: the steps of the whole walk, thinned."""
-        s, t, u = check_order(s, t, u)
+        s, t, u = self.schedule.ordered(s, t, u)
         before, after = self._portions(x, s, t, u)
         return SkellamBridge(x, y, self._log_steps(x, u, s).to(before), before, after)
 
@@ -419,7 +421,7 @@ class PureBirth(_Walk):
 
     def transition(self, x: Tensor, s: Time, t: Time) -> Shifted:
         """State x + Poisson(κ(p_s - p_t)), for t <= s."""
-        t, s = check_order(t, s)
+        t, s = self.schedule.ordered(t, s)
         return Shifted(x, Poisson(self._log_steps(x, s, t).expand(x.shape)))
 
     def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> Shifted:
@@ -428,7 +430,7 @@ class PureBirth(_Walk):
         Raises:
             ValueError: If times are not ordered or y > x anywhere.
         """
-        s, t, u = check_order(s, t, u)
+        s, t, u = self.schedule.ordered(s, t, u)
         new = x - y
         if new.numel() and bool(new.min() < 0):
             raise ValueError(
@@ -440,7 +442,7 @@ class PureBirth(_Walk):
 
     def steps(self, x: Tensor, y: Tensor, t: Time) -> tuple[Tensor, Tensor]:
         """None up, x - y down."""
-        down = (x - y).clamp_min(0).to(as_time(t).dtype)
+        down = (x - y).clamp_min(0).to(self.schedule.at(t).dtype)
         return torch.zeros_like(down), down
 
     def guess(self, x: Tensor, t: Time, mean: Tensor) -> tuple[Tensor, Tensor]:

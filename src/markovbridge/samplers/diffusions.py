@@ -40,8 +40,6 @@ from markovbridge.samplers.base import Sampler, instead
 
 __all__ = ["EulerMaruyama", "Midpoint", "ProbabilityFlow"]
 
-PARTS, ROUNDS = 64, 9  # the middle of a step is looked for in a 64th of a 64th of ...: 2^-54
-
 
 def _linear(model: Model, sampler: EulerMaruyama | ProbabilityFlow) -> LinearDiffusion:
     """The process, or an error if it is not one to be walked like this."""
@@ -231,7 +229,7 @@ class Midpoint(Sampler):
                 f"Midpoint simulates a LinearDiffusion, not {type(process).__name__}: "
                 f"take {instead(process)}"
             )
-        middle = _middle(process, t, s)
+        middle = process.halfway(t, s)
         first = model.law(x, t).mean.to(x.dtype)
         x_m = process.bridge(x, first, t, middle, 1.0).sample(generator=generator)
         second = model.law(x_m, middle).mean.to(x.dtype)
@@ -241,17 +239,6 @@ class Midpoint(Sampler):
     def evaluations(self, steps: int) -> int:
         """Two for each step."""
         return 2 * steps
-
-
-def _middle(process: LinearDiffusion, t: float, s: float) -> float:
-    """The time by which half of the noise that a step leaves at its end has come."""
-    half = process.piece(t, s)[1] / 2
-    low, high = t, s
-    for _ in range(ROUNDS):
-        times = torch.linspace(low, high, PARTS + 1, dtype=torch.float64)
-        last = max(0, int((process.piece(times, s)[1] > half).sum()) - 1)
-        low, high = times[last : last + 2].tolist()
-    return (low + high) / 2
 
 
 doors.guard(
