@@ -62,6 +62,26 @@ def test_networks_and_exact_laws_are_given_plain_tensors():
     assert len(seen) == 6 and all(type(t) is torch.Tensor and t.shape == (4,) for t in seen)
 
 
+def test_a_reading_is_a_tensor_like_any_other():
+    """For heads, objectives and processes of a user's, which know of no readings."""
+    t = torch.tensor([0.25, 0.5])
+    reading = mb.Cosine().at(t)
+    assert isinstance(reading, torch.Tensor) and mb.Cosine().at(t).schedule == mb.Cosine()
+    assert reading.schedule.at(reading) is reading and reading.expand(2) is reading
+    assert reading.double() is reading.double() and reading.double().dtype == torch.float64
+    for plain in (
+        reading * 2,
+        reading[:1],
+        reading.float() + 0,
+        reading.reshape(2, 1),
+        1 - reading,
+    ):
+        assert type(plain) is torch.Tensor
+    for shape in ((3, 2), ((3, 2),), (torch.Size((3, 2)),)):
+        assert torch.equal(reading.expand(*shape), t.expand(3, 2))
+    assert torch.equal(torch.cat([reading, t]), torch.cat([t, t]))
+
+
 def test_times_that_need_a_gradient_keep_it():
     t = torch.tensor([0.3, 0.6], dtype=torch.float64, requires_grad=True)
     reading = mb.Linear().at(t)

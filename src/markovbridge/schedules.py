@@ -107,11 +107,10 @@ class Reading(Tensor):
     def _double(self) -> Reading:
         return Reading(self.schedule, self.plain.double(), self.number)
 
-    def expand(self, size: int) -> Reading:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One time for each of so many samples."""
-        if self.shape == (size,):
-            return self
-        return Reading(self.schedule, self.plain.expand(size), self.number)
+    def expand(self, *sizes: int) -> Reading:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The same times, one for each of so many samples."""
+        t = self.plain.expand(*sizes)
+        return self if t.shape == self.shape else Reading(self.schedule, t, self.number)
 
     @cached_property
     def survival(self) -> Tensor:
