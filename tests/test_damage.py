@@ -60,7 +60,7 @@ OTHERWISE = {
     "locks": "locks",
     "metrics.extractors": "files of weights whose hash is known",
     "reading": "what the others read by",
-    "recipes": "recipes of this package",
+    "recipes.files": "recipes of this package",
     "report.html": "a style of this package",
     "report.pictures": "pictures that go into a page as they are",
     "training.log": "lines of a log, of which those that are damaged are dropped",
