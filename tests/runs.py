@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import yaml
 
 from markovbridge.cli import main
 
@@ -20,6 +21,12 @@ def train(folder, *options, steps=30):
 def sample(run, *options):
     words = ["sample", str(run), "--block", "16", "--steps", "5", "--threads", "1", *options]
     return main(words)
+
+
+def config(capsys, *words):
+    """What options come to."""
+    assert main([*words, "--print_config"]) == 0
+    return yaml.safe_load(capsys.readouterr().out)
 
 
 def samples(run):

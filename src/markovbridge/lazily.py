@@ -10,6 +10,7 @@ so that what needs none of these names, such as `markovbridge --help`, does not 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -28,5 +29,7 @@ def offered(package: str, name: str) -> Any:
     if not name.startswith("_") or name == "__all__":
         public = import_module(f"{package}.public")
         if name == "__all__" or name in public.__all__:
-            return getattr(public, name)
+            found = getattr(public, name)
+            setattr(sys.modules[package], name, found)  # so that this is asked once a name
+            return found
     raise AttributeError(f"module {package!r} has no attribute {name!r}")

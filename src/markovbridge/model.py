@@ -103,4 +103,4 @@ def given_of(model: object) -> Given:
     return getattr(model, "given", NOTHING)
 
 
-doors.guard(__name__, inside=("given_of",))
+doors.guard(__name__)

@@ -1,7 +1,6 @@
 """Conditions, guidance and imputation on the command line."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -24,11 +23,6 @@ def trained(tmp_path_factory):
     words = ["train", "digits-classes", "--output", str(folder), *SMALL, "--trainer.steps", "20"]
     assert main([*words, "--trainer.validate_every", "10", "--split", "train"]) == 0
     return folder
-
-
-@pytest.fixture
-def run(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "run")
 
 
 def verb(name, run, *options):

@@ -11,17 +11,6 @@ from markovbridge.metrics import Record
 from markovbridge.metrics import evaluate as score
 from runs import error, sample, samples
 
-
-@pytest.fixture
-def run(run_of_digits):
-    return run_of_digits
-
-
-@pytest.fixture(scope="module")
-def trained(trained_digits):
-    return trained_digits
-
-
 # evaluate and report
 
 

@@ -6,17 +6,6 @@ from markovbridge import Transport
 from markovbridge.cli import main
 from runs import error, sample, train
 
-
-@pytest.fixture
-def run(run_of_digits):
-    return run_of_digits
-
-
-@pytest.fixture(scope="module")
-def trained(trained_digits):
-    return trained_digits
-
-
 # Failures while running
 
 

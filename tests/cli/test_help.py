@@ -9,17 +9,6 @@ import pytest
 from markovbridge.cli import console, main
 from markovbridge.cli.blocks import Blocks
 
-
-@pytest.fixture
-def run(run_of_digits):
-    return run_of_digits
-
-
-@pytest.fixture(scope="module")
-def trained(trained_digits):
-    return trained_digits
-
-
 # What is said without doing anything
 
 

@@ -1,7 +1,6 @@
 """`evaluate --likelihood` and `diagnose`: what a run says of held-out data and of itself."""
 
 import json
-import shutil
 
 import pytest
 
@@ -19,12 +18,6 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
     assert main(["train", "digits", "--output", str(folder), "--split", "train", *SMALL]) == 0
     return folder
-
-
-@pytest.fixture
-def run(trained, tmp_path):
-    """A trained run of one's own, to write into."""
-    return shutil.copytree(trained, tmp_path / "run")
 
 
 def call(verb, run, *options):

@@ -4,25 +4,9 @@ import pytest
 import yaml
 
 from markovbridge.cli import main
-from runs import error
-
-
-@pytest.fixture
-def run(run_of_digits):
-    return run_of_digits
-
-
-@pytest.fixture(scope="module")
-def trained(trained_digits):
-    return trained_digits
-
+from runs import config, error
 
 # Configuration
-
-
-def config(capsys, *words):
-    assert main([*words, "--print_config"]) == 0
-    return yaml.safe_load(capsys.readouterr().out)
 
 
 def test_overrides_reach_into_classes(capsys):

@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -20,12 +19,6 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
     assert main(["train", "digits", "--output", str(folder), "--split", "train", *SMALL]) == 0
     return folder
-
-
-@pytest.fixture
-def run(trained, tmp_path):
-    """A trained run of one's own, to write into."""
-    return shutil.copytree(trained, tmp_path / "run")
 
 
 def call(run, *options):

@@ -32,11 +32,6 @@ def trained(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def run(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "run")
-
-
 def content(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()

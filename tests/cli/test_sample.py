@@ -11,17 +11,6 @@ import torch
 from markovbridge import Bridge, Mean, Transport
 from runs import error, sample, samples
 
-
-@pytest.fixture
-def run(run_of_digits):
-    return run_of_digits
-
-
-@pytest.fixture(scope="module")
-def trained(trained_digits):
-    return trained_digits
-
-
 # sample
 
 

@@ -2,30 +2,13 @@
 
 import json
 
-import pytest
 import torch
 import yaml
 
 from markovbridge import Transport
 from markovbridge.cli import main
 from markovbridge.networks import MLP
-from runs import SMALL, error, sample, samples, train
-
-
-@pytest.fixture
-def run(run_of_digits):
-    return run_of_digits
-
-
-@pytest.fixture(scope="module")
-def trained(trained_digits):
-    return trained_digits
-
-
-def config(capsys, *words):
-    assert main([*words, "--print_config"]) == 0
-    return yaml.safe_load(capsys.readouterr().out)
-
+from runs import SMALL, config, error, sample, samples, train
 
 # train
 

@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -19,12 +18,6 @@ def trained(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / request.param
     assert main(["train", request.param, "--output", str(folder), *SMALL]) == 0
     return folder
-
-
-@pytest.fixture
-def run(trained, tmp_path):
-    """A trained run of one's own, to write into."""
-    return shutil.copytree(trained, tmp_path / "run")
 
 
 def translate(run, *options):

@@ -99,9 +99,9 @@ def content(folder):
 
 
 @pytest.fixture(scope="module")
-def sampled(trained_digits, tmp_path_factory):
+def sampled(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("verbs") / "run"
-    shutil.copytree(trained_digits, folder)
+    shutil.copytree(trained, folder)
     assert main(["sample", str(folder), "--n", "20", "--steps", "2", "--threads", "1"]) == 0
     return folder
 

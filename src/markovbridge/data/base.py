@@ -30,7 +30,7 @@ from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, taken, turned
 from markovbridge.data.splits import check_split
 
-__all__ = ["Dataset", "Outline", "Source"]
+__all__ = ["Dataset", "Derived", "Outline", "Source"]
 
 TOP = 255  # the largest count of what stands in for unbounded ones
 
@@ -277,6 +277,29 @@ class Source(ABC):
     def _outline(self) -> Outline | None:
         """What is known of its data without reading them; None if they have to be read."""
         return None
+
+
+@dataclass(frozen=True)
+class Derived(Source):
+    """Data made of those of another source, whose files they need.
+
+    Attributes:
+        source: The other source.
+    """
+
+    source: Source
+
+    def where(self) -> Path | None:
+        """Where the other source is; see `Source.where`."""
+        return self.source.where()
+
+    @property
+    def remedy(self) -> str:
+        """What brings the other source; see `Source.remedy`."""
+        return self.source.remedy
+
+    def _outline(self) -> Outline | None:
+        return self.source._outline()
 
 
 def picked(values: Any, chosen: Sequence[int]) -> list[Any]:

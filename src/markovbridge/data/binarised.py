@@ -12,14 +12,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.base import Dataset, Outline, Source
+from markovbridge.data.base import Dataset, Derived, Outline, Source
 from markovbridge.data.rows import dense
 from markovbridge.randomness import generator
 
@@ -29,7 +28,7 @@ BLOCK = 1024  # samples drawn at once, so that the uniform integers stay small b
 
 
 @dataclass(frozen=True)
-class Binarised(Source):
+class Binarised(Derived):
     """Another source with counts 0 and 1.
 
     Attributes:
@@ -51,17 +50,8 @@ class Binarised(Source):
                 f"threshold={self.threshold} must be a fraction of the maximum in [0, 1)"
             )
 
-    def where(self) -> Path | None:
-        """Where the inner source is; see `Source.where`."""
-        return self.source.where()
-
-    @property
-    def remedy(self) -> str:
-        """What brings the inner source; see `Source.remedy`."""
-        return self.source.remedy
-
     def _outline(self) -> Outline | None:
-        inner = self.source._outline()
+        inner = super()._outline()
         return None if inner is None else dataclasses.replace(inner, maximum=1)
 
     def load(self, split: str = "train") -> Dataset:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from markovbridge import doors
-from markovbridge.data.base import Dataset, Outline, Source
+from markovbridge.data.base import Dataset, Derived, Source
 
 __all__ = ["Selected"]
 
 
 @dataclass(frozen=True)
-class Selected(Source):
+class Selected(Derived):
     """Those samples of another source whose label is one of `labels`.
 
     Attributes:
@@ -30,18 +29,6 @@ class Selected(Source):
         super().__post_init__()
         if not self.labels:
             raise ValueError("labels must name at least one class to keep")
-
-    def where(self) -> Path | None:
-        """Where the inner source is; see `Source.where`."""
-        return self.source.where()
-
-    @property
-    def remedy(self) -> str:
-        """What brings the inner source; see `Source.remedy`."""
-        return self.source.remedy
-
-    def _outline(self) -> Outline | None:
-        return self.source._outline()
 
     def load(self, split: str = "train") -> Dataset:
         """Read one split; see `Source.load`.
