@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 import markovbridge
-from markovbridge import PureDeath, exact, laws, masking, processes, sums
+from markovbridge import PureDeath, exact, laws, processes, sums
 from markovbridge.covariances import Dense, Isotropic
 from markovbridge.exact import empirical, gaussians
 from markovbridge.laws import Law
+from markovbridge.laws.pinning import Pinned
 
 
 @dataclass(frozen=True)
@@ -389,7 +390,7 @@ def pinned(draws: Draws) -> Example:
     value = base.values[len(base.values) // 2].unsqueeze(0)
     known = torch.full((1, 1), bool(draws.rng.random() < 0.5))
     return Example(
-        lambda n: masking._Pinned(base.make(n), rows(value, n), rows(known, n)),
+        lambda n: Pinned(base.make(n), rows(value, n), rows(known, n)),
         base.values,
         base.origin,
         None,
@@ -418,7 +419,7 @@ EXAMPLES: dict[type, Callable[[Draws], Example]] = {
     sums.SkellamBridge: skellam_bridge,
     sums.SurvivorBridge: survivor_bridge,
     sums.TwoMeans: two_means,
-    masking._Pinned: pinned,
+    Pinned: pinned,
     empirical._EmpiricalMarginal: empirical_marginal,
     gaussians._Joint: joint_gaussian,
 }

@@ -8,6 +8,7 @@ import torch
 from markovbridge import EndMSE, Endpoint, Independent, LinearDiffusion, Transport
 from markovbridge.couplings import Gaussian
 from markovbridge.covariances import SquaredExponential, Torus
+from markovbridge.exact import Empirical
 from markovbridge.networks import MLP
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -38,6 +39,17 @@ def test_bridges():
     assert len(names["drift"]) == 5
     forward, backward = names["forward"], names["backward"]
     assert forward.process.reversed() == backward.process
+
+
+def test_processes():
+    torch.manual_seed(0)
+    names = run("processes.md")
+    assert names["samples"].shape == names["on"].shape == (8, 6)
+    assert bool((names["likelihood"] < 0).all()) and bool(names["likelihood"].isfinite().all())
+    exact = Empirical(names["process"], names["lights"])
+    model = Transport(names["process"], exact, shape=(6,))
+    on = model.sample(64, steps=5)
+    assert bool((on == on[:, :1]).all())
 
 
 def test_covariances(monkeypatch, tmp_path):

@@ -10,7 +10,6 @@ from scipy import integrate, special, stats
 from markovbridge import Logistic, NegativeBinomial, PureDeath, Transport, exact, laws
 from markovbridge.couplings import Dirac, Gaussian, Independent, MinibatchOT, Noised
 from markovbridge.covariances import Isotropic
-from markovbridge.decoders import log_interval, truncation
 from markovbridge.heads import Mean
 from markovbridge.processes import (
     VP,
@@ -23,6 +22,7 @@ from markovbridge.processes import (
     Rounded,
     UniformChain,
 )
+from markovbridge.processes.decoders import log_interval, truncation
 from problems import COUNTS, PROBLEMS, SCHEDULES
 
 LOOKS = {"bernoulli": 1000, "binomial": 2000, "zero-inflated": 6000}

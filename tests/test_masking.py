@@ -27,7 +27,6 @@ from markovbridge import (
 from markovbridge.masking import Masking, Observed, broadcast, pinned
 from markovbridge.networks import MLP
 from markovbridge.processes import JumpProcess
-from markovbridge.processes.finite import site_table
 from markovbridge.randomness import generator
 from problems import LEVEL
 
@@ -144,7 +143,7 @@ def test_known_sites_are_certain_and_the_others_as_they_were(name):
         torch.testing.assert_close(law.excess(x)[mask], (x1 - x)[mask].to(law.excess(x).dtype))
         torch.testing.assert_close(law.log_excess(x)[~mask], before.log_excess(x)[~mask])
     if isinstance(law, laws.SiteLaw) and process.dtype == torch.int64 and process.states:
-        table = site_table(law, x, process.states)
+        table = law.site_table(x, process.states)
         assert (table.gather(-1, x1.unsqueeze(-1)).squeeze(-1)[mask].abs() < 1e-6).all()
     if isinstance(process, JumpProcess):
         rates, pinned_rates = process.expected_rates(law, x, t), process.rates(x, x1, t)

@@ -27,17 +27,14 @@ independent Poisson counts are an exception, where samples are exactly Poisson(Î
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from markovbridge import doors, laws
+from markovbridge import doors
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process, match
-from markovbridge.processes.integers import IntegerProcess
-from markovbridge.sums import TwoMeans
 
 __all__ = ["dropped", "guided"]
 
@@ -84,44 +81,7 @@ def guided(
     Raises:
         TypeError: If there is no such law between laws of this kind.
     """
-
-    def between(first: Tensor, second: Tensor) -> Tensor:
-        return strength * first + (1 - strength) * second
-
-    def inner(c: Law, u: Law) -> Law:
-        if isinstance(c, laws.Shifted) and isinstance(u, laws.Shifted):
-            base = inner(c.base, u.base)
-            assert isinstance(base, laws.SiteLaw)
-            return laws.Shifted(c.offset, base)
-        if isinstance(c, laws.Poisson) and isinstance(u, laws.Poisson):
-            return laws.Poisson(between(c.log_rate, u.log_rate))
-        if isinstance(c, laws.NegativeBinomial) and isinstance(u, laws.NegativeBinomial):
-            size = between(c.size.log(), u.size.log()).exp()
-            return laws.NegativeBinomial(between(c.log_mean, u.log_mean), size)
-        if isinstance(c, laws.Rounded) and isinstance(u, laws.Rounded):
-            return laws.Rounded(between(c.log_target, u.log_target), c.stochastic)
-        if isinstance(c, laws.LogisticMixture) and isinstance(u, laws.LogisticMixture):
-            return inner(c.table(), u.table())
-        if isinstance(c, laws.Categorical) and isinstance(u, laws.Categorical):
-            first, second = c.log_probs, u.log_probs
-            possible = (first > -math.inf) & (second > -math.inf)
-            return laws.Categorical(torch.where(possible, between(first, second), -math.inf))
-        if isinstance(c, TwoMeans) and isinstance(u, TwoMeans):
-            assert isinstance(process, IntegerProcess)
-            up, down = between(c.log_up, u.log_up), between(c.log_down, u.log_down)
-            return process.stepped(x, up, down)
-        if isinstance(c, laws.Delta) and isinstance(u, laws.Delta):
-            return laws.Delta(between(c.value, u.value))
-        if isinstance(c, laws.Gaussian) and isinstance(u, laws.Gaussian):
-            return laws.Gaussian(between(c.loc, u.loc), c.scale, c.covariance)
-        if isinstance(c, laws.Normal) and isinstance(u, laws.Normal):
-            return laws.Normal(between(c.loc, u.loc), c.std)
-        raise TypeError(
-            f"guidance does not know what lies between a {type(c).__name__} and a "
-            f"{type(u).__name__} law: sample with guidance=1"
-        )
-
-    return inner(conditional, unconditional)
+    return process.between(conditional, unconditional, x, strength)
 
 
 doors.guard(__name__)

@@ -29,8 +29,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.model import DataModel, Given
-from markovbridge.processes.base import match
-from markovbridge.processes.counts import PureDeath
+from markovbridge.processes.base import Process, match
 
 __all__ = ["MEANING", "Check", "Piece", "over_time", "self_consistency"]
 
@@ -116,7 +115,7 @@ def self_consistency(
         ValueError: If the data are fewer than 2, or all 0.
     """
     process = transport.process
-    if not isinstance(process, PureDeath):
+    if not process.thins:
         raise TypeError(
             f"these identities are those of PureDeath, not of {type(process).__name__}"
         )
@@ -204,7 +203,7 @@ def over_time(
 
 def _observe(
     transport: DataModel,
-    process: PureDeath,
+    process: Process,
     x1: Tensor,
     survival: tuple[float, float],
     condition: Tensor | None,
@@ -226,7 +225,8 @@ def _observe(
 
     law = transport.law(x, t, given)
     y = law.log_excess(x).double().exp().flatten(1)
-    room = torch.ones_like(y) if process.maximum is None else (x < process.maximum).flatten(1)
+    maximum = getattr(process, "maximum", None)
+    room = torch.ones_like(y) if maximum is None else (x < maximum).flatten(1)
     weights = torch.where(room > 0, y, 0.0)
     # A state from which the model expects nothing has nothing to say; it goes at the end.
     alive = weights.sum(1) > 1e-9

@@ -37,7 +37,6 @@ best; those that are far from it (`Logistic(15)`) have three to six times its er
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -55,8 +54,6 @@ __all__ = ["ErrorCurve", "equal_cost", "equal_error", "like", "measure", "unifor
 
 NODES = 64  # of the fine grid on which costs are estimated
 LAST = 1e-3  # mortality at its last inner node: the hazard is singular at the data
-EARLY, LATE = 24, 12  # nodes of an error curve below survival SETTLED, and above
-SETTLED = 0.1
 LEVEL = 1e-9  # of its whole, by which an error falls where it does not
 FLOOR = 0.02  # share of the steps that is spread evenly, for what the estimate has not seen
 
@@ -166,7 +163,7 @@ def measure(
     process = transport.process
     x1 = transport.check(x1, "x1").to(transport.device)
     _check_data(x1, condition)
-    nodes = _error_nodes(process, x1)
+    nodes = process.error_times(x1)
     square = torch.zeros(len(nodes), dtype=torch.float64)
     with transport.evaluating():
         for part in torch.arange(len(x1), device=x1.device).split(block):
@@ -181,19 +178,6 @@ def measure(
                 square[number] += float(((end - law.mean).double() ** 2).sum())
     errors = (square / len(x1)).sqrt().tolist()
     return ErrorCurve((*nodes, 1.0), (*errors, 0.0))
-
-
-def _error_nodes(process: Process, x1: Tensor) -> list[float]:
-    """Times from 0 on, closer together where counts have their first births."""
-    if not isinstance(process, PureDeath):
-        return torch.linspace(0, 1, EARLY + LATE + 1, dtype=torch.float64)[:-1].tolist()
-    births = float(x1.double().sum()) / len(x1)
-    first = math.log10(min(0.1 / max(births, 1.0), SETTLED / 10))
-    early = torch.logspace(first, math.log10(SETTLED), EARLY, dtype=torch.float64)
-    late = torch.linspace(SETTLED, 1, LATE, dtype=torch.float64)[1:-1]
-    p = torch.cat([early, late])
-    times = process.schedule.time(p, 1 - p)
-    return [0.0, *times[times > 0].tolist()]
 
 
 def _check_data(x1: Tensor, condition: Tensor | None) -> None:

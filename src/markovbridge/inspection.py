@@ -30,8 +30,7 @@ from torch import Tensor
 from markovbridge import checks, doors
 from markovbridge.couplings import Coupling
 from markovbridge.laws import Atoms, Law
-from markovbridge.processes import JumpProcess, LinearDiffusion, Process
-from markovbridge.processes.diffusions import coefficient
+from markovbridge.processes import Process
 from markovbridge.randomness import generator
 from markovbridge.samplers import Bridge
 from markovbridge.transport import Transport
@@ -107,11 +106,6 @@ def look(
         TypeError: If the process neither diffuses nor jumps.
         ValueError: If there is nothing to look at.
     """
-    if not isinstance(process, LinearDiffusion | JumpProcess):
-        raise TypeError(
-            f"{type(process).__name__} has neither a drift nor rates to look at: take a process "
-            "in continuous time"
-        )
     checks.turns(times, "times")
     checks.turns(paths, "paths")
     model = Transport(process, law, shape=x1.shape[1:], coupling=coupling)
@@ -123,7 +117,7 @@ def look(
         x0 = coupling.pair(process, x1, generator=noise)
         x = process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=noise)
         found = model.law(x, t)
-        sizes.append(_size(process, found, x, t))
+        sizes.append(process.pull(found, x, t))
         if isinstance(found, Atoms):
             each = 1 / found.log_weights.double().exp().square().sum(1)
             numbers.append(each.quantile(torch.tensor([0.5, 0.25, 0.75]).to(each)))
@@ -134,14 +128,6 @@ def look(
         callback()
     effective = torch.stack(numbers) if numbers else None
     return View(name, grid, torch.stack(sizes), effective, frames, states, means)
-
-
-def _size(process: LinearDiffusion | JumpProcess, law: Law, x: Tensor, t: float) -> Tensor:
-    """How hard the process is pulled from its reference, or how often it jumps."""
-    if isinstance(process, JumpProcess):
-        return process.expected_rates(law, x, t).double().sum(-1).mean()
-    own = coefficient(process.rates(t)[0], x) * x
-    return (process.drift(x, law.mean, t) - own).double().square().mean().sqrt()
 
 
 def _paths(model: Transport, like: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,7 +14,7 @@ bound is p'/(1 - p)). With other couplings a mixture of bridges is not Markov, t
 and the bound contains the relative entropy between them.
 
 A diffusion is stopped shortly before the end, its path measures being singular there, and
-finished by a decoder (`markovbridge.decoders`). Of counts carried as reals (`Rounded`) the
+finished by a decoder (`Process.decoder`). Of counts carried as reals (`Rounded`) the
 bound is one on their probability, as for the processes on counts.
 
 With `steps` the bound is that of the `Bridge` sampler with these steps instead, whose kernel
@@ -53,22 +53,11 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.baselines import baseline
-from markovbridge.decoders import decoder, log_volume, truncation
 from markovbridge.laws import (
-    Atoms,
-    Categorical,
     Law,
-    NegativeBinomial,
-    Poisson,
-    Rounded,
-    Shifted,
 )
 from markovbridge.model import DataModel, Given
-from markovbridge.processes.base import DiscreteProcess, match
-from markovbridge.processes.counts import PureDeath
-from markovbridge.processes.diffusions import LinearDiffusion
-from markovbridge.processes.finite import site_table
+from markovbridge.processes.base import DiscreteProcess
 
 __all__ = ["Bound", "log_likelihood"]
 
@@ -153,8 +142,7 @@ def log_likelihood(
         integrand = paths.step
     mean, error = _integrate(integrand, len(x1), draws, block, generator, x1.device)
     bound = -prior - paths.decoder() - paths.known() - mean
-    if isinstance(transport.process, LinearDiffusion):
-        bound = bound + log_volume(transport.process, data).to(bound)
+    bound = bound + transport.process.log_volume(data).to(bound)
     return Bound(bound, error, x1[0].numel())
 
 
@@ -186,9 +174,8 @@ class _Paths:
         self.transport, self.process = transport, transport.process
         self.x1, self.x0, self.condition, self.generator = x1, x0, condition, generator
         process = self.process
-        diffuses = isinstance(process, LinearDiffusion)
-        self.end = truncation(process, x1.shape[1:]) if diffuses else 0.0
-        self.baseline = baseline(self.process, transport.coupling, x1, x0, self.end)
+        self.end = process.truncation(x1.shape[1:])
+        self.baseline = process.baseline(transport.coupling, x1, x0, self.end)
         self.grid = torch.zeros(0, dtype=torch.float64)
 
     def set_grid(self, grid: Sequence[float]) -> None:
@@ -261,10 +248,10 @@ class _Paths:
 
     def decoder(self) -> Tensor:
         """E[-log p(x_1 | x_end)] of the last, untrained piece of a diffusion: (batch,)."""
-        if not isinstance(self.process, LinearDiffusion):
+        if self.end == 0:  # the path ends at the data
             return torch.zeros(len(self.x1), dtype=torch.float64, device=self.x1.device)
         x0, x1 = self._ends(torch.arange(len(self.x1), device=self.x1.device))
-        return decoder(self.process, x0, x1, self.end)
+        return self.process.decoder(x0, x1, self.end)
 
 
 def _step_ratio(
@@ -278,22 +265,8 @@ def _step_ratio(
     s: Tensor,
 ) -> Tensor:
     """Log p(x_s | x_t, x_1) - log p(x_s | x_t) for one step of the bridge sampler: (batch,)."""
-    base = law.base if isinstance(law, Shifted) else None
-    if isinstance(base, Rounded):
-        raise ValueError(
-            "a kernel around a rounded mean gives probability 0 to what it cannot reach, so its "
-            "bound is infinite: take kernel='poisson', or the bound in continuous time (no steps)"
-        )
-    if isinstance(process, PureDeath) and isinstance(base, (Poisson, NegativeBinomial)):
-        # Thinned, both stay what they are, on all counts. What `project` cuts is left out:
-        # mass above the maximum only makes the bound looser.
-        done = process.schedule.increment(t, s) / process.schedule.mortality(t)
-        log_share = match(done.log(), x_t).to(torch.float64)
-        if isinstance(base, Poisson):
-            kernel = Shifted(x_t, Poisson(base.log_rate.double() + log_share))
-        else:
-            log_mean = base.log_mean.double() + log_share
-            kernel = Shifted(x_t, NegativeBinomial(log_mean, base.size.double()))
+    kernel = process.kernel(law, x_t, t, s)
+    if kernel is not None:
         return pinned.log_prob(x_s).double() - kernel.log_prob(x_s)
     if process.states is None:
         raise TypeError(
@@ -304,12 +277,7 @@ def _step_ratio(
     before = process.evidence(x_t, t).double()
     news = torch.where(before > -torch.inf, process.evidence(x_s, s).double() - before, -torch.inf)
     mine = news.gather(-1, x1.unsqueeze(-1)).squeeze(-1).flatten(1).sum(1)
-    if isinstance(law, Atoms):
-        ends = law.points.movedim(0, -1).expand(*x_t.shape, len(law.points))
-        each = news.gather(-1, ends).flatten(1, -2).sum(1)
-        return mine - (law.log_weights.double() + each).logsumexp(1)
-    table = Categorical(site_table(law, x_t, process.states)).logits.double()
-    return mine - (table + news).logsumexp(-1).flatten(1).sum(1)
+    return mine - law.log_average(news, x_t)
 
 
 def _integrate(

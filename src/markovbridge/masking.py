@@ -11,18 +11,15 @@ law of the others given x_t alone: see `Transport.impute`.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from markovbridge import doors, laws
-from markovbridge.laws import LOG_TINY, Law
+from markovbridge import doors
+from markovbridge.laws import Law
 from markovbridge.processes.base import Process, match
-from markovbridge.processes.integers import IntegerProcess
-from markovbridge.sums import TwoMeans
 
 __all__ = ["Masking", "Observed", "broadcast", "pinned"]
 
@@ -154,72 +151,7 @@ def pinned(process: Process, x: Tensor, t: Tensor, law: Law, observed: Observed)
 
     Tables stay tables, and expected steps stay expected steps, for samplers that ask for them.
     """
-    values, mask = observed.values, observed.mask
-    if isinstance(law, laws.LogisticMixture):
-        law = law.table()
-    if isinstance(law, laws.Categorical):
-        states = torch.arange(law.logits.shape[-1], device=x.device)
-        known = torch.where(states == values.unsqueeze(-1), 0.0, -math.inf).to(law.logits.dtype)
-        return laws.Categorical(torch.where(mask.unsqueeze(-1), known, law.logits))
-    if isinstance(law, TwoMeans):
-        assert isinstance(process, IntegerProcess)
-        tiny = math.exp(LOG_TINY)
-        up, down = (
-            torch.where(mask, steps.clamp_min(tiny).log().to(log.dtype), log)
-            for steps, log in zip(
-                process.steps(x, values, t), (law.log_up, law.log_down), strict=True
-            )
-        )
-        return TwoMeans(up, down, _Pinned(law.base, values, mask))
-    return _Pinned(law, values, mask)
-
-
-@dataclass(frozen=True, eq=False)
-class _Pinned(laws.SiteLaw):
-    """A law some of whose sites are certain."""
-
-    base: Law
-    values: Tensor
-    mask: Tensor
-
-    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
-        draw = self.base.sample(generator=generator)
-        return torch.where(self.mask, self.values.to(draw.dtype), draw)
-
-    def site_log_prob(self, x: Tensor) -> Tensor:
-        if not isinstance(self.base, laws.SiteLaw):
-            raise TypeError(
-                f"known sites have no log-probability under a joint {type(self.base).__name__} "
-                "law: take one that is independent over sites given x_t"
-            )
-        other = self.base.site_log_prob(x)
-        known = torch.where(x == self.values, 0.0, -math.inf).to(other.dtype)
-        return torch.where(self.mask, known, other)
-
-    def capped(self, most: Tensor) -> laws.SiteLaw:
-        return _Pinned(self.base.capped(most), self.values, self.mask)
-
-    @property
-    def mean(self) -> Tensor:
-        mean = self.base.mean
-        return torch.where(self.mask, self.values.to(mean.dtype), mean)
-
-    @property
-    def variance(self) -> Tensor:
-        return torch.where(self.mask, 0.0, self.base.variance)
-
-    @property
-    def biased(self) -> bool:
-        return self.base.biased
-
-    def excess(self, origin: Tensor) -> Tensor:
-        other = self.base.excess(origin)
-        return torch.where(self.mask, (self.values - origin).to(other.dtype), other)
-
-    def log_excess(self, origin: Tensor) -> Tensor:
-        other = self.base.log_excess(origin)
-        known = (self.values - origin).to(other.dtype).clamp_min(math.exp(LOG_TINY)).log()
-        return torch.where(self.mask, known, other)
+    return process.pinned(law, x, t, observed.values, observed.mask)
 
 
 doors.guard(__name__)

@@ -50,7 +50,6 @@ from markovbridge import checks, doors
 from markovbridge.laws import Delta, Law
 from markovbridge.laws.base import by_row
 from markovbridge.processes.base import Process
-from markovbridge.processes.counts import PureDeath
 from markovbridge.processes.diffusions import LinearDiffusion
 
 __all__ = [
@@ -174,7 +173,7 @@ class _Published(Objective):
         """Weight of time t, whose next grid time towards the data is s."""
 
     def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
-        if not isinstance(process, PureDeath):
+        if not process.thins:
             raise TypeError(
                 f"{type(self).__name__} is a loss of PureDeath, not of {type(process).__name__}: "
                 "take PathKL(damping=1.0)"

@@ -23,16 +23,16 @@ import torch
 from torch import Tensor, nn
 
 from markovbridge import checks, doors, randomness
-from markovbridge.couplings import Coupling, Noised
+from markovbridge.couplings import Coupling
 from markovbridge.data.covariates import Covariates
 from markovbridge.extrapolation import far_out, narrow, tell
 from markovbridge.grids import ErrorCurve
-from markovbridge.heads import Centred, Endpoint, Head, NegativeBinomial
+from markovbridge.heads import Head
 from markovbridge.laws import Law
 from markovbridge.masking import Masking, Observed, broadcast
 from markovbridge.model import NOTHING, Given
-from markovbridge.processes import Process, PureDeath
-from markovbridge.samplers import Bridge, Midpoint, Sampler, Trapezoidal
+from markovbridge.processes import Process
+from markovbridge.samplers import Bridge, Sampler
 from markovbridge.schedules import Time
 from markovbridge.walks import Bound, blocks, check_grid, check_rows, rows, walk
 
@@ -100,11 +100,7 @@ class Sampling(nn.Module, ABC):
         Steps of second order where the mean alone is learned: under pure death, where 10
         evaluations do what single leaps do at hundreds, and for diffusions. `Bridge` otherwise.
         """
-        if isinstance(self.head, Endpoint) and self.head.spread == 0:
-            return Midpoint()
-        kernel = getattr(self.head, "kernel", None)  # another kernel asks for another bridge
-        leaps = isinstance(self.head, Centred | NegativeBinomial) or kernel == "poisson"
-        return Trapezoidal() if leaps and isinstance(self.process, PureDeath) else Bridge()
+        return Bridge() if self.head is None else self.head.sampler(self.process)
 
     def sample(
         self, n: int, *, generator: torch.Generator | None = None, **options: Unpack[Options]
@@ -367,7 +363,7 @@ class Sampling(nn.Module, ABC):
             guidance,
             start=x if kept else None,
             observed=observed,
-            held=None if drawn and isinstance(self.coupling, Noised) else (x, t),
+            held=None if drawn and self.coupling.reverses else (x, t),
         )
         with self.evaluating():
             x = walk(

@@ -19,7 +19,7 @@ from markovbridge.extrapolation import capped
 from markovbridge.laws import MOST, Law
 from markovbridge.masking import Observed
 from markovbridge.model import DataModel, Given
-from markovbridge.processes.base import DiscreteProcess, Process
+from markovbridge.processes.base import Process
 from markovbridge.samplers import Sampler
 from markovbridge.samplers.back import back, check_back
 from markovbridge.schedules import Schedule, Time
@@ -112,7 +112,7 @@ def _held(
     nothing is changed: there is always a way, and noise is correlated over the event.
     """
     mask = observed.mask
-    if not isinstance(process, DiscreteProcess) or not bool(mask.any()):
+    if process.dtype.is_floating_point or not bool(mask.any()):
         return y
     start, end = x[mask].unsqueeze(1), observed.values[mask].unsqueeze(1)
     y = y.clone()

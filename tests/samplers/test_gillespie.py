@@ -156,7 +156,7 @@ def test_a_bounded_count_stays_bounded():
 
 def test_a_mean_that_rises_is_warned_of():
     model = Transport(PureDeath(3), too_much(0.5), shape=(2,))
-    with pytest.warns(UserWarning, match="the total birth rate rose by a factor 1\\.[0-9]"):
+    with pytest.warns(UserWarning, match="the total rate of jumps rose by a factor 1\\.[0-9]"):
         model.sample(20, steps=1, sampler=Gillespie(), generator=generator("cpu", 0))
 
 

@@ -24,7 +24,6 @@ from markovbridge.diagnostics import MEANING, Piece, over_time
 from markovbridge.locks import locked
 from markovbridge.options.errors import UsageError
 from markovbridge.pretrained import hash_weights
-from markovbridge.processes import PureDeath
 from markovbridge.randomness import generator
 from markovbridge.training.run_folder import RunFolder, held_out
 from markovbridge.transport import BLOCK, Transport
@@ -68,7 +67,7 @@ class Diagnose(Weighted, Placed, OnData):
         source = self.source(run)
         with locked(run.path, "diagnostics"), self.threaded():
             transport = load_transport(run, network=self.network, weights=self.weights)
-            if not isinstance(transport.process, PureDeath):
+            if not transport.process.thins:
                 raise UsageError(
                     f"diagnose knows identities of pure death, and {run} has "
                     f"{type(transport.process).__name__}"

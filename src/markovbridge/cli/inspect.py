@@ -24,7 +24,7 @@ from markovbridge.data.known import SOURCES
 from markovbridge.exact import Empirical
 from markovbridge.inspection import View, look
 from markovbridge.options.errors import UsageError, closest
-from markovbridge.processes import JumpProcess, LinearDiffusion, Process, Rounded
+from markovbridge.processes import LinearDiffusion, Process, Rounded
 from markovbridge.randomness import generator
 from markovbridge.report.inspection import write_inspection
 from markovbridge.trained_on import RunData
@@ -184,7 +184,7 @@ def exact_laws(process: Process, own: Coupling | None) -> list[tuple[str, Coupli
 
     The bridge mixture is that of the run if its law is known, else from a Gaussian source.
     """
-    if isinstance(process, JumpProcess):
+    if process.jumps:
         # From a point, as pure death is, time reversal and bridge mixture are the same.
         return [("exact, this data set", Noised())]
     known = isinstance(own, Dirac) or (

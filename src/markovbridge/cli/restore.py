@@ -34,7 +34,6 @@ from markovbridge.cli.models import conditioned, hashed
 from markovbridge.cli.posterior import Input, Posterior, picture, write
 from markovbridge.data.rows import Rows
 from markovbridge.options.errors import UsageError
-from markovbridge.processes import PureDeath
 from markovbridge.randomness import generator
 from markovbridge.restoration import (
     LEVELS,
@@ -92,7 +91,7 @@ class Restore(Posterior):
             raise UsageError(f"survival is {self.survival}; it must lie in (0, 1)")
         with self.drawing("restored") as drawing:
             process = drawing.transport.process
-            if not isinstance(process, PureDeath):
+            if not process.thins:
                 raise UsageError(
                     f"restore is for counts that were thinned, a model of PureDeath, and "
                     f"{drawing.run} has {type(process).__name__}; from Python: "

@@ -113,6 +113,9 @@ class Coupling(ABC):
     batched: ClassVar[bool] = False
     """Whether `pair` looks at the other rows of the batch, to match sources to them."""
 
+    reverses: ClassVar[bool] = False
+    """Whether x_0 is the data point as the process noises it: time reversal."""
+
     @property
     def pinned(self) -> bool:
         """Whether paths given their start are those of the reference pinned at both ends.
@@ -219,10 +222,7 @@ class Coupling(ABC):
         self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
     ) -> Tensor:
         """`Process.standardise`, told the moments of the source where they are of use."""
-        if isinstance(process, LinearDiffusion):
-            moments = self.moments(process, x, mean, variance)
-            return process.standardise(x, t, mean, variance, moments)
-        return process.standardise(x, t, mean, variance)
+        return process.standardise_from(self, x, t, mean, variance)
 
     def regression(
         self, process: LinearDiffusion, x: Tensor, t: Time, mean: Tensor, variance: Tensor

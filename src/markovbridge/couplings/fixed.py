@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ class Noised(Coupling):
     the two differ, and samples carry that prior mismatch. So they do for VP, VE and
     sub-VP, whose prior N(0, (1 + v)/a² Γ) is that of centred data of unit variance.
     """
+
+    reverses: ClassVar[bool] = True
 
     @property
     def pinned(self) -> bool:

@@ -31,7 +31,7 @@ from markovbridge.samplers import (
     Trapezoidal,
 )
 from markovbridge.samplers.rates import sound
-from markovbridge.samplers.second_order import leaps, tabulate
+from markovbridge.samplers.second_order import leaps
 
 __all__ = ["bridge_kernel", "output_law"]
 
@@ -209,7 +209,7 @@ class _Space:
         t, middle, s = times
         law = self.law(x, t)
         if isinstance(sampler, SecondOrderBridge):
-            return self._bridge(tabulate(law), x, t, middle)
+            return self._bridge(law.table(), x, t, middle)
         process, parts = self._cut(sampler, t, s)
         expected = sound(process.strengths(law, x, t), t) / parts.units[0] * parts.before
         return self._land(x, _leapt(_still(x), self._by(x), expected))
@@ -223,7 +223,7 @@ class _Space:
         if isinstance(sampler, SecondOrderBridge):
             assert isinstance(self.process, JumpProcess)
             rest = sampler.rest(
-                self.process, tabulate(first), tabulate(second), x, x_m, (t, middle, s)
+                self.process, first.table(), second.table(), x, x_m, (t, middle, s)
             )
             table = self._bridge(rest.end, x_m, middle, s)
             if rest.kept is None or rest.more is None:

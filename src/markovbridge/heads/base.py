@@ -10,6 +10,8 @@ from markovbridge import doors
 from markovbridge.couplings import Coupling
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
+from markovbridge.samplers.base import Sampler
+from markovbridge.samplers.bridge import Bridge
 
 __all__ = ["Head"]
 
@@ -29,6 +31,10 @@ class Head(ABC):
             ValueError: If it says nothing of the data under this coupling, with what to use.
         """
         return self
+
+    def sampler(self, process: Process) -> Sampler:
+        """The sampler to take if none is named: `Bridge`, which every law can be drawn by."""
+        return Bridge()
 
     @abstractmethod
     def __call__(

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from markovbridge import doors, laws
 from markovbridge.heads.base import Head
-from markovbridge.heads.counts import Categorical, LogisticMixture, Mean
+from markovbridge.heads.counts import Categorical, LogisticMixture, Mean, leaping
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
+from markovbridge.samplers.base import Sampler
 
 __all__ = ["Centred"]
 
@@ -48,14 +49,15 @@ class Centred(Head):
         """One for the mean, and those of the table."""
         return 1 + self.table.outputs(process)
 
+    def sampler(self, process: Process) -> Sampler:
+        """Leaps of second order, which ask for the mean alone."""
+        return leaping(process)
+
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
     ) -> Law:
         about = Mean()(process, raw[:, :1], x, t, mean, variance)
-        law = self.table(process, raw[:, 1:], x, t, mean, variance)
-        if isinstance(law, laws.LogisticMixture):
-            law = law.table()
-        assert isinstance(law, laws.Categorical)
+        law = self.table(process, raw[:, 1:], x, t, mean, variance).table()
         return laws.Tilted.towards(law, x, about.log_excess(x))
 
 

@@ -25,9 +25,11 @@ from markovbridge import doors, laws
 from markovbridge.heads.base import Head
 from markovbridge.laws import LOG_TINY, Law, Shifted
 from markovbridge.processes.base import DiscreteProcess, Process, match
-from markovbridge.processes.counts import PureDeath
+from markovbridge.samplers.base import Sampler
+from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.second_order import Trapezoidal
 
-__all__ = ["Categorical", "LogisticMixture", "Mean", "NegativeBinomial"]
+__all__ = ["Categorical", "LogisticMixture", "Mean", "NegativeBinomial", "leaping"]
 
 # softplus(raw + CENTRE) is 1 at raw = 0.
 CENTRE = math.log(math.e - 1)
@@ -42,19 +44,25 @@ def log_softplus(raw: Tensor) -> Tensor:
 
 
 def _log_mortality(process: Process, t: Tensor, x: Tensor) -> Tensor:
-    if not isinstance(process, PureDeath):
+    if not process.thins:
         raise TypeError(f"heads for remaining counts need PureDeath, not {type(process).__name__}")
     q = match(process.schedule.mortality(t), x)
     return q.clamp_min(math.exp(LOG_TINY)).log().to(torch.float32)
 
 
 def _maximum(process: Process, head: Head) -> int:
-    if not isinstance(process, PureDeath) or process.maximum is None:
+    states = process.states if process.thins and isinstance(process, DiscreteProcess) else None
+    if states is None:
         raise ValueError(
             f"the {type(head).__name__} head needs bounded counts: set `maximum` of the process, "
             "or take the Mean or NegativeBinomial head"
         )
-    return process.maximum
+    return states - 1
+
+
+def leaping(process: Process) -> Sampler:
+    """Leaps of second order, where a mean is all they need; else `Bridge`."""
+    return Trapezoidal() if process.thins else Bridge()
 
 
 def _log_scale(process: Process, x: Tensor, t: Tensor, mean: Tensor) -> Tensor:
@@ -84,6 +92,10 @@ class Mean(Head):
     def outputs(self, process: Process) -> int:
         """One: the mean."""
         return 1
+
+    def sampler(self, process: Process) -> Sampler:
+        """Leaps of second order, which ask for the mean alone; `Bridge` for another kernel."""
+        return leaping(process) if self.kernel == "poisson" else Bridge()
 
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
@@ -166,7 +178,7 @@ class LogisticMixture(Head):
         weights, centres, scales = raw.float().movedim(1, -1).chunk(3, -1)
         self.outputs(process)
         assert isinstance(process, DiscreteProcess) and process.states is not None
-        if isinstance(process, PureDeath):
+        if process.thins:
             q = _log_mortality(process, t, x).exp()
             # Standard deviation of the remaining count if it knew nothing of x_t.
             spread, low, start = (q * mean + q**2 * variance), x, x + q * mean
@@ -184,7 +196,7 @@ class LogisticMixture(Head):
         law = laws.LogisticMixture(
             weights, centre.float(), log_scale.float(), low, process.states - 1
         )
-        if isinstance(process, PureDeath):
+        if process.thins:
             return law
         return laws.Categorical(law.table().logits + process.evidence(x, t))
 
@@ -207,6 +219,10 @@ class NegativeBinomial(Head):
     def outputs(self, process: Process) -> int:
         """Mean and size; of a mixture, weight, mean and size of each component."""
         return 2 if self.components == 1 else 3 * self.components
+
+    def sampler(self, process: Process) -> Sampler:
+        """Leaps of second order, which ask for the mean alone."""
+        return leaping(process)
 
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor

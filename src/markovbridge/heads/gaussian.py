@@ -49,6 +49,9 @@ from markovbridge.heads.base import Head
 from markovbridge.laws import Delta, Gaussian, Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion, coefficient
+from markovbridge.samplers.base import Sampler
+from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.diffusions import Midpoint
 
 __all__ = ["Endpoint"]
 
@@ -102,6 +105,10 @@ class Endpoint(Head):
         elif self.predicts not in ("end", "residual"):
             coupling.kernel(process, 0.5)
         return replace(self, coupling=coupling)
+
+    def sampler(self, process: Process) -> Sampler:
+        """Steps of second order where the mean alone is learned."""
+        return Midpoint() if self.spread == 0 else Bridge()
 
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor

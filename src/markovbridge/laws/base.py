@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
 
+if TYPE_CHECKING:
+    from markovbridge.laws.tables import Categorical
+
 __all__ = [
     "LOG_TINY",
     "MOST",
+    "UNBOUNDED",
     "Delta",
     "Law",
     "Shifted",
@@ -24,6 +30,7 @@ __all__ = [
     "poisson",
     "times_log",
     "uniform",
+    "weighted",
     "within",
 ]
 
@@ -58,6 +65,85 @@ class Law(ABC):
         """Whether `excess` states on purpose what was predicted, and draws have another mean."""
         return False
 
+    @property
+    def window(self) -> tuple[Tensor, Tensor] | None:
+        """Whole numbers between which all but about 1e-16 of the mass lies, for sums over them.
+
+        Both (batch, *event), int64. None for reals and joint laws, and where it is not stated.
+        """
+        return None
+
+    @property
+    def categories(self) -> int | None:
+        """How many values a table of the law has at each site, 0 .. categories-1; None without."""
+        return None
+
+    def table(self) -> Categorical:
+        """The law as a table per site over 0 .. categories-1.
+
+        Raises:
+            TypeError: If it has none.
+        """
+        raise TypeError(
+            f"a {type(self).__name__} law has no finite table per site: take the Categorical or "
+            "LogisticMixture head, or Bridge(), or Trapezoidal() of pure death"
+        )
+
+    def between(self, other: Law, strength: float) -> Law:
+        """The law at this strength, 1 being this one and 0 the other; see `conditions`.
+
+        Raises:
+            TypeError: If there is none between laws of these kinds.
+        """
+        raise TypeError(
+            f"guidance does not know what lies between a {type(self).__name__} and a "
+            f"{type(other).__name__} law: sample with guidance=1"
+        )
+
+    def pinned(self, values: Tensor, mask: Tensor) -> Law:
+        """This law, certain of the values where the mask is True. Tables stay tables."""
+        from markovbridge.laws.pinning import Pinned
+
+        return Pinned(self, values, mask)
+
+    def site_table(self, x: Tensor, states: int) -> Tensor:
+        """Log-probabilities over 0 .. states-1, each site on its own: (batch, *event, states).
+
+        Args:
+            x: A state, for the shape: (batch, *event).
+            states: Number of values.
+
+        Raises:
+            TypeError: If the law says nothing of single sites.
+        """
+        raise TypeError(f"rates need a law per site or Atoms, not {type(self).__name__}")
+
+    def log_average(self, news: Tensor, x: Tensor) -> Tensor:
+        """Log E[exp Σ_sites news(X)], for news of each value, (batch, *event, states): (batch,).
+
+        Args:
+            news: What is known of each value of each site.
+            x: A state, (batch, *event).
+        """
+        table = self.site_table(x, news.shape[-1]).double()
+        return by_row((table + news).logsumexp(-1)).sum(1)
+
+    def average(
+        self, function: Callable[[Tensor], Tensor], x: Tensor, states: int | None
+    ) -> Tensor:
+        """E[f(X)], for a function of states that acts site by site: (batch, *event, ...).
+
+        Args:
+            function: Asked at states like x, at ends the law holds possible, else at x.
+            x: A state, (batch, *event).
+            states: How many values the law is over; None if they are unbounded.
+
+        Raises:
+            TypeError: If the law says nothing of single sites.
+            ValueError: If it is over values without an end.
+        """
+        raise TypeError(f"rates need a law per site or Atoms, not {type(self).__name__}")
+
     def excess(self, origin: Tensor) -> Tensor:
         """E[X] - origin per site."""
         return self.mean - origin
@@ -89,6 +175,21 @@ class Law(ABC):
         return self
 
 
+UNBOUNDED = (
+    "a table over x_1 needs bounded counts: set `maximum` of the process to the largest value of "
+    "the data, or take the TwoMeans head"
+)
+
+
+def weighted(weight: Tensor, function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """Weight · f(y), 0 where the weight is, whatever f makes of an impossible end."""
+    possible = weight > 0
+    value = function(torch.where(possible, y, x))
+    more = (1,) * (value.ndim - weight.ndim)
+    weight, possible = weight.reshape(*weight.shape, *more), possible.reshape(*x.shape, *more)
+    return weight * torch.where(possible, value, 0.0)
+
+
 def log_cap(log_mean: Tensor, most: Tensor) -> Tensor:
     """Log-means, at most the logarithm of `most`."""
     return torch.minimum(log_mean, most.clamp_min(math.exp(LOG_TINY)).log().to(log_mean.dtype))
@@ -108,13 +209,20 @@ class SiteLaw(Law):
     def capped(self, most: Tensor) -> SiteLaw:
         return self
 
-    @property
-    def window(self) -> tuple[Tensor, Tensor] | None:
-        """Whole numbers between which all but about 1e-16 of the mass lies, for sums over them.
+    def site_table(self, x: Tensor, states: int) -> Tensor:
+        return torch.stack([self.site_log_prob(torch.full_like(x, v)) for v in range(states)], -1)
 
-        Both (batch, *event), int64. None for reals, and where it is not stated.
-        """
-        return None
+    def average(
+        self, function: Callable[[Tensor], Tensor], x: Tensor, states: int | None
+    ) -> Tensor:
+        if states is None:
+            raise ValueError(UNBOUNDED)
+        total = torch.zeros((), device=x.device)
+        for v in range(states):
+            y = torch.full_like(x, v)
+            weight = self.site_log_prob(y).exp()
+            total = total + weighted(weight, function, x, y)
+        return total
 
     def relative_entropy(self, other: Law) -> Tensor:
         """KL(this ‖ other), summed over the window of each site: (batch,) float64 nats."""
@@ -232,6 +340,11 @@ class Delta(SiteLaw):
     def window(self) -> tuple[Tensor, Tensor] | None:
         return None if self.value.is_floating_point() else (self.value, self.value)
 
+    def between(self, other: Law, strength: float) -> Law:
+        if not isinstance(other, Delta):
+            return super().between(other, strength)
+        return Delta(strength * self.value + (1 - strength) * other.value)
+
     def excess(self, origin: Tensor) -> Tensor:
         return (self.value - origin).to(self.mean)  # whole numbers first, of any size
 
@@ -269,6 +382,13 @@ class Shifted(SiteLaw):
         window = self.base.window
         return None if window is None else (window[0] + self.offset, window[1] + self.offset)
 
+    def between(self, other: Law, strength: float) -> Law:
+        if not isinstance(other, Shifted):
+            return super().between(other, strength)
+        base = self.base.between(other.base, strength)
+        assert isinstance(base, SiteLaw), "as both are"
+        return Shifted(self.offset, base)
+
     def excess(self, origin: Tensor) -> Tensor:
         return self.base.excess(origin - self.offset)
 
@@ -288,5 +408,6 @@ doors.guard(
         "uniform",
         "within",
         "times_log",
+        "weighted",
     ),
 )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws.base import (
+    Law,
     SiteLaw,
     binomial,
     log_cap,
@@ -106,6 +107,11 @@ class Poisson(SiteLaw):
     def log_excess(self, origin: Tensor) -> Tensor:
         return self._log_excess(origin, self.log_rate)
 
+    def between(self, other: Law, strength: float) -> Law:
+        if not isinstance(other, Poisson):
+            return super().between(other, strength)
+        return Poisson(strength * self.log_rate + (1 - strength) * other.log_rate)
+
     def capped(self, most: Tensor) -> SiteLaw:
         return Poisson(log_cap(self.log_rate, most))
 
@@ -153,6 +159,13 @@ class NegativeBinomial(SiteLaw):
     def log_excess(self, origin: Tensor) -> Tensor:
         return self._log_excess(origin, self.log_mean)
 
+    def between(self, other: Law, strength: float) -> Law:
+        if not isinstance(other, NegativeBinomial):
+            return super().between(other, strength)
+        log_mean = strength * self.log_mean + (1 - strength) * other.log_mean
+        log_size = strength * self.size.log() + (1 - strength) * other.size.log()
+        return NegativeBinomial(log_mean, log_size.exp())
+
     def capped(self, most: Tensor) -> SiteLaw:
         return NegativeBinomial(log_cap(self.log_mean, most), self.size)
 
@@ -195,6 +208,12 @@ class Rounded(SiteLaw):
     @property
     def biased(self) -> bool:
         return not self.stochastic
+
+    def between(self, other: Law, strength: float) -> Law:
+        if not isinstance(other, Rounded):
+            return super().between(other, strength)
+        target = strength * self.log_target + (1 - strength) * other.log_target
+        return Rounded(target, self.stochastic)
 
     # What was predicted, also where rounding to the nearest integer drops it: a loss has
     # to see the prediction, and there is no gradient through the rounding.

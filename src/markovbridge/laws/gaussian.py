@@ -35,6 +35,11 @@ class Normal(SiteLaw):
         z = (x - self.loc) / self.std
         return -0.5 * z**2 - self.std.log() - 0.5 * math.log(2 * math.pi)
 
+    def between(self, other: Law, strength: float) -> Law:
+        if not isinstance(other, Normal):
+            return super().between(other, strength)
+        return Normal(strength * self.loc + (1 - strength) * other.loc, self.std)
+
     @property
     def mean(self) -> Tensor:
         return self.loc
@@ -86,6 +91,12 @@ class Gaussian(Law):
     def variance(self) -> Tensor:
         site = self.covariance.variance(self.loc.shape[1:]).to(self.loc)
         return (self.scale**2 * site).expand_as(self.loc)
+
+    def between(self, other: Law, strength: float) -> Law:
+        if not isinstance(other, Gaussian):
+            return super().between(other, strength)
+        loc = strength * self.loc + (1 - strength) * other.loc
+        return Gaussian(loc, self.scale, self.covariance)
 
     def relative_entropy(self, other: Law) -> Tensor:
         """KL(this ‖ other) for Gaussians of one Γ."""

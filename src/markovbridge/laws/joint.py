@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import checks, doors
-from markovbridge.laws.base import Law, by_row
+from markovbridge.laws.base import Law, by_row, weighted
 from markovbridge.laws.tables import Categorical
 
 __all__ = ["Atoms", "Mixture"]
@@ -84,6 +84,23 @@ class Atoms(Law):
         weights = self.log_weights.exp()
         flat = by_row(values).to(weights.dtype)
         return (weights @ flat).reshape(len(weights), *values.shape[1:])
+
+    def site_table(self, x: Tensor, states: int) -> Tensor:
+        return self.sites(states).log_probs
+
+    def log_average(self, news: Tensor, x: Tensor) -> Tensor:
+        ends = self.points.movedim(0, -1).expand(*x.shape, len(self.points))
+        each = news.gather(-1, ends).flatten(1, -2).sum(1)
+        return (self.log_weights.double() + each).logsumexp(1)
+
+    def average(
+        self, function: Callable[[Tensor], Tensor], x: Tensor, states: int | None
+    ) -> Tensor:
+        total = torch.zeros((), dtype=self.log_weights.dtype, device=x.device)
+        for point, weight in zip(self.points, self.log_weights.exp().mT, strict=True):
+            weight = weight.reshape(-1, *[1] * (x.ndim - 1)).expand(x.shape)
+            total = total + weighted(weight, function, x, point.expand(x.shape))
+        return total
 
     def excess(self, origin: Tensor) -> Tensor:
         # Σ_k w_k (X_k - origin) in float64: the difference may be far below the digits of X.

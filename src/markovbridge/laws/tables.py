@@ -76,6 +76,29 @@ class Categorical(SiteLaw):
         low = torch.zeros(self.logits.shape[:-1], dtype=torch.int64, device=self.logits.device)
         return low, low + self.logits.shape[-1] - 1
 
+    @property
+    def categories(self) -> int:
+        return self.logits.shape[-1]
+
+    def table(self) -> Categorical:
+        return self
+
+    def between(self, other: Law, strength: float) -> Law:
+        if not isinstance(other, Categorical):
+            return super().between(other, strength)
+        first, second = self.log_probs, other.log_probs
+        possible = (first > -math.inf) & (second > -math.inf)
+        logits = strength * first + (1 - strength) * second
+        return Categorical(torch.where(possible, logits, -math.inf))
+
+    def pinned(self, values: Tensor, mask: Tensor) -> Categorical:
+        states = torch.arange(self.categories, device=self.logits.device)
+        known = torch.where(states == values.unsqueeze(-1), 0.0, -math.inf).to(self.logits.dtype)
+        return Categorical(torch.where(mask.unsqueeze(-1), known, self.logits))
+
+    def site_table(self, x: Tensor, states: int) -> Tensor:
+        return self.log_probs if self.categories == states else super().site_table(x, states)
+
     def relative_entropy(self, other: Law) -> Tensor:
         """KL(this ‖ other): all values at once if the other is a table too."""
         if not isinstance(other, Categorical) or other.logits.shape[-1] != self.logits.shape[-1]:
@@ -202,6 +225,14 @@ class LogisticMixture(SiteLaw):
             self.high,
         )
         return Categorical(wide.site_log_prob(values.expand(*self.low.shape, -1)))
+
+    def between(self, other: Law, strength: float) -> Law:
+        if not isinstance(other, LogisticMixture):
+            return super().between(other, strength)
+        return self.table().between(other.table(), strength)
+
+    def pinned(self, values: Tensor, mask: Tensor) -> Categorical:
+        return self.table().pinned(values, mask)
 
     @property
     def mean(self) -> Tensor:

@@ -18,17 +18,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws import Law
-from markovbridge.laws.base import by_row
+from markovbridge.laws import Law, SiteLaw
+from markovbridge.laws.base import UNBOUNDED, by_row
 from markovbridge.processes.clock import Pace
 from markovbridge.processes.supports import Support
-from markovbridge.schedules import Schedule, Time
+from markovbridge.schedules import Linear, Schedule, Time
+
+if TYPE_CHECKING:
+    from markovbridge.couplings.base import Coupling
+    from markovbridge.processes.baselines import Baseline
 
 __all__ = [
     "Bounds",
@@ -39,6 +44,9 @@ __all__ = [
     "log_divergence",
     "match",
 ]
+
+
+LOOKS = 36  # times at which the error of a best guess is measured
 
 
 def match(t: Tensor, x: Tensor) -> Tensor:
@@ -59,8 +67,9 @@ class Process(ABC):
     type of the times: float64 for Python floats.
     """
 
-    schedule: Schedule
-    direction: ClassVar[Literal["forward", "noising"]]
+    schedule: Schedule = Linear()
+    """How fast time runs: what divides steps and times of training. `Linear` says nothing."""
+    direction: ClassVar[Literal["forward", "noising"]] = "noising"
     dtype: ClassVar[torch.dtype]
     """The type of states."""
     states_are_called: ClassVar[tuple[str, ...]] = ("x", "y", "x1")
@@ -83,22 +92,33 @@ class Process(ABC):
     def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> Law:
         """The law of x_t given x_s = x and x_u = y, for s <= t <= u."""
 
-    @abstractmethod
     def noised(self, x1: Tensor) -> Law:
         """The law of x_0 given x_1 = x1: the coupling of time reversal."""
+        if self.direction == "forward":
+            raise TypeError(
+                f"{type(self).__name__} is stated from source to data and says nothing of x_0 "
+                "given x_1 (`noised`): take another coupling, such as Dirac or Independent"
+            )
+        return self.transition(x1, 1.0, 0.0)
 
     @abstractmethod
     def source(self, like: Tensor) -> Law:
         """The law where sampling starts, in the shape of `like`."""
 
-    @abstractmethod
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """Rate of path KL between the process pinned at y and the model with `law`.
 
         Returns:
             (batch,), nats per unit of time, summed over sites. Its integral over [0, 1],
             averaged over x_t, bounds -log p(y) for a source that is known exactly.
+
+        Raises:
+            TypeError: If the process states none.
         """
+        raise TypeError(
+            f"{type(self).__name__} states no rate of path KL (`divergence`): train with EndNLL() "
+            "or EndMSE(), and take the likelihood of a number of steps"
+        )
 
     @abstractmethod
     def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
@@ -124,6 +144,77 @@ class Process(ABC):
     def project(self, x: Tensor) -> Tensor:
         """Put a state a sampler overshot back into the state space."""
 
+    def baseline(
+        self, coupling: Coupling, x1: Tensor, x0: Tensor | None, end: float
+    ) -> Baseline | None:
+        """A model whose likelihood bound is known, which makes that of others calm.
+
+        Args:
+            coupling: Says which states go with x1, if x0 is None.
+            x1: Data points, (n, *event).
+            x0: Their sources, or None.
+            end: Mortality at which paths are stopped (diffusions only).
+
+        Returns:
+            None if there is no good one: bounds are then right all the same, with more noise.
+        """
+        return None
+
+    thins: ClassVar[bool] = False
+    """Whether of every unit of x_1 a share p(t) is left in x_t: thinning of counts."""
+    jumps: ClassVar[bool] = False
+    """Whether it moves by jumps, at `rates`."""
+
+    def truncation(self, event: torch.Size) -> float:
+        """Mortality at which a likelihood bound stops paths and decodes: 0, at the data."""
+        return 0.0
+
+    def decoder(self, x0: Tensor, x1: Tensor, end: float) -> Tensor:
+        """E[-log p(data | x_end)] of the last piece of a path, past `truncation`: (batch,)."""
+        return torch.zeros(len(x1), dtype=torch.float64, device=x1.device)
+
+    def log_volume(self, data: Tensor) -> Tensor:
+        """Log |dz/dx| of the coordinates in which data are carried: (batch,) float64."""
+        return torch.zeros(len(data), dtype=torch.float64)
+
+    def error_times(self, x1: Tensor) -> list[float]:
+        """Times from 0 on, at which to ask how far a model's best guess is from the data x1."""
+        return torch.linspace(0, 1, LOOKS + 1, dtype=torch.float64)[:-1].tolist()
+
+    def pull(self, law: Law, x: Tensor, t: float) -> Tensor:
+        """How hard the process is pulled from its reference, or how often it jumps: ().
+
+        Raises:
+            TypeError: If it states neither a drift nor rates.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has neither a drift nor rates to look at: take a process in "
+            "continuous time"
+        )
+
+    def standardise_from(
+        self, coupling: Coupling, x: Tensor, t: Time, mean: Tensor, variance: Tensor
+    ) -> Tensor:
+        """As `standardise`, told the coupling where the moments of its source are of use."""
+        return self.standardise(x, t, mean, variance)
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """The samplers to take when another one is refused, the best first."""
+        return ("Bridge()",)
+
+    def between(self, first: Law, second: Law, x: Tensor, strength: float) -> Law:
+        """The law of x_1 given x_t = x at this strength, between two or beyond the first.
+
+        Raises:
+            TypeError: If there is none between laws of these kinds.
+        """
+        return first.between(second, strength)
+
+    def pinned(self, law: Law, x: Tensor, t: Time, values: Tensor, mask: Tensor) -> Law:
+        """A law of x_1 given x_t = x, certain of the values where the mask is True."""
+        return law.pinned(values, mask)
+
     def observed_time(self, survival: float) -> float:
         """The time at which a known share of units has survived.
 
@@ -140,20 +231,99 @@ class DiscreteProcess(Process):
     """A process on integers, site by site."""
 
     dtype: ClassVar[torch.dtype] = torch.int64
-    additive: ClassVar[bool]
+    additive: ClassVar[bool] = False
     """Whether states are amounts, so that several jumps of one step add up."""
 
     @property
-    @abstractmethod
-    def states(self) -> int | None:
-        """How many values the data have at a site, 0 .. states-1; None if unbounded."""
+    def size(self) -> int | None:
+        """How many states there are, 0 .. size-1; None if unbounded. By default the source's."""
+        return self.source(torch.zeros((1, 1), dtype=torch.int64)).categories
 
-    @abstractmethod
+    @property
+    def states(self) -> int | None:
+        """How many values the data have at a site, 0 .. states-1; None if unbounded.
+
+        All states, if the process says no less.
+        """
+        return self.size
+
+    def kernel(self, law: Law, x: Tensor, t: Tensor, s: Tensor) -> SiteLaw | None:
+        """The law of x_s that `Bridge` draws from x_t = x, in closed form; None without one.
+
+        Bounded data need none: it is a sum over their values.
+        """
+        return None
+
+    def ends(self, x: Tensor) -> Tensor:
+        """All values that x_1 may have at each site: (batch, *event, states).
+
+        Raises:
+            ValueError: If they are unbounded.
+        """
+        if self.states is None:
+            raise ValueError(UNBOUNDED)
+        return torch.arange(self.states, device=x.device).expand(*x.shape, self.states)
+
     def evidence(self, x: Tensor, t: Time) -> Tensor:
         """What x_t says of x_1: log p(x_t = x | x_1 = v) for each v, (batch, *event, states).
 
         Up to a term that is the same for all v. Bounded data only.
         """
+        ends = self.ends(x)
+        law = self.transition(ends, 1.0, t)
+        if not isinstance(law, SiteLaw):
+            raise TypeError(
+                f"{type(self).__name__} has transitions without a law per site, and states no "
+                "`evidence` of its own: take laws of x_1 that need no table"
+            )
+        return law.site_log_prob(x.unsqueeze(-1).expand_as(ends))
+
+    @property
+    def features(self) -> int:
+        """One number for amounts and where states are unbounded; else one-hot."""
+        return 1 if self.additive or self.size is None else self.size
+
+    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+        """One-hot states scaled by the source's law; of amounts (x - m)/√v.
+
+        There m and v are those of x_t if x_1 is one of the two values next to μ ± σ.
+        """
+        size = self.size
+        if self.features > 1 and size is not None:
+            law = self.source(x[:1]).site_table(x[:1], size).exp().float()
+            spread = (law * (1 - law)).clamp_min(0.25 / size).sqrt()
+            return ((F.one_hot(x, size) - law) / spread).movedim(-1, 1)
+        ends = [mean - variance.sqrt(), mean + variance.sqrt()]
+        ends = [self.project(end.round().to(self.dtype).expand(x.shape)) for end in ends]
+        low, high = (self.transition(end, 1.0, t) for end in ends)
+        centre, apart = (low.mean + high.mean) / 2, (high.mean - low.mean) / 2
+        spread = ((low.variance + high.variance) / 2 + apart**2).clamp_min(1e-6).sqrt()
+        return ((x - centre) / spread).float().unsqueeze(1)
+
+    def check(self, x: Tensor, name: str = "x") -> Tensor:
+        """States as int64: integers, of 0 .. size-1 if there is an end of them."""
+        if x.dtype == torch.bool or x.is_complex():
+            raise TypeError(f"{name} must hold integer states, not {x.dtype}")
+        if x.is_floating_point():
+            bad = ~(torch.isfinite(x) & (x == x.round()))
+            if bool(bad.any()):
+                raise ValueError(
+                    f"{name} holds {x[bad][0].item()}, which is no state: use integers"
+                )
+        size = self.size
+        if x.numel() and size is not None:
+            low, high = x.min().item(), x.max().item()
+            if low < 0 or high >= size:
+                raise ValueError(
+                    f"{name} holds {low if low < 0 else high}, but the states of this process are "
+                    f"0 .. {size - 1}: relabel the data, or give the process more states"
+                )
+        return x.to(torch.int64)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Cut at the first and last state, if there is an end of them."""
+        size = self.size
+        return x if size is None else x.clamp(0, size - 1)
 
 
 class JumpProcess(DiscreteProcess):
@@ -161,6 +331,12 @@ class JumpProcess(DiscreteProcess):
 
     pace: ClassVar[Pace] = "log"
     """The clock to leap by, in which the rates of the exact reverse change least."""
+    jumps: ClassVar[bool] = True
+    falling: ClassVar[bool] = False
+    """Whether the total of `strengths`, under an exact law, only falls from jump to jump.
+
+    `Gillespie` then needs no `bounds`: the rate when it last looked is one.
+    """
 
     @abstractmethod
     def moves(self, x: Tensor) -> Tensor:
@@ -174,9 +350,23 @@ class JumpProcess(DiscreteProcess):
             (batch, *event, jumps).
         """
 
-    @abstractmethod
     def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
-        """`rates` averaged over x_1 ~ law: the rates of the generative process."""
+        """`rates` averaged over x_1 ~ law: the rates of the generative process.
+
+        By default one value of x_1 after the other, at the cost of as many calls of `rates`.
+        """
+        return law.average(lambda y: self.rates(x, y, t), x, self.states)
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """A sampler of second order, or of rates, and `Bridge`."""
+        if self.additive:
+            return ("Trapezoidal()", "Bridge()")
+        return ("TauLeaping()" if self.states is None else "SecondOrderBridge()", "Bridge()")
+
+    def pull(self, law: Law, x: Tensor, t: float) -> Tensor:
+        """How often a site jumps, on average."""
+        return self.expected_rates(law, x, t).double().sum(-1).mean()
 
     def strengths(self, law: Law, x: Tensor, t: Time) -> Tensor:
         """Rates of the generative process as leaps take them, (batch, *event, jumps).
@@ -200,6 +390,14 @@ class JumpProcess(DiscreteProcess):
             f"{type(self).__name__} states no bound of its rates (`bounds`), so its jumps cannot "
             "be simulated one by one: take Bridge()"
         )
+
+    def baseline(
+        self, coupling: Coupling, x1: Tensor, x0: Tensor | None, end: float
+    ) -> Baseline | None:
+        """The histogram of the values, if they are few."""
+        from markovbridge.processes.baselines import starting
+
+        return starting(self, x1, x0 is None and coupling.reverses)
 
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """Rate of path KL between the process pinned at y and the model: (batch,), nats."""

@@ -22,22 +22,38 @@ give theory and process; the bound is Girsanov's theorem for jump processes).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws import BLOCK, Binomial, Delta, Law, Shifted
+from markovbridge.laws import (
+    BLOCK,
+    Binomial,
+    Delta,
+    Law,
+    NegativeBinomial,
+    Poisson,
+    Rounded,
+    Shifted,
+)
 from markovbridge.laws.base import by_row
 from markovbridge.processes.base import JumpProcess, log_divergence, match
 from markovbridge.processes.clock import Pace
 from markovbridge.schedules import Cosine, Schedule, Time
 
+if TYPE_CHECKING:
+    from markovbridge.couplings.base import Coupling
+    from markovbridge.processes.baselines import Baseline
+
 __all__ = ["PureDeath"]
 
 TINY = 1e-30  # floor of denominators that vanish at the data
+EARLY, LATE = 24, 12  # times of `error_times` below survival SETTLED, and above
+SETTLED = 0.1
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,8 @@ class PureDeath(JumpProcess):
     direction: ClassVar[Literal["forward", "noising"]] = "noising"
     additive: ClassVar[bool] = True
     pace: ClassVar[Pace] = "survival"
+    falling: ClassVar[bool] = True
+    thins: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.maximum is not None and self.maximum < 1:
@@ -154,6 +172,50 @@ class PureDeath(JumpProcess):
     def resting(self, x: Tensor) -> Tensor:
         """Where nothing remains, nothing is born: x itself."""
         return x
+
+    def baseline(
+        self, coupling: Coupling, x1: Tensor, x0: Tensor | None, end: float
+    ) -> Baseline | None:
+        """Negative binomial counts, unless what is left at the source depends on the data."""
+        from markovbridge.processes.baselines import Counts
+
+        if float(self.schedule.survival(0.0)) > 0:
+            return None
+        if x0 is None:
+            x0 = coupling.pair(self, x1[:1]).expand(x1.shape)
+        return Counts(self, x1, x0)
+
+    def kernel(self, law: Law, x: Tensor, t: Tensor, s: Tensor) -> Shifted | None:
+        """Of Poissons and negative binomials above x: thinned, both stay what they are.
+
+        On all counts: what `project` cuts is left out, as mass above the maximum only makes a
+        bound looser.
+        """
+        base = law.base if isinstance(law, Shifted) else None
+        if isinstance(base, Rounded):
+            raise ValueError(
+                "a kernel around a rounded mean gives probability 0 to what it cannot reach, so "
+                "its bound is infinite: take kernel='poisson', or the bound in continuous time "
+                "(no steps)"
+            )
+        done = self.schedule.increment(t, s) / self.schedule.mortality(t)
+        log_share = match(done.log(), x).to(torch.float64)
+        if isinstance(base, Poisson):
+            return Shifted(x, Poisson(base.log_rate.double() + log_share))
+        if isinstance(base, NegativeBinomial):
+            log_mean = base.log_mean.double() + log_share
+            return Shifted(x, NegativeBinomial(log_mean, base.size.double()))
+        return None
+
+    def error_times(self, x1: Tensor) -> list[float]:
+        """Closer together where counts have their first births."""
+        births = float(x1.double().sum()) / len(x1)
+        first = math.log10(min(0.1 / max(births, 1.0), SETTLED / 10))
+        early = torch.logspace(first, math.log10(SETTLED), EARLY, dtype=torch.float64)
+        late = torch.linspace(SETTLED, 1, LATE, dtype=torch.float64)[1:-1]
+        p = torch.cat([early, late])
+        times = self.schedule.time(p, 1 - p)
+        return [0.0, *times[times > 0].tolist()]
 
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """p'/q Σ [ŷ - m + m log(m/ŷ)], with m = y - x and log ŷ = law.log_excess(x): (batch,).

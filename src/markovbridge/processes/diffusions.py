@@ -24,7 +24,7 @@ mixture by its coupling only, and nothing below asks for the direction except `_
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -37,6 +37,10 @@ from markovbridge.processes.base import Process, match
 from markovbridge.processes.sdes import Brownian, LinearSDE
 from markovbridge.processes.supports import Support
 from markovbridge.schedules import Linear, Reading, Schedule, Time
+
+if TYPE_CHECKING:
+    from markovbridge.couplings.base import Coupling
+    from markovbridge.processes.baselines import Baseline
 
 __all__ = ["LinearDiffusion", "coefficient"]
 
@@ -160,6 +164,49 @@ class LinearDiffusion(Process):
         start, end, variance = self.weights(s, t, u)
         mean = coefficient(start, x) * x + coefficient(end, x) * y
         return Gaussian(mean, coefficient(variance.sqrt(), x), self.covariance)
+
+    def baseline(
+        self, coupling: Coupling, x1: Tensor, x0: Tensor | None, end: float
+    ) -> Baseline | None:
+        """Gaussian data of covariance ∝ Γ."""
+        from markovbridge.processes.baselines import Normals
+
+        return Normals(self, None if x0 is not None else coupling, x1, end)
+
+    def truncation(self, event: torch.Size) -> float:
+        """A small mortality: path measures are singular at the very end."""
+        from markovbridge.processes.decoders import truncation
+
+        return truncation(self, event)
+
+    def decoder(self, x0: Tensor, x1: Tensor, end: float) -> Tensor:
+        """E[-log p(data | x_end)] given both ends of the path: (batch,) float64."""
+        from markovbridge.processes.decoders import decoder
+
+        return decoder(self, x0, x1, end)
+
+    def log_volume(self, data: Tensor) -> Tensor:
+        """Log |dz/dx| of the coordinates of the `support`: (batch,); 0 for counts."""
+        from markovbridge.processes.decoders import log_volume
+
+        return log_volume(self, data)
+
+    def pull(self, law: Law, x: Tensor, t: float) -> Tensor:
+        """Root mean square of the drift beside that of the reference."""
+        own = coefficient(self.rates(t)[0], x) * x
+        return (self.drift(x, law.mean, t) - own).double().square().mean().sqrt()
+
+    def standardise_from(
+        self, coupling: Coupling, x: Tensor, t: Time, mean: Tensor, variance: Tensor
+    ) -> Tensor:
+        """As `standardise`, with the moments of the source."""
+        moments = coupling.moments(self, x, mean, variance)
+        return self.standardise(x, t, mean, variance, moments)
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """Of second order, and `Bridge`."""
+        return ("Midpoint()", "Bridge()")
 
     def noised(self, x1: Tensor) -> Law:
         """x_0 given x_1: the SDE run from the data to the source."""

@@ -29,7 +29,7 @@ from markovbridge import checks, doors
 from markovbridge.laws import Law
 from markovbridge.laws.base import by_row
 from markovbridge.processes.base import match
-from markovbridge.processes.finite import TableProcess, site_table
+from markovbridge.processes.finite import TableProcess
 from markovbridge.schedules import Linear, Reading, Schedule, Time
 
 __all__ = ["DiscreteTimeChain"]
@@ -129,7 +129,7 @@ class DiscreteTimeChain(TableProcess):
         t = self.schedule.at(t)
         next_ = 1 - (self.index(t) - 1).clamp_min(0) / self.steps
         s = Reading(self.schedule, next_.to(t))
-        log_law = site_table(law, x, self.states)
+        log_law = law.site_table(x, self.states)
         seen = self.evidence(x, t).to(log_law)
         log_g = torch.where(seen > -torch.inf, log_law - seen, -torch.inf)
         top = log_g.detach().amax(-1, keepdim=True)

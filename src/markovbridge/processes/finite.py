@@ -23,14 +23,14 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws import Atoms, Categorical, Law, SiteLaw
+from markovbridge.laws import Categorical, Law
 from markovbridge.processes.base import (
     Bounds,
     DiscreteProcess,
@@ -40,7 +40,11 @@ from markovbridge.processes.base import (
 from markovbridge.processes.clock import instant, speed
 from markovbridge.schedules import Reading, Time
 
-__all__ = ["FiniteJumpProcess", "FiniteProcess", "TableProcess", "site_table"]
+if TYPE_CHECKING:
+    from markovbridge.couplings.base import Coupling
+    from markovbridge.processes.baselines import Baseline
+
+__all__ = ["FiniteJumpProcess", "FiniteProcess", "TableProcess"]
 
 ENTRIES = 2**24  # of tables made at once: 128 MiB in float64
 
@@ -210,7 +214,7 @@ class FiniteJumpProcess(FiniteProcess, JumpProcess):
     def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
         """`rates` averaged over x_1 ~ law, at the cost of one product with P per site."""
         t = self.schedule.at(t)
-        log_law = site_table(law, x, self.states)
+        log_law = law.site_table(x, self.states)
         seen = self.evidence(x, t).to(log_law)
         possible = (log_law > -torch.inf) & (seen > -torch.inf)
         log_g = torch.where(possible, log_law - seen, -torch.inf)
@@ -239,6 +243,14 @@ class FiniteJumpProcess(FiniteProcess, JumpProcess):
         log = torch.where(possible, before[:, moves] - after.unsqueeze(-1) + growth, -torch.inf)
         table = (inward * _exp(log)).sum(-1).amax(0)
         return Bounds(lambda x: table.to(x.device)[x], float(table.max()))
+
+    def baseline(
+        self, coupling: Coupling, x1: Tensor, x0: Tensor | None, end: float
+    ) -> Baseline | None:
+        """The histogram of the values, unless what is left at the source depends on the data."""
+        from markovbridge.processes.baselines import Values
+
+        return None if float(self.schedule.survival(0.0)) > 0 else Values(self, x1)
 
     def _clocked(self, x: Tensor, t: Tensor, like: Tensor) -> Tensor:
         pace = match(speed(self.schedule, t), x).to(like)
@@ -314,26 +326,6 @@ class TableProcess(FiniteProcess):
             if pairs.shape[1] > most:
                 rows = ((index >= first) & (index < first + most)).nonzero().squeeze(1)
             yield rows, tables(*some), index[rows] - first
-
-
-def site_table(law: Law, x: Tensor, states: int) -> Tensor:
-    """Log-probabilities of a law over 0 .. states-1, each site on its own.
-
-    Args:
-        law: Any law per site, or `Atoms`.
-        x: State, for the shape: (batch, *event).
-        states: Number of values.
-
-    Returns:
-        (batch, *event, states).
-    """
-    if isinstance(law, Atoms):
-        law = law.sites(states)
-    if isinstance(law, Categorical) and law.logits.shape[-1] == states:
-        return law.log_probs
-    if not isinstance(law, SiteLaw):
-        raise TypeError(f"rates need a law per site or Atoms, not {type(law).__name__}")
-    return torch.stack([law.site_log_prob(torch.full_like(x, v)) for v in range(states)], -1)
 
 
 def _exp(log: Tensor) -> Tensor:

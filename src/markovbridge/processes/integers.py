@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws import Atoms, Binomial, Law, Poisson, Shifted, SiteLaw
+from markovbridge.laws import LOG_TINY, Binomial, Law, Poisson, Shifted, SiteLaw
 from markovbridge.processes.base import Bounds, JumpProcess, match
 from markovbridge.processes.clock import Pace, instant, shares, speed
 from markovbridge.schedules import Cosine, Reading, Schedule, Time
@@ -107,21 +107,6 @@ class IntegerProcess(JumpProcess):
         """Maximum + 1, None if unbounded."""
         return None if self.maximum is None else self.maximum + 1
 
-    def evidence(self, x: Tensor, t: Time) -> Tensor:
-        """Log p(x_t = x | x_1 = v) for v = 0 .. maximum."""
-        ends = self._ends(x)
-        law = self.transition(ends, 1.0, t)
-        assert isinstance(law, SiteLaw)
-        return law.site_log_prob(x.unsqueeze(-1).expand_as(ends))
-
-    def _ends(self, x: Tensor) -> Tensor:
-        if self.states is None:
-            raise ValueError(
-                "a table over x_1 needs bounded counts: set `maximum` of the process to the "
-                "largest value of the data, or take the TwoMeans head"
-            )
-        return torch.arange(self.states, device=x.device).expand(*x.shape, self.states)
-
     def _largest(self) -> int:
         """Largest value of the data, without which the way up to them has no bound."""
         if self.maximum is None:
@@ -144,35 +129,40 @@ class IntegerProcess(JumpProcess):
         """`rates` averaged over x_1 ~ law; with `TwoMeans`, those of its means."""
         return self.step_rates(*self.expected_steps(law, x, t), t)
 
+    def between(self, first: Law, second: Law, x: Tensor, strength: float) -> Law:
+        """The expected steps are what is interpolated, where both laws are of those."""
+        if not (isinstance(first, TwoMeans) and isinstance(second, TwoMeans)):
+            return super().between(first, second, x, strength)
+        up = strength * first.log_up + (1 - strength) * second.log_up
+        down = strength * first.log_down + (1 - strength) * second.log_down
+        return self.stepped(x, up, down)
+
+    def pinned(self, law: Law, x: Tensor, t: Time, values: Tensor, mask: Tensor) -> Law:
+        """Expected steps stay expected steps, to the values that are known."""
+        pinned = super().pinned(law, x, t, values, mask)
+        if not isinstance(law, TwoMeans):
+            return pinned
+        tiny = math.exp(LOG_TINY)
+        up, down = (
+            torch.where(mask, steps.clamp_min(tiny).log().to(log.dtype), log)
+            for steps, log in zip(
+                self.steps(x, values, t), (law.log_up, law.log_down), strict=True
+            )
+        )
+        base = law.base.pinned(values, mask)
+        assert isinstance(base, SiteLaw), "as it was"
+        return TwoMeans(up, down, base)
+
     def expected_steps(self, law: Law, x: Tensor, t: Time) -> tuple[Tensor, Tensor]:
         """`steps` averaged over x_1 ~ law; with `TwoMeans`, its means."""
         if isinstance(law, TwoMeans):
             return law.log_up.exp(), law.log_down.exp()
-        if isinstance(law, Atoms):
-            return self._over_points(law, x, t)
-        if isinstance(law, SiteLaw):
-            return self._over_values(law, x, t)
-        raise TypeError(f"rates need a law per site or Atoms, not {type(law).__name__}")
 
-    def _over_points(self, law: Atoms, x: Tensor, t: Time) -> tuple[Tensor, Tensor]:
-        up, down = torch.zeros(2, *x.shape, dtype=law.log_weights.dtype, device=x.device)
-        for point, weight in zip(law.points, law.log_weights.exp().mT, strict=True):
-            possible = match(weight, x) > 0
-            steps = self.steps(x, torch.where(possible, point.expand(x.shape), x), t)
-            up = up + torch.where(possible, match(weight, x) * steps[0], 0.0)
-            down = down + torch.where(possible, match(weight, x) * steps[1], 0.0)
+        def steps(y: Tensor) -> Tensor:
+            return torch.stack(self.steps(x, y, t), -1)
+
+        up, down = law.average(steps, x, self.states).unbind(-1)
         return up, down
-
-    def _over_values(self, law: SiteLaw, x: Tensor, t: Time) -> tuple[Tensor, Tensor]:
-        up, down = 0.0, 0.0
-        for v in range(self._ends(x).shape[-1]):
-            y = torch.full_like(x, v)
-            weight = law.site_log_prob(y).exp()
-            possible = weight > 0
-            steps = self.steps(x, torch.where(possible, y, x), t)
-            up = up + torch.where(possible, weight * steps[0], 0.0)
-            down = down + torch.where(possible, weight * steps[1], 0.0)
-        return torch.as_tensor(up), torch.as_tensor(down)
 
     @property
     def features(self) -> int:

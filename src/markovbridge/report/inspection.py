@@ -16,7 +16,7 @@ from markovbridge.files import make_folder, write_json, write_text
 from markovbridge.images import is_image, to_shades
 from markovbridge.inspection import View
 from markovbridge.locks import locked
-from markovbridge.processes import JumpProcess, Process
+from markovbridge.processes import Process
 from markovbridge.report.charts import Series, line_chart
 from markovbridge.report.html import document, keys_table
 from markovbridge.report.pictures import pictures
@@ -70,7 +70,7 @@ def _body(title: str, process: Process, views: Sequence[View], facts: dict[str, 
 
 
 def _size(process: Process, views: Sequence[View]) -> str:
-    if isinstance(process, JumpProcess):
+    if process.jumps:
         title, label = "Jumps", "jumps of a site per unit of time"
         text = "How often a site jumps, on average over states at time t."
     else:

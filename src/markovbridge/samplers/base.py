@@ -13,8 +13,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.model import Model
-from markovbridge.processes.base import JumpProcess, Process
-from markovbridge.processes.diffusions import LinearDiffusion
+from markovbridge.processes.base import Process
 
 __all__ = ["Sampler", "instead"]
 
@@ -41,12 +40,7 @@ class Sampler(ABC):
 
 def instead(process: Process) -> str:
     """The samplers to take for a process when another one is refused, for its error message."""
-    if isinstance(process, LinearDiffusion):
-        return "Midpoint() or Bridge()"
-    if isinstance(process, JumpProcess):
-        second = "SecondOrderBridge()" if process.states is not None else "TauLeaping()"
-        return f"{'Trapezoidal()' if process.additive else second} or Bridge()"
-    return "Bridge()"
+    return " or ".join(process.samplers)
 
 
 doors.guard(__name__)

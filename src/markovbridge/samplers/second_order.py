@@ -50,7 +50,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws import Categorical, Law, LogisticMixture
+from markovbridge.laws import Categorical
 from markovbridge.laws.base import binomial
 from markovbridge.model import Model
 from markovbridge.processes.base import JumpProcess
@@ -193,11 +193,11 @@ class SecondOrderBridge(Sampler):
                 f"{type(process).__name__} as it is: {maximum}take {instead(process)}"
             )
         middle = cut(process.schedule, "survival", t, s, self.theta).middle
-        first = tabulate(model.law(x, t))
+        first = model.law(x, t).table()
         x_m = process.bridge(x, first.sample(generator=generator), t, middle, 1.0).sample(
             generator=generator
         )
-        second = tabulate(model.law(x_m, middle))
+        second = model.law(x_m, middle).table()
         rest = self.rest(process, first, second, x, x_m, (t, middle, s))
         y = rest.end.sample(generator=generator)
         x_s = process.bridge(x_m, y, middle, s, 1.0).sample(generator=generator)
@@ -298,18 +298,6 @@ def _with_mean(table: Tensor, signed: Tensor, x: Tensor) -> Tensor:
     gain = (size * above).sum(-1, keepdim=True) - mean
     biased = ((wanted - mean) / gain.clamp_min(TINY)).clamp(0, 1)
     return torch.where(wanted < mean, lower, (1 - biased) * table + biased * size)
-
-
-def tabulate(law: Law) -> Categorical:
-    """The law as a table per site."""
-    if isinstance(law, Categorical):
-        return law
-    if isinstance(law, LogisticMixture):
-        return law.table()
-    raise TypeError(
-        f"a {type(law).__name__} law has no finite table per site: "
-        "take the Categorical or LogisticMixture head, or Bridge(), or Trapezoidal() of pure death"
-    )
 
 
 doors.guard(__name__)

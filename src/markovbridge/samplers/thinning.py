@@ -32,7 +32,7 @@ from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.rates import sound
 from markovbridge.schedules import Schedule
 
-__all__ = ["Events", "simulate"]
+__all__ = ["Events", "moved", "simulate"]
 
 SLACK = 2.0  # by how much a window may loosen the bound
 FLAT = 0.98  # a window this short, as a ratio of clocks, is short enough in any case
@@ -160,11 +160,15 @@ def _jumps(
         u = torch.rand(len(x), dtype=torch.float64, device=x.device, generator=generator)
         accepted = active & (u < share)
         race = torch.empty_like(each).exponential_(generator=generator)
-        which = (each / race).argmax(1)
-        site = which // rates.shape[-1]
-        target = by_row(process.moves(x)).gather(1, which.unsqueeze(1))
-        moved = by_row(x).scatter(1, site.unsqueeze(1), target).reshape(x.shape)
-        x = torch.where(match(accepted, x), moved, x)
+        jumped = moved(x, process.moves(x), (each / race).argmax(1))
+        x = torch.where(match(accepted, x), jumped, x)
 
 
-doors.guard(__name__)
+def moved(x: Tensor, moves: Tensor, which: Tensor) -> Tensor:
+    """States after one jump each, `which` counting the jumps of all sites, (batch,)."""
+    target = by_row(moves).gather(1, which.unsqueeze(1))
+    site = (which // moves.shape[-1]).unsqueeze(1)
+    return by_row(x).scatter(1, site, target).reshape(x.shape)
+
+
+doors.guard(__name__, inside=("moved",))

@@ -36,7 +36,6 @@ from markovbridge.data.rows import Rows
 from markovbridge.files import make_folder
 from markovbridge.images import is_image
 from markovbridge.locks import locked
-from markovbridge.processes import PureDeath
 from markovbridge.training import checkpoint, pictures
 from markovbridge.training import resume as identity
 from markovbridge.training.config import TrainingConfig
@@ -375,7 +374,7 @@ class Trainer:
         On held-out data if there are any; once for the same weights, whatever asks for it.
         """
         step = self.step if self.best is None or self.best.step is None else self.best.step
-        if not isinstance(self.result.process, PureDeath) or self._measured == step:
+        if not self.result.process.thins or self._measured == step:
             return
         self._measured = step
         data = self.data if self.validation is None else self.validation.examples

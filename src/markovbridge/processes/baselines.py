@@ -7,14 +7,15 @@ sites sees the same states, and its own integral is known in closed form, so tha
     bound(model) = integral(baseline) + E ∫ [divergence(model) - divergence(baseline)] dt
 
 is estimated from differences, in which that noise cancels. Any baseline is right, a good one
-is calm; those here are fitted to the data points in question.
+is calm; those here are fitted to the data points in question. A process says which is its own
+(`Process.baseline`); a jump process that says nothing has the histogram.
 
 =================== ============================= ===========================================
 process             data law of the baseline      its integral
 =================== ============================= ===========================================
 `PureDeath`         negative binomial             -log probability of x_1: the bound is tight
 chains that forget  histogram of the values       the same
-integers, few       histogram of the values       the same, less KL(x_0 given x_1 ‖ x_0)
+other jumps, few    histogram of the values       the same, less KL(x_0 given x_1 ‖ x_0)
 `LinearDiffusion`   Gaussian, of covariance ∝ Γ   of E|x_1 - ŷ|², ŷ affine in x_t: quadrature
 =================== ============================= ===========================================
 """
@@ -23,25 +24,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.couplings import Coupling
 from markovbridge.laws import Categorical, Delta, Law, NegativeBinomial, Shifted, SiteLaw
 from markovbridge.laws.base import by_row
-from markovbridge.processes.base import Process, match
-from markovbridge.processes.counts import PureDeath
+from markovbridge.processes.base import JumpProcess, match
 from markovbridge.processes.diffusions import LinearDiffusion, coefficient
-from markovbridge.processes.finite import FiniteJumpProcess
-from markovbridge.processes.integers import IntegerProcess
 
-__all__ = ["Baseline", "baseline"]
+if TYPE_CHECKING:
+    from markovbridge.couplings.base import Coupling
+
+__all__ = ["Baseline", "Counts", "Normals", "Values", "starting"]
 
 NODES = 400  # of the quadrature over time
 FEW = 64  # data points below which sites share their moments
+TOLD = 1e-9  # nats that a source may tell of the data and count as one that tells nothing
 MOST_VALUES = 64  # of integers: with more, a look at a table costs more than the noise it takes
 
 
@@ -60,35 +62,6 @@ class Baseline(ABC):
         """The law of x_1 given x_t = x and x_0, for times (batch,) float64."""
 
 
-def baseline(
-    process: Process, coupling: Coupling, x1: Tensor, x0: Tensor | None, end: float
-) -> Baseline | None:
-    """A baseline for data points, or None if there is no good one for the process.
-
-    Args:
-        process: The reference.
-        coupling: Says which states go with x1, if x0 is None.
-        x1: Data points, (n, *event).
-        x0: Their sources, or None.
-        end: Mortality at which paths are stopped (diffusions only).
-    """
-    if isinstance(process, LinearDiffusion):
-        return _Normals(process, None if x0 is not None else coupling, x1, end)
-    if isinstance(process, IntegerProcess):
-        # Its x_0 may depend on the data.
-        few = process.states is not None and process.states <= MOST_VALUES
-        return _Integers(process, x1) if few and _within(x1, process.states) else None
-    if float(process.schedule.survival(0.0)) > 0:
-        return None  # what is left at the source depends on the data
-    if isinstance(process, PureDeath):
-        if x0 is None:
-            x0 = coupling.pair(process, x1[:1]).expand(x1.shape)
-        return _Counts(process, x1, x0)
-    if isinstance(process, FiniteJumpProcess):
-        return _Values(process, x1)
-    return None
-
-
 def _within(x: Tensor, states: int | None) -> bool:
     """Whether all values are among 0 .. states-1."""
     return not x.numel() or (int(x.min()) >= 0 and (states is None or int(x.max()) < states))
@@ -102,10 +75,10 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return x.mean(0), x.var(0, correction=0)
 
 
-class _Counts(Baseline):
+class Counts(Baseline):
     """Negative binomial counts above the source, with the moments of the data."""
 
-    def __init__(self, process: PureDeath, x1: Tensor, x0: Tensor) -> None:
+    def __init__(self, process: JumpProcess, x1: Tensor, x0: Tensor) -> None:
         self.process = process
         born = x1 - x0
         mean, variance = _moments(born)
@@ -125,10 +98,10 @@ class _Counts(Baseline):
         return Shifted(x, NegativeBinomial(mean.log(), size))
 
 
-class _Values(Baseline):
+class Values(Baseline):
     """Independent values with the histogram of the data, the same at every site."""
 
-    def __init__(self, process: FiniteJumpProcess | IntegerProcess, x1: Tensor) -> None:
+    def __init__(self, process: JumpProcess, x1: Tensor) -> None:
         assert process.states is not None
         self.process = process
         counts = torch.bincount(x1.flatten(), minlength=process.states).double() + 0.5
@@ -139,26 +112,43 @@ class _Values(Baseline):
         return Categorical(self.process.evidence(x, t).double() + self.log_prior)
 
 
-class _Integers(_Values):
-    """The same for integers, whose x_0 tells something of the data.
+class _Started(Values):
+    """The same where x_0 tells something of the data.
 
     The relative entropy of the path law given x_1 is that of x_0, from what x_0 is on average,
     and the integral.
     """
 
-    def __init__(self, process: IntegerProcess, x1: Tensor) -> None:
+    def __init__(self, process: JumpProcess, x1: Tensor, window: tuple[Tensor, Tensor]) -> None:
         super().__init__(process, x1)
         values = torch.arange(len(self.log_prior), device=x1.device).unsqueeze(1)
-        law = process.noised(values)
-        assert isinstance(law, SiteLaw) and law.window is not None
-        low, high = (int(end) for end in (law.window[0].min(), law.window[1].max()))
+        low, high = int(window[0].min()), int(window[1].max())
         starts = torch.arange(low, high + 1, device=x1.device).expand(len(values), -1)
         log_p = process.noised(values.expand(starts.shape))
-        assert isinstance(log_p, SiteLaw)
+        assert isinstance(log_p, SiteLaw), "it has a window"
         log_p = log_p.site_log_prob(starts).double()
         average = (log_p + self.log_prior.unsqueeze(1)).logsumexp(0)
-        told = torch.where(log_p > -torch.inf, log_p.exp() * (log_p - average), 0.0).sum(1)
-        self.nats = self.nats - told[x1].flatten(1).sum(1)
+        self.told = torch.where(log_p > -torch.inf, log_p.exp() * (log_p - average), 0.0).sum(1)
+        self.nats = self.nats - self.told[x1].flatten(1).sum(1)
+
+
+def starting(process: JumpProcess, x1: Tensor, noised: bool) -> Baseline | None:
+    """The histogram of few values, for any jump process; None if there is none.
+
+    Args:
+        process: The process.
+        x1: Data points, (n, *event).
+        noised: Whether x_0 is x_1 as the process noised it. If it is not, and tells something
+            of the data, the integral is not known.
+    """
+    if process.states is None or process.states > MOST_VALUES or not _within(x1, process.states):
+        return None
+    values = torch.arange(process.states, device=x1.device).unsqueeze(1)
+    window = process.noised(values).window
+    if window is None:
+        return None
+    found = _Started(process, x1, window)
+    return found if noised or float(found.told.abs().max()) < TOLD else None
 
 
 @dataclass(frozen=True)
@@ -172,7 +162,7 @@ class _Regression:
     variance: Tensor
 
 
-class _Normals(Baseline):
+class Normals(Baseline):
     """Gaussian data, whose conditional mean is affine in the state."""
 
     def __init__(
@@ -226,4 +216,4 @@ class _Normals(Baseline):
         return Delta((self.mean + coefficient(guess.slope, x) * (x - centre)).to(x.dtype))
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("starting",))
