@@ -54,7 +54,7 @@ LEFT_OUT = {
     "doors": "takes a module",
     "kinds": "takes annotations",
     "annotations": "takes annotations",
-    "couplings.Kernel": "numbers of a coupling, worked with behind doors",
+    "processes.linear.GivenEnd": "numbers of a coupling, worked with behind doors",
     "schedules.Reading": "times that were checked, made behind doors",
     "reading": "files",
     "locks": "files",

@@ -150,7 +150,7 @@ def test_nothing_but_counts_is_drawn_from():
     script = """
 import math, torch
 from markovbridge import laws, restoration
-from markovbridge.laws.base import binomial
+from markovbridge.laws.numbers import binomial
 half = torch.tensor(0.5)
 for bad in (math.nan, math.inf, -1.0, 0.5):
     x = torch.full((4, 3), bad)

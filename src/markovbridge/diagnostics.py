@@ -29,7 +29,8 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.model import DataModel, Given
-from markovbridge.processes.base import Process, match
+from markovbridge.processes.base import Process
+from markovbridge.processes.clock import match
 
 __all__ = ["MEANING", "Check", "Piece", "over_time", "self_consistency"]
 

@@ -29,7 +29,8 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.data.rows import Rows, parts
 from markovbridge.laws import Law
-from markovbridge.processes.base import Process, match
+from markovbridge.processes.base import Process
+from markovbridge.processes.clock import match
 from markovbridge.schedules import Time
 
 __all__ = ["REACH", "capped", "extremes", "far_out", "floor", "narrow", "tell"]

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import Law
-from markovbridge.processes.base import Process, match
+from markovbridge.processes.base import Process
+from markovbridge.processes.clock import match
 
 __all__ = ["Masking", "Observed", "broadcast", "pinned"]
 

@@ -48,7 +48,7 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.laws import Delta, Law
-from markovbridge.laws.base import by_row
+from markovbridge.laws.numbers import by_row
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
 

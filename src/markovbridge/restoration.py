@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import checks, doors, randomness
-from markovbridge.laws.base import binomial
+from markovbridge.laws.numbers import binomial
 from markovbridge.model import Given
 from markovbridge.sampling import Options, Sampling
 from markovbridge.walks import Bound, check_rows

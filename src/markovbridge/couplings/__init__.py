@@ -19,14 +19,15 @@ Of a conditional model all conditions share the source. `MinibatchOT` then match
 rows of equal condition (`Coupling.sources`).
 
 Where the law of x_t given x_1 is known, one learned mean E[x_1 | x_t] gives the score
-and E[x_0 | x_t] too (`Kernel`), and the posteriors of `markovbridge.exact` apply.
+and E[x_0 | x_t] too (`processes.linear.GivenEnd`), and the posteriors of
+`markovbridge.exact` apply.
 
 A transport preserves the marginals of the coupling, not the coupling itself. With
 `preserve=True` the network also sees x_0, which makes it the transport of each x_0 to
 its own x_1 (https://arxiv.org/abs/2311.06978), at the price of no Markov property.
 """
 
-from markovbridge.couplings.base import Coupling, Kernel
+from markovbridge.couplings.base import Coupling
 from markovbridge.couplings.fixed import Dirac, Noised, Paired
 from markovbridge.couplings.sources import (
     Data,
@@ -45,7 +46,6 @@ __all__ = [
     "Function",
     "Gaussian",
     "Independent",
-    "Kernel",
     "MinibatchOT",
     "Noised",
     "Paired",

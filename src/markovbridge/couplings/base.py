@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors, laws
-from markovbridge.processes.base import Process, match
-from markovbridge.processes.diffusions import LinearDiffusion, coefficient
+from markovbridge.processes.base import Process
+from markovbridge.processes.diffusions import LinearDiffusion
+from markovbridge.processes.linear import GivenEnd
 from markovbridge.schedules import Time
 
 __all__ = [
     "Coupling",
-    "Kernel",
     "check_event",
     "check_same",
     "exactly",
@@ -25,83 +25,6 @@ __all__ = [
     "same",
     "unknown",
 ]
-
-
-@dataclass(frozen=True, eq=False)
-class Kernel:
-    r"""What is known of x_t and x_0 given x_1, under a linear diffusion.
-
-        x_t | x_1          ~ N(p μ_0 + gain · x_1, variance · Γ)
-        E[x_0 | x_t, x_1]  = μ_0 + origin · x_1 + recall · (x_t - p μ_0 - gain · x_1)
-
-    Both are affine in x_1, so E[x_1 | x_t] may stand in for it. All fields but the mean
-    are float64, of the shape of t and where t is, which for a float is the CPU.
-
-    Attributes:
-        mean: μ_0, the part of the mean of x_0 that does not depend on x_1.
-        start: p, its weight at t.
-        gain: Weight of x_1 in x_t.
-        variance: In units of Γ.
-        origin: Weight of x_1 in x_0.
-        recall: Regression of x_0 on x_t.
-    """
-
-    mean: Tensor
-    start: Tensor
-    gain: Tensor
-    variance: Tensor
-    origin: Tensor
-    recall: Tensor
-
-    def centre(self, end: Tensor) -> Tensor:
-        """Mean of x_t given x_1 = end."""
-        start, gain = coefficient(self.start, end), coefficient(self.gain, end)
-        return start * self.mean.to(end) + gain * end
-
-    def smoothed_score(self, x: Tensor, end: Tensor) -> Tensor:
-        """Γ ∇ log of the density of x_t at x, from end = E[x_1 | x_t = x]."""
-        if not bool((self.variance > 0).all()):
-            raise ValueError(
-                "the density of x_t has no score where x_t is certain, as at a Dirac source: take "
-                "Midpoint(), Bridge() or EulerMaruyama() with level 1, or a source with spread"
-            )
-        return (self.centre(end) - x) / coefficient(self.variance, x)
-
-    def noise(self, x: Tensor, end: Tensor) -> Tensor:
-        """E[Γ^{1/2} z | x_t = x], x_t = centre + √variance Γ^{1/2} z, from the mean of the end.
-
-        Zero where x_t is certain.
-        """
-        return self._over(x - self.centre(end), self.variance.sqrt(), torch.zeros_like(x))
-
-    def start_mean(self, x: Tensor, end: Tensor) -> Tensor:
-        """E[x_0 | x_t = x] from end = E[x_1 | x_t = x]."""
-        residual = x - self.centre(end)
-        origin, recall = coefficient(self.origin, x), coefficient(self.recall, x)
-        return self.mean.to(x) + origin * end + recall * residual
-
-    def end_of_centre(self, centre: Tensor, default: Tensor) -> Tensor:
-        """The end whose `centre` this is, `default` at times that do not depend on it."""
-        start = coefficient(self.start, centre) * self.mean.to(centre)
-        return self._over(centre - start, self.gain, default)
-
-    def end_of_start(self, x: Tensor, start: Tensor, default: Tensor) -> Tensor:
-        """E[x_1 | x_t = x] from start = E[x_0 | x_t = x], the inverse of `start_mean`.
-
-        `default` is what to return at times that do not depend on it.
-        """
-        if bool((self.origin != 0).any()) or not bool((self.recall != 0).any()):
-            raise ValueError(
-                "under this coupling E[x_0 | x_t] says nothing of x_1: predict the end instead "
-                "of the start"
-            )
-        zero = self.start_mean(x, torch.zeros_like(x))
-        return self._over(start - zero, -self.recall * self.gain, default)
-
-    def _over(self, value: Tensor, weight: Tensor, default: Tensor) -> Tensor:
-        none = weight == 0
-        quotient = value / coefficient(torch.where(none, 1.0, weight), value)
-        return torch.where(match(none, value), default, quotient)
 
 
 class Coupling(ABC):
@@ -186,7 +109,7 @@ class Coupling(ABC):
         """
 
     @abstractmethod
-    def kernel(self, process: Process, t: Time) -> Kernel:
+    def kernel(self, process: Process, t: Time) -> GivenEnd:
         """The same law in numbers, for linear diffusions.
 
         Raises:
@@ -302,7 +225,6 @@ def unknown(coupling: Coupling) -> ValueError:
 doors.guard(
     __name__,
     inside=(
-        "Kernel",
         "check_event",
         "check_same",
         "exactly",

@@ -11,13 +11,13 @@ from torch import Tensor
 from markovbridge import checks, doors, laws
 from markovbridge.couplings.base import (
     Coupling,
-    Kernel,
     check_event,
     exactly,
     linear,
     unknown,
 )
 from markovbridge.processes.base import Process
+from markovbridge.processes.linear import GivenEnd
 from markovbridge.schedules import Time
 
 __all__ = ["Dirac", "Noised", "Paired"]
@@ -53,12 +53,12 @@ class Noised(Coupling):
     def given_end(self, process: Process, x1: Tensor, t: Time) -> laws.Law:
         return process.transition(x1, 1.0, t)
 
-    def kernel(self, process: Process, t: Time) -> Kernel:
+    def kernel(self, process: Process, t: Time) -> GivenEnd:
         process = linear(process)
         gain, variance = process.piece(t, 1.0)
         before, _ = process.piece(0.0, t)
         none = torch.zeros_like(gain)
-        return Kernel(
+        return GivenEnd(
             none.new_zeros(()), none, 1 / gain, variance / gain**2, 1 / (before * gain), 1 / before
         )
 
@@ -104,12 +104,12 @@ class Dirac(Coupling):
     def given_end(self, process: Process, x1: Tensor, t: Time) -> laws.Law:
         return process.bridge(self._point(process, x1), x1, 0.0, t, 1.0)
 
-    def kernel(self, process: Process, t: Time) -> Kernel:
+    def kernel(self, process: Process, t: Time) -> GivenEnd:
         process = linear(process)
         start, gain, variance = process.weights(0.0, t, 1.0)
         none = torch.zeros_like(start)
         value = process.check(exactly(self.value), "the Dirac source")
-        return Kernel(value.to(start.device), start, gain, variance, none, none)
+        return GivenEnd(value.to(start.device), start, gain, variance, none, none)
 
     def moments(
         self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
@@ -143,7 +143,7 @@ class Paired(Coupling):
     def given_end(self, process: Process, x1: Tensor, t: Time) -> laws.Law:
         raise unknown(self)
 
-    def kernel(self, process: Process, t: Time) -> Kernel:
+    def kernel(self, process: Process, t: Time) -> GivenEnd:
         raise unknown(self)
 
     def moments(

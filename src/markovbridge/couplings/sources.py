@@ -15,7 +15,6 @@ from torch import Tensor
 from markovbridge import checks, doors, laws
 from markovbridge.couplings.base import (
     Coupling,
-    Kernel,
     check_event,
     exactly,
     linear,
@@ -25,7 +24,9 @@ from markovbridge.covariances import Isotropic
 from markovbridge.data.base import Dataset, Source
 from markovbridge.data.rows import dense
 from markovbridge.processes.base import Process
-from markovbridge.processes.diffusions import LinearDiffusion, coefficient
+from markovbridge.processes.clock import coefficient
+from markovbridge.processes.diffusions import LinearDiffusion
+from markovbridge.processes.linear import GivenEnd
 from markovbridge.schedules import Time
 
 __all__ = ["Data", "Function", "Gaussian", "Independent", "MinibatchOT", "Rows", "Start"]
@@ -287,7 +288,7 @@ class Independent(_Sourced):
             kernel.centre(x1), coefficient(kernel.variance.sqrt(), x1), linear(process).covariance
         )
 
-    def kernel(self, process: Process, t: Time) -> Kernel:
+    def kernel(self, process: Process, t: Time) -> GivenEnd:
         if not isinstance(self.source, Gaussian):
             raise unknown(self)
         process = linear(process)
@@ -295,7 +296,9 @@ class Independent(_Sourced):
         own = self.source.variance(process)
         variance = start**2 * own + noise
         mean = exactly(self.source.mean).to(start.device)
-        return Kernel(mean, start, gain, variance, torch.zeros_like(start), start * own / variance)
+        return GivenEnd(
+            mean, start, gain, variance, torch.zeros_like(start), start * own / variance
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -326,7 +329,7 @@ class MinibatchOT(_Sourced):
     def given_end(self, process: Process, x1: Tensor, t: Time) -> laws.Law:
         raise unknown(self)
 
-    def kernel(self, process: Process, t: Time) -> Kernel:
+    def kernel(self, process: Process, t: Time) -> GivenEnd:
         raise unknown(self)
 
 

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.couplings import Coupling, Kernel
+from markovbridge.couplings import Coupling
 from markovbridge.couplings.base import check_same, same, unknown
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
+from markovbridge.processes.linear import GivenEnd
 from markovbridge.schedules import Time
 
 __all__ = ["DataLaw", "Pairs", "check_states"]
@@ -95,7 +96,7 @@ class Pairs(Coupling):
     def given_end(self, process: Process, x1: Tensor, t: Time) -> Law:
         raise unknown(self)
 
-    def kernel(self, process: Process, t: Time) -> Kernel:
+    def kernel(self, process: Process, t: Time) -> GivenEnd:
         raise unknown(self)
 
     def moments(

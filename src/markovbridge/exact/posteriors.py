@@ -34,7 +34,8 @@ from markovbridge.couplings import Coupling, Noised
 from markovbridge.exact.base import DataLaw, Pairs
 from markovbridge.heads import Mean
 from markovbridge.laws import Law, Shifted, SiteLaw
-from markovbridge.processes.base import Process, match
+from markovbridge.processes.base import Process
+from markovbridge.processes.clock import match
 from markovbridge.processes.counts import TINY, PureDeath
 from markovbridge.schedules import Time
 

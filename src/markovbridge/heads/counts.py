@@ -24,7 +24,8 @@ from torch import Tensor
 from markovbridge import doors, laws
 from markovbridge.heads.base import Head
 from markovbridge.laws import LOG_TINY, Law, Shifted
-from markovbridge.processes.base import DiscreteProcess, Process, match
+from markovbridge.processes.base import DiscreteProcess, Process
+from markovbridge.processes.clock import match
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.second_order import Trapezoidal

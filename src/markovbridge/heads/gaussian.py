@@ -48,7 +48,8 @@ from markovbridge.couplings.base import check_same
 from markovbridge.heads.base import Head
 from markovbridge.laws import Delta, Gaussian, Law
 from markovbridge.processes.base import Process
-from markovbridge.processes.diffusions import LinearDiffusion, coefficient
+from markovbridge.processes.clock import coefficient
+from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.diffusions import Midpoint

@@ -11,7 +11,7 @@ known far more accurately than X (a remaining count of 1e-6 above 200), so
 `excess(origin)` and `log_excess(origin)` give E[X] - origin without cancellation.
 """
 
-from markovbridge.laws.base import LOG_TINY, MOST, Delta, Law, Shifted, SiteLaw
+from markovbridge.laws.base import Delta, Law, Shifted, SiteLaw, Table
 from markovbridge.laws.counts import (
     Binomial,
     NegativeBinomial,
@@ -22,6 +22,7 @@ from markovbridge.laws.counts import (
 )
 from markovbridge.laws.gaussian import Gaussian, Normal
 from markovbridge.laws.joint import Atoms, Mixture
+from markovbridge.laws.numbers import LOG_TINY, MOST
 from markovbridge.laws.tables import BLOCK, Categorical, LogisticMixture, Tilted
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Shifted",
     "SiteLaw",
     "SiteMixture",
+    "Table",
     "Tilted",
     "ZeroInflated",
 ]

@@ -1,4 +1,4 @@
-"""What a law is, and the two made of others: a certain value, and a law moved by an offset."""
+"""What a law is, and those made of others: certain values, and a law moved by an offset."""
 
 from __future__ import annotations
 
@@ -6,37 +6,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.laws.numbers import LOG_TINY, by_row, weighted, within
 
-if TYPE_CHECKING:
-    from markovbridge.laws.tables import Categorical
-
-__all__ = [
-    "LOG_TINY",
-    "MOST",
-    "UNBOUNDED",
-    "Delta",
-    "Law",
-    "Shifted",
-    "SiteLaw",
-    "binomial",
-    "by_row",
-    "log_cap",
-    "poisson",
-    "times_log",
-    "uniform",
-    "weighted",
-    "within",
-]
-
-
-LOG_TINY = -69.0  # log of about 1e-30: the floor of log-means in float32
-MOST = 2.0**40  # largest count that is drawn or walked: 1e12, beyond any data and far from 2^63
+__all__ = ["UNBOUNDED", "Delta", "Law", "Pinned", "Shifted", "SiteLaw", "Table"]
 
 
 class Law(ABC):
@@ -78,7 +55,7 @@ class Law(ABC):
         """How many values a table of the law has at each site, 0 .. categories-1; None without."""
         return None
 
-    def table(self) -> Categorical:
+    def table(self) -> Table:
         """The law as a table per site over 0 .. categories-1.
 
         Raises:
@@ -102,8 +79,6 @@ class Law(ABC):
 
     def pinned(self, values: Tensor, mask: Tensor) -> Law:
         """This law, certain of the values where the mask is True. Tables stay tables."""
-        from markovbridge.laws.pinning import Pinned
-
         return Pinned(self, values, mask)
 
     def site_table(self, x: Tensor, states: int) -> Tensor:
@@ -181,20 +156,6 @@ UNBOUNDED = (
 )
 
 
-def weighted(weight: Tensor, function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Weight · f(y), 0 where the weight is, whatever f makes of an impossible end."""
-    possible = weight > 0
-    value = function(torch.where(possible, y, x))
-    more = (1,) * (value.ndim - weight.ndim)
-    weight, possible = weight.reshape(*weight.shape, *more), possible.reshape(*x.shape, *more)
-    return weight * torch.where(possible, value, 0.0)
-
-
-def log_cap(log_mean: Tensor, most: Tensor) -> Tensor:
-    """Log-means, at most the logarithm of `most`."""
-    return torch.minimum(log_mean, most.clamp_min(math.exp(LOG_TINY)).log().to(log_mean.dtype))
-
-
 class SiteLaw(Law):
     """A law whose sites are independent given its parameters."""
 
@@ -248,72 +209,19 @@ class SiteLaw(Law):
         return (mean - reach).floor().long(), (mean + reach).ceil().long()
 
 
-def by_row(x: Tensor) -> Tensor:
-    """States (batch, *event) as (batch, sites): one site without an event, and no rows as well."""
-    return x.reshape(len(x), math.prod(x.shape[1:]))
+class Table(SiteLaw):
+    """A law per site that states the probability of each of its values."""
 
+    logits: Tensor
+    """Unnormalised log-probabilities, (batch, *event, categories)."""
 
-def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Uniform numbers in [0, 1), one for each entry of `like`."""
-    return torch.rand(like.shape, dtype=like.dtype, device=like.device, generator=generator)
+    @property
+    def log_probs(self) -> Tensor:
+        """Normalised log-probabilities, (batch, *event, categories)."""
+        return self.logits.log_softmax(-1)
 
-
-def poisson(mean: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Poisson draws, in the type of their means.
-
-    Raises:
-        FloatingPointError: If a mean is NaN, negative, or beyond 2^40.
-    """
-    if mean.numel() and not bool(((mean >= 0) & (mean <= MOST)).all()):
-        bad = mean[~((mean >= 0) & (mean <= MOST))].flatten()[0].item()
-        raise FloatingPointError(
-            f"counts of mean {bad:g} cannot be drawn: what the model says of x_1 has come apart. "
-            "Look at its weights, at guidance beyond 1, and whether the steps are too long"
-        )
-    return torch.poisson(mean, generator=generator)
-
-
-def binomial(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Binomial draws, int64, the one place that asks torch for them.
-
-    Args:
-        count: Numbers of units, of any type, exact up to 2^53.
-        probability: Floating point, broadcastable to count; rounding beyond 0 or 1 is cut.
-        generator: Source of randomness.
-
-    Raises:
-        ValueError: If a count is NaN, infinite, negative or a fraction: torch would not come
-            back from the first, and make something of the others. Or if a probability is NaN.
-    """
-    real = count.is_floating_point()
-    if count.numel():
-        good = count >= 0  # NaN is not
-        if real:
-            good &= (count <= 2.0**62) & (count == count.round())
-        if not bool(good.all()):
-            raise ValueError(
-                f"there is no draw of {count[~good].flatten()[0].item():g} units: counts are "
-                "whole numbers from 0, as int64"
-            )
-    if bool(probability.isnan().any()):
-        raise ValueError("a probability of units is NaN: look at what it was made of")
-    # torch wants float counts of the probability's type, has no half kernel and takes
-    # probabilities above 1 silently. float32 is exact up to 2^24.
-    dtype = torch.promote_types(probability.dtype, torch.float32)
-    drawn = torch.binomial(
-        count.to(dtype), probability.to(dtype).clamp(0, 1).expand_as(count), generator=generator
-    )
-    return drawn.to(torch.int64)
-
-
-def within(support: Tensor, log_prob: Tensor) -> Tensor:
-    """Log-probabilities, -inf outside of the support."""
-    return torch.where(support, log_prob, -math.inf)
-
-
-def times_log(k: Tensor, log: Tensor) -> Tensor:
-    """K · log with 0 · (-inf) = 0."""
-    return torch.where(k == 0, 0.0, k * torch.where(k == 0, 0.0, log))
+    def table(self) -> Table:
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -399,15 +307,52 @@ class Shifted(SiteLaw):
         return Shifted(self.offset, self.base.capped(most - self.offset))
 
 
-doors.guard(
-    __name__,
-    inside=(
-        "binomial",
-        "by_row",
-        "poisson",
-        "uniform",
-        "within",
-        "times_log",
-        "weighted",
-    ),
-)
+@dataclass(frozen=True, eq=False)
+class Pinned(SiteLaw):
+    """A law some of whose sites are certain."""
+
+    base: Law
+    values: Tensor
+    mask: Tensor
+
+    def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
+        draw = self.base.sample(generator=generator)
+        return torch.where(self.mask, self.values.to(draw.dtype), draw)
+
+    def site_log_prob(self, x: Tensor) -> Tensor:
+        if not isinstance(self.base, SiteLaw):
+            raise TypeError(
+                f"known sites have no log-probability under a joint {type(self.base).__name__} "
+                "law: take one that is independent over sites given x_t"
+            )
+        other = self.base.site_log_prob(x)
+        known = torch.where(x == self.values, 0.0, -math.inf).to(other.dtype)
+        return torch.where(self.mask, known, other)
+
+    def capped(self, most: Tensor) -> SiteLaw:
+        return Pinned(self.base.capped(most), self.values, self.mask)
+
+    @property
+    def mean(self) -> Tensor:
+        mean = self.base.mean
+        return torch.where(self.mask, self.values.to(mean.dtype), mean)
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.where(self.mask, 0.0, self.base.variance)
+
+    @property
+    def biased(self) -> bool:
+        return self.base.biased
+
+    def excess(self, origin: Tensor) -> Tensor:
+        other = self.base.excess(origin)
+        return torch.where(self.mask, (self.values - origin).to(other.dtype), other)
+
+    def log_excess(self, origin: Tensor) -> Tensor:
+        other = self.base.log_excess(origin)
+        known = (self.values - origin).to(other.dtype).clamp_min(math.exp(LOG_TINY)).log()
+        return torch.where(self.mask, known, other)
+
+
+doors.guard(__name__)

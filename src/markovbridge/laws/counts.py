@@ -10,16 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws.base import (
-    Law,
-    SiteLaw,
-    binomial,
-    log_cap,
-    poisson,
-    times_log,
-    uniform,
-    within,
-)
+from markovbridge.laws.base import Law, SiteLaw
+from markovbridge.laws.numbers import binomial, log_cap, poisson, times_log, uniform, within
 from markovbridge.laws.tables import Categorical
 
 __all__ = ["Binomial", "NegativeBinomial", "Poisson", "Rounded", "SiteMixture", "ZeroInflated"]

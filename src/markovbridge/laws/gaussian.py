@@ -10,7 +10,8 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.covariances import Covariance
-from markovbridge.laws.base import Law, SiteLaw, by_row
+from markovbridge.laws.base import Law, SiteLaw
+from markovbridge.laws.numbers import by_row
 
 __all__ = ["Gaussian", "Normal"]
 

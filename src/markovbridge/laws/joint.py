@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import checks, doors
-from markovbridge.laws.base import Law, by_row, weighted
+from markovbridge.laws.base import Law
+from markovbridge.laws.numbers import by_row, weighted
 from markovbridge.laws.tables import Categorical
 
 __all__ = ["Atoms", "Mixture"]

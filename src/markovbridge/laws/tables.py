@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import checks, doors
-from markovbridge.laws.base import LOG_TINY, Law, SiteLaw, by_row, uniform, within
+from markovbridge.laws.base import Law, SiteLaw, Table
+from markovbridge.laws.numbers import LOG_TINY, by_row, uniform, within
 from markovbridge.laws.tilting import tilted
 
 __all__ = ["BLOCK", "Categorical", "LogisticMixture", "Tilted"]
@@ -19,7 +20,7 @@ BLOCK = 2**22  # entries of a table drawn from at once: 32 MiB in float64
 
 
 @dataclass(frozen=True, eq=False)
-class Categorical(SiteLaw):
+class Categorical(Table):
     """A table per site over the values 0 .. S-1.
 
     Attributes:
@@ -27,11 +28,6 @@ class Categorical(SiteLaw):
     """
 
     logits: Tensor
-
-    @property
-    def log_probs(self) -> Tensor:
-        """Normalised log-probabilities, (batch, *event, S)."""
-        return self.logits.log_softmax(-1)
 
     def _values(self) -> Tensor:
         return torch.arange(
@@ -80,9 +76,6 @@ class Categorical(SiteLaw):
     def categories(self) -> int:
         return self.logits.shape[-1]
 
-    def table(self) -> Categorical:
-        return self
-
     def between(self, other: Law, strength: float) -> Law:
         if not isinstance(other, Categorical):
             return super().between(other, strength)
@@ -125,7 +118,7 @@ class Tilted(Categorical):
     log_above: Tensor
 
     @classmethod
-    def towards(cls, law: Categorical, origin: Tensor, log_above: Tensor) -> Tilted:
+    def towards(cls, law: Table, origin: Tensor, log_above: Tensor) -> Tilted:
         """The table nearest to `law` whose mean above `origin` has this logarithm.
 
         Where no tilt of the table has it, as above its largest value, the mean is cut to what

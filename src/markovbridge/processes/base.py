@@ -18,7 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,14 +26,12 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import Law, SiteLaw
-from markovbridge.laws.base import UNBOUNDED, by_row
+from markovbridge.laws.base import UNBOUNDED
+from markovbridge.laws.numbers import by_row
+from markovbridge.processes.baselines import Baseline, Pairing, starting
 from markovbridge.processes.clock import Pace
 from markovbridge.processes.supports import Support
 from markovbridge.schedules import Linear, Schedule, Time
-
-if TYPE_CHECKING:
-    from markovbridge.couplings.base import Coupling
-    from markovbridge.processes.baselines import Baseline
 
 __all__ = [
     "Bounds",
@@ -42,22 +40,10 @@ __all__ = [
     "Process",
     "jump_divergence",
     "log_divergence",
-    "match",
 ]
 
 
 LOOKS = 36  # times at which the error of a best guess is measured
-
-
-def match(t: Tensor, x: Tensor) -> Tensor:
-    """Reshape times, () or (batch,), so that they broadcast against x, (batch, *event)."""
-    if t.ndim == 0:
-        return t.to(x.device)
-    if t.shape != x.shape[:1]:
-        raise ValueError(
-            f"times must be one number or one per sample ({x.shape[0]},), not {tuple(t.shape)}"
-        )
-    return t.to(x.device).reshape(-1, *[1] * (x.ndim - 1))
 
 
 class Process(ABC):
@@ -145,7 +131,7 @@ class Process(ABC):
         """Put a state a sampler overshot back into the state space."""
 
     def baseline(
-        self, coupling: Coupling, x1: Tensor, x0: Tensor | None, end: float
+        self, coupling: Pairing, x1: Tensor, x0: Tensor | None, end: float
     ) -> Baseline | None:
         """A model whose likelihood bound is known, which makes that of others calm.
 
@@ -193,7 +179,7 @@ class Process(ABC):
         )
 
     def standardise_from(
-        self, coupling: Coupling, x: Tensor, t: Time, mean: Tensor, variance: Tensor
+        self, coupling: Pairing, x: Tensor, t: Time, mean: Tensor, variance: Tensor
     ) -> Tensor:
         """As `standardise`, told the coupling where the moments of its source are of use."""
         return self.standardise(x, t, mean, variance)
@@ -392,12 +378,11 @@ class JumpProcess(DiscreteProcess):
         )
 
     def baseline(
-        self, coupling: Coupling, x1: Tensor, x0: Tensor | None, end: float
+        self, coupling: Pairing, x1: Tensor, x0: Tensor | None, end: float
     ) -> Baseline | None:
         """The histogram of the values, if they are few."""
-        from markovbridge.processes.baselines import starting
-
-        return starting(self, x1, x0 is None and coupling.reverses)
+        reverses = x0 is None and coupling.reverses
+        return starting(self.evidence, self.noised, self.states, x1, reverses)
 
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """Rate of path KL between the process pinned at y and the model: (batch,), nats."""
@@ -459,7 +444,6 @@ doors.guard(
     __name__,
     inside=(
         "log_divergence",
-        "match",
         "jump_divergence",
     ),
 )

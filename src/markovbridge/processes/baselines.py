@@ -23,8 +23,9 @@ other jumps, few    histogram of the values       the same, less KL(x_0 given x_
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -32,19 +33,44 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import Categorical, Delta, Law, NegativeBinomial, Shifted, SiteLaw
-from markovbridge.laws.base import by_row
-from markovbridge.processes.base import JumpProcess, match
-from markovbridge.processes.diffusions import LinearDiffusion, coefficient
+from markovbridge.laws.numbers import by_row
+from markovbridge.processes.clock import coefficient, match
+from markovbridge.processes.linear import GivenEnd, LinearPaths
+from markovbridge.schedules import Schedule, Time
 
-if TYPE_CHECKING:
-    from markovbridge.couplings.base import Coupling
-
-__all__ = ["Baseline", "Counts", "Normals", "Values", "starting"]
+__all__ = ["Baseline", "Counts", "Normals", "Pairing", "Values", "starting"]
 
 NODES = 400  # of the quadrature over time
 FEW = 64  # data points below which sites share their moments
 TOLD = 1e-9  # nats that a source may tell of the data and count as one that tells nothing
 MOST_VALUES = 64  # of integers: with more, a look at a table costs more than the noise it takes
+
+
+class Pairing(Protocol):
+    """What a process asks of a coupling: how data are paired with where paths begin."""
+
+    reverses: ClassVar[bool]
+    """Whether x_0 is the data point as the process noises it: time reversal."""
+
+    def pair(self, process: Any, x1: Tensor) -> Tensor:
+        """A source state for each data point: (batch, *event)."""
+        ...
+
+    def kernel(self, process: Any, t: Time) -> GivenEnd:
+        """The law of x_t given x_1, for linear diffusions; ValueError if it is not known."""
+        ...
+
+    def moments(
+        self, process: Any, x: Tensor, mean: Tensor, variance: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Mean and variance of x_0 per site, from those of the data; None is time reversal."""
+        ...
+
+
+Evidence = Callable[[Tensor, Tensor], Tensor]
+"""`DiscreteProcess.evidence` of a process."""
+Noised = Callable[[Tensor], Law]
+"""`Process.noised` of one."""
 
 
 class Baseline(ABC):
@@ -78,8 +104,8 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 class Counts(Baseline):
     """Negative binomial counts above the source, with the moments of the data."""
 
-    def __init__(self, process: JumpProcess, x1: Tensor, x0: Tensor) -> None:
-        self.process = process
+    def __init__(self, schedule: Schedule, x1: Tensor, x0: Tensor) -> None:
+        self.schedule = schedule
         born = x1 - x0
         mean, variance = _moments(born)
         self.mean = mean.clamp_min(1e-3)
@@ -91,8 +117,8 @@ class Counts(Baseline):
         self.nats = -law.log_prob(born)
 
     def law(self, x: Tensor, t: Tensor, x0: Tensor) -> Law:
-        p = match(self.process.schedule.survival(t), x)
-        q = match(self.process.schedule.mortality(t), x)
+        p = match(self.schedule.survival(t), x)
+        q = match(self.schedule.mortality(t), x)
         size = self.size + (x - x0)
         mean = q * self.mean * size / (self.size + p * self.mean)
         return Shifted(x, NegativeBinomial(mean.log(), size))
@@ -101,15 +127,14 @@ class Counts(Baseline):
 class Values(Baseline):
     """Independent values with the histogram of the data, the same at every site."""
 
-    def __init__(self, process: JumpProcess, x1: Tensor) -> None:
-        assert process.states is not None
-        self.process = process
-        counts = torch.bincount(x1.flatten(), minlength=process.states).double() + 0.5
+    def __init__(self, evidence: Evidence, states: int, x1: Tensor) -> None:
+        self.evidence = evidence
+        counts = torch.bincount(x1.flatten(), minlength=states).double() + 0.5
         self.log_prior = (counts / counts.sum()).log()
         self.nats = -self.log_prior[x1].flatten(1).sum(1)
 
     def law(self, x: Tensor, t: Tensor, x0: Tensor) -> Law:
-        return Categorical(self.process.evidence(x, t).double() + self.log_prior)
+        return Categorical(self.evidence(x, t).double() + self.log_prior)
 
 
 class _Started(Values):
@@ -119,12 +144,14 @@ class _Started(Values):
     and the integral.
     """
 
-    def __init__(self, process: JumpProcess, x1: Tensor, window: tuple[Tensor, Tensor]) -> None:
-        super().__init__(process, x1)
-        values = torch.arange(len(self.log_prior), device=x1.device).unsqueeze(1)
+    def __init__(self, evidence: Evidence, noised: Noised, states: int, x1: Tensor) -> None:
+        super().__init__(evidence, states, x1)
+        values = torch.arange(states, device=x1.device).unsqueeze(1)
+        window = noised(values).window
+        assert window is not None, "asked before"
         low, high = int(window[0].min()), int(window[1].max())
-        starts = torch.arange(low, high + 1, device=x1.device).expand(len(values), -1)
-        log_p = process.noised(values.expand(starts.shape))
+        starts = torch.arange(low, high + 1, device=x1.device).expand(states, -1)
+        log_p = noised(values.expand(starts.shape))
         assert isinstance(log_p, SiteLaw), "it has a window"
         log_p = log_p.site_log_prob(starts).double()
         average = (log_p + self.log_prior.unsqueeze(1)).logsumexp(0)
@@ -132,23 +159,25 @@ class _Started(Values):
         self.nats = self.nats - self.told[x1].flatten(1).sum(1)
 
 
-def starting(process: JumpProcess, x1: Tensor, noised: bool) -> Baseline | None:
+def starting(
+    evidence: Evidence, noised: Noised, states: int | None, x1: Tensor, reverses: bool
+) -> Baseline | None:
     """The histogram of few values, for any jump process; None if there is none.
 
     Args:
-        process: The process.
+        evidence: What x_t says of x_1, `DiscreteProcess.evidence`.
+        noised: The law of x_0 given x_1, `Process.noised`.
+        states: How many values there are.
         x1: Data points, (n, *event).
-        noised: Whether x_0 is x_1 as the process noised it. If it is not, and tells something
+        reverses: Whether x_0 is x_1 as the process noised it. If it is not, and tells something
             of the data, the integral is not known.
     """
-    if process.states is None or process.states > MOST_VALUES or not _within(x1, process.states):
+    if states is None or states > MOST_VALUES or not _within(x1, states):
         return None
-    values = torch.arange(process.states, device=x1.device).unsqueeze(1)
-    window = process.noised(values).window
-    if window is None:
+    if noised(torch.arange(states, device=x1.device).unsqueeze(1)).window is None:
         return None
-    found = _Started(process, x1, window)
-    return found if noised or float(found.told.abs().max()) < TOLD else None
+    found = _Started(evidence, noised, states, x1)
+    return found if reverses or float(found.told.abs().max()) < TOLD else None
 
 
 @dataclass(frozen=True)
@@ -166,7 +195,7 @@ class Normals(Baseline):
     """Gaussian data, whose conditional mean is affine in the state."""
 
     def __init__(
-        self, process: LinearDiffusion, coupling: Coupling | None, x1: Tensor, end: float
+        self, process: LinearPaths, coupling: Pairing | None, x1: Tensor, end: float
     ) -> None:
         self.process, self.coupling = process, coupling
         self.mean, variance = _moments(x1)

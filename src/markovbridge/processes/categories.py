@@ -20,8 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.processes.base import match
-from markovbridge.processes.clock import shares
+from markovbridge.processes.clock import match, shares
 from markovbridge.processes.finite import FiniteJumpProcess
 from markovbridge.schedules import Cosine, Schedule, Time
 

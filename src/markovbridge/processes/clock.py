@@ -18,12 +18,39 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.schedules import Schedule, Time
 
-__all__ = ["Cut", "Pace", "cut", "elapsed", "instant", "shares", "speed"]
+__all__ = [
+    "Cut",
+    "Pace",
+    "coefficient",
+    "cut",
+    "elapsed",
+    "instant",
+    "match",
+    "shares",
+    "speed",
+]
 
 Pace = Literal["survival", "log"]
 """The clock in which the rates of an exact reverse process change least: p, or log p."""
 
 TINY = 1e-30  # floor of survival where its reciprocal is taken
+
+
+def match(t: Tensor, x: Tensor) -> Tensor:
+    """Reshape times, () or (batch,), so that they broadcast against x, (batch, *event)."""
+    if t.ndim == 0:
+        return t.to(x.device)
+    if t.shape != x.shape[:1]:
+        raise ValueError(
+            f"times must be one number or one per sample ({x.shape[0]},), not {tuple(t.shape)}"
+        )
+    return t.to(x.device).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def coefficient(value: Tensor, x: Tensor) -> Tensor:
+    """Coefficients, () or (batch,), in the type of the state and broadcastable to it."""
+    dtype = x.dtype if x.is_floating_point() else torch.float32
+    return match(value, x).to(dtype)
 
 
 def shares(schedule: Schedule, s: Time, t: Time) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -40,14 +40,11 @@ from markovbridge.laws import (
     Rounded,
     Shifted,
 )
-from markovbridge.laws.base import by_row
-from markovbridge.processes.base import JumpProcess, log_divergence, match
-from markovbridge.processes.clock import Pace
+from markovbridge.laws.numbers import by_row
+from markovbridge.processes.base import JumpProcess, log_divergence
+from markovbridge.processes.baselines import Baseline, Counts, Pairing
+from markovbridge.processes.clock import Pace, match
 from markovbridge.schedules import Cosine, Schedule, Time
-
-if TYPE_CHECKING:
-    from markovbridge.couplings.base import Coupling
-    from markovbridge.processes.baselines import Baseline
 
 __all__ = ["PureDeath"]
 
@@ -174,16 +171,14 @@ class PureDeath(JumpProcess):
         return x
 
     def baseline(
-        self, coupling: Coupling, x1: Tensor, x0: Tensor | None, end: float
+        self, coupling: Pairing, x1: Tensor, x0: Tensor | None, end: float
     ) -> Baseline | None:
         """Negative binomial counts, unless what is left at the source depends on the data."""
-        from markovbridge.processes.baselines import Counts
-
         if float(self.schedule.survival(0.0)) > 0:
             return None
         if x0 is None:
             x0 = coupling.pair(self, x1[:1]).expand(x1.shape)
-        return Counts(self, x1, x0)
+        return Counts(self.schedule, x1, x0)
 
     def kernel(self, law: Law, x: Tensor, t: Tensor, s: Tensor) -> Shifted | None:
         """Of Poissons and negative binomials above x: thinned, both stay what they are.

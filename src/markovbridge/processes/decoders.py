@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws.base import by_row
-from markovbridge.processes.base import match
-from markovbridge.processes.diffusions import LinearDiffusion, coefficient
+from markovbridge.laws.numbers import by_row
+from markovbridge.processes.clock import coefficient, match
+from markovbridge.processes.linear import LinearPaths
 from markovbridge.processes.supports import Rounded
 
 __all__ = ["decoder", "log_interval", "log_volume", "squared_norm", "truncation"]
@@ -36,7 +36,7 @@ CELL = 0.25  # standard deviation at the stop, in cells
 NODES = 40  # of the Gauss–Hermite rule over x_end
 
 
-def truncation(process: LinearDiffusion, event: torch.Size) -> float:
+def truncation(process: LinearPaths, event: torch.Size) -> float:
     """The mortality at which paths are stopped."""
     if not isinstance(process.support, Rounded):
         return TRUNCATION
@@ -53,12 +53,12 @@ def truncation(process: LinearDiffusion, event: torch.Size) -> float:
     return math.exp(low)
 
 
-def _time(process: LinearDiffusion, mortality: float) -> Tensor:
+def _time(process: LinearPaths, mortality: float) -> Tensor:
     q = torch.tensor(mortality, dtype=torch.float64)
     return process.schedule.time(1 - q, q)
 
 
-def decoder(process: LinearDiffusion, x0: Tensor, x1: Tensor, end: float) -> Tensor:
+def decoder(process: LinearPaths, x0: Tensor, x1: Tensor, end: float) -> Tensor:
     """E[-log p(data | x_end)] given both ends of the path: (batch,) float64.
 
     Args:
@@ -82,7 +82,7 @@ def decoder(process: LinearDiffusion, x0: Tensor, x1: Tensor, end: float) -> Ten
 
 
 def _cells(
-    process: LinearDiffusion,
+    process: LinearPaths,
     maximum: int,
     x1: Tensor,
     mean: Tensor,
@@ -113,12 +113,12 @@ def log_interval(low: Tensor, high: Tensor) -> Tensor:
     return upper + torch.log1p(-(torch.special.log_ndtr(low) - upper).exp())
 
 
-def squared_norm(process: LinearDiffusion, x: Tensor) -> Tensor:
+def squared_norm(process: LinearPaths, x: Tensor) -> Tensor:
     """|Γ^{-1/2} x|², (batch,) float64."""
     return by_row(x * process.covariance.solve(x)).double().sum(1)
 
 
-def log_volume(process: LinearDiffusion, data: Tensor) -> Tensor:
+def log_volume(process: LinearPaths, data: Tensor) -> Tensor:
     """Log |dz/dx| of the coordinates z in which data x are carried, (batch,); 0 for counts."""
     support = process.support
     if support is None or isinstance(support, Rounded):

@@ -24,7 +24,7 @@ mixture by its coupling only, and nothing below asks for the direction except `_
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -32,29 +32,21 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.covariances import Covariance, Isotropic, Kernel, SingularError
 from markovbridge.laws import Gaussian, Law
-from markovbridge.laws.base import by_row
-from markovbridge.processes.base import Process, match
+from markovbridge.laws.numbers import by_row
+from markovbridge.processes import decoders
+from markovbridge.processes.base import Process
+from markovbridge.processes.baselines import Baseline, Normals, Pairing
+from markovbridge.processes.clock import coefficient
+from markovbridge.processes.linear import LinearPaths
 from markovbridge.processes.sdes import Brownian, LinearSDE
 from markovbridge.processes.supports import Support
-from markovbridge.schedules import Linear, Reading, Schedule, Time
+from markovbridge.schedules import Linear, Schedule, Time
 
-if TYPE_CHECKING:
-    from markovbridge.couplings.base import Coupling
-    from markovbridge.processes.baselines import Baseline
-
-__all__ = ["LinearDiffusion", "coefficient"]
-
-PARTS, ROUNDS = 64, 9  # the middle of a step is looked for in a 64th of a 64th of ...: 2^-54
-
-
-def coefficient(value: Tensor, x: Tensor) -> Tensor:
-    """Coefficients, () or (batch,), in the type of the state and broadcastable to it."""
-    dtype = x.dtype if x.is_floating_point() else torch.float32
-    return match(value, x).to(dtype)
+__all__ = ["LinearDiffusion"]
 
 
 @dataclass(frozen=True)
-class LinearDiffusion(Process):
+class LinearDiffusion(LinearPaths, Process):
     """dX = f_t X dt + g_t Γ^{1/2} dW.
 
     Attributes:
@@ -95,52 +87,6 @@ class LinearDiffusion(Process):
         if self.direction not in ("forward", "noising"):
             raise ValueError(f"direction must be forward or noising, not {self.direction!r}")
 
-    def _ordered(self, *times: Time) -> tuple[Reading, ...]:
-        """Times s <= t <= ... in float64."""
-        return tuple(t.double() for t in self.schedule.ordered(*times))
-
-    def _piece(self, s: Reading, t: Reading) -> tuple[Tensor, Tensor]:
-        """Gain a_{st} and variance v_{st} towards the data, for float64 s <= t."""
-        d = self.schedule.increment(s, t)
-        if self.direction == "forward":
-            r = self.schedule.survival(s)
-            return self.sde.log_gain(r, d).exp(), self.sde.variance(r, d)
-        r = self.schedule.mortality(t)
-        gain = (-self.sde.log_gain(r, d)).exp()
-        return gain, self.sde.variance(r, d) * gain**2
-
-    def piece(self, s: Time, t: Time) -> tuple[Tensor, Tensor]:
-        """Gain a_{st} and variance v_{st} towards the data, for s <= t: float64."""
-        s, t = self._ordered(s, t)
-        return self._piece(s, t)
-
-    def halfway(self, s: float, t: float) -> float:
-        """When half of the noise that a step from s to t leaves at its end has come."""
-        start, end = self._ordered(s, t)
-        half = self._piece(start, end)[1] / 2
-        low, high = s, t
-        for _ in range(ROUNDS):
-            times = torch.linspace(low, high, PARTS + 1, dtype=torch.float64)
-            left = self._piece(Reading(self.schedule, times), end)[1]
-            last = max(0, int((left > half).sum()) - 1)
-            low, high = times[last : last + 2].tolist()
-        return (low + high) / 2
-
-    def weights(self, s: Time, t: Time, u: Time) -> tuple[Tensor, Tensor, Tensor]:
-        """p, κ and c of the bridge: x_t | x_s, x_u ~ N(p x_s + κ x_u, c Γ), float64.
-
-        Every factor is computed from the length of its own piece, so nothing cancels at
-        either end.
-        """
-        s, t, u = self._ordered(s, t, u)
-        before, v_before = self._piece(s, t)
-        after, v_after = self._piece(t, u)
-        whole = v_before * after**2 + v_after
-        none = whole == 0
-        whole = torch.where(none, 1.0, whole)
-        start = torch.where(none, 1.0, v_after * before / whole)
-        return start, v_before * after / whole, v_before * v_after / whole
-
     def transition(self, x: Tensor, s: Time, t: Time) -> Law:
         """x_t given x_s = x, either way: N(a x, v Γ) towards the data, N(x/a, v/a² Γ) from it.
 
@@ -166,30 +112,22 @@ class LinearDiffusion(Process):
         return Gaussian(mean, coefficient(variance.sqrt(), x), self.covariance)
 
     def baseline(
-        self, coupling: Coupling, x1: Tensor, x0: Tensor | None, end: float
+        self, coupling: Pairing, x1: Tensor, x0: Tensor | None, end: float
     ) -> Baseline | None:
         """Gaussian data of covariance ∝ Γ."""
-        from markovbridge.processes.baselines import Normals
-
         return Normals(self, None if x0 is not None else coupling, x1, end)
 
     def truncation(self, event: torch.Size) -> float:
         """A small mortality: path measures are singular at the very end."""
-        from markovbridge.processes.decoders import truncation
-
-        return truncation(self, event)
+        return decoders.truncation(self, event)
 
     def decoder(self, x0: Tensor, x1: Tensor, end: float) -> Tensor:
         """E[-log p(data | x_end)] given both ends of the path: (batch,) float64."""
-        from markovbridge.processes.decoders import decoder
-
-        return decoder(self, x0, x1, end)
+        return decoders.decoder(self, x0, x1, end)
 
     def log_volume(self, data: Tensor) -> Tensor:
         """Log |dz/dx| of the coordinates of the `support`: (batch,); 0 for counts."""
-        from markovbridge.processes.decoders import log_volume
-
-        return log_volume(self, data)
+        return decoders.log_volume(self, data)
 
     def pull(self, law: Law, x: Tensor, t: float) -> Tensor:
         """Root mean square of the drift beside that of the reference."""
@@ -197,7 +135,7 @@ class LinearDiffusion(Process):
         return (self.drift(x, law.mean, t) - own).double().square().mean().sqrt()
 
     def standardise_from(
-        self, coupling: Coupling, x: Tensor, t: Time, mean: Tensor, variance: Tensor
+        self, coupling: Pairing, x: Tensor, t: Time, mean: Tensor, variance: Tensor
     ) -> Tensor:
         """As `standardise`, with the moments of the source."""
         moments = coupling.moments(self, x, mean, variance)
@@ -220,30 +158,6 @@ class LinearDiffusion(Process):
         gain, variance = self.piece(0.0, 1.0)
         std = ((1 + variance).sqrt() / gain).to(like.dtype).to(like.device)
         return Gaussian(torch.zeros_like(like), std, self.covariance)
-
-    def rates(self, t: Time) -> tuple[Tensor, Tensor]:
-        """f_t and g_t², towards the data and per unit of time: float64."""
-        t = self.schedule.at(t).double()
-        speed = self.schedule.rate(t)
-        f, noise = self._clock_rates(t)
-        return speed * f, speed * noise
-
-    def _clock_rates(self, t: Reading) -> tuple[Tensor, Tensor]:
-        """Pull f and noise g², towards the data and per unit of clock, for float64 t."""
-        if self.direction == "forward":
-            r = self.schedule.survival(t)
-            return self.sde.drift_rate(r), self.sde.noise_rate(r)
-        r = self.schedule.mortality(t)
-        return -self.sde.drift_rate(r), self.sde.noise_rate(r)
-
-    def _left(self, t: Reading) -> tuple[Tensor, Tensor]:
-        """a_{t1} and v_{t1} > 0, or an error at the data."""
-        gain, variance = self._piece(t, Reading(self.schedule, torch.ones_like(t), 1.0))
-        if not bool((variance > 0).all()):
-            raise ValueError(
-                "a process pinned at x_1 has no finite drift at t = 1: ask for it at t < 1"
-            )
-        return gain, variance
 
     def drift(self, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """Drift of the process pinned at x_1 = y, for t < 1: (batch, *event).
@@ -417,5 +331,4 @@ doors.guard(
         "covariance",
         "support",
     ),
-    inside=("coefficient",),
 )

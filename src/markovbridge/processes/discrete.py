@@ -27,8 +27,8 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.laws import Law
-from markovbridge.laws.base import by_row
-from markovbridge.processes.base import match
+from markovbridge.laws.numbers import by_row
+from markovbridge.processes.clock import match
 from markovbridge.processes.finite import TableProcess
 from markovbridge.schedules import Linear, Reading, Schedule, Time
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,18 +31,10 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import Categorical, Law
-from markovbridge.processes.base import (
-    Bounds,
-    DiscreteProcess,
-    JumpProcess,
-    match,
-)
-from markovbridge.processes.clock import instant, speed
+from markovbridge.processes.base import Bounds, DiscreteProcess, JumpProcess
+from markovbridge.processes.baselines import Baseline, Pairing, Values
+from markovbridge.processes.clock import instant, match, speed
 from markovbridge.schedules import Reading, Time
-
-if TYPE_CHECKING:
-    from markovbridge.couplings.base import Coupling
-    from markovbridge.processes.baselines import Baseline
 
 __all__ = ["FiniteJumpProcess", "FiniteProcess", "TableProcess"]
 
@@ -245,12 +237,14 @@ class FiniteJumpProcess(FiniteProcess, JumpProcess):
         return Bounds(lambda x: table.to(x.device)[x], float(table.max()))
 
     def baseline(
-        self, coupling: Coupling, x1: Tensor, x0: Tensor | None, end: float
+        self, coupling: Pairing, x1: Tensor, x0: Tensor | None, end: float
     ) -> Baseline | None:
         """The histogram of the values, unless what is left at the source depends on the data."""
-        from markovbridge.processes.baselines import Values
-
-        return None if float(self.schedule.survival(0.0)) > 0 else Values(self, x1)
+        return (
+            None
+            if float(self.schedule.survival(0.0)) > 0
+            else Values(self.evidence, self.states, x1)
+        )
 
     def _clocked(self, x: Tensor, t: Tensor, like: Tensor) -> Tensor:
         pace = match(speed(self.schedule, t), x).to(like)

@@ -37,8 +37,8 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import LOG_TINY, Binomial, Law, Poisson, Shifted, SiteLaw
-from markovbridge.processes.base import Bounds, JumpProcess, match
-from markovbridge.processes.clock import Pace, instant, shares, speed
+from markovbridge.processes.base import Bounds, JumpProcess
+from markovbridge.processes.clock import Pace, instant, match, shares, speed
 from markovbridge.schedules import Cosine, Reading, Schedule, Time
 from markovbridge.sums import (
     Convolved,

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws.base import by_row
+from markovbridge.laws.numbers import by_row
 from markovbridge.model import Model
 from markovbridge.processes.base import JumpProcess
 from markovbridge.samplers.base import Sampler, instead

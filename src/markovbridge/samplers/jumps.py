@@ -17,9 +17,10 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.checks import whole
-from markovbridge.laws.base import by_row
+from markovbridge.laws.numbers import by_row
 from markovbridge.model import Model
-from markovbridge.processes.base import JumpProcess, match
+from markovbridge.processes.base import JumpProcess
+from markovbridge.processes.clock import match
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.rates import sound
 from markovbridge.samplers.thinning import Events, moved, simulate

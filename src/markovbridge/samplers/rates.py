@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws.base import by_row, poisson
+from markovbridge.laws.numbers import by_row, poisson
 from markovbridge.processes.base import JumpProcess
 
 __all__ = ["leap", "sound"]

@@ -50,8 +50,8 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws import Categorical
-from markovbridge.laws.base import binomial
+from markovbridge.laws import Categorical, Table
+from markovbridge.laws.numbers import binomial
 from markovbridge.model import Model
 from markovbridge.processes.base import JumpProcess
 from markovbridge.processes.clock import cut
@@ -206,8 +206,8 @@ class SecondOrderBridge(Sampler):
     def rest(
         self,
         process: JumpProcess,
-        first: Categorical,
-        second: Categorical,
+        first: Table,
+        second: Table,
         x: Tensor,
         x_m: Tensor,
         times: tuple[float, float, float],
@@ -241,7 +241,7 @@ class SecondOrderBridge(Sampler):
             return Rest(end)
         parts = cut(process.schedule, process.pace, middle, s, 0.5)
 
-        def rates(law: Categorical) -> Tensor:
+        def rates(law: Table) -> Tensor:
             found = sound(process.strengths(law, x_m, middle), middle)
             return found / parts.units[0]
 

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws.base import by_row
+from markovbridge.laws.numbers import by_row
 from markovbridge.model import Model
-from markovbridge.processes.base import Bounds, JumpProcess, match
-from markovbridge.processes.clock import instant, speed
+from markovbridge.processes.base import Bounds, JumpProcess
+from markovbridge.processes.clock import instant, match, speed
 from markovbridge.samplers.base import instead
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.rates import sound

@@ -1,0 +1,123 @@
+"""What laws are computed with: draws of torch that refuse what it would not, and logarithms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from markovbridge import doors
+
+__all__ = [
+    "LOG_TINY",
+    "MOST",
+    "binomial",
+    "by_row",
+    "log_cap",
+    "poisson",
+    "times_log",
+    "uniform",
+    "weighted",
+    "within",
+]
+
+LOG_TINY = -69.0  # log of about 1e-30: the floor of log-means in float32
+MOST = 2.0**40  # largest count that is drawn or walked: 1e12, beyond any data and far from 2^63
+
+
+def by_row(x: Tensor) -> Tensor:
+    """States (batch, *event) as (batch, sites): one site without an event, and no rows as well."""
+    return x.reshape(len(x), math.prod(x.shape[1:]))
+
+
+def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Uniform numbers in [0, 1), one for each entry of `like`."""
+    return torch.rand(like.shape, dtype=like.dtype, device=like.device, generator=generator)
+
+
+def poisson(mean: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Poisson draws, in the type of their means.
+
+    Raises:
+        FloatingPointError: If a mean is NaN, negative, or beyond 2^40.
+    """
+    if mean.numel() and not bool(((mean >= 0) & (mean <= MOST)).all()):
+        bad = mean[~((mean >= 0) & (mean <= MOST))].flatten()[0].item()
+        raise FloatingPointError(
+            f"counts of mean {bad:g} cannot be drawn: what the model says of x_1 has come apart. "
+            "Look at its weights, at guidance beyond 1, and whether the steps are too long"
+        )
+    return torch.poisson(mean, generator=generator)
+
+
+def binomial(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Binomial draws, int64, the one place that asks torch for them.
+
+    Args:
+        count: Numbers of units, of any type, exact up to 2^53.
+        probability: Floating point, broadcastable to count; rounding beyond 0 or 1 is cut.
+        generator: Source of randomness.
+
+    Raises:
+        ValueError: If a count is NaN, infinite, negative or a fraction: torch would not come
+            back from the first, and make something of the others. Or if a probability is NaN.
+    """
+    real = count.is_floating_point()
+    if count.numel():
+        good = count >= 0  # NaN is not
+        if real:
+            good &= (count <= 2.0**62) & (count == count.round())
+        if not bool(good.all()):
+            raise ValueError(
+                f"there is no draw of {count[~good].flatten()[0].item():g} units: counts are "
+                "whole numbers from 0, as int64"
+            )
+    if bool(probability.isnan().any()):
+        raise ValueError("a probability of units is NaN: look at what it was made of")
+    # torch wants float counts of the probability's type, has no half kernel and takes
+    # probabilities above 1 silently. float32 is exact up to 2^24.
+    dtype = torch.promote_types(probability.dtype, torch.float32)
+    drawn = torch.binomial(
+        count.to(dtype), probability.to(dtype).clamp(0, 1).expand_as(count), generator=generator
+    )
+    return drawn.to(torch.int64)
+
+
+def within(support: Tensor, log_prob: Tensor) -> Tensor:
+    """Log-probabilities, -inf outside of the support."""
+    return torch.where(support, log_prob, -math.inf)
+
+
+def times_log(k: Tensor, log: Tensor) -> Tensor:
+    """K · log with 0 · (-inf) = 0."""
+    return torch.where(k == 0, 0.0, k * torch.where(k == 0, 0.0, log))
+
+
+def weighted(weight: Tensor, function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """Weight · f(y), 0 where the weight is, whatever f makes of an impossible end."""
+    possible = weight > 0
+    value = function(torch.where(possible, y, x))
+    more = (1,) * (value.ndim - weight.ndim)
+    weight, possible = weight.reshape(*weight.shape, *more), possible.reshape(*x.shape, *more)
+    return weight * torch.where(possible, value, 0.0)
+
+
+def log_cap(log_mean: Tensor, most: Tensor) -> Tensor:
+    """Log-means, at most the logarithm of `most`."""
+    return torch.minimum(log_mean, most.clamp_min(math.exp(LOG_TINY)).log().to(log_mean.dtype))
+
+
+doors.guard(
+    __name__,
+    inside=(
+        "binomial",
+        "by_row",
+        "poisson",
+        "times_log",
+        "uniform",
+        "weighted",
+        "within",
+    ),
+)

@@ -1,0 +1,184 @@
+r"""The numbers of a linear SDE: gain and variance over a piece of time, weights of its bridge.
+
+A class below `LinearDiffusion`, which makes laws of them, so that what works with the numbers
+alone (`baselines`, `decoders`, couplings) need not know of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from markovbridge import doors
+from markovbridge.covariances import Covariance
+from markovbridge.processes.clock import coefficient, match
+from markovbridge.processes.sdes import LinearSDE
+from markovbridge.processes.supports import Support
+from markovbridge.schedules import Reading, Schedule, Time
+
+__all__ = ["GivenEnd", "LinearPaths"]
+
+PARTS, ROUNDS = 64, 9  # the middle of a step is looked for in a 64th of a 64th of ...: 2^-54
+
+
+class LinearPaths:
+    """What is computed from an SDE, its clock and Γ; see `LinearDiffusion`."""
+
+    sde: LinearSDE
+    covariance: Covariance
+    schedule: Schedule
+    direction: Literal["forward", "noising"]
+    support: Support | None
+
+    def _ordered(self, *times: Time) -> tuple[Reading, ...]:
+        """Times s <= t <= ... in float64."""
+        return tuple(t.double() for t in self.schedule.ordered(*times))
+
+    def _piece(self, s: Reading, t: Reading) -> tuple[Tensor, Tensor]:
+        """Gain a_{st} and variance v_{st} towards the data, for float64 s <= t."""
+        d = self.schedule.increment(s, t)
+        if self.direction == "forward":
+            r = self.schedule.survival(s)
+            return self.sde.log_gain(r, d).exp(), self.sde.variance(r, d)
+        r = self.schedule.mortality(t)
+        gain = (-self.sde.log_gain(r, d)).exp()
+        return gain, self.sde.variance(r, d) * gain**2
+
+    def piece(self, s: Time, t: Time) -> tuple[Tensor, Tensor]:
+        """Gain a_{st} and variance v_{st} towards the data, for s <= t: float64."""
+        s, t = self._ordered(s, t)
+        return self._piece(s, t)
+
+    def halfway(self, s: float, t: float) -> float:
+        """When half of the noise that a step from s to t leaves at its end has come."""
+        start, end = self._ordered(s, t)
+        half = self._piece(start, end)[1] / 2
+        low, high = s, t
+        for _ in range(ROUNDS):
+            times = torch.linspace(low, high, PARTS + 1, dtype=torch.float64)
+            left = self._piece(Reading(self.schedule, times), end)[1]
+            last = max(0, int((left > half).sum()) - 1)
+            low, high = times[last : last + 2].tolist()
+        return (low + high) / 2
+
+    def weights(self, s: Time, t: Time, u: Time) -> tuple[Tensor, Tensor, Tensor]:
+        """p, κ and c of the bridge: x_t | x_s, x_u ~ N(p x_s + κ x_u, c Γ), float64.
+
+        Every factor is computed from the length of its own piece, so nothing cancels at
+        either end.
+        """
+        s, t, u = self._ordered(s, t, u)
+        before, v_before = self._piece(s, t)
+        after, v_after = self._piece(t, u)
+        whole = v_before * after**2 + v_after
+        none = whole == 0
+        whole = torch.where(none, 1.0, whole)
+        start = torch.where(none, 1.0, v_after * before / whole)
+        return start, v_before * after / whole, v_before * v_after / whole
+
+    def rates(self, t: Time) -> tuple[Tensor, Tensor]:
+        """f_t and g_t², towards the data and per unit of time: float64."""
+        t = self.schedule.at(t).double()
+        speed = self.schedule.rate(t)
+        f, noise = self._clock_rates(t)
+        return speed * f, speed * noise
+
+    def _clock_rates(self, t: Reading) -> tuple[Tensor, Tensor]:
+        """Pull f and noise g², towards the data and per unit of clock, for float64 t."""
+        if self.direction == "forward":
+            r = self.schedule.survival(t)
+            return self.sde.drift_rate(r), self.sde.noise_rate(r)
+        r = self.schedule.mortality(t)
+        return -self.sde.drift_rate(r), self.sde.noise_rate(r)
+
+    def _left(self, t: Reading) -> tuple[Tensor, Tensor]:
+        """a_{t1} and v_{t1} > 0, or an error at the data."""
+        gain, variance = self._piece(t, Reading(self.schedule, torch.ones_like(t), 1.0))
+        if not bool((variance > 0).all()):
+            raise ValueError(
+                "a process pinned at x_1 has no finite drift at t = 1: ask for it at t < 1"
+            )
+        return gain, variance
+
+
+@dataclass(frozen=True, eq=False)
+class GivenEnd:
+    r"""What is known of x_t and x_0 given x_1, under a linear diffusion.
+
+        x_t | x_1          ~ N(p μ_0 + gain · x_1, variance · Γ)
+        E[x_0 | x_t, x_1]  = μ_0 + origin · x_1 + recall · (x_t - p μ_0 - gain · x_1)
+
+    Both are affine in x_1, so E[x_1 | x_t] may stand in for it. All fields but the mean
+    are float64, of the shape of t and where t is, which for a float is the CPU.
+
+    Attributes:
+        mean: μ_0, the part of the mean of x_0 that does not depend on x_1.
+        start: p, its weight at t.
+        gain: Weight of x_1 in x_t.
+        variance: In units of Γ.
+        origin: Weight of x_1 in x_0.
+        recall: Regression of x_0 on x_t.
+    """
+
+    mean: Tensor
+    start: Tensor
+    gain: Tensor
+    variance: Tensor
+    origin: Tensor
+    recall: Tensor
+
+    def centre(self, end: Tensor) -> Tensor:
+        """Mean of x_t given x_1 = end."""
+        start, gain = coefficient(self.start, end), coefficient(self.gain, end)
+        return start * self.mean.to(end) + gain * end
+
+    def smoothed_score(self, x: Tensor, end: Tensor) -> Tensor:
+        """Γ ∇ log of the density of x_t at x, from end = E[x_1 | x_t = x]."""
+        if not bool((self.variance > 0).all()):
+            raise ValueError(
+                "the density of x_t has no score where x_t is certain, as at a Dirac source: take "
+                "Midpoint(), Bridge() or EulerMaruyama() with level 1, or a source with spread"
+            )
+        return (self.centre(end) - x) / coefficient(self.variance, x)
+
+    def noise(self, x: Tensor, end: Tensor) -> Tensor:
+        """E[Γ^{1/2} z | x_t = x], x_t = centre + √variance Γ^{1/2} z, from the mean of the end.
+
+        Zero where x_t is certain.
+        """
+        return self._over(x - self.centre(end), self.variance.sqrt(), torch.zeros_like(x))
+
+    def start_mean(self, x: Tensor, end: Tensor) -> Tensor:
+        """E[x_0 | x_t = x] from end = E[x_1 | x_t = x]."""
+        residual = x - self.centre(end)
+        origin, recall = coefficient(self.origin, x), coefficient(self.recall, x)
+        return self.mean.to(x) + origin * end + recall * residual
+
+    def end_of_centre(self, centre: Tensor, default: Tensor) -> Tensor:
+        """The end whose `centre` this is, `default` at times that do not depend on it."""
+        start = coefficient(self.start, centre) * self.mean.to(centre)
+        return self._over(centre - start, self.gain, default)
+
+    def end_of_start(self, x: Tensor, start: Tensor, default: Tensor) -> Tensor:
+        """E[x_1 | x_t = x] from start = E[x_0 | x_t = x], the inverse of `start_mean`.
+
+        `default` is what to return at times that do not depend on it.
+        """
+        if bool((self.origin != 0).any()) or not bool((self.recall != 0).any()):
+            raise ValueError(
+                "under this coupling E[x_0 | x_t] says nothing of x_1: predict the end instead "
+                "of the start"
+            )
+        zero = self.start_mean(x, torch.zeros_like(x))
+        return self._over(start - zero, -self.recall * self.gain, default)
+
+    def _over(self, value: Tensor, weight: Tensor, default: Tensor) -> Tensor:
+        none = weight == 0
+        quotient = value / coefficient(torch.where(none, 1.0, weight), value)
+        return torch.where(match(none, value), default, quotient)
+
+
+doors.guard(__name__, inside=("GivenEnd",))
