@@ -20,7 +20,7 @@ from markovbridge import PureDeath, exact, laws, processes, sums
 from markovbridge.covariances import Dense, Isotropic
 from markovbridge.exact import empirical, gaussians
 from markovbridge.laws import Law
-from markovbridge.laws.pinning import Pinned
+from markovbridge.laws.base import Pinned
 
 
 @dataclass(frozen=True)

@@ -49,13 +49,3 @@ def test_chains_become_gaussian_diffusions_at_the_rate_of_their_size(tmp_path, c
         assert (fine < 0.02).all()
     run["main"](tmp_path / "picture.png", sizes=(16, 64))
     assert (tmp_path / "picture.png").stat().st_size > 10_000
-
-
-def test_the_guide_runs(capsys):
-    text = (EXAMPLES.parent / "docs" / "processes.md").read_text()
-    code = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    assert len(code) == 2
-    names = {}
-    for part in code:
-        exec(compile(part, "docs/processes.md", "exec"), names)
-    assert names["samples"].shape == (8, 6)

@@ -71,7 +71,7 @@ class NotTold:
 
     def __init__(self, process):
         self.joint, self.kept = joint(process), {}
-        states = torch.arange(getattr(process, "size", SIZE))
+        states = torch.arange(process.size or SIZE)
         self.states, self.size = torch.cartesian_prod(states, states), len(states)
 
     def __call__(self, x, t, condition=None):

@@ -78,8 +78,9 @@ def test_looks_are_a_function_of_the_seed():
 
 def test_only_continuous_time():
     chain = DiscreteTimeChain(torch.full((1, 2, 2), 0.5))
+    x = torch.zeros(1, 1, dtype=torch.int64)
     with pytest.raises(TypeError, match="continuous time"):
-        look("x", chain, lambda *_: None, Noised(), torch.zeros(1, 1, dtype=torch.int64))
+        look("x", chain, Empirical(chain, x), Noised(), x)
 
 
 # The verb

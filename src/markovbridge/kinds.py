@@ -120,6 +120,17 @@ class _Kind:
     """Whether an object fits by its type alone, `plain` asking the rest."""
 
 
+def _device(value: Any, name: str) -> Any:
+    try:
+        torch.device(value)
+    except RuntimeError:
+        raise ValueError(f"{name} must be a device, such as 'cpu', not {value!r}") from None
+    return value
+
+
+DEVICE = _Kind("a device", lambda value: isinstance(value, str | torch.device), _device)
+
+
 def _check(hint: Any, finite: bool = True) -> Check | None:
     """A check of what a hint says; None if it says nothing that could be checked."""
     kinds = _kinds(hint, finite)
@@ -178,9 +189,11 @@ def _kinds(hint: Any, finite: bool) -> list[_Kind]:
     """The kinds a hint allows, empty if it allows anything."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        if Path in arguments and str in arguments:
-            rest = tuple(part for part in arguments if part not in (Path, str))
-            parts = [[_Kind("a path", _is_path, _plain_text)], *(_kinds(p, finite) for p in rest)]
+        texts = {Path: _Kind("a path", _is_path, _plain_text), torch.device: DEVICE}
+        known = next((kind for kind in texts if kind in arguments), None)
+        if known is not None and str in arguments:
+            rest = tuple(part for part in arguments if part not in (known, str))
+            parts = [[texts[known]], *(_kinds(part, finite) for part in rest)]
             return [kind for part in parts for kind in part] if all(parts) else []
         parts = [_kinds(part, finite) for part in arguments]
         return [kind for part in parts for kind in part] if all(parts) else []

@@ -93,7 +93,7 @@ class World:
         y = torch.arange(VALUES).unsqueeze(1).expand(VALUES, self.states)
         x = torch.arange(self.low, self.low + self.states).expand(VALUES, self.states)
         law = self.process.transition(y.contiguous(), 1.0, t)
-        inside = x < getattr(self.process, "size", x.max() + 1)
+        inside = x < (self.process.size or x.max() + 1)
         log = law.site_log_prob(torch.where(inside, x, 0))
         return torch.where(inside, log.double().exp(), 0.0).numpy()
 
@@ -109,7 +109,7 @@ class World:
     def generated(self, label=None, known=()):
         """The law at 1 of the exact process started at the source: the data, if that is exact."""
         states = torch.arange(self.low, self.low + self.states)
-        size = getattr(self.process, "size", None)
+        size = self.process.size
         inside = states[states < (self.low + self.states if size is None else size)]
         mass = self.process.source(inside).site_log_prob(inside).double().exp().numpy()
         mass = mass / mass.sum()

@@ -36,7 +36,7 @@ OBJECTS = [
     schedules.Survival(lambda t: t**2),
 ]
 # What does not depend on time, and does not look at it.
-BLIND = {("PureDeath", "strengths")}
+BLIND = {("PureDeath", "strengths"), *((kind, "pinned") for kind in vars(processes))}
 OUTSIDE = r"time .* is outside \[0, 1\]: 0 is the source, 1 the data|[stu] must be finite, not nan"
 BACKWARDS = r"times must be ordered s <= t <= u \(0 is the source, 1 the data\), not "
 
@@ -86,7 +86,10 @@ def others(owner, name, times):
         "law": law,
         "mean": torch.ones(3),
         "variance": torch.ones(3),
-        "weights": torch.ones(2, 3, getattr(owner, "size", 3)),
+        "weights": torch.ones(2, 3, getattr(owner, "size", 3) or 3),
+        "values": y,
+        "mask": torch.tensor([True, False, True]),
+        "coupling": mb.Noised(),
         "up": STEPS,
         "down": STEPS,
         "drift": REALS,

@@ -175,7 +175,7 @@ def test_corrector_moves_leave_the_marginal_alone(name):
     law = torch.zeros(top, top, dtype=torch.float64)
     for point, weight in zip(points, model.table[tuple(points.mT)], strict=True):
         each = process.transition(point.expand(top, 2), 1.0, s)
-        inside = tables < getattr(process, "size", top)
+        inside = tables < (process.size or top)
         sites = torch.where(
             inside, each.site_log_prob(torch.where(inside, tables, 0)).exp(), 0.0
         ).double()

@@ -70,9 +70,7 @@ class Reverse:
 
     @property
     def _size(self) -> int:
-        size = (
-            getattr(self.process, "size", self.process.states) if self.size is None else self.size
-        )
+        size = self.size or self.process.size or self.process.states
         if size is None:
             raise ValueError("this process is unbounded: give the number of states as `size`")
         return size

@@ -150,10 +150,21 @@ class Law(ABC):
         return self
 
 
+MOST_VALUES = 2**16  # of a table that is made value by value: those of 16 bits
 UNBOUNDED = (
     "a table over x_1 needs bounded counts: set `maximum` of the process to the largest value of "
     "the data, or take the TwoMeans head"
 )
+
+
+def _values(states: int) -> range:
+    """The values 0 .. states-1, which a law is asked for one after the other."""
+    if not 1 <= states <= MOST_VALUES:
+        raise ValueError(
+            f"a table of {states} values at each site is made one value after the other, for 1 to "
+            f"{MOST_VALUES} of them: set `maximum` of the process to the largest value of the data"
+        )
+    return range(states)
 
 
 class SiteLaw(Law):
@@ -171,7 +182,8 @@ class SiteLaw(Law):
         return self
 
     def site_table(self, x: Tensor, states: int) -> Tensor:
-        return torch.stack([self.site_log_prob(torch.full_like(x, v)) for v in range(states)], -1)
+        each = [self.site_log_prob(torch.full_like(x, v)) for v in _values(states)]
+        return torch.stack(each, -1)
 
     def average(
         self, function: Callable[[Tensor], Tensor], x: Tensor, states: int | None
@@ -179,7 +191,7 @@ class SiteLaw(Law):
         if states is None:
             raise ValueError(UNBOUNDED)
         total = torch.zeros((), device=x.device)
-        for v in range(states):
+        for v in _values(states):
             y = torch.full_like(x, v)
             weight = self.site_log_prob(y).exp()
             total = total + weighted(weight, function, x, y)

@@ -117,4 +117,4 @@ def cut(schedule: Schedule, pace: Pace, t: float, s: float, share: float) -> Cut
     return Cut(middle, share * length, (1 - share) * length, units)
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("coefficient", "match"))
