@@ -22,8 +22,9 @@ from unittest import mock
 import torch
 
 import markovbridge as mb
-from markovbridge import heads, networks, processes, schedules
-from markovbridge.randomness import generator
+from markovbridge import heads, networks, processes
+from markovbridge.doors.randomness import generator
+from markovbridge.processes import schedules
 
 BAR = 1.05  # of the loss
 READS = {"loss": 1, "step": 0}  # at most

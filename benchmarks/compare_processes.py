@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 
 import markovbridge as mb
-from markovbridge import metrics, recipes
+from markovbridge import recipes
 from markovbridge.data import IDX, Digits
+from markovbridge.evaluation import metrics
 
 DATA = {"digits": Digits(), "fashion-mnist": IDX(name="fashion-mnist")}
 SUFFIXES = ("", "-absorbing", "-uniform", "-gaussian", "-ehrenfest", "-birth-death")

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 import markovbridge as mb
-from markovbridge import metrics
-from markovbridge.config import from_config
 from markovbridge.data import Dataset
-from markovbridge.images import grid_png
-from markovbridge.metrics import extractor_of
+from markovbridge.evaluation import metrics
+from markovbridge.evaluation.metrics import extractor_of
 from markovbridge.samplers import Sampler
+from markovbridge.storage.config import from_config
+from markovbridge.storage.png import grid_png
 from markovbridge.training.run_folder import RunFolder
 
 COLUMNS = 16  # of the picture

@@ -24,7 +24,8 @@ import torch
 from markovbridge import CountModel
 from markovbridge.data import CountTable
 from markovbridge.data.rows import dense
-from markovbridge.metrics import (
+from markovbridge.doors.randomness import generator
+from markovbridge.evaluation.metrics import (
     NegativeBinomialMixture,
     agreement,
     best_pseudocount,
@@ -34,7 +35,6 @@ from markovbridge.metrics import (
     scale_depth,
     thin,
 )
-from markovbridge.randomness import generator
 
 SURVIVAL, HIDDEN, SEEN, BAR = 0.5, 0.3, 50, 0.98
 

@@ -35,13 +35,13 @@ import time
 import torch
 
 from markovbridge import PureDeath, Transport, statistics
+from markovbridge.doors.randomness import generator
+from markovbridge.evaluation.metrics import correlation_error, embed, margins, sliced_wasserstein
 from markovbridge.heads import Mean, NegativeBinomial
 from markovbridge.laws import NegativeBinomial as Law
-from markovbridge.metrics import correlation_error, embed, margins, sliced_wasserstein
 from markovbridge.networks import MLP
-from markovbridge.objectives import EndNLL, PathKL
-from markovbridge.randomness import generator
 from markovbridge.training import Trainer, TrainingConfig
+from markovbridge.transport.objectives import EndNLL, PathKL
 
 SIGMA, SIZE = 0.6, 2.0
 SPREAD = torch.tensor(SIGMA**2).exp().double()  # E s²

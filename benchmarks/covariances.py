@@ -45,7 +45,7 @@ from markovbridge.covariances import (
 )
 from markovbridge.covariances.spectra import kernel_at
 from markovbridge.data import IDX, Digits, Source
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
 
 SIZES = (256, 512, 1024, 2048)
 LIMIT = 0.5  # seconds for 1024 x 1024

@@ -31,7 +31,7 @@ def training(steps: int) -> Callable[[], float]:
     import torch
 
     from markovbridge import recipes
-    from markovbridge.randomness import generator
+    from markovbridge.doors.randomness import generator
 
     recipe = recipes.load("digits")
     config, dataset = recipe.trainer, recipe.dataset()
@@ -56,7 +56,7 @@ def sampling(steps: int) -> Callable[[], float]:
     import torch
 
     import markovbridge as mb
-    from markovbridge.randomness import generator
+    from markovbridge.doors.randomness import generator
 
     torch.manual_seed(0)
     network = mb.networks.MLP((16,), features=1, outputs=1, width=64, depth=2)

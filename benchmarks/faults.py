@@ -44,8 +44,8 @@ import torch
 
 from faults_jobs import JOBS, Job
 from faults_seen import DIED, LOGS, Operations, digest, hidden, names, outcome
-from markovbridge.files import leftover
-from markovbridge.locks import is_lock
+from markovbridge.storage.files import leftover
+from markovbridge.storage.locks import is_lock
 
 MODES = ("kill", "torn", "full", "twice", "large")
 FULL = "No space left|File too large"

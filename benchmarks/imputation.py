@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from markovbridge import PureDeath, Transport, UniformChain, exact
 from markovbridge.data import Digits
+from markovbridge.doors.randomness import generator
+from markovbridge.evaluation.restoration import Restoration, coverage
 from markovbridge.laws import Atoms, Categorical
-from markovbridge.masking import Masking
-from markovbridge.randomness import generator
-from markovbridge.restoration import Restoration, coverage
+from markovbridge.samplers.known_sites import Masking
 
 SIZE, DRAWS = 5, 10_000
 VALUE = 3  # of the known pixel

@@ -40,8 +40,8 @@ import torch
 from faults import enumerated, pairs
 from faults_jobs import JOBS
 from markovbridge import Mean, PureDeath, Transport
+from markovbridge.doors.randomness import derive, generator
 from markovbridge.networks import MLP
-from markovbridge.randomness import derive, generator
 from markovbridge.training import Trainer, TrainingConfig
 
 SHAPE = (1, 8, 8)

@@ -28,7 +28,7 @@ from scipy import stats
 from torch import Tensor
 
 from markovbridge import Logistic, PureDeath
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
 
 TIMES, LEVELS = 1000, 256
 BATCH = (64, 3, 32, 32)

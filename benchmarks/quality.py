@@ -32,10 +32,10 @@ import torch
 from torch import Tensor
 
 import markovbridge as mb
-from markovbridge import grids, metrics
 from markovbridge.data import IDX, Digits
-from markovbridge.metrics import extractor_of
-from markovbridge.samplers import Adaptive, Sampler, SecondOrderBridge
+from markovbridge.evaluation import metrics
+from markovbridge.evaluation.metrics import extractor_of
+from markovbridge.samplers import Adaptive, Sampler, SecondOrderBridge, grids
 
 DATA = {"digits": Digits(), "fashion-mnist": IDX(name="fashion-mnist")}
 EVALUATIONS = (5, 10, 20, 50, 100, 250, 1000)
@@ -48,7 +48,7 @@ CHANGES = {
         + ["--objective", "markovbridge.FiniteTime", "--statistics", "all"]
     ),
     "table": (
-        ["--head", "markovbridge.Centred", "--objective", "markovbridge.objectives.Sum"]
+        ["--head", "markovbridge.Centred", "--objective", "markovbridge.transport.Sum"]
         + ["--objective.terms"]
         + [
             '[{"class_path": "markovbridge.PathKL", "init_args": {"damping": 1.0}}, '

@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 
 from markovbridge import Transport
-from markovbridge.config import from_config
-from markovbridge.images import grid_png
-from markovbridge.randomness import generator
-from markovbridge.restoration import coverage, restore, score, thin
+from markovbridge.doors.randomness import generator
+from markovbridge.evaluation.linear_restoration import Wiener
+from markovbridge.evaluation.restoration import coverage, restore, score, thin
 from markovbridge.samplers import Bridge, Trapezoidal
+from markovbridge.storage.config import from_config
+from markovbridge.storage.png import grid_png
 from markovbridge.training.run_folder import RunFolder
-from markovbridge.wiener import Wiener
 
 LEVELS = (0.5, 0.9)
 LOW, HIGH = 0.87, 0.93

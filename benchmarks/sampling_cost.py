@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from markovbridge.data.synthetic import stand_in
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
 from markovbridge.recipes.loading import locate
 from markovbridge.recipes.recipe import describe_data
 from markovbridge.transport import BLOCK

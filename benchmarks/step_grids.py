@@ -3,12 +3,14 @@
     python benchmarks/step_grids.py
 
 prints the total variation between samples and data after N first-order steps, exactly, for the
-grids of `markovbridge.grids`, with the mean alone (Poisson leap) and with the law per pixel.
+grids of `markovbridge.samplers.grids`, with the mean alone (Poisson leap) and with the law per
+pixel.
 """
 
 import torch
 
-from markovbridge import Cosine, Linear, Logistic, PureDeath, Transport, exact, grids
+from markovbridge import Cosine, Linear, Logistic, PureDeath, Transport, exact
+from markovbridge.samplers import grids
 from sampler_error import ENDS, STATES, Posterior, data_law
 
 STEPS = (5, 10, 20, 50)

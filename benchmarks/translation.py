@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 import markovbridge as mb
-from markovbridge import metrics, samplers
-from markovbridge.config import from_config
+from markovbridge import samplers
 from markovbridge.couplings import Data
 from markovbridge.data import Dataset
-from markovbridge.metrics import extractor_of
+from markovbridge.evaluation import metrics
+from markovbridge.evaluation.metrics import extractor_of
+from markovbridge.storage.config import from_config
 from markovbridge.training.run_folder import RunFolder
 
 BLOCK = 256

@@ -1,7 +1,7 @@
 """Annotations, read by the fuzzer: what they say, and which values they allow.
 
-Of a second make than the package's own reading in `markovbridge.kinds`, so that one checks the
-other: an annotation is taken at its word, and what an argument may be besides is stated here.
+Of a second make than the package's own reading in `markovbridge.doors.kinds`, so that one checks
+the other: an annotation is taken at its word, and what an argument may be besides is stated here.
 """
 
 import collections.abc as abc
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from markovbridge import annotations
+from markovbridge.doors import annotations
 
 
 def hints_of(function, owner=None):

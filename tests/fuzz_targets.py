@@ -22,23 +22,16 @@ from torch import nn
 import markovbridge as mb
 from fuzz_values import COUNTS, REALS, arguments, rng_of
 from laws_examples import EXAMPLES, Draws
-from markovbridge import (
-    counts,
-    covariances,
-    data,
-    exact,
-    masking,
-    metrics,
-    parts,
-    restoration,
-    training,
-    wiener,
-)
+from markovbridge import counts, covariances, data, exact, training
 from markovbridge.data import covariates
 from markovbridge.data.sparse import Stored
 from markovbridge.data.tables.objects import TableObject, read_object
-from markovbridge.metrics.points import CountRows
-from markovbridge.model import Model
+from markovbridge.evaluation import linear_restoration as wiener
+from markovbridge.evaluation import metrics, restoration
+from markovbridge.evaluation.metrics.points import CountRows
+from markovbridge.samplers import Masking
+from markovbridge.samplers.model import Model
+from markovbridge.storage import parts
 
 # Namespaces and targets that are not fuzzed here, and why.
 LEFT_OUT = {
@@ -221,7 +214,7 @@ def _transports():
             net(features=3, outputs=1, condition=2),
             mb.NegativeBinomial(),
             shape=(3,),
-            masking=masking.Masking(),
+            masking=Masking(),
             covariates=told,
         ),
     ]

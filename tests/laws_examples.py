@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 import markovbridge
-from markovbridge import PureDeath, exact, laws, processes, sums
+from markovbridge import PureDeath, exact, laws, processes
 from markovbridge.covariances import Dense, Isotropic
 from markovbridge.exact import empirical, gaussians
-from markovbridge.laws import Law
+from markovbridge.laws import Law, sums
 from markovbridge.laws.base import Pinned
 
 

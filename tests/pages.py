@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import yaml
 
-from markovbridge.config import to_config
+from markovbridge.storage.config import to_config
 
 VOID = {"meta", "link", "img", "path", "circle", "line", "polyline"}
 

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from markovbridge import Given, randomness
+from markovbridge import Given
+from markovbridge.doors import randomness
 from markovbridge.training.examples import Batches
 from pinned_cases import SAMPLERS, Case
 from pinned_integers import CASES as INTEGERS

@@ -60,7 +60,7 @@ COUNT_CASES: dict[str, Callable[[], Case]] = {
         death(),
         mb.Categorical(),
         COUNTS,
-        objective=mb.objectives.Sum((mb.PathKL(), mb.EndNLL()), (1.0, 0.1)),
+        objective=mb.transport.Sum((mb.PathKL(), mb.EndNLL()), (1.0, 0.1)),
     ),
     "death-logistics": lambda: case(
         death(), mb.LogisticMixture(2), COUNTS, objective=mb.EndNLL(), **TOLD

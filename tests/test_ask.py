@@ -11,9 +11,9 @@ import pytest
 import markovbridge
 import markovbridge.cli.inspect
 import markovbridge.exact.empirical
-from markovbridge import heads, laws, processes, sums
+from markovbridge import heads, laws, processes
 from markovbridge.heads import Head
-from markovbridge.laws import Law
+from markovbridge.laws import Law, sums
 from markovbridge.processes import Process
 
 SOURCE = Path(markovbridge.__file__).parent

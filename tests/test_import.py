@@ -13,8 +13,8 @@ import sys, markovbridge as mb
 found = set(sys.modules)
 clients = [m for m in found if m.split(".")[0] in {clients}]
 readers = [m for m in found if m.startswith(("markovbridge.data.", "markovbridge.training",
-                                             "markovbridge.counts", "markovbridge.metrics",
-                                             "markovbridge.cli", "markovbridge.report"))]
+                                             "markovbridge.counts", "markovbridge.evaluation",
+                                             "markovbridge.cli"))]
 light = {{f"markovbridge.data.{{m}}" for m in ("base", "counts", "covariates", "rows", "splits")}}
 print(clients, sorted(set(readers) - light))
 assert not clients and set(readers) <= light

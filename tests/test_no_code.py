@@ -18,7 +18,7 @@ import markovbridge as mb
 from hostile import CANARY, DONE, RECIPE, classes, counted, put, spec, texts
 from markovbridge.cli import main
 from markovbridge.data import Digits
-from markovbridge.files import sealed
+from markovbridge.storage.files import sealed
 
 LEAST = 200  # probes in all
 # Everywhere that a recipe can name a class, and where it cannot.

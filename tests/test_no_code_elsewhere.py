@@ -19,7 +19,7 @@ import markovbridge as mb
 from hostile import CANARY, RECIPE, attacks, counted, put, spec, texts
 from markovbridge.cli import VERBS, main
 from markovbridge.data import CIFAR10, Arrays, CountTable, ImageFolder
-from markovbridge.files import sealed, unsealed
+from markovbridge.storage.files import sealed, unsealed
 from pages import Page
 
 LEAST = 200

@@ -16,7 +16,8 @@ import torch
 
 import markovbridge as mb
 import pinned
-from markovbridge import couplings, covariances, exact, heads, networks, processes, schedules
+from markovbridge import couplings, covariances, exact, heads, networks, processes
+from markovbridge.processes import schedules
 from pinned import CASES, SAMPLERS
 
 CLOSE = 1e-5
@@ -32,7 +33,7 @@ KINDS = [
     (heads, heads.Head),
     (couplings, couplings.Coupling),
     (couplings, couplings.Start),
-    (mb.objectives, mb.objectives.Objective),
+    (mb.transport.objectives, mb.transport.objectives.Objective),
     (covariances, covariances.Covariance),
     (covariances, covariances.Kernel),
     (exact, exact.DataLaw),

@@ -8,11 +8,14 @@ import pytest
 import torch
 
 import markovbridge as mb
-from markovbridge import checks, couplings, covariances, exact, images, laws, metrics, nats
+from markovbridge import couplings, covariances, exact, laws
 from markovbridge.data import Arrays, CountTable, Covariate, Digits, SparseRows, Synthetic
-from markovbridge.inspection import look
-from markovbridge.masking import Observed
-from markovbridge.walks import blocks
+from markovbridge.doors import checks
+from markovbridge.evaluation import held_out_likelihood, metrics
+from markovbridge.evaluation.inspection import look
+from markovbridge.samplers.known_sites import Observed
+from markovbridge.samplers.walks import blocks
+from markovbridge.storage import png
 
 COUNTS = torch.tensor([[3, 0, 2], [1, 5, 4]])
 ROWS = torch.randint(5, (40, 3), generator=torch.Generator().manual_seed(0))
@@ -51,7 +54,7 @@ def looked(**options):
             ValueError,
             "times must be from 1",
         ),
-        (lambda: images.to_shades(ROWS, 2.0, 1.0), ValueError, "high must be .*at least 2"),
+        (lambda: png.to_shades(ROWS, 2.0, 1.0), ValueError, "high must be .*at least 2"),
         (
             lambda: exact.Reverse(CHAIN, THIRDS, size=-1),
             ValueError,
@@ -79,7 +82,11 @@ def looked(**options):
             "rounds must be",
         ),
         (lambda: metrics.NegativeBinomialMixture.fit(ROWS, prior=-1.0), ValueError, "prior must"),
-        (lambda: nats.Histogram(torch.zeros(1, 2), -1.0), ValueError, "concentration must be"),
+        (
+            lambda: held_out_likelihood.Histogram(torch.zeros(1, 2), -1.0),
+            ValueError,
+            "concentration must be",
+        ),
         (lambda: blocks(-1, 4), ValueError, "n must be at least 0"),
         (lambda: next(SparseRows.split(_rows(), 0)), ValueError, "size must be at least 1"),
         (
@@ -108,7 +115,7 @@ def looked(**options):
             "repeats must be from 1 to 1000000",
         ),
         (lambda: metrics.held_out_table({}), ValueError, "one prediction or more"),
-        (lambda: images.encode_png(np.zeros((2, 2))), ValueError, "pixels must be uint8"),
+        (lambda: png.encode_png(np.zeros((2, 2))), ValueError, "pixels must be uint8"),
         (lambda: mb.heads.TwoMeans()(CHAIN, *[THIRDS] * 5), TypeError, "TwoMeans head is for"),
         (lambda: Observed(COUNTS, COUNTS), ValueError, "mask must be bool"),
         (lambda: Observed(COUNTS, COUNTS[:1] > 0), ValueError, "mask must be bool"),

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import markovbridge
-from markovbridge import CountModel, Transport, files
+from markovbridge import CountModel, Transport
 from markovbridge.cli import VERBS, main
 from markovbridge.data import CountTable, write_results, write_table
+from markovbridge.storage import files
 from markovbridge.training import replacing
 from writes import watched
 

@@ -9,7 +9,7 @@ process = mb.PureDeath(maximum=16)
 
 from typing import TYPE_CHECKING, Any
 
-from markovbridge.lazily import offered
+from markovbridge.storage.lazily import offered
 
 if TYPE_CHECKING:
     from markovbridge.public import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""What `import markovbridge` offers by name; see `markovbridge.lazily`.
+"""What `import markovbridge` offers by name; see `markovbridge.storage.lazily`.
 
 A count model, with readers of tables and the training loop, is imported when it is asked for.
 """
@@ -15,16 +15,6 @@ from markovbridge.heads import (
     Mean,
     NegativeBinomial,
     TwoMeans,
-)
-from markovbridge.masking import Masking
-from markovbridge.model import Given
-from markovbridge.objectives import (
-    DriftMatching,
-    EndMSE,
-    EndNLL,
-    FiniteTime,
-    Instantaneous,
-    PathKL,
 )
 from markovbridge.processes import (
     VE,
@@ -45,6 +35,7 @@ from markovbridge.processes import (
     SubVP,
     UniformChain,
 )
+from markovbridge.processes.schedules import Cosine, Linear, Logistic, Survival
 from markovbridge.samplers import (
     Bridge,
     Corrected,
@@ -55,8 +46,17 @@ from markovbridge.samplers import (
     TauLeaping,
     Trapezoidal,
 )
-from markovbridge.schedules import Cosine, Linear, Logistic, Survival
+from markovbridge.samplers.known_sites import Masking
+from markovbridge.samplers.model import Given
 from markovbridge.transport import Transport, statistics
+from markovbridge.transport.objectives import (
+    DriftMatching,
+    EndMSE,
+    EndNLL,
+    FiniteTime,
+    Instantaneous,
+    PathKL,
+)
 
 if TYPE_CHECKING:
     from markovbridge.counts import CountModel

@@ -11,7 +11,7 @@ from markovbridge import Given, Transport
 from markovbridge.cli import main
 from markovbridge.cli.blocks import Blocks
 from markovbridge.data import Digits
-from markovbridge.restoration import restore
+from markovbridge.evaluation.restoration import restore
 
 SMALL = ["--network.width", "16", "--network.depth", "1", "--trainer.threads", "1"]
 SMALL += ["--trainer.warmup", "5", "--trainer.log_every", "10", "--trainer.sample_every", "0"]

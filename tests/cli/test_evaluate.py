@@ -7,8 +7,8 @@ import torch
 
 from markovbridge.cli import main
 from markovbridge.data import Digits
-from markovbridge.metrics import Record
-from markovbridge.metrics import evaluate as score
+from markovbridge.evaluation.metrics import Record
+from markovbridge.evaluation.metrics import evaluate as score
 from runs import error, sample, samples
 
 # evaluate and report

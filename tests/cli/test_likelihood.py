@@ -6,8 +6,8 @@ import pytest
 
 from markovbridge.cli import main
 from markovbridge.data import Digits
-from markovbridge.diagnostics import MEANING
-from markovbridge.nats import Histogram, Nats
+from markovbridge.evaluation.consistency import MEANING
+from markovbridge.evaluation.held_out_likelihood import Histogram, Nats
 
 SMALL = ["--network.width", "16", "--network.depth", "1", "--trainer.threads", "1"]
 SMALL += ["--trainer.warmup", "5", "--trainer.steps", "20", "--trainer.log_every", "10"]

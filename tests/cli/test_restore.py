@@ -7,7 +7,7 @@ import torch
 from markovbridge import Transport
 from markovbridge.cli import main
 from markovbridge.data import Digits
-from markovbridge.restoration import restore, thin
+from markovbridge.evaluation.restoration import restore, thin
 
 SMALL = ["--network.width", "16", "--network.depth", "1", "--trainer.threads", "1"]
 SMALL += ["--trainer.warmup", "5", "--trainer.steps", "20", "--trainer.log_every", "10"]

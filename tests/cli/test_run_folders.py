@@ -12,8 +12,8 @@ import torch
 from markovbridge import CountModel, Mean, PureDeath, Transport
 from markovbridge.cli import VERBS, main
 from markovbridge.data import write_table
-from markovbridge.locks import InUseError, locked
 from markovbridge.networks import MLP
+from markovbridge.storage.locks import InUseError, locked
 from markovbridge.training import Trainer, TrainingConfig, replacing
 
 TINY = ["--network.width", "4", "--network.depth", "1", "--trainer.threads", "1"]
@@ -284,7 +284,7 @@ def test_the_same_process_may_take_a_lock_again(tmp_path):
 def test_locks_of_many_processes_are_never_held_by_two(tmp_path):
     code = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from markovbridge.locks import InUseError, locked\n"
+        "from markovbridge.storage.locks import InUseError, locked\n"
         "folder, taken = Path(sys.argv[1]), 0\n"
         "while taken < 30:\n"
         "    try:\n"

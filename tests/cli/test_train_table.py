@@ -10,8 +10,8 @@ import yaml
 from markovbridge import CountModel, Mean, PathKL, Transport
 from markovbridge.cli import main
 from markovbridge.data import write_table
-from markovbridge.masking import Masking
 from markovbridge.samplers import Adaptive
+from markovbridge.samplers.known_sites import Masking
 from markovbridge.training.run_folder import write_arrays
 
 pytest.importorskip("pandas")

@@ -20,8 +20,8 @@ from markovbridge.cli.train import Folder, Line
 from markovbridge.cli.usage import said_of
 from markovbridge.cli.verb import Verb
 from markovbridge.networks import MLP
-from markovbridge.options import hints
-from markovbridge.options.errors import UsageError
+from markovbridge.recipes.options import hints
+from markovbridge.storage.errors import UsageError
 from runs import error
 
 FEW = {"steps": 2, "threads": 1}

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
 
 
 def matrix_of(operation, event):

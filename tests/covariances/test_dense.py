@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from markovbridge.config import from_config, to_config
 from markovbridge.covariances import Dense, Diagonal, Exponential, Isotropic, Separable, Torus
+from markovbridge.storage.config import from_config, to_config
 
 
 def positive(n, normal, key=0):

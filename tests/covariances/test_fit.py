@@ -24,7 +24,7 @@ from markovbridge.covariances import (
 )
 from markovbridge.covariances.figures import lag_covariance
 from markovbridge.covariances.spectra import periodogram, torus_spectrum
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
 
 ZERO = torch.zeros(())
 

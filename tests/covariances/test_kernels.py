@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy import integrate, special
 
-from markovbridge.config import from_config, to_config
 from markovbridge.covariances import Exponential, Matern, PowerLaw, SquaredExponential
+from markovbridge.storage.config import from_config, to_config
 
 R = torch.linspace(0, 12, 49, dtype=torch.float64)
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from scipy import stats
 
-from markovbridge.config import from_config, to_config
 from markovbridge.covariances import (
     GMRF,
     OPERATIONS,
@@ -22,7 +21,8 @@ from markovbridge.covariances import (
     SquaredExponential,
     Torus,
 )
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
+from markovbridge.storage.config import from_config, to_config
 
 EVENT = (4, 5)
 

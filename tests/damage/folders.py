@@ -15,13 +15,13 @@ from damage.samples import COLUMNS, COUNTS, Format, write_h5ad
 from markovbridge.cli import main
 from markovbridge.cli.blocks import Blocks
 from markovbridge.data.tables.objects import read_object
-from markovbridge.files import append, to_json, write_json, write_text
-from markovbridge.metrics import Record
-from markovbridge.nats import Nats
-from markovbridge.report.run import read_run
-from markovbridge.trained_on import TrainedOn
+from markovbridge.evaluation.held_out_likelihood import Nats
+from markovbridge.evaluation.metrics import Record
+from markovbridge.evaluation.report.run import read_run
+from markovbridge.storage.files import append, to_json, write_json, write_text
 from markovbridge.training import checkpoint
 from markovbridge.training.run_folder import RunFolder, write_arrays
+from markovbridge.training.trained_on import TrainedOn
 
 SEEDED = {"steps": 2, "seed": 0}
 
@@ -42,7 +42,7 @@ def write_model(folder):
 
 
 def recipe(folder):
-    config = mb.config.to_config
+    config = mb.storage.config.to_config
     data = mb.data.CountTable(folder / "table.h5ad", covariates=("batch",))
     return {
         "data": config(data),
@@ -52,7 +52,7 @@ def recipe(folder):
             "init_args": {"width": 4, "depth": 1},
         },
         "head": config(mb.Mean()),
-        "objective": config(mb.objectives.PathKL()),
+        "objective": config(mb.transport.objectives.PathKL()),
         "split": "train",
         "trainer": dict(SEEDED),
     }

@@ -5,7 +5,7 @@ import struct
 
 import hostile as probes
 from damage.hostile import HERE, NUMBERS, TEXTS, Impracticable, act
-from markovbridge.files import sealed
+from markovbridge.storage.files import sealed
 
 
 def text_of(path):

@@ -3,7 +3,6 @@ import itertools
 import pytest
 import torch
 
-from markovbridge.config import from_config, to_config
 from markovbridge.data import (
     CIFAR10,
     IDX,
@@ -18,6 +17,7 @@ from markovbridge.data import (
 )
 from markovbridge.data.counts import smallest_type
 from markovbridge.data.splits import SPLITS
+from markovbridge.storage.config import from_config, to_config
 
 
 def dataset(x, labels=None, **fields):

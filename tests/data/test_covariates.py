@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from markovbridge.config import from_config, to_config
 from markovbridge.data import Covariate, Covariates
+from markovbridge.storage.config import from_config, to_config
 
 NAN = float("nan")
 

@@ -12,7 +12,7 @@ from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.meeting import alike, each, in_order, told
 from markovbridge.data.rows import TurnedRows, dense, taken, turned
 from markovbridge.data.sparse import BackedRows, SparseRows
-from markovbridge.trained_on import check_start
+from markovbridge.training.trained_on import check_start
 
 KINDS = Covariates((Covariate("kind", ("a", "b", "c")), Covariate("age", (), 40.0, 10.0)))
 

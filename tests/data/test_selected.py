@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from markovbridge.config import from_config, to_config
 from markovbridge.data import Arrays, Digits, Selected
+from markovbridge.storage.config import from_config, to_config
 
 
 def test_only_the_chosen_labels_are_kept():

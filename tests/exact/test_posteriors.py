@@ -9,8 +9,8 @@ import torch
 from scipy import stats
 
 from markovbridge import Brownian, Linear, PureDeath, exact
+from markovbridge.doors.randomness import generator
 from markovbridge.exact import empirical
-from markovbridge.randomness import generator
 from problems import PROBLEMS, SCHEDULES, TOP, assert_follows, posterior, thinning
 
 SURVIVALS = (0.01, 0.3, 0.8, 0.999)

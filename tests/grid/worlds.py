@@ -16,7 +16,7 @@ import torch
 import markovbridge as mb
 from markovbridge import exact, laws, processes
 from markovbridge.laws import LOG_TINY
-from markovbridge.masking import Observed
+from markovbridge.samplers.known_sites import Observed
 from problems_chains import random_rates
 
 VALUES = 3  # of the data at a site: 0, 1, 2

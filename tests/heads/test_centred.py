@@ -8,8 +8,8 @@ from scipy import stats
 
 from markovbridge import laws
 from markovbridge.heads import Categorical, Centred, LogisticMixture, Mean
-from markovbridge.objectives import EndNLL, PathKL
 from markovbridge.processes import PureDeath
+from markovbridge.transport.objectives import EndNLL, PathKL
 
 SIZE = 12
 

@@ -19,8 +19,8 @@ from markovbridge import (
     Transport,
     exact,
 )
+from markovbridge.doors.randomness import generator
 from markovbridge.heads.counts import log_softplus
-from markovbridge.randomness import generator
 from problems import SCHEDULES, assert_follows
 
 TOP = 16

@@ -23,12 +23,12 @@ from markovbridge import (
     PureDeath,
     SubVP,
 )
-from markovbridge.config import from_config, to_config
 from markovbridge.couplings import Gaussian
 from markovbridge.covariances import Matern, Torus
 from markovbridge.laws import Delta
 from markovbridge.networks import MLP
 from markovbridge.processes import Interval
+from markovbridge.storage.config import from_config, to_config
 from markovbridge.transport import Transport
 
 TORUS = Torus(Matern(smoothness=1.5, length=1.0), dimension=1)

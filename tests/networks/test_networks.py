@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from markovbridge.doors.randomness import derive, generator
 from markovbridge.networks import MLP, Attention, Network, UNet
 from markovbridge.networks.embedding import TimeEmbedding
-from markovbridge.randomness import derive, generator
 
 
 def build(make, *args, **kwargs):

@@ -7,9 +7,9 @@ import torch
 
 import markovbridge as mb
 from markovbridge import exact, laws
+from markovbridge.doors.randomness import generator
 from markovbridge.networks import MLP
 from markovbridge.processes import JumpProcess
-from markovbridge.randomness import generator
 from markovbridge.samplers import SecondOrderBridge
 
 URN = mb.Ehrenfest(3)

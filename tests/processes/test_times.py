@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import markovbridge as mb
-from markovbridge import laws, processes, schedules
+from markovbridge import laws, processes
+from markovbridge.processes import schedules
 
 STATES = torch.tensor([[0, 1, 2], [1, 0, 2]])
 REALS = torch.tensor([[0.1, -0.3, 0.5], [1.0, 0.2, -0.7]])

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from markovbridge import Bridge, PureDeath, Transport, exact, laws
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
 from problems import PROBLEMS, SCHEDULES, assert_follows, thinning
 
 N = 20_000

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from markovbridge import Gillespie, LinearDiffusion, Mean, PureDeath, Transport, exact, laws
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
 from problems import PROBLEMS, SCHEDULES, assert_follows, assert_uniform, thinning
 
 N = 20_000

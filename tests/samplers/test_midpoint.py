@@ -17,8 +17,8 @@ from markovbridge import (
 )
 from markovbridge.covariances import Isotropic
 from markovbridge.laws import Delta
+from markovbridge.processes.schedules import Cosine, Linear
 from markovbridge.samplers import Midpoint
-from markovbridge.schedules import Cosine, Linear
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import torch
 
 from markovbridge import Mean, PureDeath, Transport
+from markovbridge.doors.randomness import derive, generator
 from markovbridge.networks import MLP
-from markovbridge.randomness import derive, generator
 from markovbridge.training import TrainingConfig
 
 SHAPE = (1, 4, 4)

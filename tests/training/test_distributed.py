@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from markovbridge.randomness import derive, generator
+from markovbridge.doors.randomness import derive, generator
 from markovbridge.training.examples import Batches
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from markovbridge import Mean, PureDeath, Transport
+from markovbridge.doors.randomness import derive, generator
 from markovbridge.exact import Empirical
-from markovbridge.randomness import derive, generator
 from markovbridge.training import Examples, Trainer
 from markovbridge.training.examples import Batches
 

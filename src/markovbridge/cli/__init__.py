@@ -24,7 +24,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from markovbridge.cli import console
-from markovbridge.options.errors import UsageError, closest
+from markovbridge.storage.errors import UsageError, closest
 
 if TYPE_CHECKING:
     from markovbridge.cli.diagnose import Diagnose

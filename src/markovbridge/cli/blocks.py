@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from markovbridge.data.counts import smallest_type
-from markovbridge.documents import read_json
-from markovbridge.files import discard, make_folder, settle, to_json, write_json
+from markovbridge.storage.documents import read_json
+from markovbridge.storage.files import discard, make_folder, settle, to_json, write_json
 from markovbridge.training.run_folder import read_arrays, write_arrays
 from markovbridge.transport import Transport
 

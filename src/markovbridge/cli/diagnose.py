@@ -20,13 +20,13 @@ from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.verb import OnData, Placed, Weighted
 from markovbridge.data import Source
 from markovbridge.data.covariates import described
-from markovbridge.diagnostics import MEANING, Piece, over_time
-from markovbridge.locks import locked
-from markovbridge.options.errors import UsageError
-from markovbridge.pretrained import hash_weights
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
+from markovbridge.evaluation.consistency import MEANING, Piece, over_time
+from markovbridge.storage.errors import UsageError
+from markovbridge.storage.locks import locked
 from markovbridge.training.run_folder import RunFolder, held_out
 from markovbridge.transport import BLOCK, Transport
+from markovbridge.transport.saved import hash_weights
 
 __all__ = ["Diagnose"]
 

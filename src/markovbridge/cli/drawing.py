@@ -19,18 +19,18 @@ from markovbridge.cli.blocks import Blocks, largest
 from markovbridge.cli.models import load_transport
 from markovbridge.cli.ranks import Ranks, ranks
 from markovbridge.cli.verb import OnRun, Placed, Weighted, opened
-from markovbridge.config import short, to_config
 from markovbridge.data.covariates import described
+from markovbridge.doors.randomness import fresh_key
 from markovbridge.heads import Head
-from markovbridge.images import is_image, to_shades
-from markovbridge.locks import locked
-from markovbridge.pretrained import coupling_once, hash_weights
-from markovbridge.randomness import fresh_key
 from markovbridge.samplers import Sampler
-from markovbridge.sampling import BLOCK, STEPS
+from markovbridge.samplers.walks import blocks as blocks_of
+from markovbridge.storage.config import short, to_config
+from markovbridge.storage.locks import locked
+from markovbridge.storage.png import is_image, to_shades
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.transport import Transport
-from markovbridge.walks import blocks as blocks_of
+from markovbridge.transport.draws import BLOCK, STEPS
+from markovbridge.transport.saved import coupling_once, hash_weights
 
 __all__ = ["Drawing", "Drawn", "Draws", "cost", "shades"]
 

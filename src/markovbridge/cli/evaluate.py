@@ -11,24 +11,24 @@ from typing import Literal
 
 import torch
 
-from markovbridge import nats
 from markovbridge.cli import console
 from markovbridge.cli.models import conditioned, load_transport
 from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.verb import OnData, Placed
-from markovbridge.config import from_config
 from markovbridge.data import Source
 from markovbridge.data.covariates import Covariates, described
 from markovbridge.data.meeting import alike
-from markovbridge.locks import locked
-from markovbridge.metrics import evaluate, evaluate_counts, extractor_of, table
-from markovbridge.metrics.points import draw_rows
-from markovbridge.options.errors import UsageError
-from markovbridge.pretrained import hash_weights
-from markovbridge.randomness import generator
-from markovbridge.trained_on import RunData
+from markovbridge.doors.randomness import generator
+from markovbridge.evaluation import held_out_likelihood
+from markovbridge.evaluation.metrics import evaluate, evaluate_counts, extractor_of, table
+from markovbridge.evaluation.metrics.points import draw_rows
+from markovbridge.storage.config import from_config
+from markovbridge.storage.errors import UsageError
+from markovbridge.storage.locks import locked
 from markovbridge.training.run_folder import RunFolder, held_out
+from markovbridge.training.trained_on import RunData
 from markovbridge.transport import BLOCK
+from markovbridge.transport.saved import hash_weights
 
 __all__ = ["Evaluate"]
 
@@ -144,7 +144,7 @@ class Evaluate(Placed, OnData):
         simple = new.maximum is not None or new.x.ndim == 2  # images or tables of counts
         training = known.load(source, run.split()) if simple else None
         with console.Progress(len(chosen), "data points") as progress:
-            records = nats.held_out(
+            records = held_out_likelihood.held_out(
                 transport,
                 new.x[chosen],
                 condition=None if told is None else told[chosen],
@@ -158,5 +158,5 @@ class Evaluate(Placed, OnData):
             )
         content = {"records": [r.to_dict() for r in records], "model": hash_weights(transport)}
         path = run.write_record("likelihood", content)
-        console.say(nats.table(records))
+        console.say(held_out_likelihood.table(records))
         console.say(f"\nwrote {path}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from markovbridge.data.arrays import read_arrays
-from markovbridge.reading import array_file
+from markovbridge.storage.reading import array_file
 
 __all__ = ["beside", "read_rows"]
 

@@ -29,11 +29,11 @@ from markovbridge.cli.drawing import Drawing, cost
 from markovbridge.cli.models import conditioned, hashed
 from markovbridge.cli.posterior import Input, Posterior, picture, write
 from markovbridge.data.arrays import read_arrays
-from markovbridge.images import is_image
-from markovbridge.masking import broadcast
-from markovbridge.options.errors import UsageError
-from markovbridge.randomness import generator
-from markovbridge.restoration import Restoration, coverage, least_draws
+from markovbridge.doors.randomness import generator
+from markovbridge.evaluation.restoration import Restoration, coverage, least_draws
+from markovbridge.samplers.known_sites import broadcast
+from markovbridge.storage.errors import UsageError
+from markovbridge.storage.png import is_image
 from markovbridge.transport import Transport
 
 __all__ = ["Impute"]

@@ -17,18 +17,18 @@ from torch import Tensor
 from markovbridge.cli import console
 from markovbridge.cli.models import load_transport
 from markovbridge.cli.verb import Weighted, opened
-from markovbridge.config import from_config, to_config
 from markovbridge.couplings import Coupling, Dirac, Gaussian, Independent, Noised
 from markovbridge.data import Dataset, Source
-from markovbridge.data.known import SOURCES
+from markovbridge.data.availability import SOURCES
+from markovbridge.doors.randomness import generator
+from markovbridge.evaluation.inspection import View, look
+from markovbridge.evaluation.report.inspection import write_inspection
 from markovbridge.exact import Empirical
-from markovbridge.inspection import View, look
-from markovbridge.options.errors import UsageError, closest
 from markovbridge.processes import LinearDiffusion, Process, Rounded
-from markovbridge.randomness import generator
-from markovbridge.report.inspection import write_inspection
-from markovbridge.trained_on import RunData
+from markovbridge.storage.config import from_config, to_config
+from markovbridge.storage.errors import UsageError, closest
 from markovbridge.training.run_folder import RunFolder
+from markovbridge.training.trained_on import RunData
 from markovbridge.transport import Transport
 
 __all__ = ["Inspect"]

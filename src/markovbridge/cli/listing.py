@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markovbridge import recipes
 from markovbridge.cli import console
 from markovbridge.data.catalogue import CATALOGUE
-from markovbridge.options.errors import UsageError
+from markovbridge.storage.errors import UsageError
 
 __all__ = ["Data", "Recipes"]
 

@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from markovbridge.cli import console
-from markovbridge.config import from_config
 from markovbridge.data.meeting import each, told
 from markovbridge.heads import Head
-from markovbridge.options.errors import UsageError
-from markovbridge.parts import ForeignClass, arguments, checked
+from markovbridge.storage.config import from_config
+from markovbridge.storage.errors import UsageError
+from markovbridge.storage.parts import ForeignClass, arguments, checked
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.transport import Transport
 

@@ -18,14 +18,14 @@ from markovbridge.cli.drawing import Drawing, Draws, shades
 from markovbridge.cli.given import beside, read_rows
 from markovbridge.cli.tables import results_table, table_at
 from markovbridge.cli.verb import OnData
-from markovbridge.config import from_config
 from markovbridge.data import CountTable, Source
 from markovbridge.data.rows import dense
-from markovbridge.images import grid_png
-from markovbridge.options.errors import UsageError
-from markovbridge.restoration import DRAWS, LEVELS, Restoration, least_draws
-from markovbridge.trained_on import RunData
+from markovbridge.evaluation.restoration import DRAWS, LEVELS, Restoration, least_draws
+from markovbridge.storage.config import from_config
+from markovbridge.storage.errors import UsageError
+from markovbridge.storage.png import grid_png
 from markovbridge.training.run_folder import RunFolder, held_out
+from markovbridge.training.trained_on import RunData
 from markovbridge.transport import Transport
 
 __all__ = ["Input", "Posterior", "picture", "write"]

@@ -7,9 +7,9 @@ from typing import Any
 
 from markovbridge.cli import console
 from markovbridge.cli.verb import OnRun
-from markovbridge.documents import read_json
-from markovbridge.locks import locked
-from markovbridge.report import write_report
+from markovbridge.evaluation.report import write_report
+from markovbridge.storage.documents import read_json
+from markovbridge.storage.locks import locked
 from markovbridge.training.run_folder import RunFolder
 
 __all__ = ["Report"]

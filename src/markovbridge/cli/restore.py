@@ -33,9 +33,9 @@ from markovbridge.cli.drawing import Drawing, cost
 from markovbridge.cli.models import conditioned, hashed
 from markovbridge.cli.posterior import Input, Posterior, picture, write
 from markovbridge.data.rows import Rows
-from markovbridge.options.errors import UsageError
-from markovbridge.randomness import generator
-from markovbridge.restoration import (
+from markovbridge.doors.randomness import generator
+from markovbridge.evaluation.linear_restoration import SITES, Wiener
+from markovbridge.evaluation.restoration import (
     LEVELS,
     Restoration,
     Score,
@@ -44,7 +44,7 @@ from markovbridge.restoration import (
     score,
     thin,
 )
-from markovbridge.wiener import SITES, Wiener
+from markovbridge.storage.errors import UsageError
 
 __all__ = ["Restore"]
 

@@ -25,12 +25,12 @@ from markovbridge.cli.drawing import Drawing, Drawn, Draws, cost, shades
 from markovbridge.cli.models import conditioned
 from markovbridge.cli.tables import samples_table
 from markovbridge.data.meeting import each
-from markovbridge.extrapolation import far_out, narrow
-from markovbridge.images import grid_png
-from markovbridge.trained_on import TrainedOn, check_start
+from markovbridge.samplers.extrapolation import far_out, narrow
+from markovbridge.samplers.walks import blocks
+from markovbridge.storage.png import grid_png
 from markovbridge.training.run_folder import RunFolder
+from markovbridge.training.trained_on import TrainedOn, check_start
 from markovbridge.transport import Transport
-from markovbridge.walks import blocks
 
 __all__ = ["Sample"]
 

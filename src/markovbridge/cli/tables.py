@@ -18,13 +18,13 @@ import numpy as np
 from torch import Tensor
 
 from markovbridge.cli import console
-from markovbridge.config import from_config
 from markovbridge.data import CountTable, Source, write_results, write_table
 from markovbridge.data.arrays import SUFFIXES as SUFFIXES_OF_ARRAYS
 from markovbridge.data.tables.another import another
-from markovbridge.options.errors import UsageError
-from markovbridge.trained_on import TrainedOn
+from markovbridge.storage.config import from_config
+from markovbridge.storage.errors import UsageError
 from markovbridge.training.run_folder import RunFolder
+from markovbridge.training.trained_on import TrainedOn
 
 __all__ = ["results_table", "samples_table", "table_at", "table_of"]
 

@@ -24,16 +24,16 @@ from markovbridge.cli.ranks import first
 from markovbridge.cli.rehearsal import rehearse
 from markovbridge.cli.verb import Verb, show
 from markovbridge.counts.files import Facts
-from markovbridge.files import make_folder
-from markovbridge.locks import locked
-from markovbridge.options import hints
-from markovbridge.options.errors import UsageError
-from markovbridge.options.parser import parse, to_yaml
 from markovbridge.recipes.loading import Found, locate, words_of
+from markovbridge.recipes.options import hints
+from markovbridge.recipes.options.parser import parse, to_yaml
 from markovbridge.recipes.recipe import Recipe, describe_data
-from markovbridge.trained_on import RunData, TrainedOn, check_start
+from markovbridge.storage.errors import UsageError
+from markovbridge.storage.files import make_folder
+from markovbridge.storage.locks import locked
 from markovbridge.training import Trainer, replacing
 from markovbridge.training.run_folder import RunFolder, held_out
+from markovbridge.training.trained_on import RunData, TrainedOn, check_start
 
 __all__ = ["Train"]
 

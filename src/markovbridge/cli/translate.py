@@ -26,12 +26,12 @@ from markovbridge.cli.drawing import Drawing, Draws, cost, shades
 from markovbridge.cli.given import read_rows
 from markovbridge.cli.models import conditioned, hashed
 from markovbridge.cli.tables import table_at
-from markovbridge.config import from_config
 from markovbridge.couplings import Data
 from markovbridge.data import Source
 from markovbridge.data.rows import dense
-from markovbridge.images import grid_png
-from markovbridge.options.errors import UsageError
+from markovbridge.storage.config import from_config
+from markovbridge.storage.errors import UsageError
+from markovbridge.storage.png import grid_png
 from markovbridge.transport import Transport
 
 __all__ = ["Translate"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import docstring_parser
 
-from markovbridge.config import short
-from markovbridge.options import hints
+from markovbridge.recipes.options import hints
+from markovbridge.storage.config import short
 
 __all__ = ["render", "said_of"]
 

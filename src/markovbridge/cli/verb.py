@@ -25,13 +25,13 @@ from torch import nn
 
 from markovbridge.cli import console
 from markovbridge.cli.usage import render
-from markovbridge.config import from_config
 from markovbridge.data import Source
-from markovbridge.options.errors import UsageError
-from markovbridge.options.parser import Options, parse, to_yaml
-from markovbridge.trained_on import RunData
+from markovbridge.recipes.options.parser import Options, parse, to_yaml
+from markovbridge.storage.config import from_config
+from markovbridge.storage.errors import UsageError
 from markovbridge.training.replacing import existing
 from markovbridge.training.run_folder import RunFolder
+from markovbridge.training.trained_on import RunData
 
 __all__ = ["Computes", "OnData", "OnRun", "Placed", "Verb", "Weighted", "check_positive", "show"]
 

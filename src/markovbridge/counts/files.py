@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from markovbridge import doors
-from markovbridge.config import from_config, to_config
 from markovbridge.couplings import Noised
 from markovbridge.data import CountTable, Dataset
 from markovbridge.data.tables.objects import kind_of_file
-from markovbridge.documents import read_json
-from markovbridge.files import make_folder, put, to_json, written
-from markovbridge.locks import locked
 from markovbridge.networks import MLP, Attention
 from markovbridge.processes import PureDeath
+from markovbridge.storage.config import from_config, to_config
+from markovbridge.storage.documents import read_json
+from markovbridge.storage.files import make_folder, put, to_json, written
+from markovbridge.storage.locks import locked
 from markovbridge.training import TrainingConfig
 from markovbridge.transport import Transport
 

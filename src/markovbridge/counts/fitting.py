@@ -12,15 +12,15 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, taken
+from markovbridge.doors.randomness import derive, generator
 from markovbridge.heads import Head, Mean
-from markovbridge.masking import Masking
 from markovbridge.networks import MLP, Attention, Network
-from markovbridge.objectives import PathKL
 from markovbridge.processes import PureDeath
-from markovbridge.randomness import derive, generator
+from markovbridge.samplers.known_sites import Masking
 from markovbridge.training import Examples, TrainingConfig
 from markovbridge.training.selection import MOST
 from markovbridge.transport import Transport, statistics
+from markovbridge.transport.objectives import PathKL
 
 __all__ = ["check", "drawn_totals", "examples", "held_out", "plan", "quantiles", "transport"]
 

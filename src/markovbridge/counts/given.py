@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors
+from markovbridge import doors
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.meeting import LIBRARY, in_order, told
 from markovbridge.data.rows import dense, turned
 from markovbridge.data.tables.objects import TableObject
+from markovbridge.doors import checks
 
 __all__ = ["LIBRARY", "Given", "chosen", "depths", "encoded", "logs", "measured", "repeated"]
 

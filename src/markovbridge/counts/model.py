@@ -31,8 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors
-from markovbridge.config import to_config
+from markovbridge import doors
 from markovbridge.counts import fitting
 from markovbridge.counts.estimator import Estimator
 from markovbridge.counts.files import Facts
@@ -50,15 +49,17 @@ from markovbridge.counts.prediction import Prediction
 from markovbridge.counts.seeds import RandomState, generator_of, seed_of
 from markovbridge.data.rows import parts
 from markovbridge.data.tables.objects import read_object, write_object
+from markovbridge.doors import checks
+from markovbridge.doors.randomness import derive
+from markovbridge.evaluation.restoration import DRAWS, Restoration, expected, restore
 from markovbridge.heads import Head
-from markovbridge.masking import Masking
-from markovbridge.objectives import Objective
-from markovbridge.parts import arguments
-from markovbridge.randomness import derive
-from markovbridge.restoration import DRAWS, Restoration, expected, restore
 from markovbridge.samplers import Adaptive
+from markovbridge.samplers.known_sites import Masking
+from markovbridge.storage.config import to_config
+from markovbridge.storage.parts import arguments
 from markovbridge.training import Trainer
 from markovbridge.transport import BLOCK, Transport
+from markovbridge.transport.objectives import Objective
 
 __all__ = ["CountModel"]
 
@@ -218,7 +219,7 @@ class CountModel(Estimator):
             covariates: Values by name, one for all or n; those left out are unknown.
             library_size: Totals to aim at, one for all or n. By default they are drawn as
                 those of the training rows.
-            guidance: How strongly covariates act; see `markovbridge.conditions`.
+            guidance: How strongly covariates act; see `markovbridge.transport.guidance`.
             random_state: Seed, or generator.
 
         Returns:

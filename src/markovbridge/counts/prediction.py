@@ -10,7 +10,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.tables.objects import TableObject, write_object
-from markovbridge.restoration import Restoration
+from markovbridge.evaluation.restoration import Restoration
 
 __all__ = ["Prediction"]
 

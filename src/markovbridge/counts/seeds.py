@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from markovbridge import checks, doors
+from markovbridge import doors
+from markovbridge.doors import checks
 
 __all__ = ["RandomState", "generator_of", "seed_of"]
 

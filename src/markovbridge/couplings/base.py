@@ -14,7 +14,7 @@ from markovbridge import doors, laws
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.linear import GivenEnd
-from markovbridge.schedules import Time
+from markovbridge.processes.schedules import Time
 
 __all__ = [
     "Coupling",

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors, laws
+from markovbridge import doors, laws
 from markovbridge.couplings.base import (
     Coupling,
     check_event,
@@ -16,9 +16,10 @@ from markovbridge.couplings.base import (
     linear,
     unknown,
 )
+from markovbridge.doors import checks
 from markovbridge.processes.base import Process
 from markovbridge.processes.linear import GivenEnd
-from markovbridge.schedules import Time
+from markovbridge.processes.schedules import Time
 
 __all__ = ["Dirac", "Noised", "Paired"]
 

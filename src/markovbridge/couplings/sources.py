@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors, laws
+from markovbridge import doors, laws
 from markovbridge.couplings.base import (
     Coupling,
     check_event,
@@ -23,11 +23,12 @@ from markovbridge.couplings.base import (
 from markovbridge.covariances import Isotropic
 from markovbridge.data.base import Dataset, Source
 from markovbridge.data.rows import dense
+from markovbridge.doors import checks
 from markovbridge.processes.base import Process
 from markovbridge.processes.clock import coefficient
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.linear import GivenEnd
-from markovbridge.schedules import Time
+from markovbridge.processes.schedules import Time
 
 __all__ = ["Data", "Function", "Gaussian", "Independent", "MinibatchOT", "Rows", "Start"]
 

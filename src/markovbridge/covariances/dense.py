@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors
+from markovbridge import doors
 from markovbridge.covariances.base import (
     OPERATIONS,
     Covariance,
@@ -24,6 +24,7 @@ from markovbridge.covariances.base import (
     check_real,
     white_noise,
 )
+from markovbridge.doors import checks
 
 __all__ = ["Dense", "Diagonal", "Isotropic"]
 

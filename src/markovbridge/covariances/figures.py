@@ -25,7 +25,7 @@ from markovbridge.covariances.fit import Fit, centred, expected_spectrum
 from markovbridge.covariances.grid import Grid
 from markovbridge.covariances.spectra import euclidean, periodogram, wavenumbers
 from markovbridge.covariances.torus import Torus
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,7 @@ the others. Nothing is downloaded.
 
 from typing import TYPE_CHECKING, Any
 
-from markovbridge.lazily import offered
+from markovbridge.storage.lazily import offered
 
 if TYPE_CHECKING:
     from markovbridge.data.public import *  # noqa: F403

@@ -19,7 +19,7 @@ from markovbridge import doors
 from markovbridge.data.base import Dataset, Source
 from markovbridge.data.counts import named, whole
 from markovbridge.data.splits import partition
-from markovbridge.reading import array_file, reading
+from markovbridge.storage.reading import array_file, reading
 
 __all__ = ["SUFFIXES", "Arrays"]
 

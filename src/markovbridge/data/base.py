@@ -24,11 +24,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors
+from markovbridge import doors
 from markovbridge.data.counts import check_counts
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, taken, turned
 from markovbridge.data.splits import check_split
+from markovbridge.doors import checks
 
 __all__ = ["Dataset", "Derived", "Outline", "Source"]
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.data.base import Dataset, Derived, Outline, Source
 from markovbridge.data.rows import dense
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
 
 __all__ = ["Binarised"]
 

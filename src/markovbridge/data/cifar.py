@@ -39,7 +39,7 @@ from markovbridge.data.catalogue import (
 )
 from markovbridge.data.locations import locate
 from markovbridge.data.splits import official
-from markovbridge.reading import reading
+from markovbridge.storage.reading import reading
 
 __all__ = ["CIFAR10"]
 

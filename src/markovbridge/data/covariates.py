@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors
+from markovbridge import doors
+from markovbridge.doors import checks
 
 __all__ = ["Covariate", "Covariates", "described", "is_missing"]
 

@@ -28,7 +28,7 @@ from markovbridge.data.base import Dataset, Outline, Source
 from markovbridge.data.catalogue import images_missing, images_remedy
 from markovbridge.data.locations import locate
 from markovbridge.data.splits import partition
-from markovbridge.reading import reading
+from markovbridge.storage.reading import reading
 
 if TYPE_CHECKING:
     from PIL import Image

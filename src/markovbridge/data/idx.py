@@ -32,7 +32,7 @@ from markovbridge.data.catalogue import IDX_FILES, idx_missing, idx_remedy
 from markovbridge.data.catalogue import IDX_SUFFIXES as SUFFIXES
 from markovbridge.data.locations import locate
 from markovbridge.data.splits import official
-from markovbridge.reading import DEFLATED, afford, reading, unpacked
+from markovbridge.storage.reading import DEFLATED, afford, reading, unpacked
 
 __all__ = ["IDX"]
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.data.base import Dataset
 from markovbridge.data.covariates import Covariates, described, is_missing
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
 
 __all__ = ["LEAST", "LIBRARY", "Say", "alike", "each", "in_order", "told"]
 

@@ -1,6 +1,7 @@
-"""What `markovbridge.data` offers by name; see `markovbridge.lazily`."""
+"""What `markovbridge.data` offers by name; see `markovbridge.storage.lazily`."""
 
 from markovbridge.data.arrays import Arrays
+from markovbridge.data.availability import Availability, available
 from markovbridge.data.base import Dataset, Source
 from markovbridge.data.binarised import Binarised
 from markovbridge.data.cifar import CIFAR10
@@ -9,7 +10,6 @@ from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.digits import Digits
 from markovbridge.data.folders import ImageFolder
 from markovbridge.data.idx import IDX
-from markovbridge.data.known import Availability, available
 from markovbridge.data.rows import Rows
 from markovbridge.data.selected import Selected
 from markovbridge.data.sparse import BackedRows, SparseRows

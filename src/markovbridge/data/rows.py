@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors
+from markovbridge import doors
+from markovbridge.doors import checks
 
 __all__ = ["WINDOW", "Rows", "TurnedRows", "check_places", "dense", "parts", "taken", "turned"]
 

@@ -25,9 +25,10 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from markovbridge import checks, doors
+from markovbridge import doors
 from markovbridge.data.compressed import check_matrix
 from markovbridge.data.rows import WINDOW, Rows, check_places
+from markovbridge.doors import checks
 
 __all__ = ["BackedRows", "Block", "SparseRows", "Stored"]
 

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors
-from markovbridge.randomness import generator
+from markovbridge import doors
+from markovbridge.doors import checks
+from markovbridge.doors.randomness import generator
 
 __all__ = ["SPLITS", "check_split", "official", "partition"]
 

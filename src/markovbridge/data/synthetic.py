@@ -21,7 +21,7 @@ from markovbridge import doors
 from markovbridge.data.base import Dataset, Source
 from markovbridge.data.counts import smallest_type
 from markovbridge.data.splits import partition
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
 
 __all__ = ["Synthetic", "stand_in"]
 

@@ -17,7 +17,7 @@ from markovbridge.couplings.base import check_same, same, unknown
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.linear import GivenEnd
-from markovbridge.schedules import Time
+from markovbridge.processes.schedules import Time
 
 __all__ = ["DataLaw", "Pairs", "check_states"]
 

@@ -16,13 +16,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors, laws
+from markovbridge import doors, laws
 from markovbridge.couplings import Coupling, Gaussian, Independent, MinibatchOT, Noised, Paired
+from markovbridge.doors import checks
 from markovbridge.exact.base import DataLaw, check_states
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
-from markovbridge.schedules import Time
+from markovbridge.processes.schedules import Time
 
 __all__ = ["Empirical"]
 

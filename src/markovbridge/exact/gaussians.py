@@ -30,7 +30,7 @@ from markovbridge.exact.base import DataLaw, Pairs, check_states
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
-from markovbridge.schedules import Reading, Time
+from markovbridge.processes.schedules import Reading, Time
 
 __all__ = ["Gaussian"]
 

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors
+from markovbridge import doors
+from markovbridge.doors import checks
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.processes.base import JumpProcess, Process
 from markovbridge.processes.clock import Cut, cut

@@ -29,15 +29,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors, laws
+from markovbridge import doors, laws
 from markovbridge.couplings import Coupling, Noised
+from markovbridge.doors import checks
 from markovbridge.exact.base import DataLaw, Pairs
 from markovbridge.heads import Mean
 from markovbridge.laws import Law, Shifted, SiteLaw
 from markovbridge.processes.base import Process
 from markovbridge.processes.clock import match
-from markovbridge.processes.counts import TINY, PureDeath
-from markovbridge.schedules import Time
+from markovbridge.processes.pure_death import TINY, PureDeath
+from markovbridge.processes.schedules import Time
 
 __all__ = [
     "Binomial",

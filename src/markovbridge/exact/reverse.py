@@ -26,8 +26,9 @@ from functools import cached_property, reduce
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors
+from markovbridge import doors
 from markovbridge.couplings import Noised
+from markovbridge.doors import checks
 from markovbridge.exact.empirical import Empirical
 from markovbridge.laws import Atoms, Categorical, SiteLaw
 from markovbridge.processes.base import DiscreteProcess, JumpProcess

@@ -4,7 +4,7 @@ from markovbridge.heads.base import Head
 from markovbridge.heads.centred import Centred
 from markovbridge.heads.counts import Categorical, LogisticMixture, Mean, NegativeBinomial
 from markovbridge.heads.gaussian import Endpoint
-from markovbridge.heads.steps import TwoMeans
+from markovbridge.heads.two_means import TwoMeans
 
 __all__ = [
     "Categorical",

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors
+from markovbridge import doors
 from markovbridge.covariances import Covariance
+from markovbridge.doors import checks
 from markovbridge.laws.base import Law, SiteLaw
 from markovbridge.laws.numbers import by_row
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from markovbridge import checks, doors
+from markovbridge import doors
+from markovbridge.doors import checks
 from markovbridge.laws.base import Law
 from markovbridge.laws.numbers import by_row, weighted
 from markovbridge.laws.tables import Categorical

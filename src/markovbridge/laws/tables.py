@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from markovbridge import checks, doors
+from markovbridge import doors
+from markovbridge.doors import checks
 from markovbridge.laws.base import Law, SiteLaw, Table
 from markovbridge.laws.numbers import LOG_TINY, by_row, uniform, within
 from markovbridge.laws.tilting import tilted

@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from markovbridge import checks, doors
+from markovbridge import doors
+from markovbridge.doors import checks
 from markovbridge.networks.base import Network
 from markovbridge.networks.embedding import AdaptiveNorm, ConditionEmbedding, TimeEmbedding
 

@@ -23,7 +23,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from markovbridge import checks, doors
+from markovbridge import doors
+from markovbridge.doors import checks
 
 __all__ = ["Network"]
 

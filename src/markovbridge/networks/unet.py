@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from markovbridge import checks, doors
+from markovbridge import doors
+from markovbridge.doors import checks
 from markovbridge.networks.base import Network
 from markovbridge.networks.embedding import TIME_SCALE, ConditionEmbedding
 

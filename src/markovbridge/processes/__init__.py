@@ -3,11 +3,19 @@
 from markovbridge.processes.base import DiscreteProcess, JumpProcess, Process
 from markovbridge.processes.categories import AbsorbingChain, UniformChain
 from markovbridge.processes.chains import DiscretisedGaussianChain, FiniteChain
-from markovbridge.processes.counts import PureDeath
 from markovbridge.processes.diffusions import LinearDiffusion
-from markovbridge.processes.discrete import DiscreteTimeChain
+from markovbridge.processes.discrete_time import DiscreteTimeChain
 from markovbridge.processes.ehrenfest import Ehrenfest
-from markovbridge.processes.integers import BirthDeath, IntegerProcess, PureBirth, RandomWalk
+from markovbridge.processes.pure_death import PureDeath
+from markovbridge.processes.random_walks import BirthDeath, IntegerProcess, PureBirth, RandomWalk
+from markovbridge.processes.schedules import (
+    Cosine,
+    Linear,
+    Logistic,
+    Mirrored,
+    Schedule,
+    Survival,
+)
 from markovbridge.processes.sdes import (
     VE,
     VP,
@@ -24,6 +32,7 @@ __all__ = [
     "Brownian",
     "Coefficients",
     "BirthDeath",
+    "Cosine",
     "DiscreteProcess",
     "DiscreteTimeChain",
     "DiscretisedGaussianChain",
@@ -32,8 +41,11 @@ __all__ = [
     "Interval",
     "IntegerProcess",
     "JumpProcess",
+    "Linear",
     "LinearDiffusion",
     "LinearSDE",
+    "Logistic",
+    "Mirrored",
     "OrnsteinUhlenbeck",
     "Positive",
     "Process",
@@ -41,8 +53,10 @@ __all__ = [
     "PureDeath",
     "RandomWalk",
     "Rounded",
+    "Schedule",
     "SubVP",
     "Support",
+    "Survival",
     "UniformChain",
     "VE",
     "VP",

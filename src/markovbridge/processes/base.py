@@ -30,8 +30,8 @@ from markovbridge.laws.base import UNBOUNDED
 from markovbridge.laws.numbers import by_row
 from markovbridge.processes.baselines import Baseline, Pairing, starting
 from markovbridge.processes.clock import Pace
+from markovbridge.processes.schedules import Linear, Schedule, Time
 from markovbridge.processes.supports import Support
-from markovbridge.schedules import Linear, Schedule, Time
 
 __all__ = [
     "Bounds",

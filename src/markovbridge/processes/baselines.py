@@ -36,7 +36,7 @@ from markovbridge.laws import Categorical, Delta, Law, NegativeBinomial, Shifted
 from markovbridge.laws.numbers import by_row
 from markovbridge.processes.clock import coefficient, match
 from markovbridge.processes.linear import GivenEnd, LinearPaths
-from markovbridge.schedules import Schedule, Time
+from markovbridge.processes.schedules import Schedule, Time
 
 __all__ = ["Baseline", "Counts", "Normals", "Pairing", "Values", "starting"]
 

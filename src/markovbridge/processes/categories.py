@@ -22,7 +22,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.processes.clock import match, shares
 from markovbridge.processes.finite import FiniteJumpProcess
-from markovbridge.schedules import Cosine, Schedule, Time
+from markovbridge.processes.schedules import Cosine, Schedule, Time
 
 __all__ = ["AbsorbingChain", "UniformChain"]
 

@@ -21,11 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors
+from markovbridge import doors
+from markovbridge.doors import checks
 from markovbridge.processes.clock import elapsed
 from markovbridge.processes.exponential import Semigroup
 from markovbridge.processes.finite import FiniteJumpProcess, TableProcess
-from markovbridge.schedules import Cosine, Schedule
+from markovbridge.processes.schedules import Cosine, Schedule
 
 __all__ = ["DiscretisedGaussianChain", "FiniteChain", "Matrix"]
 

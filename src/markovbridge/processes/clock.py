@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.schedules import Schedule, Time
+from markovbridge.processes.schedules import Schedule, Time
 
 __all__ = [
     "Cut",

@@ -38,9 +38,9 @@ from markovbridge.processes.base import Process
 from markovbridge.processes.baselines import Baseline, Normals, Pairing
 from markovbridge.processes.clock import coefficient
 from markovbridge.processes.linear import LinearPaths
+from markovbridge.processes.schedules import Linear, Schedule, Time
 from markovbridge.processes.sdes import Brownian, LinearSDE
 from markovbridge.processes.supports import Support
-from markovbridge.schedules import Linear, Schedule, Time
 
 __all__ = ["LinearDiffusion"]
 

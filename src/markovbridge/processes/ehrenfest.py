@@ -28,11 +28,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from markovbridge import checks, doors
+from markovbridge import doors
+from markovbridge.doors import checks
 from markovbridge.processes.clock import shares
 from markovbridge.processes.exponential import LEAST
 from markovbridge.processes.finite import FiniteJumpProcess, TableProcess
-from markovbridge.schedules import Cosine, Schedule
+from markovbridge.processes.schedules import Cosine, Schedule
 
 __all__ = ["Ehrenfest"]
 

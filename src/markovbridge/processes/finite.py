@@ -34,7 +34,7 @@ from markovbridge.laws import Categorical, Law
 from markovbridge.processes.base import Bounds, DiscreteProcess, JumpProcess
 from markovbridge.processes.baselines import Baseline, Pairing, Values
 from markovbridge.processes.clock import instant, match, speed
-from markovbridge.schedules import Reading, Time
+from markovbridge.processes.schedules import Reading, Time
 
 __all__ = ["FiniteJumpProcess", "FiniteProcess", "TableProcess"]
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.covariances import Covariance
 from markovbridge.processes.clock import coefficient, match
+from markovbridge.processes.schedules import Reading, Schedule, Time
 from markovbridge.processes.sdes import LinearSDE
 from markovbridge.processes.supports import Support
-from markovbridge.schedules import Reading, Schedule, Time
 
 __all__ = ["GivenEnd", "LinearPaths"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from markovbridge.options.errors import closest
+from markovbridge.storage.errors import closest
 
 __all__ = ["describe", "find", "names"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from markovbridge.data import CountTable
 from markovbridge.data.tables.registry import is_table
-from markovbridge.options.errors import UsageError
-from markovbridge.options.parser import Options, parse
-from markovbridge.options.words import of_mapping, pairs, spelled
 from markovbridge.recipes.files import find
+from markovbridge.recipes.options.parser import Options, parse
+from markovbridge.recipes.options.words import of_mapping, pairs, spelled
 from markovbridge.recipes.recipe import Recipe
+from markovbridge.storage.errors import UsageError
 from markovbridge.training.replacing import recover
 from markovbridge.training.run_folder import RunFolder
 

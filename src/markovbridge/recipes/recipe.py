@@ -22,15 +22,15 @@ from markovbridge.couplings import Coupling, Noised
 from markovbridge.data import Dataset, Source
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.rows import parts
+from markovbridge.doors.randomness import derive
 from markovbridge.heads import Head
-from markovbridge.masking import Masking
-from markovbridge.objectives import Objective
-from markovbridge.options.errors import UsageError
 from markovbridge.processes import Process
-from markovbridge.randomness import derive
+from markovbridge.samplers.known_sites import Masking
+from markovbridge.storage.errors import UsageError
 from markovbridge.training import Examples, TrainingConfig
 from markovbridge.transport import Transport
 from markovbridge.transport import statistics as measure
+from markovbridge.transport.objectives import Objective
 
 __all__ = ["Recipe", "describe_data"]
 

@@ -10,8 +10,8 @@ from markovbridge.couplings import Coupling, Data, Independent, MinibatchOT
 from markovbridge.data import Dataset, Source
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.synthetic import stand_in
-from markovbridge.options.errors import UsageError
 from markovbridge.recipes.recipe import Recipe, covariates_of
+from markovbridge.storage.errors import UsageError
 
 __all__ = ["availability", "rehearsed"]
 

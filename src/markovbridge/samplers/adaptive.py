@@ -3,7 +3,7 @@ r"""Steps that choose themselves, for amounts whose rates per unit of survival a
 Those are pure death, pure birth and the random walk. Between the rates λ_p(x_p) and λ_m(x_m) of
 a θ-trapezoidal leap lies an estimate of what steps cost. With rates frozen at its beginning, a
 step from p to s has the path KL
-∫ (Φ(τ) - Φ(p)) dτ, Φ = E Σ λ log λ (`markovbridge.grids`), and
+∫ (Φ(τ) - Φ(p)) dτ, Φ = E Σ λ log λ (`markovbridge.samplers.grids`), and
 
     Φ(m) - Φ(p)  =  E Σ [λ_m log(λ_m/λ_p) - λ_m + λ_p].
 
@@ -27,10 +27,10 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws.numbers import by_row
-from markovbridge.model import Model
 from markovbridge.processes.base import JumpProcess
 from markovbridge.samplers.base import Sampler, instead
 from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.model import Model
 from markovbridge.samplers.second_order import Trapezoidal, leaps
 
 __all__ = ["Adaptive"]

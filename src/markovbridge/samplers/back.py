@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.model import Model, given_of
+from markovbridge.samplers.model import Model, given_of
 
 __all__ = ["back", "check_back"]
 

@@ -1,7 +1,7 @@
 """What a sampler is: one step from x_t to x_s, towards the data.
 
 `Transport.sample` loops over a grid of times, any grid. A model here is anything with a
-`process`, a `coupling` and a `law(x, t)`: see `markovbridge.model`.
+`process`, a `coupling` and a `law(x, t)`: see `markovbridge.samplers.model`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.model import Model
 from markovbridge.processes.base import Process
+from markovbridge.samplers.model import Model
 
 __all__ = ["Sampler", "instead"]
 

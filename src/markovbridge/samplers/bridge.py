@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.model import Model
 from markovbridge.samplers.base import Sampler
+from markovbridge.samplers.model import Model
 
 __all__ = ["Bridge"]
 

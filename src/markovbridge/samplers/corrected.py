@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.model import Model, given_of
 from markovbridge.samplers.back import back, check_back
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.model import Model, given_of
 
 __all__ = ["Corrected"]
 

@@ -34,9 +34,9 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.model import DataModel, Given, Model, given_of
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.samplers.base import Sampler, instead
+from markovbridge.samplers.model import DataModel, Given, Model, given_of
 
 __all__ = ["EulerMaruyama", "Midpoint", "ProbabilityFlow"]
 

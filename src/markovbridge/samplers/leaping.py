@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.model import Model
 from markovbridge.processes.base import JumpProcess
 from markovbridge.samplers.base import Sampler, instead
 from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.model import Model
 from markovbridge.samplers.rates import leap, sound
 
 __all__ = ["TauLeaping"]

@@ -52,11 +52,11 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.laws import Categorical, Table
 from markovbridge.laws.numbers import binomial
-from markovbridge.model import Model
 from markovbridge.processes.base import JumpProcess
 from markovbridge.processes.clock import cut
 from markovbridge.samplers.base import Sampler, instead
 from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.model import Model
 from markovbridge.samplers.rates import leap, sound
 
 __all__ = ["Rest", "SecondOrderBridge", "Trapezoidal"]

@@ -24,13 +24,13 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws.numbers import by_row
-from markovbridge.model import Model
 from markovbridge.processes.base import Bounds, JumpProcess
 from markovbridge.processes.clock import instant, match, speed
+from markovbridge.processes.schedules import Schedule
 from markovbridge.samplers.base import instead
 from markovbridge.samplers.bridge import Bridge
+from markovbridge.samplers.model import Model
 from markovbridge.samplers.rates import sound
-from markovbridge.schedules import Schedule
 
 __all__ = ["Events", "moved", "simulate"]
 

@@ -2,7 +2,7 @@
 
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
-from markovbridge.training.processes import accelerator
+from markovbridge.training.parallel import accelerator
 from markovbridge.training.trainer import Trainer, TrainingState
 
 __all__ = ["Examples", "Trainer", "TrainingConfig", "TrainingState", "accelerator"]

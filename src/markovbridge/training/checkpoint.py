@@ -6,7 +6,7 @@ A checkpoint is a folder
         model.safetensors  ema.safetensors  optimizer.safetensors
         state.json
 
-that is written and deleted as `markovbridge.files` does it, so a process killed
+that is written and deleted as `markovbridge.storage.files` does it, so a process killed
 at any moment leaves the checkpoints before it as they were. `state.json` holds
 the size and SHA-256 of every file and of itself; reading checks them all before
 anything is used, so a checkpoint that is whole counts under its hidden name too.
@@ -27,8 +27,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.documents import load_json
-from markovbridge.files import (
+from markovbridge.storage.documents import load_json
+from markovbridge.storage.files import (
     discard,
     leftover,
     make_folder,
@@ -40,8 +40,8 @@ from markovbridge.files import (
     unsealed,
     written_folder,
 )
-from markovbridge.reading import reading
-from markovbridge.reading import tensors as tensors_of
+from markovbridge.storage.reading import reading
+from markovbridge.storage.reading import tensors as tensors_of
 
 __all__ = ["Checkpoint", "adopt", "latest", "prune", "steps", "write"]
 

@@ -18,7 +18,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from markovbridge import checks, doors
+from markovbridge import doors
+from markovbridge.doors import checks
 
 __all__ = ["TrainingConfig"]
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.rows import WINDOW, Rows
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
 
 __all__ = ["Batches", "Examples"]
 

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.randomness import derive, generator
+from markovbridge.doors.randomness import derive, generator
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
 from markovbridge.training.window import Window

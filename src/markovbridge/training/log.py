@@ -19,8 +19,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from markovbridge import doors
-from markovbridge.documents import parse_json
-from markovbridge.files import append, flush, read_bytes, to_json, write_text
+from markovbridge.storage.documents import parse_json
+from markovbridge.storage.files import append, flush, read_bytes, to_json, write_text
 from markovbridge.training.run_folder import RunFolder
 
 __all__ = ["RunLog", "duration"]

@@ -9,9 +9,9 @@ import torch
 
 from markovbridge import doors
 from markovbridge.data.rows import dense
-from markovbridge.files import make_folder, write_bytes
-from markovbridge.images import grid_png, to_shades
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
+from markovbridge.storage.files import make_folder, write_bytes
+from markovbridge.storage.png import grid_png, to_shades
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
 from markovbridge.transport import Transport

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from markovbridge.files import clear, leftover, make_folder, move, naming
-from markovbridge.locks import InUseError, is_lock, locked, unused
-from markovbridge.options.errors import closest
+from markovbridge.storage.errors import closest
+from markovbridge.storage.files import clear, leftover, make_folder, move, naming
+from markovbridge.storage.locks import InUseError, is_lock, locked, unused
 from markovbridge.training.run_folder import RunFolder
 
 __all__ = ["check", "existing", "is_run", "recover", "replaced"]

@@ -10,14 +10,14 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from markovbridge import doors
-from markovbridge.config import to_config
-from markovbridge.documents import NUMBER, conforming
-from markovbridge.pretrained import PARTS
-from markovbridge.public_names import renamed
+from markovbridge.storage.config import to_config
+from markovbridge.storage.documents import NUMBER, conforming
+from markovbridge.storage.public_names import renamed
 from markovbridge.training.checkpoint import Checkpoint
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
 from markovbridge.transport import Transport
+from markovbridge.transport.saved import PARTS
 
 __all__ = ["belongs", "check", "describe"]
 

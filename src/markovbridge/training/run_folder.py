@@ -13,8 +13,8 @@
     RUN/evaluation.json, likelihood.json, diagnostics.json
     RUN/report.html
 
-All is written through `markovbridge.files`, whole or not at all, and read without pickle. An
-error names the file, and the command that writes it again.
+All is written through `markovbridge.storage.files`, whole or not at all, and read without pickle.
+An error names the file, and the command that writes it again.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from markovbridge import doors, pretrained
+from markovbridge import doors
 from markovbridge.data import Source
-from markovbridge.documents import NUMBER, conforming, parse_json, read_json, read_yaml
-from markovbridge.files import to_json, write_bytes, write_json, write_text, written
-from markovbridge.parts import ForeignClass, checked
-from markovbridge.reading import array_file, reading
+from markovbridge.storage.documents import NUMBER, conforming, parse_json, read_json, read_yaml
+from markovbridge.storage.files import to_json, write_bytes, write_json, write_text, written
+from markovbridge.storage.parts import ForeignClass, checked
+from markovbridge.storage.reading import array_file, reading
 from markovbridge.training import checkpoint
+from markovbridge.transport import saved
 
 __all__ = ["RunFolder", "admitted", "held_out", "read_arrays", "write_arrays"]
 
@@ -177,13 +178,13 @@ class RunFolder:
             ValueError: If the file is damaged.
         """
         try:
-            path, config = pretrained.configuration(self.model)
+            path, config = saved.configuration(self.model)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{self} has no model to sample from; `markovbridge train RECIPE --output {self}` "
                 "makes one"
             ) from error
-        new = pretrained.NEW
+        new = saved.NEW
         try:
             return {**new, **{part: config[part] for part in (*MODEL, *new & config.keys())}}
         except KeyError as error:
@@ -198,7 +199,7 @@ class RunFolder:
 
     def weights(self) -> int | None:
         """How many numbers the network has, from the header of the file of its weights."""
-        path = self.model / pretrained.WEIGHTS
+        path = self.model / saved.WEIGHTS
         if not path.is_file():
             return None
         try:

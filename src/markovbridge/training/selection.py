@@ -21,8 +21,8 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.rows import Rows
-from markovbridge.grids import measure
-from markovbridge.randomness import generator
+from markovbridge.doors.randomness import generator
+from markovbridge.samplers.grids import measure
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
 from markovbridge.transport import Transport

@@ -33,16 +33,16 @@ from tqdm import tqdm
 
 from markovbridge import doors
 from markovbridge.data.rows import Rows
-from markovbridge.files import make_folder
-from markovbridge.images import is_image
-from markovbridge.locks import locked
+from markovbridge.storage.files import make_folder
+from markovbridge.storage.locks import locked
+from markovbridge.storage.png import is_image
 from markovbridge.training import checkpoint, pictures
 from markovbridge.training import resume as identity
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Batches, Examples
 from markovbridge.training.learner import Learner
 from markovbridge.training.log import RunLog, duration
-from markovbridge.training.processes import accelerator
+from markovbridge.training.parallel import accelerator
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.selection import Best, HeldOut, tell_errors
 from markovbridge.training.signals import StopRequest, stop_requests

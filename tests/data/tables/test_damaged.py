@@ -7,7 +7,7 @@ from scipy import sparse
 
 from damage.samples import write_10x, write_beside, write_h5ad, write_mtx
 from markovbridge.data import Arrays, CountTable
-from markovbridge.reading import tensors
+from markovbridge.storage.reading import tensors
 
 HEAD = "%%MatrixMarket matrix coordinate integer general\n% made by hand\n3 2 2\n"
 

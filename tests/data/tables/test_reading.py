@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy import io, sparse
 
-from markovbridge.config import from_config, to_config
 from markovbridge.data import BackedRows, CountTable, SparseRows
 from markovbridge.data.rows import dense
 from markovbridge.data.tables import table
+from markovbridge.storage.config import from_config, to_config
 
 from .conftest import COLUMNS, OBS, ROWS, check, h5ad, loaded
 

@@ -20,7 +20,7 @@ import numpy as np
 from markovbridge import doors
 from markovbridge.data.tables.format import Format, Request, Writer, full, index
 from markovbridge.data.tables.table import Table, as_block, measured, optional, strings
-from markovbridge.reading import afford, reading, unpacked
+from markovbridge.storage.reading import afford, reading, unpacked
 
 __all__ = ["FrameFile", "ParquetTable", "TextTable", "cells"]
 

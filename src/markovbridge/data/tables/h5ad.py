@@ -19,7 +19,7 @@ from markovbridge.data.tables import members
 from markovbridge.data.tables.format import Format, Request, Writer, full, index
 from markovbridge.data.tables.stored import StoredMatrix, check_shape
 from markovbridge.data.tables.table import Table, as_block, measured, optional, strings
-from markovbridge.reading import reading
+from markovbridge.storage.reading import reading
 
 __all__ = ["AnnDataFile"]
 

@@ -24,8 +24,8 @@ from markovbridge import doors
 from markovbridge.data.tables.format import Format, Request, Writer, index
 from markovbridge.data.tables.frames import TextTable
 from markovbridge.data.tables.table import Table, as_block, strings, unique
-from markovbridge.files import naming, put
-from markovbridge.reading import afford, reading, unpacked
+from markovbridge.storage.files import naming, put
+from markovbridge.storage.reading import afford, reading, unpacked
 
 __all__ = ["MatrixMarket", "matrix_file"]
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from markovbridge import doors
 from markovbridge.data.tables.table import optional, strings
-from markovbridge.reading import DEFLATED, SLACK, afford, reading
+from markovbridge.storage.reading import DEFLATED, SLACK, afford, reading
 
 __all__ = ["check_stored", "dataset", "group", "member", "names", "opened", "values"]
 

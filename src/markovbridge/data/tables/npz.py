@@ -13,7 +13,7 @@ from markovbridge import doors
 from markovbridge.data.compressed import FORMATS, assemble
 from markovbridge.data.tables.format import Format, Request, Writer, full
 from markovbridge.data.tables.table import Table, as_block, measured, strings
-from markovbridge.reading import ArrayFile, afford, array_file
+from markovbridge.storage.reading import ArrayFile, afford, array_file
 
 __all__ = ["NumpyArchive"]
 

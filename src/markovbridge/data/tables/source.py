@@ -28,7 +28,7 @@ from markovbridge.data.tables.frames import FrameFile
 from markovbridge.data.tables.registry import FORMATS, SUFFIXES, format_of, remedy_of
 from markovbridge.data.tables.stored import StoredMatrix
 from markovbridge.data.tables.table import Table, compact
-from markovbridge.reading import reading
+from markovbridge.storage.reading import reading
 
 __all__ = ["SUFFIXES", "CountTable"]
 

@@ -27,7 +27,7 @@ from markovbridge.data.counts import whole
 from markovbridge.data.sparse import Block
 from markovbridge.data.tables import members
 from markovbridge.data.tables.table import ABSENT, SPARSE, canonical, place
-from markovbridge.reading import afford, reading
+from markovbridge.storage.reading import afford, reading
 
 __all__ = ["StoredMatrix", "check_shape"]
 

@@ -25,8 +25,8 @@ from markovbridge.data.tables.h5ad import AnnDataFile
 from markovbridge.data.tables.registry import format_named
 from markovbridge.data.tables.source import CountTable
 from markovbridge.data.tables.table import Table
-from markovbridge.files import naming, written_together
-from markovbridge.locks import locked
+from markovbridge.storage.files import naming, written_together
+from markovbridge.storage.locks import locked
 
 __all__ = ["write_results", "write_table"]
 

@@ -1,0 +1,13 @@
+"""What a trained model is worth, each figure with its floor.
+
+| module | what it asks |
+|---|---|
+| `metrics` | how far samples are from data |
+| `restoration`, `linear_restoration` | what draws given an observation say; the best linear |
+| `consistency` | whether a mean obeys what a mean must |
+| `inspection` | what happens between source and data |
+| `held_out_likelihood` | nats on held-out data, beside the simplest model of all |
+| `report` | one page of all of it |
+"""
+
+__all__: list[str] = []

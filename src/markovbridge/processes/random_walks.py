@@ -1,0 +1,470 @@
+r"""Counts and integers that move up and down by one, without a bound.
+
+Stated from data to source, with p(t) the survival and q = 1 - p:
+
+============= ================================== =====================================
+process       x_t given x_1                      reverse rates, per unit of time
+============= ================================== =====================================
+`BirthDeath`  Bin(x_1, p) + Poisson(Λq)          up p'/q E[D|x] + Λq p'/p, down p'/(pq) E[I|x]
+`RandomWalk`  x_1 + Poisson(κq) - Poisson(κq)    up p'/q E[D|x],           down p'/q E[U|x]
+`PureBirth`   x_1 + Poisson(κq)                  down p'/q E[x - x_1|x]
+============= ================================== =====================================
+
+`BirthDeath`: units die at rate 1 and immigrants arrive at rate Λ on the clock
+-log p, so the source is Poisson(Λ); D are the units of the data that have died, I
+the immigrants present. It is to counts what a variance-preserving diffusion is to
+reals. `RandomWalk` steps up and down at rate κ each on the clock q, U and D being
+the steps made; like the variance-exploding diffusion, and like `PureBirth`, it
+has no stationary law. Its source is a stated approximation, good when 2κ is large
+beside the variance of the data; bridges between given ends are exact in any case.
+
+None of the rates is affine in x_1, but each is affine in the two conditional
+means, of the steps up (D) and of the steps down (I or U) that lead from x_t to
+x_1: two numbers per site are all a network has to know (`heads.TwoMeans`). The
+integer bridges are in Count Bridges (https://arxiv.org/abs/2603.04730) for the
+walk; the others follow the same way, from independent units.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from markovbridge import doors
+from markovbridge.laws import LOG_TINY, Binomial, Law, Poisson, Shifted, SiteLaw
+from markovbridge.laws.sums import (
+    Convolved,
+    Skellam,
+    SkellamBridge,
+    SurvivorBridge,
+    TwoMeans,
+    meetings,
+    survivors,
+)
+from markovbridge.processes.base import Bounds, JumpProcess
+from markovbridge.processes.clock import Pace, instant, match, shares, speed
+from markovbridge.processes.schedules import Cosine, Reading, Schedule, Time
+
+__all__ = ["BirthDeath", "IntegerProcess", "PureBirth", "RandomWalk"]
+
+TINY = 1e-30  # floor of denominators that vanish at an end of time
+
+
+class IntegerProcess(JumpProcess):
+    """A process on integers whose jumps are one down and one up."""
+
+    direction: ClassVar[Literal["forward", "noising"]] = "noising"
+    additive: ClassVar[bool] = True
+    lowest: ClassVar[int | None] = 0
+
+    maximum: int | None
+    """Largest value of the data, for heads that are tables; None if unbounded."""
+
+    @abstractmethod
+    def steps(self, x: Tensor, y: Tensor, t: Time) -> tuple[Tensor, Tensor]:
+        """Expected steps up and down from x_t = x to x_1 = y: (batch, *event) each."""
+
+    @abstractmethod
+    def step_rates(self, up: Tensor, down: Tensor, t: Time) -> Tensor:
+        """Rates of `moves` given expected steps: (batch, *event, 2), per unit of time."""
+
+    @abstractmethod
+    def guess(self, x: Tensor, t: Time, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Expected steps up and down as far as the mean of the data tells."""
+
+    @abstractmethod
+    def stepped(self, x: Tensor, log_up: Tensor, log_down: Tensor) -> TwoMeans:
+        """A law of x_1 with these expected steps from x_t = x."""
+
+    @abstractmethod
+    def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
+        """The largest expected steps up and down while the clock -log p is in [low, high]."""
+
+    def bounds(self, high: float, low: float) -> Bounds:
+        """Bounds on the total pinned rate while the clock runs from high down to low."""
+        early, late = instant(self.schedule, torch.tensor([high, low]).double())
+        typical = torch.full((1, 1), 1 if self.maximum is None else self.maximum)
+
+        def of(x: Tensor) -> Tensor:
+            up, down = (steps.double() for steps in self.most_steps(x, high, low))
+            # Per step rates are largest at the late end; immigration, at the early one.
+            none = torch.zeros_like(up)
+            rates, still, least = (
+                self.step_rates(*steps, t) / speed(self.schedule, t)
+                for steps, t in (((up, down), late), ((none, none), early), ((none, none), late))
+            )
+            return (rates + (still - least).clamp_min(0)).sum(-1)
+
+        return Bounds(of, float(of(typical)))
+
+    @property
+    def states(self) -> int | None:
+        """Maximum + 1, None if unbounded."""
+        return None if self.maximum is None else self.maximum + 1
+
+    def _largest(self) -> int:
+        """Largest value of the data, without which the way up to them has no bound."""
+        if self.maximum is None:
+            raise ValueError(
+                f"the rates of {type(self).__name__} have no bound while the data have none, so "
+                "its jumps cannot be simulated one by one: set `maximum` of the process to the "
+                "largest value of the data, or take Trapezoidal() or Bridge()"
+            )
+        return self.maximum
+
+    def moves(self, x: Tensor) -> Tensor:
+        """One down, one up: (batch, *event, 2)."""
+        return torch.stack([x - 1, x + 1], -1)
+
+    def rates(self, x: Tensor, y: Tensor, t: Time) -> Tensor:
+        """Rates of `moves` for the process pinned at x_1 = y: (batch, *event, 2)."""
+        return self.step_rates(*self.steps(x, y, t), t)
+
+    def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
+        """`rates` averaged over x_1 ~ law; with `TwoMeans`, those of its means."""
+        return self.step_rates(*self.expected_steps(law, x, t), t)
+
+    def between(self, first: Law, second: Law, x: Tensor, strength: float) -> Law:
+        """The expected steps are what is interpolated, where both laws are of those."""
+        if not (isinstance(first, TwoMeans) and isinstance(second, TwoMeans)):
+            return super().between(first, second, x, strength)
+        up = strength * first.log_up + (1 - strength) * second.log_up
+        down = strength * first.log_down + (1 - strength) * second.log_down
+        return self.stepped(x, up, down)
+
+    def pinned(self, law: Law, x: Tensor, t: Time, values: Tensor, mask: Tensor) -> Law:
+        """Expected steps stay expected steps, to the values that are known."""
+        pinned = super().pinned(law, x, t, values, mask)
+        if not isinstance(law, TwoMeans):
+            return pinned
+        tiny = math.exp(LOG_TINY)
+        up, down = (
+            torch.where(mask, steps.clamp_min(tiny).log().to(log.dtype), log)
+            for steps, log in zip(
+                self.steps(x, values, t), (law.log_up, law.log_down), strict=True
+            )
+        )
+        base = law.base.pinned(values, mask)
+        assert isinstance(base, SiteLaw), "as it was"
+        return TwoMeans(up, down, base)
+
+    def expected_steps(self, law: Law, x: Tensor, t: Time) -> tuple[Tensor, Tensor]:
+        """`steps` averaged over x_1 ~ law; with `TwoMeans`, its means."""
+        if isinstance(law, TwoMeans):
+            return law.log_up.exp(), law.log_down.exp()
+
+        def steps(y: Tensor) -> Tensor:
+            return torch.stack(self.steps(x, y, t), -1)
+
+        up, down = law.average(steps, x, self.states).unbind(-1)
+        return up, down
+
+    @property
+    def features(self) -> int:
+        """One: the standardised state."""
+        return 1
+
+    def check(self, x: Tensor, name: str = "x") -> Tensor:
+        """States as int64: integers, counts not negative."""
+        if x.dtype == torch.bool or x.is_complex():
+            raise TypeError(f"{name} must hold integers, not {x.dtype}")
+        if x.is_floating_point():
+            bad = ~(torch.isfinite(x) & (x == x.round()))
+            if bool(bad.any()):
+                raise ValueError(f"{name} holds {x[bad][0].item()}: this process needs integers")
+        if self.lowest is not None and x.numel() and bool((x < self.lowest).any()):
+            raise ValueError(f"{name} holds {x.min().item()}: counts cannot be negative")
+        return x.to(torch.int64)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Cut counts at zero."""
+        return x if self.lowest is None else x.clamp_min(self.lowest)
+
+
+@dataclass(frozen=True)
+class BirthDeath(IntegerProcess):
+    """Death of units and immigration of new ones; the source is Poisson(immigration).
+
+    Attributes:
+        immigration: Mean Λ of the source: immigrants per lifetime of a unit. About the mean
+            of the data is a sensible choice.
+        maximum: Largest value of the data, None if unbounded. States between are unbounded.
+        schedule: The share of the data's units still alive, over time.
+    """
+
+    immigration: float
+    maximum: int | None = None
+    schedule: Schedule = field(default_factory=Cosine)
+
+    def __post_init__(self) -> None:
+        _check_positive("immigration", self.immigration)
+        _check_maximum(self.maximum)
+
+    def _shares(self, x: Tensor, s: Time, t: Time) -> tuple[Tensor, Tensor]:
+        s, t = self.schedule.at(s), self.schedule.at(t)
+        dtype = torch.result_type(s, t)
+        kept, lost = shares(self.schedule, s, t)
+        return match(kept.to(dtype), x), match(lost.to(dtype), x)
+
+    def transition(self, x: Tensor, s: Time, t: Time) -> Convolved:
+        """Survivors and immigrants: Bin(x, p_t/p_s) + Poisson(Λ(1 - p_t/p_s)), t <= s."""
+        t, s = self.schedule.ordered(t, s)
+        kept, lost = self._shares(x, s, t)
+        arrived = (self.immigration * lost).log()
+        return Convolved(Binomial(x, kept, lost), Poisson(arrived.expand(x.shape)))
+
+    def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> SurvivorBridge:
+        """x_t | x_s = x, x_u = y: survivors, and who had not died or had come by t."""
+        s, t, u = self.schedule.ordered(s, t, u)
+        kept_us, lost_us = self._shares(x, u, s)
+        kept_ut, lost_ut = self._shares(x, u, t)
+        kept_ts, lost_ts = self._shares(x, t, s)
+        some = lost_us.clamp_min(TINY)
+        return SurvivorBridge(
+            start=x,
+            end=y,
+            survival=(kept_us, lost_us),
+            log_arrived=(self.immigration * lost_us).log(),
+            died=kept_ut * lost_ts / some,
+            came=lost_ut * kept_ts / some,
+            log_passing=(self.immigration * lost_ut * lost_ts).log(),
+        )
+
+    def noised(self, x1: Tensor) -> Convolved:
+        """x_0 | x_1: Poisson(Λ), unless the schedule leaves survivors at t = 0."""
+        return self.transition(x1, 1.0, 0.0)
+
+    def source(self, like: Tensor) -> Poisson:
+        """Poisson(Λ) at every site."""
+        log = math.log(self.immigration)
+        return Poisson(torch.full(like.shape, log, device=like.device, dtype=torch.float64))
+
+    def steps(self, x: Tensor, y: Tensor, t: Time) -> tuple[Tensor, Tensor]:
+        """Units of y that have died, and immigrants in x."""
+        kept, lost = self._shares(x, 1.0, t)
+        values, joint = survivors(x, y, kept, lost, (self.immigration * lost).log())
+        k = joint.softmax(-1) @ values.to(joint.dtype)
+        return (y - k).clamp_min(0), (x - k).clamp_min(0)
+
+    def step_rates(self, up: Tensor, down: Tensor, t: Time) -> Tensor:
+        """Down p'/(pq) I, up p'/q D + Λq p'/p."""
+        t = self.schedule.at(t)
+        hazard = match(self.schedule.rate(t) / self.schedule.mortality(t).clamp_min(TINY), up)
+        survival = match(self.schedule.survival(t), up).clamp_min(TINY)
+        q = match(self.schedule.mortality(t), up)
+        back = hazard / survival
+        return torch.stack([back * down, hazard * up + self.immigration * q**2 * back], -1)
+
+    def guess(self, x: Tensor, t: Time, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Dead units qμ, and of x the share Λq/(pμ + Λq) immigrants."""
+        p = match(self.schedule.survival(t), x).to(torch.float32)
+        q = match(self.schedule.mortality(t), x).to(torch.float32)
+        share = self.immigration * q / (p * mean + self.immigration * q).clamp_min(1e-12)
+        return (q * mean).expand(x.shape), x * share
+
+    def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
+        """All units of the data dead, all of x immigrants."""
+        return torch.full_like(x, self._largest()), x
+
+    def stepped(self, x: Tensor, log_up: Tensor, log_down: Tensor) -> TwoMeans:
+        """Bin(x, 1 - I/x) survivors and Poisson(D) units that had died."""
+        share = (log_down.exp() / x.clamp_min(1)).clamp(0, 1)
+        return TwoMeans(
+            log_up, log_down, Convolved(Binomial(x, 1 - share, share), Poisson(log_up))
+        )
+
+    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+        """(x - pμ - Λq) / sqrt(p²σ² + pqμ + Λq)."""
+        p = match(self.schedule.survival(t), x).to(torch.float32)
+        q = match(self.schedule.mortality(t), x).to(torch.float32)
+        spread = p**2 * variance + p * q * mean + self.immigration * q
+        centre = p * mean + self.immigration * q
+        return ((x - centre) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
+
+
+class _Walk(IntegerProcess):
+    """Steps at a constant rate on the clock q = 1 - p: no stationary law."""
+
+    pace: ClassVar[Pace] = "survival"
+    rate: float
+    centre: int
+
+    def __post_init__(self) -> None:
+        _check_positive("rate", self.rate)
+        _check_maximum(self.maximum)
+
+    def _log_steps(self, x: Tensor, s: Time, t: Time) -> Tensor:
+        """Log of the expected steps, each way, from s back to t <= s."""
+        s, t = self.schedule.at(s), self.schedule.at(t)
+        gone = self.schedule.increment(t.double(), s.double()).clamp_min(0)
+        dtype = torch.result_type(s, t)
+        return match((self.rate * gone).log().to(dtype), x)
+
+    def _portions(self, x: Tensor, s: Reading, t: Reading, u: Reading) -> tuple[Tensor, Tensor]:
+        """Shares of the time from s to u that lie before and after t."""
+        dtype = torch.result_type(s + t, u)
+        s, t, u = s.double(), t.double(), u.double()
+        whole = self.schedule.increment(s, u).clamp_min(TINY)
+        before, after = self.schedule.increment(s, t), self.schedule.increment(t, u)
+        return match((before / whole).to(dtype), x), match((after / whole).to(dtype), x)
+
+    def noised(self, x1: Tensor) -> Law:
+        """x_0 | x_1."""
+        return self.transition(x1, 1.0, 0.0)
+
+    def source(self, like: Tensor) -> Law:
+        """The law of x_0 for data at `centre`: approximate, see the module."""
+        return self.transition(torch.full_like(like, self.centre), 1.0, 0.0)
+
+    def step_rates(self, up: Tensor, down: Tensor, t: Time) -> Tensor:
+        """p'/q times the expected steps."""
+        t = self.schedule.at(t)
+        hazard = self.schedule.rate(t) / self.schedule.mortality(t).clamp_min(TINY)
+        return torch.stack([down, up], -1) * match(hazard, up).unsqueeze(-1)
+
+    def strengths(self, law: Law, x: Tensor, t: Time) -> Tensor:
+        """The expected steps: over q they are martingales along the exact process."""
+        up, down = self.expected_steps(law, x, t)
+        return torch.stack([down, up], -1)
+
+
+@dataclass(frozen=True)
+class RandomWalk(_Walk):
+    """Steps of one up and down at the same rate, on all integers.
+
+    Attributes:
+        rate: Expected steps κ each way from data to source; the walk spreads by √(2κ).
+        centre: Where the source is centred; about the mean of the data.
+        maximum: Largest value of the data, whose values then are 0 .. maximum; None if
+            unbounded. States between are unbounded either way.
+        schedule: One minus the share of the steps made, over time.
+    """
+
+    rate: float
+    centre: int = 0
+    maximum: int | None = None
+    schedule: Schedule = field(default_factory=Cosine)
+    lowest: ClassVar[int | None] = None
+
+    def transition(self, x: Tensor, s: Time, t: Time) -> Skellam:
+        """State x + Poisson - Poisson, each of mean κ(p_s - p_t), for t <= s."""
+        t, s = self.schedule.ordered(t, s)
+        log_steps = self._log_steps(x, s, t)
+        return Skellam(x, log_steps, log_steps)
+
+    def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> SkellamBridge:
+        """x_t | x_s = x, x_u = y: the steps of the whole walk, thinned."""
+        s, t, u = self.schedule.ordered(s, t, u)
+        before, after = self._portions(x, s, t, u)
+        return SkellamBridge(x, y, self._log_steps(x, u, s).to(before), before, after)
+
+    def steps(self, x: Tensor, y: Tensor, t: Time) -> tuple[Tensor, Tensor]:
+        """Steps up and down of the walk from x to y."""
+        apart, log_steps = y - x, self._log_steps(x, 1.0, t)
+        m, joint = meetings(apart, log_steps, log_steps)
+        pairs = (joint.softmax(-1) * m).sum(-1)
+        return pairs + apart.clamp_min(0), pairs + (-apart).clamp_min(0)
+
+    def guess(self, x: Tensor, t: Time, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """As many steps each way as the walk makes."""
+        steps = self._log_steps(x, 1.0, t).exp().expand(x.shape).to(torch.float32)
+        return steps, steps
+
+    def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
+        """The way to the farthest value of the data, and κq pairs of steps besides."""
+        top, pairs = self._largest(), -self.rate * math.expm1(-high)
+        return (top - x).clamp_min(0) + pairs, x.clamp_min(0) + pairs
+
+    def stepped(self, x: Tensor, log_up: Tensor, log_down: Tensor) -> TwoMeans:
+        """State x plus a difference of Poissons."""
+        return TwoMeans(log_up, log_down, Skellam(x, log_up, log_down))
+
+    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+        """(x - μ) / sqrt(σ² + 2κq)."""
+        spread = variance + 2 * self._log_steps(x, 1.0, t).exp().to(torch.float32)
+        return ((x - mean) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class PureBirth(_Walk):
+    """Units appear at a constant rate and never leave: counts with a dark current.
+
+    Attributes:
+        rate: Expected new units κ from data to source.
+        centre: The source is `centre` + Poisson(κ); about the mean of the data.
+        maximum: Largest value of the data, None if unbounded.
+        schedule: One minus the share of the new units that have come, over time.
+    """
+
+    rate: float
+    centre: int = 0
+    maximum: int | None = None
+    schedule: Schedule = field(default_factory=Cosine)
+    start_within: ClassVar[str] = (
+        "units only come on the way to the source, so set `centre` to the least value of the data"
+    )
+
+    def transition(self, x: Tensor, s: Time, t: Time) -> Shifted:
+        """State x + Poisson(κ(p_s - p_t)), for t <= s."""
+        t, s = self.schedule.ordered(t, s)
+        return Shifted(x, Poisson(self._log_steps(x, s, t).expand(x.shape)))
+
+    def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> Shifted:
+        """x_t | x_s = x, x_u = y: y + Binomial(x - y, (p_u - p_t)/(p_u - p_s)).
+
+        Raises:
+            ValueError: If times are not ordered or y > x anywhere.
+        """
+        s, t, u = self.schedule.ordered(s, t, u)
+        new = x - y
+        if new.numel() and bool(new.min() < 0):
+            raise ValueError(
+                "a pure-birth bridge cannot increase towards the data: y at u exceeds x at s by "
+                f"{-int(new.min())} at some site"
+            )
+        before, after = self._portions(x, s, t, u)
+        return Shifted(y, Binomial(new, after, before))
+
+    def steps(self, x: Tensor, y: Tensor, t: Time) -> tuple[Tensor, Tensor]:
+        """None up, x - y down."""
+        down = (x - y).clamp_min(0).to(self.schedule.at(t).dtype)
+        return torch.zeros_like(down), down
+
+    def guess(self, x: Tensor, t: Time, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """None up; down the share κq/(μ + κq) of x."""
+        new = self._log_steps(x, 1.0, t).exp().to(torch.float32)
+        return torch.zeros_like(x, dtype=torch.float32), x * (new / (mean + new).clamp_min(1e-12))
+
+    def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
+        """None up, all of x down."""
+        return torch.zeros_like(x), x
+
+    def stepped(self, x: Tensor, log_up: Tensor, log_down: Tensor) -> TwoMeans:
+        """Each unit is of the data with the same probability: Binomial(x, 1 - down/x)."""
+        share = (log_down.exp() / x.clamp_min(1)).clamp(0, 1)
+        return TwoMeans(
+            torch.full_like(log_up, -torch.inf), log_down, Binomial(x, 1 - share, share)
+        )
+
+    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+        """(x - μ - κq) / sqrt(σ² + κq)."""
+        new = self._log_steps(x, 1.0, t).exp().to(torch.float32)
+        return ((x - mean - new) / (variance + new).clamp_min(1e-12).sqrt()).unsqueeze(1)
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} must be positive, not {value}")
+
+
+def _check_maximum(maximum: int | None) -> None:
+    if maximum is not None and maximum < 1:
+        raise ValueError(f"maximum must be at least 1 or None, not {maximum}")
+
+
+doors.guard(__name__)

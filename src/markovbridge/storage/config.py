@@ -1,0 +1,115 @@
+"""Objects as configuration and back.
+
+A frozen dataclass is its fields, a network its constructor arguments:
+
+    {"class_path": "markovbridge.PureDeath",
+     "init_args": {"maximum": 16, "schedule": {"class_path": ..., "init_args": {}}}}
+
+A tensor, such as a rate matrix, is nested lists. This is the form recipes are
+written in and the form saved beside weights. Only parts of this package are
+rebuilt from a file (see `parts`): a file must not be able to run code of its
+choice. A model with the user's own parts is loaded by passing those parts:
+`Transport.from_pretrained(directory, network=MyNetwork())`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from markovbridge import doors
+from markovbridge.storage.parts import checked, find
+from markovbridge.storage.public_names import name_of
+
+__all__ = ["from_config", "short", "to_config"]
+
+
+def to_config(value: Any) -> Any:
+    """The configuration of an object: JSON-able, nested.
+
+    Raises:
+        TypeError: If the object has none, naming its type.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [to_config(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): to_config(v) for k, v in value.items()}
+    cls = type(value)
+    path = name_of(cls)
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+        return {"class_path": path, "init_args": to_config(fields)}
+    arguments = getattr(value, "config", None)
+    if isinstance(arguments, dict):
+        return {"class_path": path, "init_args": to_config(arguments)}
+    if callable(value):
+        # A user's function or module: named, so that loading can ask for it.
+        name = getattr(value, "__qualname__", cls.__qualname__)
+        return {"class_path": f"{getattr(value, '__module__', cls.__module__)}.{name}"}
+    raise TypeError(
+        f"{path} cannot be written to a configuration: make it a frozen dataclass, "
+        "or give it a `config` dictionary of its constructor arguments"
+    )
+
+
+def from_config(config: Any, kind: Any = Any, place: str = "") -> Any:
+    """Rebuild what `to_config` wrote.
+
+    Args:
+        config: A configuration: plain values, classes by their paths.
+        kind: What it must be, as an annotation: a class of this package, for instance.
+        place: Where it is from, for messages.
+
+    Raises:
+        ValueError: If a class is not one that a file may name (`parts.classes`), is not what
+            is wanted where it is named, or refuses its arguments; the message names it.
+    """
+    try:
+        return _built(checked(config, kind, place))
+    except RecursionError as error:
+        raise ValueError(f"{place or 'the configuration'} has too many levels") from error
+
+
+def short(value: Any) -> str:
+    """A configuration as one would say it: Mean(kernel=poisson, bounded=false)."""
+    if isinstance(value, dict) and "class_path" in value:
+        own = ", ".join(f"{k}={short(v)}" for k, v in (value.get("init_args") or {}).items())
+        return f"{value['class_path'].rpartition('.')[2]}({own})"
+    if isinstance(value, list):
+        return "[" + ", ".join(short(v) for v in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str) and value.startswith("markovbridge."):
+        return f"{value.rpartition('.')[2]}()"
+    return "none" if value is None else str(value)
+
+
+def _built(config: Any) -> Any:
+    """The object of a checked configuration."""
+    if isinstance(config, list):
+        return tuple(_built(v) for v in config)
+    if not isinstance(config, dict):
+        return config
+    if "class_path" not in config:
+        return {k: _built(v) for k, v in config.items()}
+    path = config["class_path"]
+    arguments = {k: _built(v) for k, v in config["init_args"].items()}
+    try:
+        return find(path)(**arguments)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        # What is wrong in a file is a wrong value, whatever it leads to.
+        raise ValueError(f"{path} does not take these arguments: {error}") from error
+
+
+doors.guard(__name__)

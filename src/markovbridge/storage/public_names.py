@@ -1,0 +1,97 @@
+"""Public names of classes, by which files call them, so that modules can move.
+
+A public name is that of the package or of one of what it consists of, such as
+markovbridge.PureDeath or markovbridge.networks.MLP.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+import sys
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from markovbridge import doors
+
+__all__ = ["name_of", "public", "renamed"]
+
+PACKAGE = __name__.split(".")[0]
+# They run something, or name what others hold, and hold no parts.
+HIDDEN = tuple(f"{PACKAGE}.{name}" for name in ("cli", "__main__", "recipes"))
+# Where the classes of modules went that older files name.
+MOVED = {
+    "grids": "samplers",
+    "masking": "samplers",
+    "objectives": "transport",
+    "schedules": "processes",
+}
+
+
+@functools.cache
+def namespaces() -> dict[str, types.ModuleType]:
+    """The package and what it consists of, by name, all imported: where public names are."""
+    package = sys.modules[PACKAGE]
+    found = {PACKAGE: package}
+    for entry in pkgutil.iter_modules(package.__path__, f"{PACKAGE}."):
+        if not entry.name.startswith(HIDDEN):
+            found[entry.name] = importlib.import_module(entry.name)
+    return found
+
+
+@functools.cache
+def public() -> dict[str, type]:
+    """The public classes of the package, by each of their public names."""
+    return {
+        f"{name}.{attribute}": value
+        for name, module in namespaces().items()
+        for attribute, value in (
+            {n: getattr(module, n) for n in getattr(module, "__all__", ())} | vars(module)
+        ).items()
+        if inspect.isclass(value)
+        and ours(value)
+        and (attribute in module.__all__ or value.__module__ == name)
+        and not attribute.startswith("_")
+    }
+
+
+def name_of(cls: type) -> str:
+    """The public name of a class, by which files call it; its own path if it has none."""
+    named = [path for path, other in public().items() if other is cls]
+    return min(named, key=len, default=f"{cls.__module__}.{cls.__qualname__}")
+
+
+def renamed(config: Any) -> Any:
+    """A configuration that calls classes of this package by the names of today.
+
+    Files of older versions say in which module of a namespace a class was:
+    markovbridge.processes.pure_death.PureDeath is markovbridge.PureDeath.
+    """
+    if isinstance(config, (list, tuple)):
+        return [renamed(value) for value in config]
+    if not isinstance(config, Mapping):
+        return config
+    found = {key: renamed(value) for key, value in config.items()}
+    path = found.get("class_path")
+    if isinstance(path, str) and (cls := public().get(today(path))) is not None:
+        found["class_path"] = name_of(cls)
+    return found
+
+
+def today(path: str) -> str:
+    """The path of a class without the module that it was in below a namespace."""
+    package, *inside = path.split(".")
+    if package == PACKAGE and len(inside) > 1:
+        return f"{package}.{MOVED.get(inside[0], inside[0])}.{inside[-1]}"
+    return path
+
+
+def ours(cls: type) -> bool:
+    """Whether a class is of this package."""
+    return cls.__module__.split(".")[0] == PACKAGE
+
+
+doors.guard(__name__)

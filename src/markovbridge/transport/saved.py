@@ -1,0 +1,206 @@
+"""A saved transport: `model.safetensors`, `config.json`, and a model card.
+
+The configuration rebuilds every part without guessing and carries the hash of
+the weights and of itself, so that a damaged or mismatched file is noticed. The
+directory is written beside its destination and moved into place as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors.torch import save as save_tensors
+
+from markovbridge import doors
+from markovbridge.storage.config import from_config, to_config
+from markovbridge.storage.documents import load_json
+from markovbridge.storage.files import make_folder, put, sealed, standing, unsealed, written_folder
+from markovbridge.storage.locks import locked
+from markovbridge.storage.parts import arguments
+from markovbridge.storage.reading import reading, tensors
+from markovbridge.transport.draws import Sampling
+
+__all__ = ["configuration", "coupling_once", "hash_weights", "load", "save"]
+
+FORMAT = 1
+WEIGHTS = "model.safetensors"
+SEEN = "seen"  # the extremes of the training data, beside the weights
+# Not in older files.
+NEW = {"covariates": None, "condition_dropout": 0.0, "masking": None, "error_curve": None}
+PARTS = ("process", "network", "head", "coupling", "objective", *NEW)
+
+T = TypeVar("T", bound=Sampling)
+
+
+def save(transport: Sampling, directory: Path, card: dict[str, Any]) -> None:
+    """Write a transport; see `Transport.save_pretrained`."""
+    tensors = transport.state_dict()
+    if transport.seen is not None:
+        tensors[SEEN] = transport.seen
+    # Copies, because tied weights share memory, which safetensors refuses.
+    weights = save_tensors(
+        {
+            k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for k, v in tensors.items()
+        }
+    )
+    config = {
+        "format": FORMAT,
+        "markovbridge": version("markovbridge"),
+        "shape": list(transport.shape),
+        "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},
+        **coupling_once({part: to_config(getattr(transport, part)) for part in PARTS}),
+    }
+    if directory == Path():
+        raise ValueError(f"the folder of a model is {str(directory)!r}; give it a name")
+    if directory.is_dir() and (other := _foreign(directory)):
+        raise FileExistsError(f"{other} is no file of a model; choose another folder for this one")
+    make_folder(directory.parent)
+    with locked(directory.parent, directory.name), written_folder(directory) as fresh:
+        put(fresh / WEIGHTS, weights)
+        put(fresh / "config.json", sealed(config).encode())
+        put(fresh / "README.md", _card(transport, config, card).encode())
+
+
+def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
+    """Read a transport; see `Transport.from_pretrained`."""
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        raise TypeError(f"unknown part {sorted(unknown)[0]!r}: parts are {', '.join(PARTS)}")
+    path, config = configuration(directory)
+    with reading(path, "is damaged", "train again, or fetch it again"):
+        expected = config["weights"]["sha256"]
+        weights_file = path.with_name(WEIGHTS)
+        shape = _shape(config["shape"])
+        saved = coupling_once({part: {**NEW, **config}[part] for part in PARTS})
+    if not weights_file.is_file():
+        raise FileNotFoundError(f"{weights_file} is missing")
+    weights = weights_file.read_bytes()
+    if hashlib.sha256(weights).hexdigest() != expected:
+        raise ValueError(
+            f"{weights_file} is damaged: its hash is not the one in config.json. "
+            "Take the weights from a checkpoint of the run, or train again"
+        )
+    state = tensors(weights_file, weights)
+    seen = state.pop(SEEN, None)  # not in older files
+    kinds = arguments(cls)
+    with reading(path):
+        own = {p: from_config(saved[p], kinds[p], p) for p in PARTS if p not in parts}
+    missing = {"mean", "variance"} - set(state)
+    if missing:
+        raise ValueError(f"{weights_file} is damaged: it lacks {', '.join(sorted(missing))}")
+    statistics = {"mean": state["mean"], "variance": state["variance"], "seen": seen}
+    # A part of the user's own may be what does not fit; without any it is the file.
+    fits = reading(path, f"and {WEIGHTS} beside it do not fit one another", "train again")
+    with contextlib.nullcontext() if parts else fits:
+        transport = cls(**parts, **own, shape=shape, **statistics)
+    try:
+        transport.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(
+            f"the weights in {weights_file} do not fit this network: {reason}"
+        ) from error
+    return transport.eval()
+
+
+def configuration(directory: Path) -> tuple[Path, dict[str, Any]]:
+    """The configuration of a saved transport as it was written, and its file.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it has changed since, or is of another format, naming the file.
+    """
+    path = standing(directory) / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no model in {directory}: {path.name} is missing")
+    try:
+        found = load_json(path)
+        # Files of before there was such a hash have none.
+        if found.get("format") == FORMAT and "sha256" in found:
+            found = unsealed(found)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}). Write the model again: `markovbridge train RUN "
+            "--resume true` takes it from a checkpoint. Parts to be changed are given by name, "
+            "as in Transport.from_pretrained(directory, head=...)"
+        ) from error
+    if found.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {found.get('format')}; this version reads {FORMAT}")
+    return path, found
+
+
+def hash_weights(module: torch.nn.Module) -> str:
+    """The sha256 of names, types, shapes and bytes of a module's weights, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _shape(found: Any) -> list[int]:
+    """The event shape that a file states."""
+    if not isinstance(found, list) or not all(type(n) is int and n > 0 for n in found):
+        raise ValueError(f"its shape is {found!r}, no list of sizes"[:200])
+    return found
+
+
+def _foreign(directory: Path) -> Path | None:
+    """A file in a folder that no model has, if there is one."""
+    known = {WEIGHTS, "config.json", "README.md", ".DS_Store"}
+    return next((path for path in sorted(directory.iterdir()) if path.name not in known), None)
+
+
+def coupling_once(parts: dict[str, Any]) -> dict[str, Any]:
+    """Configured parts whose head does not repeat the coupling, as heads in use do."""
+    head = parts["head"]
+    if not head or head.get("init_args", {}).get("coupling") != parts["coupling"]:
+        return parts
+    return {**parts, "head": {**head, "init_args": {**head["init_args"], "coupling": None}}}
+
+
+def _card(transport: Sampling, config: dict[str, Any], facts: dict[str, Any]) -> str:
+    parameters = sum(
+        p.numel() for p in transport.parameters() if isinstance(p, torch.nn.Parameter)
+    )
+    rows = {
+        "process": _short(config["process"]),
+        "head": _short(config["head"]),
+        "network": _short(config["network"]),
+        "parameters": f"{parameters:,}",
+        "coupling": _short(config["coupling"]),
+        "objective": _short(config["objective"]),
+        **{part.replace("_", " "): _short(config[part]) for part in NEW if config[part]},
+        "event shape": " x ".join(map(str, transport.shape)),
+        **{str(k): v for k, v in facts.items()},
+    }
+    table = "\n".join(f"| {k} | {v} |" for k, v in rows.items())
+    return (
+        "# A markovbridge transport\n\n"
+        f"Written by markovbridge {config['markovbridge']}.\n\n"
+        f"| | |\n|---|---|\n{table}\n\n"
+        "```python\nfrom markovbridge import Transport\n\n"
+        'transport = Transport.from_pretrained("path/to/this/directory")\n'
+        "samples = transport.sample(16, steps=50)\n```\n"
+    )
+
+
+def _short(config: Any) -> str:
+    """A configuration as one would write it in Python."""
+    if isinstance(config, dict) and "class_path" in config:
+        arguments = ", ".join(f"{k}={_short(v)}" for k, v in config.get("init_args", {}).items())
+        return f"{config['class_path'].rpartition('.')[2]}({arguments})"
+    if isinstance(config, list):
+        if len(config) > 16:  # a rate matrix; config.json has it in full
+            return f"({_short(config[0])}, ... {len(config)} in all)"
+        return "(" + ", ".join(_short(v) for v in config) + ")"
+    return repr(config)
+
+
+doors.guard(__name__)

@@ -1,0 +1,389 @@
+r"""Transport: the model. A process, a coupling, a head and an objective, plus weights.
+
+Training reads top to bottom in `loss`, sampling in `markovbridge.transport.draws`. With
+`head=None` the network is an exact law of `markovbridge.exact`, and everything
+works untrained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from markovbridge import doors
+from markovbridge.couplings import Coupling, Noised
+from markovbridge.couplings.base import check_same
+from markovbridge.data.covariates import Covariates
+from markovbridge.data.rows import Rows, parts
+from markovbridge.doors import checks
+from markovbridge.heads import Head
+from markovbridge.laws import Law
+from markovbridge.processes import Process
+from markovbridge.processes.schedules import Reading, Time
+from markovbridge.samplers.extrapolation import extremes, floor
+from markovbridge.samplers.grids import ErrorCurve
+from markovbridge.samplers.known_sites import Masking, Observed, pinned
+from markovbridge.samplers.model import NOTHING, Given
+from markovbridge.transport.draws import BLOCK, Sampling
+from markovbridge.transport.guidance import dropped, guided
+from markovbridge.transport.likelihood import Bound, log_likelihood
+from markovbridge.transport.objectives import Objective, PathKL
+from markovbridge.transport.saved import load, save
+
+__all__ = ["BLOCK", "Transport", "statistics"]
+
+
+def statistics(
+    x: Tensor | np.ndarray | Rows | Iterable[Tensor],
+    per: Literal["site", "channel", "all"] = "site",
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of a data set, for standardising a network's input.
+
+    Args:
+        x: Data, (N, *event), or a few samples at a time; for a process with a `support`,
+            `process.check(data)`.
+        per: Over the data alone ("site"), over positions too ("channel", event[0] being
+            the channel), or over everything ("all").
+
+    Returns:
+        Mean and variance, float32, broadcastable to event. The variance, and the mean of
+        counts, are floored (`extrapolation.floor`), so that no site that never varies blows up.
+    """
+    if isinstance(x, np.ndarray):
+        x = torch.as_tensor(x)
+    total, square, count, n, counts = 0.0, 0.0, 0, 0, False
+    for part in parts(x) if isinstance(x, Tensor | Rows) else x:
+        checks.instance(part, Tensor, "a part of the data", "give a tensor (N, *event)")
+        axes = {"site": [0], "channel": [0, *range(2, part.ndim)], "all": list(range(part.ndim))}
+        axes, counts, n = axes[per], not part.is_floating_point(), n + len(part)
+        part = part.double()
+        total = total + part.sum(axes, keepdim=True)
+        square = square + (part**2).sum(axes, keepdim=True)
+        count += part.numel() // max(1, torch.as_tensor(total).numel())
+    if n < 2:
+        raise ValueError(f"statistics need at least 2 samples, not {n}")
+    mean = torch.as_tensor(total)[0] / count
+    variance = torch.as_tensor(square)[0] / count - mean**2
+    if counts:
+        mean = mean.clamp_min(floor(float(mean.abs().mean()), counts))
+    variance = variance.clamp_min(floor(float(variance.mean()), counts))
+    return mean.float(), variance.float()
+
+
+def _check_law(network: Any, process: Process, coupling: Coupling) -> None:
+    """Refuse a law that holds for another process or coupling, as far as it says so."""
+    own, check = getattr(network, "coupling", None), getattr(network, "check", None)
+    if isinstance(own, Coupling):
+        if callable(check):
+            check(process, coupling)
+        else:
+            check_same("exact law", own, coupling)
+
+
+class Transport(Sampling):
+    """Carries a source to the data along a reference process.
+
+    Args:
+        process: The reference process.
+        network: `network(features, t, condition)`, giving (batch, outputs, *event) from
+            (batch, features, *event), for a head; or, with `head=None`, a callable
+            `(x, t, condition) -> Law` such as those of `markovbridge.exact`, which with
+            `masking` is given an `Observed`, or None, after these. A callable of your own may
+            say by an attribute `coupling` what it holds for; exact laws do.
+        head: How the network's output becomes the law of x_1 given x_t.
+        shape: Event shape.
+        mean: Mean of the data, broadcastable to event (see `statistics`).
+        variance: Variance of the data, likewise.
+        coupling: Which source goes with which data point; None is that of the exact law or
+            head, and `Noised`, time reversal, if they have none of their own.
+        objective: The loss.
+        covariates: What the numbers of a condition mean: kept for those who sample, to
+            `encode` classes and covariates.
+        condition_dropout: Probability that a sample loses its condition in training. At 0
+            the network learns nothing of the unconditional law, which guidance needs.
+        masking: Train with known sites of x_1, for `impute`: which ones.
+        error_curve: How far the best guess is from the data over time, which decides where a
+            number of `steps` stops; `grids.measure` takes it from a trained model, and
+            training under pure death does so by itself.
+        seen: Least and largest value of each site in the training data, (2, *event), in their
+            units; `Trainer` takes it from its data. What is drawn of counts is bounded by it,
+            and samples far outside are reported: see `markovbridge.samplers.extrapolation`.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(
+        self,
+        process: Process,
+        network: Callable[..., Any],
+        head: Head | None = None,
+        *,
+        shape: Sequence[int],
+        mean: Tensor | float | None = None,
+        variance: Tensor | float | None = None,
+        coupling: Coupling | None = None,
+        objective: Objective | None = None,
+        covariates: Covariates | None = None,
+        condition_dropout: float = 0.0,
+        masking: Masking | None = None,
+        error_curve: ErrorCurve | None = None,
+        seen: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.process = process
+        self.network = network
+        self.shape = tuple(int(n) for n in shape)
+        if not self.shape or min(self.shape) < 1:
+            raise ValueError(f"shape must be the event shape, such as (1, 28, 28), not {shape}")
+        own = getattr(network if head is None else head, "coupling", None)
+        if coupling is None:
+            coupling = own if isinstance(own, Coupling) else Noised()
+        self.coupling = coupling
+        if head is None:
+            _check_law(network, process, coupling)
+        self.head = None if head is None else head.coupled(process, coupling)
+        if head is None and self.coupling.preserve:
+            raise ValueError(
+                "preserve=True shows x_0 to a network with a head; an exact law of x_1 given x_t "
+                "does not see it: take the coupling with preserve=False"
+            )
+        self.objective = PathKL(damping=1.0) if objective is None else objective
+        if not 0 <= condition_dropout <= 1:
+            raise ValueError(f"condition_dropout must lie in [0, 1], not {condition_dropout}")
+        continuous = [c.name for c in covariates.columns if not c.levels] if covariates else []
+        if coupling.batched and continuous:
+            raise ValueError(
+                f"{type(coupling).__name__} matches rows of equal condition, and covariate "
+                f"{continuous[0]!r} is continuous: take Independent(), or categories for it"
+            )
+        self.covariates = covariates
+        self.condition_dropout = condition_dropout
+        self.masking = masking
+        self.error_curve = error_curve
+        self.autocast: torch.dtype | None = None
+        for name, value in (("mean", mean), ("variance", variance)):
+            value = torch.as_tensor(1.0 if value is None else value, dtype=torch.float32)
+            if not bool(torch.isfinite(value).all()):
+                raise ValueError(f"{name} must be finite")
+            try:
+                value.expand(self.shape)
+            except RuntimeError:
+                raise ValueError(
+                    f"{name} has shape {tuple(value.shape)}, which does not broadcast to the "
+                    f"event shape {self.shape}"
+                ) from None
+            self.register_buffer(name, value)
+        # Not of the weights, so that checkpoints of older versions fit: saved beside them.
+        self.register_buffer("seen", None, persistent=False)
+        if seen is not None:
+            if tuple(seen.shape) != (2, *self.shape):
+                raise ValueError(
+                    f"seen is the least and the largest value of each site, {(2, *self.shape)}, "
+                    f"not {tuple(seen.shape)}"
+                )
+            self.see(seen)
+
+    def see(self, x: Tensor | Rows) -> None:
+        """Widen the range of the training data, `seen`, by that of data (N, *event)."""
+        if tuple(x.shape[1:]) != self.shape:
+            raise ValueError(
+                f"data of shape {tuple(x.shape)} have no range for the event shape {self.shape}"
+            )
+        found = extremes(x).to(self.mean.device)
+        if self.seen is not None:
+            found = extremes(torch.cat([self.seen.to(found), found]))
+        self.seen = found
+
+    def law(self, x: Tensor, t: Time, given: Given = NOTHING) -> Law:
+        """The law of x_1 given x_t = x.
+
+        Args:
+            x: States, (batch, *event).
+            t: A time, or one per sample.
+            given: What else is given: a condition and how strongly it acts, known sites, x_0.
+        """
+        t = self.process.schedule.at(t, x.device).expand(len(x))
+        condition, guidance, observed = given.condition, given.guidance, given.observed
+        if guidance == 1:
+            (law,) = self._laws(x, t, [condition], given)
+        elif condition is None:
+            raise ValueError(f"guidance is {guidance}, but there is no condition to follow")
+        else:
+            condition = condition.float()
+            both = [condition, torch.full_like(condition, torch.nan)]
+            first, second = self._laws(x, t, both, given)
+            law = guided(self.process, x, first, second, guidance)
+        return law if observed is None else pinned(self.process, x, t, law, observed)
+
+    def _laws(
+        self,
+        x: Tensor,
+        t: Reading,
+        conditions: Sequence[Tensor | None],
+        given: Given,
+    ) -> list[Law]:
+        """What the network says of x_1 under each of several conditions, in one call."""
+        if self.head is None:
+            more = () if self.masking is None else (given.observed,)
+            return [self.network(x, t.plain, condition, *more) for condition in conditions]
+        features = self._features(x, t, given).to(self.mean.dtype)
+        times = t.plain.float()
+        condition, count = conditions[0], len(conditions)
+        if count > 1:
+            features = features.repeat(count, *[1] * (features.ndim - 1))
+            times, condition = (
+                times.repeat(count),
+                torch.cat([c for c in conditions if c is not None]),
+            )
+        with torch.autocast(x.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            raw = self.network(features, times, condition)
+        expected = (count * len(x), self.head.outputs(self.process), *self.shape)
+        if raw.shape != expected:
+            raise ValueError(
+                f"the network gave {tuple(raw.shape)}; its head needs {expected}: "
+                "(batch, outputs, *event)"
+            )
+        return [
+            self.head(self.process, part, x, t, self.mean, self.variance)
+            for part in raw.float().split(len(x))
+        ]
+
+    def _features(self, x: Tensor, t: Tensor, given: Given) -> Tensor:
+        """What the network sees: x_t, x_0 if the coupling is preserved, known sites of x_1."""
+        moments = self.mean, self.variance
+        parts = [self.coupling.standardise(self.process, x, t, *moments)]
+        if self.coupling.preserve:
+            if given.start is None:
+                raise ValueError("this transport preserves its coupling: it needs x_0 as `start`")
+            parts.append(self.coupling.standardise(self.process, given.start, 0.0, *moments))
+        if self.masking is not None:
+            observed = given.observed
+            if observed is None:
+                observed = Observed(x, torch.zeros_like(x, dtype=torch.bool))
+            parts.append(observed.features(self.process, *moments))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def loss(
+        self,
+        x1: Tensor,
+        *,
+        x0: Tensor | None = None,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The objective at random times, one value per sample: (batch,).
+
+        Args:
+            x1: Data, (batch, *event).
+            x0: Source states paired with x1; drawn from the coupling if None.
+            condition: What the network is conditioned on; in training mode some samples lose
+                theirs, as `condition_dropout` says.
+            generator: Source of randomness on the device of x1.
+
+        Raises:
+            ValueError: If x1 is no valid state of the process, naming the value.
+        """
+        x1 = self.check(x1, "x1")
+        if x0 is None:
+            x0 = self.coupling.sources(self.process, x1, condition, generator=generator)
+        else:
+            x0 = self.check(x0, "x0")
+            if len(x0) != len(x1):
+                raise ValueError(
+                    f"x0 has {len(x0)} rows and x1 has {len(x1)}: row i of one goes with row i of "
+                    "the other"
+                )
+        t = self.objective.times(len(x1), generator=generator, device=x1.device)
+        t = self.process.schedule.at(t)  # read once, and handed on
+        x_t = self.process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
+        if condition is not None and self.condition_dropout > 0 and self.training:
+            sizes = [len(c.names) for c in self.covariates.columns] if self.covariates else []
+            condition = dropped(condition, self.condition_dropout, generator, sizes)
+        observed = None
+        if self.masking is not None:
+            # Known sites are certain, so that the objective counts the others only.
+            observed = Observed(x1, self.masking.draw(x1, generator=generator))
+        law = self.law(x_t, t, Given(condition, start=x0, observed=observed))
+        return self.objective(self.process, law, x_t, x1, t)
+
+    forward = loss
+
+    def log_likelihood(
+        self,
+        x1: Tensor,
+        *,
+        x0: Tensor | None = None,
+        condition: Tensor | None = None,
+        draws: int = 64,
+        steps: int | Tensor | None = None,
+        generator: torch.Generator | None = None,
+        block: int = BLOCK,
+    ) -> Bound:
+        """A lower bound on log p(x_1), without bias and with its standard error.
+
+        Of the process in continuous time, or of the `Bridge` sampler with `steps` steps; for a
+        joint law of a chain in discrete time the two differ: see `likelihood`.
+
+        Args:
+            x1: Data, (n, *event).
+            x0: Source states; if given, the bound is one on log p(x_1 | x_0).
+            condition: What to condition on, (n, C), NaN being unknown; if given, the bound is
+                one on log p(x_1 | condition).
+            draws: How often the network looks at each data point (plus a pilot of 320 looks
+                in all); even. The error falls with its square root or faster.
+            steps: Number of steps or grid of times, for the bound of a sampler.
+            generator: Source of randomness on the device of the transport.
+            block: How many states the network sees at once.
+
+        Returns:
+            `Bound` with `nats` and `standard_error`, (n,), and bits per dimension.
+
+        Raises:
+            ValueError: If the bound is infinite or not known, with what to use instead.
+        """
+        with self.evaluating():
+            return log_likelihood(
+                self,
+                x1,
+                x0=x0,
+                condition=condition,
+                draws=draws,
+                steps=steps,
+                generator=generator,
+                block=block,
+            )
+
+    def save_pretrained(
+        self, directory: str | Path, *, card: dict[str, Any] | None = None
+    ) -> None:
+        """Write weights, configuration and model card into a directory, atomically.
+
+        Args:
+            directory: Replaced as a whole if it exists, by one process at a time.
+            card: Facts for the model card: data, steps, metrics, and so on.
+        """
+        save(self, Path(directory), card or {})
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, **parts: Any) -> Transport:
+        """Rebuild a saved transport.
+
+        Args:
+            directory: What `save_pretrained` wrote.
+            **parts: Parts to use instead of the saved ones (`process`, `network`, `head`,
+                `coupling`, `objective`): your own classes, or another head for sampling.
+
+        Raises:
+            FileNotFoundError: If there is no model in the directory.
+            ValueError: If a file is damaged or names a class this package does not have.
+        """
+        return load(cls, Path(directory), parts)
+
+
+doors.guard(__name__)

@@ -1,0 +1,132 @@
+"""Configurations: what is written is rebuilt, and files cannot run code of their choice."""
+
+import importlib
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+import markovbridge as mb
+from markovbridge import exact
+from markovbridge.networks import MLP
+from markovbridge.storage import parts, public_names
+from markovbridge.storage.config import from_config, to_config
+from problems import squared
+
+OBJECTS = [
+    mb.PureDeath(),
+    mb.PureDeath(16, mb.Logistic(10.0, exact_ends=False)),
+    mb.PureDeath(255, mb.Linear()),
+    mb.Mean("nearest", bounded=True),
+    mb.Categorical(),
+    mb.LogisticMixture(5),
+    mb.NegativeBinomial(),
+    mb.Noised(),
+    mb.PathKL(0.5),
+    mb.PathKL(1.0) + 0.1 * mb.EndNLL() + 2 * mb.Instantaneous(100),
+    mb.FiniteTime(7),
+    mb.Bridge(),
+    mb.Gillespie(),
+    exact.NegativeBinomial(mb.PureDeath(), 3.0, 2.0),
+]
+
+
+@pytest.mark.parametrize("value", OBJECTS, ids=lambda value: type(value).__name__)
+def test_objects_come_back_equal(value):
+    text = json.dumps(to_config(value), allow_nan=False)
+    found = from_config(json.loads(text))
+    assert type(found) is type(value)
+    assert found == value
+
+
+def test_the_form_is_the_one_of_recipes():
+    assert to_config(mb.PureDeath(16)) == {
+        "class_path": "markovbridge.PureDeath",
+        "init_args": {
+            "maximum": 16,
+            "schedule": {"class_path": "markovbridge.Cosine", "init_args": {}},
+        },
+    }
+
+
+def test_networks_come_back_with_their_arguments():
+    network = MLP((1, 4, 4), features=1, outputs=2, width=24, depth=2, dropout=0.1)
+    found = from_config(json.loads(json.dumps(to_config(network))))
+    assert isinstance(found, MLP)
+    shapes = {name: p.shape for name, p in network.named_parameters()}
+    assert {name: p.shape for name, p in found.named_parameters()} == shapes
+    assert found.config == network.config
+
+
+def test_plain_values_stay_plain():
+    value = {"a": [1, 2.5, "x", None, True], "b": {"c": Path("/data"), "d": torch.bfloat16}}
+    assert to_config(value) == {
+        "a": [1, 2.5, "x", None, True],
+        "b": {"c": "/data", "d": "bfloat16"},
+    }
+    assert from_config(to_config(value))["a"] == (1, 2.5, "x", None, True)
+    assert to_config(torch.tensor([[1, 2], [3, 4]])) == [[1, 2], [3, 4]]
+
+
+def test_what_has_no_configuration_is_refused():
+    with pytest.raises(TypeError, match="Generator cannot be written to a configuration: make it"):
+        to_config(torch.Generator())
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A user's own part."""
+
+    command: str = "rm"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (to_config(Foreign()), "Foreign is not part of markovbridge, and a file may not name"),
+        (to_config(mb.Survival(squared)), "problems.squared is not part of markovbridge"),
+        ({"class_path": "os.system", "init_args": {"command": "true"}}, "os.system is not part"),
+        ({"class_path": "markovbridge_evil.Part"}, "is not part of markovbridge"),
+        (
+            {"class_path": "markovbridge.processes.schedules.Sine"},
+            "Sine does not exist in this version",
+        ),
+        ({"class_path": "markovbridge.clocks.Linear"}, "does not exist in this version"),
+        ({"class_path": "markovbridge.storage.config.from_config"}, "from_config is not a class"),
+        # Classes that a module of the package merely uses.
+        ({"class_path": "markovbridge.storage.config.Path"}, "Path is not part of markovbridge"),
+        ({"class_path": "markovbridge.transport.saved.shutil.Error"}, "does not exist"),
+        (
+            {"class_path": "markovbridge.processes.schedules.Linear", "init_args": {"speed": 2}},
+            "there is no option '.*speed'; Linear has none",
+        ),
+        (
+            {
+                "class_path": "markovbridge.processes.schedules.Logistic",
+                "init_args": {"t_end": 0.1},
+            },
+            "t_end must exceed log 2",
+        ),
+    ],
+)
+def test_files_name_classes_of_the_package_only(config, message):
+    for nested in (config, [config], {"a": {"b": config}}):
+        with pytest.raises(ValueError, match=message):
+            from_config(nested)
+
+
+def test_files_call_every_class_by_a_public_name_and_older_ones_are_understood():
+    """No file says in which module of a namespace a class is, so that it can move."""
+    for cls in set(parts.classes().values()):
+        if inspect.isabstract(cls):
+            continue
+        name = public_names.name_of(cls)
+        space, _, own = name.rpartition(".")
+        assert space.count(".") < 2 and own == cls.__name__, name
+        assert getattr(importlib.import_module(space), own) is cls
+        old = {"class_path": f"{cls.__module__}.{own}", "init_args": {}}
+        assert public_names.renamed({"a": [old]}) == {"a": [{"class_path": name, "init_args": {}}]}
+        assert parts.find(old["class_path"]) is cls

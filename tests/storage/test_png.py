@@ -1,0 +1,85 @@
+"""Pictures, read back by another decoder."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from markovbridge.doors.randomness import generator
+from markovbridge.storage.png import data_uri, encode_png, grid_png, is_image, to_shades
+
+
+def decode(png):
+    image = Image.open(io.BytesIO(png))
+    image.load()
+    return image.mode, np.asarray(image)
+
+
+def test_grey_grid_pixel_by_pixel():
+    x = torch.tensor([[[[0, 4], [8, 16]]], [[[16, 16], [0, 0]]], [[[2, 1], [1, 2]]]])
+    mode, pixels = decode(grid_png(x, 16, columns=2, scale=1))
+    line = [128] * 5
+    # 255/16 = 15.94: 4 -> 64, 8 -> 128 (half to even of 127.5), 2 -> 32, 1 -> 16.
+    assert mode == "L"
+    assert pixels.tolist() == [
+        [0, 64, 128, 255, 255],
+        [128, 255, 128, 0, 0],
+        line,
+        [32, 16, 128, 128, 128],
+        [16, 32, 128, 128, 128],
+    ]
+
+
+def test_scale_repeats_pixels():
+    x = torch.tensor([0, 1]).reshape(1, 1, 1, 2)
+    _, pixels = decode(grid_png(x, 1, scale=3))
+    assert pixels.tolist() == [[0, 0, 0, 255, 255, 255]] * 3
+
+
+def test_rgb_keeps_every_byte():
+    rng = generator("cpu", "rgb")
+    x = torch.randint(256, (1, 3, 9, 7), generator=rng).to(torch.uint8)
+    mode, pixels = decode(grid_png(x, 255, scale=1))
+    assert mode == "RGB"
+    assert np.array_equal(pixels, x[0].permute(1, 2, 0).numpy())
+
+
+def test_default_grid_is_square_and_visible():
+    _, pixels = decode(grid_png(torch.zeros(9, 1, 8, 8, dtype=torch.uint8), 16))
+    assert pixels.shape == ((3 * 9 - 1) * 7, (3 * 9 - 1) * 7)
+
+
+def test_data_uri_holds_the_file():
+    png = encode_png(np.full((2, 2, 1), 7, dtype=np.uint8))
+    head, body = data_uri(png).split(",")
+    assert head == "data:image/png;base64"
+    assert decode(base64.b64decode(body))[1].tolist() == [[7, 7], [7, 7]]
+
+
+@pytest.mark.parametrize(
+    ("x", "maximum", "error", "message"),
+    [
+        (torch.zeros(1, 1, 2, 2), 1, TypeError, "float32"),
+        (torch.zeros(1, 2, 2, 2, dtype=torch.int64), 1, ValueError, r"\(1, 2, 2, 2\)"),
+        (torch.full((1, 1, 2, 2), 17), 16, ValueError, r"0\.\.16.*17\.\.17"),
+        (torch.full((1, 1, 2, 2), -1), 16, ValueError, r"-1\.\.-1"),
+        (torch.zeros(1, 1, 2, 2, dtype=torch.int64), 0, ValueError, "at least 1, got 0"),
+    ],
+)
+def test_invalid_images_are_named(x, maximum, error, message):
+    with pytest.raises(error, match=message):
+        grid_png(x, maximum)
+
+
+def test_what_an_image_is():
+    assert is_image((1, 8, 8)) and is_image((3, 2, 5))
+    assert not is_image((8,)) and not is_image((2, 8, 8)) and not is_image((8, 8))
+
+
+def test_shades_run_from_low_to_high_and_stop_there():
+    x = torch.tensor([-2.0, -1.0, 0.0, 0.5, 1.0, 9.0])
+    assert to_shades(x, -1.0, 1.0).tolist() == [0, 0, 128, 191, 255, 255]
+    assert to_shades(torch.tensor([0, 8, 16]), 0, 16).tolist() == [0, 128, 255]

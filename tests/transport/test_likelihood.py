@@ -1,0 +1,418 @@
+"""Likelihood bounds against laws whose entropy is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, special, stats
+
+from likelihoods import TABLE, check, generator, pairs
+from markovbridge import Logistic, NegativeBinomial, PureDeath, Transport, exact, laws
+from markovbridge.couplings import Dirac, Gaussian, Independent, MinibatchOT, Noised
+from markovbridge.covariances import Isotropic
+from markovbridge.heads import Mean
+from markovbridge.processes import (
+    VP,
+    AbsorbingChain,
+    Brownian,
+    DiscreteTimeChain,
+    Ehrenfest,
+    LinearDiffusion,
+    Positive,
+    Rounded,
+    UniformChain,
+)
+from markovbridge.processes.decoders import log_interval, truncation
+from problems import COUNTS, PROBLEMS, SCHEDULES
+
+LOOKS = {"bernoulli": 1000, "binomial": 2000, "zero-inflated": 6000}
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.name)
+def test_exact_mean_gives_the_entropy(problem):
+    process = PureDeath(maximum=problem.maximum)
+    transport = Transport(process, problem.law(process), shape=(1,))
+    repeats = np.maximum(np.round(1000 * problem.pmf).astype(int), problem.pmf > 1e-5)
+    x = np.repeat(np.arange(len(repeats)), repeats)
+    draws = LOOKS.get(problem.name, 400)
+    bound = transport.log_likelihood(
+        torch.from_numpy(x).unsqueeze(1), draws=draws, generator=generator(), block=2**15
+    )
+    weights = (problem.pmf / np.maximum(repeats, 1))[x]
+    missing = problem.pmf[repeats == 0]
+    tail = -(missing * np.log(np.maximum(missing, 1e-300))).sum()
+    off = -weights @ bound.nats.numpy() + tail - problem.entropy
+    error = math.sqrt(weights**2 @ bound.standard_error.numpy() ** 2)
+    assert abs(off) < 1e-3
+    assert abs(off) < 5 * error + 1e-5
+    assert error < 1e-3
+
+
+def test_tight_point_by_point():
+    transport = Transport(PureDeath(), exact.NegativeBinomial(PureDeath(), 3.0, 2.0), shape=(1,))
+    x = torch.arange(12).unsqueeze(1)
+    bound = transport.log_likelihood(x, draws=20000, generator=generator(), block=2**15)
+    check(bound, stats.nbinom.logpmf(np.arange(12), 2, 2 / 5), 0.02)
+    four = transport.log_likelihood(
+        torch.full((2000, 1), 4), draws=200, generator=generator(), block=2**15
+    )
+    mean, error = four.average()
+    assert abs(mean + 2.266446) < 5 * error + 1e-4
+    assert error < 4e-3
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_any_schedule(name):
+    process = PureDeath(schedule=SCHEDULES[name])
+    transport = Transport(process, exact.Poisson(process, 2.0), shape=(1,))
+    x = torch.arange(6).unsqueeze(1)
+    if name == "published":
+        with pytest.raises(ValueError, match="exact_ends"):
+            transport.log_likelihood(x)
+        assert transport.log_likelihood(x[:1], draws=400).nats < 0  # black is black
+        return
+    bound = transport.log_likelihood(x, draws=2000, generator=generator(), block=2**15)
+    check(bound, stats.poisson.logpmf(np.arange(6), 2), 0.02)
+
+
+@pytest.mark.parametrize(
+    "process",
+    [PureDeath(maximum=2), UniformChain(3), AbsorbingChain(3), AbsorbingChain(3, 0), Ehrenfest(2)],
+    ids=["death", "uniform", "mask", "black mask", "ehrenfest"],
+)
+def test_correlated_table(process):
+    transport, x, weights = pairs(process)
+    repeated = x.repeat_interleave(25, 0)
+    bound = transport.log_likelihood(repeated, draws=400, generator=generator(), block=2**14)
+    nats = bound.nats.reshape(len(x), 25)
+    error = (bound.standard_error.reshape(len(x), 25) ** 2).sum(1).sqrt() / 25
+    off = nats.mean(1) - weights.log()
+    assert float((off.abs() / (error + 1e-4)).max()) < 5
+    assert float(error.max()) < 0.1
+    # The stated errors are those that are seen.
+    ratio = nats.std(1) / (bound.standard_error.reshape(len(x), 25) ** 2).mean(1).sqrt()
+    assert 0.7 < float(ratio.mean()) < 1.3
+
+
+@pytest.mark.parametrize(
+    "process", [PureDeath(maximum=2), UniformChain(3), Ehrenfest(2)], ids=["death", "uniform", "e"]
+)
+def test_steps_with_the_exact_joint_law_have_no_gap_and_no_noise(process):
+    # Along any path, the log-ratios of true kernels telescope to log p(x_1). One step is one
+    # draw of the kernel, so every draw is the answer.
+    transport, x, weights = pairs(process, states=None)
+    bound = transport.log_likelihood(x, steps=1, draws=2, generator=generator())
+    np.testing.assert_allclose(bound.nats, weights.log(), atol=1e-5)
+    many = transport.log_likelihood(
+        x.repeat_interleave(25, 0), steps=5, draws=200, generator=generator(), block=2**13
+    )
+    check(many, weights.log().repeat_interleave(25), 0.04)
+
+
+def test_steps_of_sites_on_their_own_lose_their_correlation():
+    transport, x, weights = pairs(PureDeath(maximum=2))
+    bound = transport.log_likelihood(x, steps=1, draws=2, generator=generator())
+    product = TABLE.sum(1)[x[:, 0]].log() + TABLE.sum(0)[x[:, 1]].log()
+    np.testing.assert_allclose(bound.nats, product, atol=1e-5)
+
+
+def test_discrete_time_counts_its_own_steps():
+    steps, kept = 6, 0.3
+    matrices = (kept * torch.eye(3).double() + (1 - kept) / 3).expand(steps, 3, 3)
+    process = DiscreteTimeChain(matrices)
+    every = torch.arange(3).unsqueeze(1)
+    law = exact.Empirical(process, every, TABLE.sum(1), states=3)
+    transport = Transport(process, law, shape=(1,))
+    bound = transport.log_likelihood(every, draws=6000, generator=generator(), block=2**14)
+    # The chain has not quite forgotten its start: KL of the prior, then an exact reversal.
+    check(bound, TABLE.sum(1).log(), 0.05)
+
+
+def _poisson_gap(steps):
+    """What Poisson steps lose on NB(3, 2) over the cosine grid, by sums over the tables."""
+    survival = np.sin(np.linspace(0, np.pi / 2, steps + 1)) ** 2
+    prior, lost = stats.nbinom.pmf(COUNTS, 2, 2 / 5), 0.0
+    for p, s in zip(survival, survival[1:], strict=False):
+        share = (s - p) / (1 - p)
+        state = stats.nbinom.pmf(COUNTS, 2, 2 / (2 + 3 * p))
+        mean = (1 - p) * 3 * (2 + COUNTS) / (2 + 3 * p)
+        # The true kernel: a thinned negative binomial of size 2 + x.
+        size = 2 + COUNTS[:, None]
+        true = stats.nbinom.logpmf(COUNTS, size, size / (size + share * mean[:, None]))
+        step = stats.poisson.logpmf(COUNTS, share * mean[:, None])
+        lost += state @ (np.exp(true) * (true - step)).sum(1)
+    assert prior.sum() > 1 - 1e-9
+    return lost
+
+
+@pytest.mark.parametrize(("steps", "gap"), [(10, 0.0243), (50, 0.0048)])
+def test_poisson_kernel_pays_for_its_steps(steps, gap):
+    process = PureDeath()
+    posterior = exact.MeanOnly(exact.NegativeBinomial(process, 3.0, 2.0), "poisson")
+    transport = Transport(process, posterior, shape=(1,))
+    pmf = stats.nbinom.pmf(COUNTS, 2, 2 / 5)
+    repeats = np.maximum(np.round(1000 * pmf).astype(int), pmf > 1e-5)
+    x = np.repeat(COUNTS, repeats)
+    bound = transport.log_likelihood(
+        torch.from_numpy(x).unsqueeze(1),
+        steps=steps,
+        draws=2000,
+        generator=generator(),
+        block=2**15,
+    )
+    weights = (pmf / np.maximum(repeats, 1))[x]
+    off = weights @ (np.log(pmf[x]) - bound.nats.numpy()) - _poisson_gap(steps)
+    error = math.sqrt(weights**2 @ bound.standard_error.numpy() ** 2)
+    assert abs(off) < 5 * error + 2e-4
+    assert error < 0.002
+    assert abs(_poisson_gap(steps) - gap) < 1e-4
+
+
+class Scaled:
+    """A posterior whose mean is off by a factor."""
+
+    def __init__(self, law, factor):
+        self.law, self.factor = law, factor
+
+    def __call__(self, x, t, condition=None):
+        return Mean().around(x, self.law(x, t).log_excess(x) + math.log(self.factor))
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.3])
+def test_gap_of_a_wrong_mean(factor):
+    # E ∫ [(c - 1) y - m log c]/q dp = (c - 1 - log c) E[x_1], whatever the data law.
+    process, draws = PureDeath(), 200
+    law = exact.NegativeBinomial(process, 3.0, 2.0)
+    x = torch.from_numpy(np.random.default_rng(0).negative_binomial(2, 2 / 5, (4000, 1)))
+    right, wrong = (
+        Transport(process, network, shape=(1,)).log_likelihood(
+            x, draws=draws, generator=generator(), block=2**15
+        )
+        for network in (law, Scaled(law, factor))
+    )
+    lost = (right.nats - wrong.nats).numpy()
+    expected = (factor - 1) * 3.0 - math.log(factor) * 3.0
+    assert expected > 0.1
+    # Given x_1 the loss is (c - 1) ∫ y/q dp - x_1 log c; only its mean is in closed form.
+    assert abs(lost.mean() - expected) < 5 * lost.std() / math.sqrt(len(x))
+
+
+class Linear:
+    """E[x_1 | x_t] of Gaussian data N(m, s²) under a diffusion whose x_t | x_1 is known."""
+
+    def __init__(self, process, coupling, mean, std):
+        self.process, self.coupling, self.mean, self.std = process, coupling, mean, std
+
+    def __call__(self, x, t, condition=None):
+        kernel = self.coupling.kernel(self.process, t.double())
+        gain, noise = kernel.gain.unsqueeze(1), kernel.variance.unsqueeze(1)
+        slope = gain * self.std**2 / (gain**2 * self.std**2 + noise)
+        centre = kernel.start.unsqueeze(1) * kernel.mean + gain * self.mean
+        return laws.Delta(self.mean + slope * (x - centre))
+
+
+@pytest.mark.parametrize(
+    ("sde", "direction", "coupling"),
+    [
+        (VP(), "noising", Noised()),
+        (Brownian(), "forward", Dirac(0.5)),
+    ],
+    ids=["vp", "from a point"],
+)
+def test_diffusions_of_gaussian_data(sde, direction, coupling):
+    process = LinearDiffusion(sde, direction=direction)
+    mean, std = torch.tensor([0.5, -1.0, 0.2]).double(), torch.tensor([0.7, 1.2, 0.4]).double()
+    transport = Transport(
+        process, Linear(process, coupling, mean, std), shape=(3,), coupling=coupling
+    )
+    x = mean + std * torch.randn(500, 3, generator=generator(1), dtype=torch.float64)
+    truth = torch.distributions.Normal(mean, std).log_prob(x).sum(1)
+    bound = transport.log_likelihood(x, draws=400, generator=generator(), block=2**15)
+    off = (bound.nats - truth).numpy()
+    # Tight up to what the truncation, and the prior of VP, leave.
+    assert abs(off.mean()) < 5 * off.std() / math.sqrt(len(x)) + 0.005
+    assert float(bound.standard_error.mean()) < 0.12
+    ratio = off / bound.standard_error.numpy()
+    assert np.sqrt(np.mean(ratio**2)) < 2
+    wrong = Transport(
+        process, Linear(process, coupling, mean + 1, std), shape=(3,), coupling=coupling
+    ).log_likelihood(x, draws=400, generator=generator(), block=2**15)
+    shifted = torch.distributions.Normal(mean + 1, std).log_prob(x).sum(1)
+    off = (wrong.nats - shifted).numpy()
+    assert abs(off.mean()) < 5 * off.std() / math.sqrt(len(x)) + 0.005
+
+
+def test_independent_source_costs_what_the_mixture_of_bridges_remembers():
+    # Pinned at independent ends, a mixture of bridges is not Markov, the model is: the bound is
+    # ∫ Var(x_1 | x_t)/2(1 - t)² dt, and more than the entropy.
+    process, coupling = LinearDiffusion(Brownian()), Independent(Gaussian(0.3, 1.5))
+    mean, std = torch.tensor([0.5]).double(), torch.tensor([0.7]).double()
+    transport = Transport(
+        process, Linear(process, coupling, mean, std), shape=(1,), coupling=coupling
+    )
+    # Data with exactly these moments: the expected bound is quadratic in x_1.
+    x = torch.linspace(-1, 1, 2000, dtype=torch.float64).unsqueeze(1)
+    x = mean + std * (x - x.mean()) / x.std(correction=0)
+    bound = transport.log_likelihood(x, draws=200, generator=generator(), block=2**15)
+
+    def rate(t):
+        noise = (1 - t) ** 2 * 1.5**2 + t * (1 - t)
+        return 0.5 / (1 - t) ** 2 * 0.49 * noise / (t**2 * 0.49 + noise)
+
+    whole = integrate.quad(rate, 0, 1 - 1e-4, limit=500)[0]
+    expected = whole + 0.5 * (math.log(2 * math.pi * 1e-4) + 1)
+    error = float((bound.standard_error**2).sum().sqrt()) / len(x)
+    assert expected > 0.5 * math.log(2 * math.pi * math.e * 0.49) + 0.1
+    assert abs(-float(bound.nats.mean()) - expected) < 5 * error + 1e-3
+    assert error < 0.02
+
+
+def test_given_source():
+    # Brownian motion from x0 with E[x_1 | x_t] = x_t is a plain Wiener process.
+    process = LinearDiffusion(Brownian())
+    transport = Transport(
+        process, lambda x, t, condition: laws.Delta(x), shape=(2,), coupling=MinibatchOT()
+    )
+    x0 = torch.randn(200, 2, generator=generator(1), dtype=torch.float64)
+    x1 = torch.randn(200, 2, generator=generator(2), dtype=torch.float64)
+    with pytest.raises(ValueError, match="pass x0"):
+        transport.log_likelihood(x1)
+    bound = transport.log_likelihood(x1, x0=x0, draws=400, generator=generator(), block=2**15)
+    truth = torch.distributions.Normal(x0, 1).log_prob(x1).sum(1)
+    error = float((bound.standard_error**2).sum().sqrt()) / len(x1)
+    assert abs(float((bound.nats - truth).mean())) < 5 * error + 1e-3
+    assert error < 0.02
+
+
+def test_density_is_that_of_the_data_not_of_its_coordinates():
+    process = LinearDiffusion(Brownian(), support=Positive())
+    coupling = Dirac(1.0)  # log 1 = 0
+    mean, std = torch.tensor([0.2]).double(), torch.tensor([0.5]).double()
+    network = Linear(process, coupling, mean, std)
+    transport = Transport(process, network, shape=(1,), coupling=coupling)
+    x = torch.from_numpy(np.random.default_rng(0).lognormal(0.2, 0.5, (300, 1)))
+    bound = transport.log_likelihood(x, draws=400, generator=generator(), block=2**15)
+    truth = stats.lognorm.logpdf(x[:, 0].numpy(), 0.5, scale=math.exp(0.2))
+    assert abs((bound.nats.numpy() - truth).mean()) < 0.01
+
+
+@pytest.mark.parametrize(
+    "process",
+    [
+        LinearDiffusion(Brownian(0.8), support=Rounded(4)),
+        LinearDiffusion(VP(), Isotropic(0.3), direction="noising", support=Rounded(4)),
+    ],
+    ids=["brownian", "vp"],
+)
+def test_of_rounded_reals_the_counts_have_the_probability(process):
+    # With the exact law all that is lost is what the decoder does not know: KL(truth | decoder)
+    # of a count given x_end, here by a sum over a grid of x_end.
+    pmf = np.array([0.1, 0.35, 0.05, 0.3, 0.2])
+    coupling = Dirac(2) if process.direction == "forward" else Noised()
+    every = process.check(torch.arange(5).unsqueeze(1))
+    law = exact.Empirical(process, every, torch.from_numpy(pmf), coupling=coupling)
+    transport = Transport(process, law, shape=(1,), coupling=coupling)
+    counts = np.repeat(np.arange(5), (400 * pmf).round().astype(int))
+    bound = transport.log_likelihood(
+        torch.from_numpy(counts).unsqueeze(1), draws=200, generator=generator(), block=2**15
+    )
+    q = torch.tensor(truncation(process, torch.Size([1])), dtype=torch.float64)
+    t = process.schedule.time(1 - q, q)
+    kernel, (gain, variance) = coupling.kernel(process, t), process.piece(t, 1.0)
+    site = float(process.covariance.variance((1,)).mean())
+    left = math.sqrt(float(variance) * site)
+    assert left == pytest.approx(0.25 * 0.5, rel=1e-6)  # a quarter of a count, in coordinates
+    points = every.double().numpy()[:, 0]
+    x = np.linspace(-4, 4, 20001)
+    density = stats.norm.pdf(
+        x, float(kernel.gain) * points[:, None], math.sqrt(float(kernel.variance) * site)
+    )
+    edges = np.array([-np.inf, -0.75, -0.25, 0.25, 0.75, np.inf])
+    decoded = np.diff(stats.norm.cdf((edges[:, None] - float(gain) * x) / left), axis=0)
+    joint = pmf[:, None] * density
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lost = np.where(joint > 1e-12, joint * np.log(joint / joint.sum(0) / decoded), 0.0)
+    gap = np.nansum(lost) * (x[1] - x[0])
+    assert 0 < gap < 0.25
+    entropy = -(pmf * np.log(pmf)).sum()
+    error = float((bound.standard_error**2).sum().sqrt()) / len(counts)
+    assert error < 0.01
+    assert abs(-float(bound.nats.mean()) - entropy - gap) < 5 * error + 2e-3
+
+
+def test_decoder_of_cells_far_from_the_count():
+    # Without cancellation: log [Φ(b) - Φ(a)] far in both tails, against scipy.
+    low = torch.tensor([-30.0, 20.0, -1.0, -torch.inf, 7.0], dtype=torch.float64)
+    high = torch.tensor([-29.0, 21.0, 2.0, -8.0, torch.inf], dtype=torch.float64)
+    expected = [
+        special.log_ndtr(-29.0),
+        special.log_ndtr(-20.0),
+        math.log(special.ndtr(2.0) - special.ndtr(-1.0)),
+        special.log_ndtr(-8.0),
+        special.log_ndtr(-7.0),
+    ]
+    torch.testing.assert_close(
+        log_interval(low, high), torch.tensor(expected).double(), rtol=1e-9, atol=0
+    )
+
+
+def test_units_and_averages():
+    process = PureDeath(maximum=1)
+    transport = Transport(process, exact.Binomial(process, 1, 0.3), shape=(4, 5))
+    x = torch.zeros((3, 4, 5), dtype=torch.uint8)
+    bound = transport.log_likelihood(x, draws=40, generator=generator(), block=7)
+    assert bound.sites == 20
+    torch.testing.assert_close(bound.bits, -bound.nats / (20 * math.log(2)))
+    mean, error = bound.average_bits()
+    assert abs(mean - math.log2(1 / 0.7)) < 0.05
+    assert error == pytest.approx(bound.average()[1] / (20 * math.log(2)))
+    again = transport.log_likelihood(x, draws=40, generator=generator(), block=7)
+    assert torch.equal(bound.nats, again.nats)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [({"draws": 3}, "even"), ({"condition": torch.zeros(2)}, "condition has 2 rows")],
+)
+def test_refuses(arguments, match):
+    transport = Transport(PureDeath(), exact.Poisson(PureDeath(), 1.0), shape=(1,))
+    with pytest.raises(ValueError, match=match):
+        transport.log_likelihood(torch.ones((3, 1), dtype=torch.int64), **arguments)
+
+
+def test_infinite_and_unknown_bounds_of_steps_say_so():
+    process = PureDeath()
+    posterior = exact.Poisson(process, 1.0)
+    x = torch.ones((3, 1), dtype=torch.int64)
+    for kernel in ("nearest", "stochastic"):
+        rounded = Transport(process, exact.MeanOnly(posterior, kernel), shape=(1,))
+        with pytest.raises(ValueError, match="infinite"):
+            rounded.log_likelihood(x, steps=10)
+    inflated = Transport(process, exact.ZeroInflatedPoisson(process, 0.5, 1.0), shape=(1,))
+    with pytest.raises(TypeError, match="unbounded"):
+        inflated.log_likelihood(x, steps=10)
+    real = Transport(LinearDiffusion(), lambda x, t, c: laws.Delta(x), shape=(1,))
+    with pytest.raises(TypeError, match="counts and categories"):
+        real.log_likelihood(x.double(), steps=10)
+    published = PureDeath(schedule=Logistic(15, exact_ends=False))
+    with pytest.raises(ValueError, match="survival at t = 0"):
+        Transport(published, exact.Poisson(published, 1.0), shape=(1,)).log_likelihood(x)
+
+
+def test_a_trained_network_and_its_condition():
+    class Network(torch.nn.Module):
+        def forward(self, features, t, condition):
+            return condition.reshape(-1, 1, 1).expand(-1, 2, features.shape[-1])
+
+    process = PureDeath()
+    transport = Transport(process, Network(), NegativeBinomial(), shape=(3,), mean=2.0, variance=4)
+    x = torch.tensor([[0, 1, 2]]).expand(2, 3)
+    condition = torch.tensor([0.0, 4.0])
+    bound = transport.log_likelihood(x, condition=condition, draws=2000, generator=generator())
+    alone = transport.log_likelihood(
+        x[:1], condition=condition[1:], draws=2000, generator=generator(3)
+    )
+    error = float((bound.standard_error[1] ** 2 + alone.standard_error[0] ** 2).sqrt())
+    assert abs(float(bound.nats[1] - alone.nats[0])) < 5 * error
+    assert float(bound.nats[0] - bound.nats[1]) > 10 * error
