@@ -24,14 +24,13 @@ def main() -> None:
     )
     estimate = Transport(process, posterior.exact, shape=(2,))
     x1 = posterior.every[pick]
+    curve = grids.measure(estimate, x1, generator=torch.Generator().manual_seed(1), block=500)
     made = {
         "cosine": lambda n: grids.uniform(n),
         "linear": lambda n: grids.like(process, Linear(), n),
         "logistic(15)": lambda n: grids.like(process, Logistic(15), n),
         "logistic(6)": lambda n: grids.like(process, Logistic(6), n),
-        "equal cost": lambda n: grids.equal_cost(
-            estimate, x1, n, generator=torch.Generator().manual_seed(1), block=500
-        ),
+        "equal error": curve.grid,
     }
     assert process.schedule == Cosine()
     print(f"{'grid':14} {'kernel':8}" + "".join(f"{n:>9}" for n in STEPS))

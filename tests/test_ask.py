@@ -13,32 +13,30 @@ import markovbridge.cli.inspect
 import markovbridge.exact.empirical
 from markovbridge import heads, laws, processes
 from markovbridge.heads import Head
-from markovbridge.laws import Law, sums
+from markovbridge.laws import Law
 from markovbridge.processes import Process
 
 SOURCE = Path(markovbridge.__file__).parent
-AT_HOME = ("processes", "laws", "heads", "sums.py")
+AT_HOME = ("processes", "laws", "heads")
 ALLOWED = {
     # Refusals: what follows is linear in Gaussians, or the law is a point.
     "couplings/base.py": {"LinearDiffusion"},
     "exact/gaussians.py": {"LinearDiffusion"},
-    "objectives.py": {"LinearDiffusion", "Delta"},
+    "transport/objectives.py": {"LinearDiffusion", "Delta"},
     "samplers/diffusions.py": {"LinearDiffusion"},
     "exact/posteriors.py": {"PureDeath"},
     # The closed form of a Gaussian mixture, beside that of any process.
     "exact/empirical.py": {"LinearDiffusion"},
     "exact/reverse.py": {"Categorical"},
     # A picture of how many points a law is spread over.
-    "inspection.py": {"Atoms"},
-    # A cost of steps that is known for these two alone.
-    "grids.py": {"PureDeath", "LinearDiffusion"},
+    "evaluation/inspection.py": {"Atoms"},
     # A file that holds no other model.
     "counts/files.py": {"PureDeath"},
 }
 
 
 def concrete():
-    modules = [sums]
+    modules = []
     for package in (processes, laws, heads):
         paths = sorted(Path(package.__file__).parent.glob("[!_]*.py"))
         modules += [importlib.import_module(f"{package.__name__}.{path.stem}") for path in paths]

@@ -3,23 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
-from markovbridge import Cosine, Linear, Logistic, PureDeath, Transport, exact, laws
+from markovbridge import Cosine, Linear, Logistic, PureDeath, Transport, exact
 from markovbridge.couplings import Dirac
-from markovbridge.processes import Brownian, LinearDiffusion, UniformChain
+from markovbridge.processes import Brownian, LinearDiffusion
 from markovbridge.samplers import grids
 from problems import SCHEDULES
 
 
 def generator():
     return torch.Generator().manual_seed(0)
-
-
-def equal_shares(x, density, steps):
-    """Where the integral of a tabulated density reaches equal shares."""
-    reached = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(x))])
-    return np.interp(np.linspace(0, reached[-1], steps + 1), reached, x)
 
 
 @pytest.mark.parametrize("start", [0.0, 0.3])
@@ -44,27 +37,6 @@ def test_like_from_an_inner_time():
     torch.testing.assert_close(process.schedule.survival(times), expected)
 
 
-@pytest.mark.parametrize("schedule", [Cosine(), Linear()])
-def test_equal_cost_of_counts(schedule):
-    # λ = μ(r + x)/(r + pμ), x ~ NB(pμ, r): Φ by sums, the density of steps √Φ'.
-    mean, size = 20.0, 0.5
-    p, x = np.linspace(0, 1, 2001), np.arange(1500)
-    hazard = mean * (size + x) / (size + p[:, None] * mean)
-    law = stats.nbinom.pmf(x, size, (size / (size + p * mean))[:, None])
-    phi = (law * hazard * np.log(hazard)).sum(1)
-    expected = equal_shares(p, np.sqrt(np.gradient(phi, p)), 8)
-
-    process = PureDeath(schedule=schedule)
-    transport = Transport(process, exact.NegativeBinomial(process, mean, size), shape=(50,))
-    x1 = torch.from_numpy(
-        np.random.default_rng(0).negative_binomial(size, size / (size + mean), (2000, 50))
-    )
-    times = grids.equal_cost(transport, x1, 8, generator=generator(), block=2000)
-    # The estimate follows √Φ' to the width of its nodes, and to the floor.
-    np.testing.assert_allclose(schedule.survival(times), expected, atol=0.02)
-    assert abs(expected - schedule.survival(grids.uniform(8)).numpy()).max() > 0.1
-
-
 def test_nothing_to_learn_leaves_a_grid():
     # No step costs anything: all grids are equally good, but a grid it must be.
     process = PureDeath()
@@ -72,31 +44,9 @@ def test_nothing_to_learn_leaves_a_grid():
     certain = Transport(process, exact.Empirical(process, x1[:1]), shape=(2,))
     for network in (exact.Poisson(process, 3.0), certain.network):
         transport = Transport(process, network, shape=(2,))
-        times = grids.equal_cost(transport, x1, 10, generator=generator())
+        times = grids.measure(transport, x1, generator=generator()).grid(10)
         assert times[0] == 0 and times[-1] == 1
         assert bool((times[1:] > times[:-1]).all())
-
-
-def test_equal_cost_of_a_diffusion():
-    # From a point, N(0, s²) data: Var ŷ = s² - s²(1-t)/(1-t+ts²), weight 1/(1-t)².
-    std = 0.1
-
-    def mean(x, t, condition=None):
-        t = t.unsqueeze(1)
-        return laws.Delta((std**2 * x / (t * std**2 + 1 - t)).to(x.dtype))
-
-    process = LinearDiffusion(Brownian())
-    transport = Transport(process, mean, shape=(50,), coupling=Dirac(0.0))
-    x1 = std * torch.randn(500, 50, generator=generator(), dtype=torch.float64)
-    t = np.linspace(0, 1 - 1e-3, 20_001)
-    known = std**2 - std**2 * (1 - t) / (1 - t + t * std**2)
-    density = np.sqrt(np.gradient(known, t)) / (1 - t)
-    # Half of the way to the last node is where the estimate is to be compared.
-    start_to_middle = equal_shares(t, density, 2)[1]
-    times = grids.equal_cost(transport, x1, 200, generator=generator(), block=500).numpy()
-    inner = times[times < 1 - 1e-3]
-    assert abs(np.median(inner) - start_to_middle) < 0.02
-    assert abs(start_to_middle - 0.5) > 0.2
 
 
 def test_sampling_on_a_grid():
@@ -104,26 +54,18 @@ def test_sampling_on_a_grid():
     transport = Transport(process, exact.NegativeBinomial(process, 3.0, 2.0), shape=(1,))
     x1 = torch.from_numpy(np.random.default_rng(0).negative_binomial(2, 0.4, (100, 1)))
     seen = []
-    grid = grids.equal_cost(transport, x1, 5, start=0.25, generator=generator())
+    grid = grids.measure(transport, x1, generator=generator()).grid(5, start=0.25)
     transport.restore(x1, 0.25, steps=grid, callback=lambda t, x: seen.append(t), block=100)
     np.testing.assert_allclose(seen, grid)
 
 
 def test_refuses():
-    process = PureDeath()
-    transport = Transport(process, exact.Poisson(process, 1.0), shape=(1,))
-    x1 = torch.ones((2, 1), dtype=torch.int64)
     with pytest.raises(ValueError, match="steps must be"):
         grids.uniform(0)
     with pytest.raises(ValueError, match="starts in"):
         grids.uniform(3, 1.0)
-    with pytest.raises(ValueError, match="nothing to divide"):
-        grids.equal_cost(transport, x1, 3, start=0.9999)
     with pytest.raises(ValueError, match="no length"):
         grids.like(PureDeath(schedule=Logistic(5)), Logistic(60), 50)
-    chain = Transport(UniformChain(3), lambda x, t, c: None, shape=(1,))
-    with pytest.raises(TypeError, match="UniformChain"):
-        grids.equal_cost(chain, x1, 3)
 
 
 def test_equal_error_of_counts():
@@ -150,7 +92,6 @@ def test_equal_error_of_counts():
     assert later[0] == 0.3
     falls = -np.diff(error(later))
     np.testing.assert_allclose(falls, falls.mean(), rtol=0.1)
-    assert torch.equal(grids.equal_error(transport, x1, 6, generator=generator()), curve.grid(6))
 
 
 def test_equal_error_of_a_bridge():
