@@ -1,7 +1,7 @@
 """What the fuzzer calls: every public function, constructor and method, and objects to give them.
 
-Targets are found by looking in `__all__` of the public modules, so that a new one is a target by
-itself. Objects are made by constructors, with arguments that they take.
+Targets are found by looking at the package, so that a new one is a target by itself. Objects are
+made by constructors, with arguments that they take.
 """
 
 import contextlib
@@ -26,44 +26,66 @@ from markovbridge import counts, covariances, data, exact, training
 from markovbridge.data import covariates
 from markovbridge.data.sparse import Stored
 from markovbridge.data.tables.objects import TableObject, read_object
-from markovbridge.evaluation import linear_restoration as wiener
-from markovbridge.evaluation import metrics, restoration
+from markovbridge.evaluation import linear_restoration, metrics, restoration
 from markovbridge.evaluation.metrics.points import CountRows
 from markovbridge.samplers import Masking
 from markovbridge.samplers.model import Model
 from markovbridge.storage import parts
 
+# Packages whose modules one imports from.
+OPEN = ("doors", "evaluation", "samplers", "storage", "transport")
 # Namespaces and targets that are not fuzzed here, and why.
 LEFT_OUT = {
     "cli": "the command line has tests of its own",
-    "report": "takes a run folder, and damaged ones have tests of their own",
+    "evaluation.report": "takes a run folder, and damaged ones have tests of their own",
     "recipes": "files",
-    "options": "words of a command line, and damaged files have tests of their own",
-    "lazily": "imports what others offer",
+    "storage.lazily": "imports what others offer",
     "public": "what others offer",
-    "files": "takes any path",
-    "documents": "reads files, and damaged ones have tests of their own",
-    "checks": "checks of values, which take anything",
-    "doors": "takes a module",
-    "kinds": "takes annotations",
-    "annotations": "takes annotations",
+    "data.public": "what others offer",
+    "storage.files": "takes any path",
+    "storage.documents": "reads files, and damaged ones have tests of their own",
+    "doors.checks": "checks of values, which take anything",
+    "doors.guard": "takes a module",
+    "doors.guarding": "takes a module",
+    "doors.kinds": "takes annotations",
+    "doors.annotations": "takes annotations",
     "processes.linear.GivenEnd": "numbers of a coupling, worked with behind doors",
-    "schedules.Reading": "times that were checked, made behind doors",
-    "reading": "files",
-    "locks": "files",
+    "processes.schedules.Reading": "times that were checked, made behind doors",
+    "storage.reading": "files",
+    "storage.locks": "files",
     "training.accelerator": "changes the process",
     "training.Trainer.__iter__": "trains",
-    "metrics.Inception": "takes a file of weights that is not there",
-    "metrics.MobileNetV2": "takes a file of weights that is not there",
+    "evaluation.metrics.Inception": "takes a file of weights that is not there",
+    "evaluation.metrics.MobileNetV2": "takes a file of weights that is not there",
 }
 
 
 def namespaces():
-    """The public modules: the package, and what lies in it, without the insides of packages."""
-    yield mb
-    for found in pkgutil.iter_modules(mb.__path__):
-        if not found.name.startswith("_") and found.name not in LEFT_OUT:
-            yield importlib.import_module(f"markovbridge.{found.name}")
+    """The public names of the package, of what lies in it, and of modules one may import from."""
+    for found in pkgutil.walk_packages(mb.__path__, "markovbridge."):
+        name = found.name.removeprefix("markovbridge.")
+        inside = "." in name and not found.ispkg and name.split(".")[0] not in OPEN
+        left = any(part.startswith("_") or part in LEFT_OUT for part in _prefixes(name))
+        if not inside and not left:
+            module = importlib.import_module(found.name)
+            yield module, getattr(module, "__all__", None) or _defined(module)
+    yield mb, mb.__all__
+
+
+def _prefixes(name):
+    parts = name.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _defined(module):
+    """What a module defines by public names, but for helpers that stand behind its doors."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and getattr(value, "__module__", None) == module.__name__
+        and (inspect.isclass(value) or inspect.unwrap(value) is not value)
+    ]
 
 
 @dataclass(frozen=True)
@@ -110,9 +132,9 @@ def targets():
 def everything():
     """All of them, by name."""
     found, seen = {}, set()
-    for module in sorted(namespaces(), key=lambda m: m is mb):
+    for module, names in namespaces():
         space = module.__name__.removeprefix("markovbridge").removeprefix(".")
-        for name in module.__all__:
+        for name in names:
             value = getattr(module, name)
             if id(value) in seen or inspect.ismodule(value):
                 continue
@@ -305,7 +327,7 @@ FACTORIES = {
     metrics.NegativeBinomialMixture: lambda: [
         metrics.NegativeBinomialMixture.fit(_many_counts(), components=2)
     ],
-    wiener.Wiener: lambda: [wiener.Wiener.fit(_many_counts(), 0.5)],
+    linear_restoration.Wiener: lambda: [linear_restoration.Wiener.fit(_many_counts(), 0.5)],
     counts.Prediction: lambda: [
         counts.Prediction(
             restoration.Restoration(COUNTS.expand(5, 4, 3)),

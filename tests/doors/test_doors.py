@@ -227,7 +227,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-__all__ = ["f"]
 def f(a: int = 0, b: float | None = None, c: Sequence[int] = (), d: tuple[float, ...] = (),
       e: tuple[int, int] = (1, 2), g: Mapping[str, float] | None = None,
       h: Callable[[int], int] | None = None, i: Literal["x", "y"] = "x", j: Path | None = None,

@@ -27,8 +27,6 @@ from markovbridge.storage.files import discard, make_folder, settle, to_json, wr
 from markovbridge.training.run_folder import read_arrays, write_arrays
 from markovbridge.transport import Transport
 
-__all__ = ["Blocks", "Draw", "largest"]
-
 Draw = Callable[[Callable[[float, Tensor], None]], Tensor]
 NAMES = ("samples", "evaluations", "seconds", "times", "states")
 SHOWN = 8  # samples of the first block whose path is kept

@@ -16,8 +16,6 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-__all__ = ["Progress", "attached", "fail", "note", "say", "table"]
-
 EVERY = 30.0  # seconds between lines of progress where there is no terminal
 
 

@@ -28,8 +28,6 @@ from markovbridge.training.run_folder import RunFolder, held_out
 from markovbridge.transport import BLOCK, Transport
 from markovbridge.transport.saved import hash_weights
 
-__all__ = ["Diagnose"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnose(Weighted, Placed, OnData):

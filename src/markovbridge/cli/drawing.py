@@ -32,8 +32,6 @@ from markovbridge.transport import Transport
 from markovbridge.transport.draws import BLOCK, STEPS
 from markovbridge.transport.saved import coupling_once, hash_weights
 
-__all__ = ["Drawing", "Drawn", "Draws", "cost", "shades"]
-
 
 class Drawing(NamedTuple):
     """What is drawn from, while a verb draws.

@@ -30,8 +30,6 @@ from markovbridge.training.trained_on import RunData
 from markovbridge.transport import BLOCK
 from markovbridge.transport.saved import hash_weights
 
-__all__ = ["Evaluate"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Placed, OnData):

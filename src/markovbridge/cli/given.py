@@ -13,8 +13,6 @@ from torch import Tensor
 from markovbridge.data.arrays import read_arrays
 from markovbridge.storage.reading import array_file
 
-__all__ = ["beside", "read_rows"]
-
 
 def read_rows(file: Path, key: str | None) -> Tensor:
     """Rows of an .npy or .npz file, (n, *event): int64 or float32.

@@ -36,8 +36,6 @@ from markovbridge.storage.errors import UsageError
 from markovbridge.storage.png import is_image
 from markovbridge.transport import Transport
 
-__all__ = ["Impute"]
-
 LEVEL = 0.9  # of the intervals that are scored
 HALVES = ("top", "bottom", "left", "right")
 

@@ -31,8 +31,6 @@ from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.trained_on import RunData
 from markovbridge.transport import Transport
 
-__all__ = ["Inspect"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect(Weighted):

@@ -9,8 +9,6 @@ from markovbridge.cli import console
 from markovbridge.data.catalogue import CATALOGUE
 from markovbridge.storage.errors import UsageError
 
-__all__ = ["Data", "Recipes"]
-
 
 @dataclass(frozen=True)
 class Recipes:

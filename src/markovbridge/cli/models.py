@@ -17,8 +17,6 @@ from markovbridge.storage.parts import ForeignClass, arguments, checked
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.transport import Transport
 
-__all__ = ["conditioned", "hashed", "load_transport"]
-
 EACH = "of each row"  # what a condition is that rows bring with them
 
 

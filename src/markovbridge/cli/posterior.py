@@ -28,8 +28,6 @@ from markovbridge.training.run_folder import RunFolder, held_out
 from markovbridge.training.trained_on import RunData
 from markovbridge.transport import Transport
 
-__all__ = ["Input", "Posterior", "picture", "write"]
-
 ROWS = 64  # of the run's own data, unless told otherwise
 SHOWN = 8  # rows of the picture
 SHOWN_DRAWS = 3

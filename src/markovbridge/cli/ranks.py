@@ -15,8 +15,6 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-__all__ = ["Ranks", "first", "ranks"]
-
 
 @dataclass(frozen=True)
 class Ranks:

@@ -15,8 +15,6 @@ from markovbridge.recipes.recipe import Recipe, describe_data
 from markovbridge.recipes.stand_in import availability, rehearsed
 from markovbridge.training import Trainer
 
-__all__ = ["rehearse"]
-
 STEPS = 2
 
 

@@ -12,8 +12,6 @@ from markovbridge.storage.documents import read_json
 from markovbridge.storage.locks import locked
 from markovbridge.training.run_folder import RunFolder
 
-__all__ = ["Report"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Report(OnRun):

@@ -46,8 +46,6 @@ from markovbridge.evaluation.restoration import (
 )
 from markovbridge.storage.errors import UsageError
 
-__all__ = ["Restore"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Restore(Posterior):

@@ -32,8 +32,6 @@ from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.trained_on import TrainedOn, check_start
 from markovbridge.transport import Transport
 
-__all__ = ["Sample"]
-
 GRID = 64  # samples in the picture
 
 

@@ -26,8 +26,6 @@ from markovbridge.storage.errors import UsageError
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.trained_on import TrainedOn
 
-__all__ = ["results_table", "samples_table", "table_at", "table_of"]
-
 
 def table_of(run: RunFolder) -> CountTable | None:
     """The table that a run was trained on, or None if it was not, or is not here."""

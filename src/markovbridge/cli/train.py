@@ -35,8 +35,6 @@ from markovbridge.training import Trainer, replacing
 from markovbridge.training.run_folder import RunFolder, held_out
 from markovbridge.training.trained_on import RunData, TrainedOn, check_start
 
-__all__ = ["Train"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:

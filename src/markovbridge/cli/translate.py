@@ -34,8 +34,6 @@ from markovbridge.storage.errors import UsageError
 from markovbridge.storage.png import grid_png
 from markovbridge.transport import Transport
 
-__all__ = ["Translate"]
-
 TIMES = 9  # columns of the picture
 
 

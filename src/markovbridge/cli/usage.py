@@ -11,8 +11,6 @@ import docstring_parser
 from markovbridge.recipes.options import hints
 from markovbridge.storage.config import short
 
-__all__ = ["render", "said_of"]
-
 INDENT = 30
 WIDTH = 99
 

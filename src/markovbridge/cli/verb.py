@@ -33,8 +33,6 @@ from markovbridge.training.replacing import existing
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.trained_on import RunData
 
-__all__ = ["Computes", "OnData", "OnRun", "Placed", "Verb", "Weighted", "check_positive", "show"]
-
 
 class Verb(ABC):
     """What the command line does.

@@ -12,8 +12,6 @@ from typing import Any, Self
 
 from markovbridge import doors
 
-__all__ = ["Estimator"]
-
 
 class Estimator:
     """What scikit-learn asks of an estimator beside `fit`."""

@@ -28,8 +28,6 @@ from markovbridge.storage.locks import locked
 from markovbridge.training import TrainingConfig
 from markovbridge.transport import Transport
 
-__all__ = ["FILE", "Facts"]
-
 FORMAT = 1
 FILE = "count_model.json"
 

@@ -22,8 +22,6 @@ from markovbridge.training.selection import MOST
 from markovbridge.transport import Transport, statistics
 from markovbridge.transport.objectives import PathKL
 
-__all__ = ["check", "drawn_totals", "examples", "held_out", "plan", "quantiles", "transport"]
-
 QUANTILES = 1001  # that stand for the law of library sizes
 
 

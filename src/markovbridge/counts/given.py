@@ -24,8 +24,6 @@ from markovbridge.data.rows import dense, turned
 from markovbridge.data.tables.objects import TableObject
 from markovbridge.doors import checks
 
-__all__ = ["LIBRARY", "Given", "chosen", "depths", "encoded", "logs", "measured", "repeated"]
-
 
 def chosen(
     table: TableObject, covariates: Sequence[str] | Mapping[str, Any] | None

@@ -61,8 +61,6 @@ from markovbridge.training import Trainer
 from markovbridge.transport import BLOCK, Transport
 from markovbridge.transport.objectives import Objective
 
-__all__ = ["CountModel"]
-
 MASKING = Masking(none=0.5)
 
 

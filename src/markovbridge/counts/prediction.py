@@ -12,8 +12,6 @@ from markovbridge import doors
 from markovbridge.data.tables.objects import TableObject, write_object
 from markovbridge.evaluation.restoration import Restoration
 
-__all__ = ["Prediction"]
-
 
 @dataclass(frozen=True, eq=False)
 class Prediction:

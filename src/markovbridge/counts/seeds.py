@@ -8,8 +8,6 @@ import torch
 from markovbridge import doors
 from markovbridge.doors import checks
 
-__all__ = ["RandomState", "generator_of", "seed_of"]
-
 RandomState = int | np.random.Generator | np.random.RandomState | torch.Generator | None
 
 

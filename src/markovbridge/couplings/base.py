@@ -16,16 +16,6 @@ from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.linear import GivenEnd
 from markovbridge.processes.schedules import Time
 
-__all__ = [
-    "Coupling",
-    "check_event",
-    "check_same",
-    "exactly",
-    "linear",
-    "same",
-    "unknown",
-]
-
 
 class Coupling(ABC):
     """A joint law of source and data whose second marginal is the data."""

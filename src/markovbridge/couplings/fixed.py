@@ -21,8 +21,6 @@ from markovbridge.processes.base import Process
 from markovbridge.processes.linear import GivenEnd
 from markovbridge.processes.schedules import Time
 
-__all__ = ["Dirac", "Noised", "Paired"]
-
 
 @dataclass(frozen=True)
 class Noised(Coupling):

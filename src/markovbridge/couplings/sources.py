@@ -30,8 +30,6 @@ from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.linear import GivenEnd
 from markovbridge.processes.schedules import Time
 
-__all__ = ["Data", "Function", "Gaussian", "Independent", "MinibatchOT", "Rows", "Start"]
-
 
 class Start(ABC):
     """Where paths start: states that are drawn without looking at the data."""

@@ -32,8 +32,6 @@ from torch import Tensor
 
 from markovbridge import doors
 
-__all__ = ["OPERATIONS", "Covariance", "SingularError"]
-
 OPERATIONS = frozenset({"matvec", "sample", "sqrt", "inverse_sqrt", "solve", "logdet", "variance"})
 
 
@@ -165,4 +163,15 @@ def check_condition(
         )
 
 
-doors.guard(__name__)
+doors.guard(
+    __name__,
+    inside=(
+        "check_condition",
+        "check_dimension",
+        "check_event",
+        "check_field",
+        "check_real",
+        "unavailable",
+        "white_noise",
+    ),
+)

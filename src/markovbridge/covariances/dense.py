@@ -26,8 +26,6 @@ from markovbridge.covariances.base import (
 )
 from markovbridge.doors import checks
 
-__all__ = ["Dense", "Diagonal", "Isotropic"]
-
 Nested = Tensor | Sequence[float] | Sequence[Sequence[float]]
 
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["plot"]
-
 DRAWS = 1024
 
 
@@ -143,4 +141,12 @@ def model_covariance(
     return lags, images.diagonal(dim1=0, dim2=1).mean(-1)
 
 
-doors.guard(__name__)
+doors.guard(
+    __name__,
+    inside=(
+        "by_norm",
+        "lag_covariance",
+        "model_covariance",
+        "model_spectrum",
+    ),
+)

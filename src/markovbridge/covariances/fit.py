@@ -41,8 +41,6 @@ from markovbridge.covariances.kronecker import Separable
 from markovbridge.covariances.spectra import expected_periodogram, periodogram, torus_spectrum
 from markovbridge.covariances.torus import Torus
 
-__all__ = ["Fit", "Method", "fit"]
-
 Method = Literal["spectrum", "likelihood"]
 
 SPAN = 1e4  # how far, as a factor, a parameter may move from where it starts
@@ -282,4 +280,17 @@ def search(
     return at(result.x)
 
 
-doors.guard(__name__, own=("data",))
+doors.guard(
+    __name__,
+    own=("data",),
+    inside=(
+        "as_tensor",
+        "centred",
+        "expected_spectrum",
+        "fit_separable",
+        "free_parameters",
+        "search",
+        "variance_name",
+        "with_parameters",
+    ),
+)

@@ -41,8 +41,6 @@ from markovbridge.covariances.base import (
 )
 from markovbridge.covariances.kernels import Matern
 
-__all__ = ["GMRF"]
-
 LARGEST_ORDER = 6  # beyond it, K^α is singular to float64 at any length of interest
 
 
@@ -283,4 +281,15 @@ def cosines(n: int) -> Tensor:
     return basis
 
 
-doors.guard(__name__, own=("kernel",))
+doors.guard(
+    __name__,
+    own=("kernel",),
+    inside=(
+        "Factor",
+        "cosines",
+        "factorise",
+        "lattice_variance",
+        "precision",
+        "through",
+    ),
+)

@@ -40,8 +40,6 @@ from markovbridge.covariances.base import (
 from markovbridge.covariances.kernels import Kernel
 from markovbridge.covariances.spectra import circulant_eigenvalues, expected_periodogram
 
-__all__ = ["Embedding", "Grid"]
-
 
 @dataclass(frozen=True)
 class Embedding:
@@ -238,4 +236,16 @@ def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(denominator > 0, numerator / denominator, 0.0)
 
 
-doors.guard(__name__, own=("kernel",))
+doors.guard(
+    __name__,
+    own=("kernel",),
+    inside=(
+        "crop",
+        "embed",
+        "embedded_spectrum",
+        "fast_size",
+        "filtered",
+        "inner",
+        "ratio",
+    ),
+)

@@ -21,8 +21,6 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.covariances.base import Covariance, check_field, unavailable
 
-__all__ = ["Separable"]
-
 
 @dataclass(frozen=True)
 class Separable(Covariance):
@@ -106,4 +104,4 @@ def split(event: Sequence[int]) -> tuple[int, tuple[int, ...]]:
     return event[0], tuple(event[1:])
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("split",))

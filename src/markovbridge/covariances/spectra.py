@@ -30,14 +30,6 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.covariances.kernels import Kernel
 
-__all__ = [
-    "circulant_eigenvalues",
-    "expected_periodogram",
-    "periodogram",
-    "torus_spectrum",
-    "wavenumbers",
-]
-
 
 def euclidean(axes: Sequence[Tensor]) -> Tensor:
     """The norms of the grid points whose coordinates are `axes`."""
@@ -104,4 +96,10 @@ def periodogram(x: Tensor, dimension: int) -> Tensor:
     return total / x.numel()
 
 
-doors.guard(__name__)
+doors.guard(
+    __name__,
+    inside=(
+        "euclidean",
+        "kernel_at",
+    ),
+)

@@ -35,8 +35,6 @@ from markovbridge.covariances.base import (
 from markovbridge.covariances.kernels import Kernel
 from markovbridge.covariances.spectra import torus_spectrum
 
-__all__ = ["Torus"]
-
 
 @dataclass(frozen=True)
 class Torus(Covariance):
@@ -110,4 +108,4 @@ def half_spectrum(
     return (kept**power).to(device, dtype)
 
 
-doors.guard(__name__, own=("kernel",))
+doors.guard(__name__, own=("kernel",), inside=("half_spectrum",))

@@ -21,8 +21,6 @@ from markovbridge.data.counts import named, whole
 from markovbridge.data.splits import partition
 from markovbridge.storage.reading import array_file, reading
 
-__all__ = ["SUFFIXES", "Arrays"]
-
 SUFFIXES = (".npy", ".npz")
 REMEDY = "give the path of an .npy or .npz file"
 
@@ -165,4 +163,12 @@ def to_reals(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values.astype(np.float32))
 
 
-doors.guard(__name__)
+doors.guard(
+    __name__,
+    inside=(
+        "existing",
+        "read_arrays",
+        "to_counts",
+        "to_reals",
+    ),
+)

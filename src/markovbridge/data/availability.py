@@ -14,8 +14,6 @@ from markovbridge.data.folders import ImageFolder
 from markovbridge.data.idx import IDX
 from markovbridge.data.tables import CountTable
 
-__all__ = ["Availability", "available"]
-
 SOURCES: dict[str, Source] = {
     "digits": Digits(),
     "fashion-mnist": IDX("fashion-mnist"),

@@ -31,8 +31,6 @@ from markovbridge.data.rows import Rows, taken, turned
 from markovbridge.data.splits import check_split
 from markovbridge.doors import checks
 
-__all__ = ["Dataset", "Derived", "Outline", "Source"]
-
 TOP = 255  # the largest count of what stands in for unbounded ones
 
 
@@ -309,4 +307,4 @@ def picked(values: Any, chosen: Sequence[int]) -> list[Any]:
     return [listed[i] for i in chosen]
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("picked",))

@@ -22,8 +22,6 @@ from markovbridge.data.base import Dataset, Derived, Outline, Source
 from markovbridge.data.rows import dense
 from markovbridge.doors.randomness import generator
 
-__all__ = ["Binarised"]
-
 BLOCK = 1024  # samples drawn at once, so that the uniform integers stay small beside the data
 
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from markovbridge.data.locations import VARIABLE, locate
 
-__all__ = ["CATALOGUE", "Entry"]
-
 # Files of the MNIST family, plain or compressed.
 IDX_SUFFIXES = ("", ".gz")
 IDX_FILES = {

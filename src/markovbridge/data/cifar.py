@@ -41,8 +41,6 @@ from markovbridge.data.locations import locate
 from markovbridge.data.splits import official
 from markovbridge.storage.reading import reading
 
-__all__ = ["CIFAR10"]
-
 EVENT = (3, 32, 32)
 DAMAGED = ("is damaged", "unpack the archive again")
 MEMO = ("PUT", "BINPUT", "LONG_BINPUT", "GET", "BINGET", "LONG_BINGET")  # number the values
@@ -262,4 +260,15 @@ def _array(value: Any) -> Any:
     return np.frombuffer(content, np.uint8).reshape(shape, order=order).copy()
 
 
-doors.guard(__name__)
+doors.guard(
+    __name__,
+    inside=(
+        "Recorded",
+        "Restricted",
+        "entry",
+        "read_batch",
+        "read_meta",
+        "read_pickle",
+        "text",
+    ),
+)

@@ -17,8 +17,6 @@ from scipy import sparse
 
 from markovbridge import doors
 
-__all__ = ["FORMATS", "Layout", "assemble", "check_matrix"]
-
 BLOCK = 2**22  # indices looked at at once
 FORMATS = {  # how scipy stores a matrix: names of the arrays beside `data`
     "csr": ("indices", "indptr"),

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from markovbridge import doors
 
-__all__ = ["NUMPY", "check_counts", "check_total", "smallest_type", "whole"]
-
 NUMPY = {
     torch.uint8: np.uint8,
     torch.int16: np.int16,
@@ -133,4 +131,4 @@ def check_total(counts: np.ndarray) -> None:
         raise ValueError("counts of one place are stored in parts, whose sum is beyond 63 bits")
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("named",))

@@ -23,8 +23,6 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.doors import checks
 
-__all__ = ["Covariate", "Covariates", "described", "is_missing"]
-
 SHOWN = 12  # levels named in a message
 
 

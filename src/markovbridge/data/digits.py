@@ -21,8 +21,6 @@ from markovbridge import doors
 from markovbridge.data.base import Dataset, Source
 from markovbridge.data.splits import partition
 
-__all__ = ["Digits"]
-
 
 @dataclass(frozen=True)
 class Digits(Source):

@@ -33,8 +33,6 @@ from markovbridge.storage.reading import reading
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["ImageFolder"]
-
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MODES = {1: "L", 3: "RGB"}
 DEEP = ("F", "I")  # modes of more than eight bits a channel
@@ -222,4 +220,11 @@ def classes(folder: Path, paths: list[Path]) -> tuple[Tensor | None, tuple[str, 
     return torch.tensor([names.index(group) for group in groups]), tuple(names)
 
 
-doors.guard(__name__)
+doors.guard(
+    __name__,
+    inside=(
+        "classes",
+        "require_pillow",
+        "upright",
+    ),
+)

@@ -34,8 +34,6 @@ from markovbridge.data.locations import locate
 from markovbridge.data.splits import official
 from markovbridge.storage.reading import DEFLATED, afford, reading, unpacked
 
-__all__ = ["IDX"]
-
 
 @dataclass(frozen=True)
 class Known:
@@ -206,4 +204,12 @@ def read_idx(path: Path, *, axes: int) -> Tensor:
         return torch.from_numpy(values.copy())
 
 
-doors.guard(__name__)
+doors.guard(
+    __name__,
+    inside=(
+        "Known",
+        "find",
+        "read_idx",
+        "variants",
+    ),
+)

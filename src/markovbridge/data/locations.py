@@ -15,8 +15,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["VARIABLE", "locate"]
-
 VARIABLE = "MARKOVBRIDGE_DATA"
 SYSTEM = Path("/usr/share/datasets")
 

@@ -27,8 +27,6 @@ from markovbridge.data.base import Dataset
 from markovbridge.data.covariates import Covariates, described, is_missing
 from markovbridge.doors.randomness import generator
 
-__all__ = ["LEAST", "LIBRARY", "Say", "alike", "each", "in_order", "told"]
-
 LIBRARY = "log_library_size"  # a covariate that models give themselves
 SHOWN = 5  # names in a message
 LEAST = 20  # real rows that samples of a condition are compared with

@@ -16,8 +16,6 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.doors import checks
 
-__all__ = ["WINDOW", "Rows", "TurnedRows", "check_places", "dense", "parts", "taken", "turned"]
-
 WINDOW = 64  # chunks of rows among which training shuffles: see `markovbridge.data.sparse`
 PART = 2**19  # numbers that are made dense at once: few enough for a processor's cache
 

@@ -10,8 +10,6 @@ import torch
 from markovbridge import doors
 from markovbridge.data.base import Dataset, Derived, Source
 
-__all__ = ["Selected"]
-
 
 @dataclass(frozen=True)
 class Selected(Derived):

@@ -30,8 +30,6 @@ from markovbridge.data.compressed import check_matrix
 from markovbridge.data.rows import WINDOW, Rows, check_places
 from markovbridge.doors import checks
 
-__all__ = ["BackedRows", "Block", "SparseRows", "Stored"]
-
 KEPT = 2 * WINDOW + 16
 
 Block = sparse.csr_matrix | np.ndarray

@@ -17,8 +17,6 @@ from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.doors.randomness import generator
 
-__all__ = ["SPLITS", "check_split", "official", "partition"]
-
 SPLITS = ("train", "validation", "test", "all")
 
 

@@ -23,8 +23,6 @@ from markovbridge.data.counts import smallest_type
 from markovbridge.data.splits import partition
 from markovbridge.doors.randomness import generator
 
-__all__ = ["Synthetic", "stand_in"]
-
 WIDTH = 0.2
 
 

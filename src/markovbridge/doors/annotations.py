@@ -15,8 +15,6 @@ import typing
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Names", "evaluated"]
-
 
 class Names(dict):
     """Names of a module, with those it imports for type checkers alone."""

@@ -18,20 +18,6 @@ import psutil
 import torch
 from torch import Tensor
 
-__all__ = [
-    "choice",
-    "flag",
-    "instance",
-    "number",
-    "numbers",
-    "parameter",
-    "room",
-    "shares",
-    "sites",
-    "turns",
-    "whole",
-]
-
 TURNS = 10**6  # of a loop, at most
 T = TypeVar("T")
 

@@ -34,8 +34,6 @@ from torch import Tensor
 
 from markovbridge.doors import kinds
 
-__all__ = ["guard"]
-
 SIGNATURE = re.compile(r"\(\) (takes|got|missing) ")  # Python's words for wrong arguments
 LIBRARIES = ("torch", "numpy", "scipy", "diffusers", "markovbridge")
 
@@ -58,9 +56,8 @@ def guard(
     """
     space = vars(sys.modules[module])
     own = frozenset(own)
-    for name in space["__all__"]:
-        value = space[name]
-        if getattr(value, "__module__", None) != module or name in inside:
+    for name, value in list(space.items()):
+        if name.startswith("_") or getattr(value, "__module__", None) != module or name in inside:
             continue
         if isinstance(value, type):
             # Bases that only this module knows stand behind the same door.

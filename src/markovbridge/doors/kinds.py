@@ -23,8 +23,6 @@ from torch import Tensor
 from markovbridge.doors.annotations import Names, evaluated
 from markovbridge.doors.checks import shown
 
-__all__ = ["of_fields", "of_function", "of_states"]
-
 Check = Callable[[Any, str], Any]
 """Takes a value and its name; returns it in its plain form, or raises."""
 

@@ -14,8 +14,6 @@ import torch
 from markovbridge import doors
 from markovbridge.doors import checks
 
-__all__ = ["derive", "fresh_key", "generator"]
-
 
 def derive(*keys: int | str) -> int:
     """A 63-bit seed that is a pure function of `keys`.

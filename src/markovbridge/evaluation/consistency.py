@@ -32,8 +32,6 @@ from markovbridge.processes.base import Process
 from markovbridge.processes.clock import match
 from markovbridge.samplers.model import DataModel, Given
 
-__all__ = ["MEANING", "Check", "Piece", "over_time", "self_consistency"]
-
 STEP = 0.02  # of u, in the difference quotient, but no more than a quarter of u itself
 SURVIVAL = (0.05, 0.95)  # is drawn in between
 

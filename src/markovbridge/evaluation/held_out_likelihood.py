@@ -36,8 +36,6 @@ from markovbridge.evaluation.metrics import NegativeBinomialMixture
 from markovbridge.evaluation.metrics.points import draw_rows
 from markovbridge.transport import Transport
 
-__all__ = ["Nats", "Histogram", "held_out", "table"]
-
 PART = 250  # data points between two words of progress
 CELLS = 2**26  # of the table of values at each site
 FITTED = 2**23  # counts that the baselines of tables are fitted to
@@ -274,4 +272,4 @@ def table(records: Sequence[Nats]) -> str:
     return text
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("given",))

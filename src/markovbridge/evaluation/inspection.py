@@ -36,8 +36,6 @@ from markovbridge.processes import Process
 from markovbridge.samplers import Bridge
 from markovbridge.transport import Transport
 
-__all__ = ["View", "look"]
-
 STEPS = 100  # of a path
 FRAMES = 9  # at which it is kept
 

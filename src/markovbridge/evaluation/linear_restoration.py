@@ -33,8 +33,6 @@ from markovbridge.doors import checks
 from markovbridge.doors.randomness import generator as keyed
 from markovbridge.evaluation.restoration import Restoration
 
-__all__ = ["SITES", "Wiener"]
-
 SITES = 4096  # beyond which the covariance of sites is too large a matrix
 ROWS = 20_000  # of training data; more would not change its moments by much
 CHUNK = 2**22  # entries of the table of binomial laws that are made at once

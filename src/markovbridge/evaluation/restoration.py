@@ -42,19 +42,6 @@ from markovbridge.samplers.model import Given
 from markovbridge.samplers.walks import Bound, check_rows
 from markovbridge.transport.draws import Options, Sampling
 
-__all__ = [
-    "Coverage",
-    "Restoration",
-    "Score",
-    "coverage",
-    "expected",
-    "least_draws",
-    "ranks",
-    "restore",
-    "score",
-    "thin",
-]
-
 LEVELS = (0.5, 0.9)
 DRAWS = 19  # the fewest for intervals of 90 %, and exact for both levels
 

@@ -19,8 +19,6 @@ from markovbridge.processes.base import Process
 from markovbridge.processes.linear import GivenEnd
 from markovbridge.processes.schedules import Time
 
-__all__ = ["DataLaw", "Pairs", "check_states"]
-
 
 class DataLaw(ABC):
     """A law of the data whose posterior under the process is known.

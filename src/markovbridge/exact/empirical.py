@@ -25,8 +25,6 @@ from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.schedules import Time
 
-__all__ = ["Empirical"]
-
 PAIRS = 2**22  # entries of a block of state-by-point comparisons: 32 MiB in float64
 
 

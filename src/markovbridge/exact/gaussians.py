@@ -32,8 +32,6 @@ from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.schedules import Reading, Time
 
-__all__ = ["Gaussian"]
-
 TINY = 1e-300  # for a variance of zero
 
 

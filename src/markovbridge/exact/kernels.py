@@ -34,8 +34,6 @@ from markovbridge.samplers import (
 from markovbridge.samplers.rates import sound
 from markovbridge.samplers.second_order import leaps
 
-__all__ = ["bridge_kernel", "output_law"]
-
 PAIRS = 20_000  # of states followed at once
 LEAST = 1e-14  # mass of a pair of states that is still followed
 TAIL = 1e-13  # of a Poisson law that is left out

@@ -40,15 +40,6 @@ from markovbridge.processes.clock import match
 from markovbridge.processes.pure_death import TINY, PureDeath
 from markovbridge.processes.schedules import Time
 
-__all__ = [
-    "Binomial",
-    "MeanOnly",
-    "Mixture",
-    "NegativeBinomial",
-    "Poisson",
-    "ZeroInflatedPoisson",
-]
-
 
 class _Thinned(DataLaw):
     """A data law under pure death."""

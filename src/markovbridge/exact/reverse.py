@@ -33,8 +33,6 @@ from markovbridge.exact.empirical import Empirical
 from markovbridge.laws import Atoms, Categorical, SiteLaw
 from markovbridge.processes.base import DiscreteProcess, JumpProcess
 
-__all__ = ["Reverse"]
-
 LARGEST = 4096  # combined states: matrices of 128 MiB
 LOST = 1e-9  # mass that may lie above a given `size`
 

@@ -13,8 +13,6 @@ from markovbridge.processes.base import Process
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
 
-__all__ = ["Head"]
-
 
 class Head(ABC):
     """Turns a network's output into the law of x_1 given x_t."""

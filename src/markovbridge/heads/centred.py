@@ -26,8 +26,6 @@ from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 from markovbridge.samplers.base import Sampler
 
-__all__ = ["Centred"]
-
 
 @dataclass(frozen=True)
 class Centred(Head):

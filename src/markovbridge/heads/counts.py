@@ -30,8 +30,6 @@ from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.second_order import Trapezoidal
 
-__all__ = ["Categorical", "LogisticMixture", "Mean", "NegativeBinomial", "leaping"]
-
 # softplus(raw + CENTRE) is 1 at raw = 0.
 CENTRE = math.log(math.e - 1)
 LIMIT = 20.0  # of an output that is exponentiated
@@ -248,4 +246,4 @@ def _negative_binomial(
     return laws.NegativeBinomial(scale + log_softplus(raw_mean + CENTRE), size)
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("log_softplus",))

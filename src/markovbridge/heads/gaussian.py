@@ -54,8 +54,6 @@ from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.diffusions import Midpoint
 
-__all__ = ["Endpoint"]
-
 PREDICTS = ("end", "residual", "drift", "noise", "score", "start")
 
 

@@ -27,8 +27,6 @@ from markovbridge.laws.sums import TwoMeans as Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.random_walks import IntegerProcess
 
-__all__ = ["TwoMeans"]
-
 
 @dataclass(frozen=True)
 class TwoMeans(Head):

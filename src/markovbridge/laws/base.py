@@ -13,8 +13,6 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.laws.numbers import LOG_TINY, by_row, weighted, within
 
-__all__ = ["UNBOUNDED", "Delta", "Law", "Pinned", "Shifted", "SiteLaw", "Table"]
-
 
 class Law(ABC):
     """A batch of distributions, `(batch, *event)`."""

@@ -14,8 +14,6 @@ from markovbridge.laws.base import Law, SiteLaw
 from markovbridge.laws.numbers import binomial, log_cap, poisson, times_log, uniform, within
 from markovbridge.laws.tables import Categorical
 
-__all__ = ["Binomial", "NegativeBinomial", "Poisson", "Rounded", "SiteMixture", "ZeroInflated"]
-
 
 @dataclass(frozen=True, eq=False)
 class Binomial(SiteLaw):

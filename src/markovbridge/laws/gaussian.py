@@ -14,8 +14,6 @@ from markovbridge.doors import checks
 from markovbridge.laws.base import Law, SiteLaw
 from markovbridge.laws.numbers import by_row
 
-__all__ = ["Gaussian", "Normal"]
-
 
 @dataclass(frozen=True, eq=False)
 class Normal(SiteLaw):

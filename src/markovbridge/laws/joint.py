@@ -16,8 +16,6 @@ from markovbridge.laws.base import Law
 from markovbridge.laws.numbers import by_row, weighted
 from markovbridge.laws.tables import Categorical
 
-__all__ = ["Atoms", "Mixture"]
-
 
 def _weigh(weights: Tensor, values: Tensor) -> Tensor:
     """Σ_k weights[b, k] values[b, k, ...], of the type of the values."""

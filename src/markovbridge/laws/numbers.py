@@ -10,19 +10,6 @@ from torch import Tensor
 
 from markovbridge import doors
 
-__all__ = [
-    "LOG_TINY",
-    "MOST",
-    "binomial",
-    "by_row",
-    "log_cap",
-    "poisson",
-    "times_log",
-    "uniform",
-    "weighted",
-    "within",
-]
-
 LOG_TINY = -69.0  # log of about 1e-30: the floor of log-means in float32
 MOST = 2.0**40  # largest count that is drawn or walked: 1e12, beyond any data and far from 2^63
 

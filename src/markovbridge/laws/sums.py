@@ -22,8 +22,6 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.laws import BLOCK, Binomial, Categorical, Poisson, SiteLaw
 
-__all__ = ["Convolved", "Skellam", "SkellamBridge", "SurvivorBridge", "TwoMeans", "meetings"]
-
 
 @dataclass(frozen=True, eq=False)
 class Convolved(SiteLaw):
@@ -315,4 +313,4 @@ class TwoMeans(SiteLaw):
         return self.base.variance
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("survivors",))

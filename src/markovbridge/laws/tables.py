@@ -15,8 +15,6 @@ from markovbridge.laws.base import Law, SiteLaw, Table
 from markovbridge.laws.numbers import LOG_TINY, by_row, uniform, within
 from markovbridge.laws.tilting import tilted
 
-__all__ = ["BLOCK", "Categorical", "LogisticMixture", "Tilted"]
-
 BLOCK = 2**22  # entries of a table drawn from at once: 32 MiB in float64
 
 

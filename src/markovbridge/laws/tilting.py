@@ -25,8 +25,6 @@ from torch import Tensor
 
 from markovbridge import doors
 
-__all__ = ["tilted"]
-
 TINY = 1e-30  # least distance of a mean from an end of the support at 0
 TURNS = 400  # far more than the halvings there are in float64
 

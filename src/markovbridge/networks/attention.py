@@ -28,8 +28,6 @@ from markovbridge.doors import checks
 from markovbridge.networks.base import Network
 from markovbridge.networks.embedding import AdaptiveNorm, ConditionEmbedding, TimeEmbedding
 
-__all__ = ["Attention"]
-
 
 class Attention(Network):
     """Transformer over the entries of the event.

@@ -26,8 +26,6 @@ from torch import Tensor, nn
 from markovbridge import doors
 from markovbridge.doors import checks
 
-__all__ = ["Network"]
-
 
 class Network(nn.Module, ABC):
     """A network that knows its constructor's arguments.

@@ -24,8 +24,6 @@ from torch import Tensor, nn
 
 from markovbridge import doors
 
-__all__ = ["TIME_SCALE", "AdaptiveNorm", "ConditionEmbedding", "TimeEmbedding"]
-
 TIME_SCALE = 1000.0
 
 

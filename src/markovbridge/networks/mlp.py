@@ -24,8 +24,6 @@ from markovbridge.doors import checks
 from markovbridge.networks.base import Network
 from markovbridge.networks.embedding import AdaptiveNorm, ConditionEmbedding, TimeEmbedding
 
-__all__ = ["MLP"]
-
 
 class MLP(Network):
     """Residual multilayer perceptron on the flattened event.

@@ -22,8 +22,6 @@ from markovbridge.doors import checks
 from markovbridge.networks.base import Network
 from markovbridge.networks.embedding import TIME_SCALE, ConditionEmbedding
 
-__all__ = ["UNet"]
-
 
 class UNet(Network):
     """U-Net on images; needs the `images` extra.

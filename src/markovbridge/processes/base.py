@@ -33,16 +33,6 @@ from markovbridge.processes.clock import Pace
 from markovbridge.processes.schedules import Linear, Schedule, Time
 from markovbridge.processes.supports import Support
 
-__all__ = [
-    "Bounds",
-    "DiscreteProcess",
-    "JumpProcess",
-    "Process",
-    "jump_divergence",
-    "log_divergence",
-]
-
-
 LOOKS = 36  # times at which the error of a best guess is measured
 
 

@@ -38,8 +38,6 @@ from markovbridge.processes.clock import coefficient, match
 from markovbridge.processes.linear import GivenEnd, LinearPaths
 from markovbridge.processes.schedules import Schedule, Time
 
-__all__ = ["Baseline", "Counts", "Normals", "Pairing", "Values", "starting"]
-
 NODES = 400  # of the quadrature over time
 FEW = 64  # data points below which sites share their moments
 TOLD = 1e-9  # nats that a source may tell of the data and count as one that tells nothing

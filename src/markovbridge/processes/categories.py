@@ -24,8 +24,6 @@ from markovbridge.processes.clock import match, shares
 from markovbridge.processes.finite import FiniteJumpProcess
 from markovbridge.processes.schedules import Cosine, Schedule, Time
 
-__all__ = ["AbsorbingChain", "UniformChain"]
-
 
 class _Redraw(FiniteJumpProcess):
     """Keep the state, or draw it anew from `law`."""

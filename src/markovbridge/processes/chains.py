@@ -28,8 +28,6 @@ from markovbridge.processes.exponential import Semigroup
 from markovbridge.processes.finite import FiniteJumpProcess, TableProcess
 from markovbridge.processes.schedules import Cosine, Schedule
 
-__all__ = ["DiscretisedGaussianChain", "FiniteChain", "Matrix"]
-
 Matrix = Tensor | Sequence[Sequence[float]] | Any
 """What a rate matrix may be given as: a tensor, a NumPy array, nested lists."""
 

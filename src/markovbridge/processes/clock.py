@@ -18,18 +18,6 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.processes.schedules import Schedule, Time
 
-__all__ = [
-    "Cut",
-    "Pace",
-    "coefficient",
-    "cut",
-    "elapsed",
-    "instant",
-    "match",
-    "shares",
-    "speed",
-]
-
 Pace = Literal["survival", "log"]
 """The clock in which the rates of an exact reverse process change least: p, or log p."""
 

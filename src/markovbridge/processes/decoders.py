@@ -29,8 +29,6 @@ from markovbridge.processes.clock import coefficient, match
 from markovbridge.processes.linear import LinearPaths
 from markovbridge.processes.supports import Rounded
 
-__all__ = ["decoder", "log_interval", "log_volume", "squared_norm", "truncation"]
-
 TRUNCATION = 1e-4  # mortality at which the paths of reals are stopped
 CELL = 0.25  # standard deviation at the stop, in cells
 NODES = 40  # of the Gauss–Hermite rule over x_end

@@ -42,8 +42,6 @@ from markovbridge.processes.schedules import Linear, Schedule, Time
 from markovbridge.processes.sdes import Brownian, LinearSDE
 from markovbridge.processes.supports import Support
 
-__all__ = ["LinearDiffusion"]
-
 
 @dataclass(frozen=True)
 class LinearDiffusion(LinearPaths, Process):

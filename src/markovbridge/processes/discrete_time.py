@@ -33,8 +33,6 @@ from markovbridge.processes.clock import match
 from markovbridge.processes.finite import TableProcess
 from markovbridge.processes.schedules import Linear, Reading, Schedule, Time
 
-__all__ = ["DiscreteTimeChain"]
-
 TOLERANCE = 1e-6  # of row sums: float32 matrices pass
 FORGOTTEN = 1e-2  # total variation between laws after all steps that counts as forgotten
 ROUNDING = 1e-3  # of a step: times of float32 this close to the grid are on it

@@ -35,8 +35,6 @@ from markovbridge.processes.exponential import LEAST
 from markovbridge.processes.finite import FiniteJumpProcess, TableProcess
 from markovbridge.processes.schedules import Cosine, Schedule
 
-__all__ = ["Ehrenfest"]
-
 
 @dataclass(frozen=True)
 class Ehrenfest(TableProcess, FiniteJumpProcess):

@@ -33,8 +33,6 @@ from torch import Tensor
 
 from markovbridge import doors
 
-__all__ = ["Semigroup"]
-
 TERMS = 40  # of the series: the Poisson(4) tail beyond is below 1e-26
 REACH = 4.0  # Λτ up to which the series is summed without squaring
 MIXED = 1e-4  # entries above which absolute errors of 1e-14 do not matter

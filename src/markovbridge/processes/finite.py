@@ -36,8 +36,6 @@ from markovbridge.processes.baselines import Baseline, Pairing, Values
 from markovbridge.processes.clock import instant, match, speed
 from markovbridge.processes.schedules import Reading, Time
 
-__all__ = ["FiniteJumpProcess", "FiniteProcess", "TableProcess"]
-
 ENTRIES = 2**24  # of tables made at once: 128 MiB in float64
 
 

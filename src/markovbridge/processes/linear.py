@@ -19,8 +19,6 @@ from markovbridge.processes.schedules import Reading, Schedule, Time
 from markovbridge.processes.sdes import LinearSDE
 from markovbridge.processes.supports import Support
 
-__all__ = ["GivenEnd", "LinearPaths"]
-
 PARTS, ROUNDS = 64, 9  # the middle of a step is looked for in a 64th of a 64th of ...: 2^-54
 
 

@@ -46,8 +46,6 @@ from markovbridge.processes.baselines import Baseline, Counts, Pairing
 from markovbridge.processes.clock import Pace, match
 from markovbridge.processes.schedules import Cosine, Schedule, Time
 
-__all__ = ["PureDeath"]
-
 TINY = 1e-30  # floor of denominators that vanish at the data
 EARLY, LATE = 24, 12  # times of `error_times` below survival SETTLED, and above
 SETTLED = 0.1

@@ -50,8 +50,6 @@ from markovbridge.processes.base import Bounds, JumpProcess
 from markovbridge.processes.clock import Pace, instant, match, shares, speed
 from markovbridge.processes.schedules import Cosine, Reading, Schedule, Time
 
-__all__ = ["BirthDeath", "IntegerProcess", "PureBirth", "RandomWalk"]
-
 TINY = 1e-30  # floor of denominators that vanish at an end of time
 
 

@@ -49,8 +49,6 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.doors import checks
 
-__all__ = ["Cosine", "Linear", "Logistic", "Reading", "Schedule", "Survival", "Time"]
-
 Time = float | Tensor
 """One time, or one per sample; a `Reading` if they have been checked."""
 
@@ -396,4 +394,8 @@ class Survival(Schedule):
         return (low + high) / 2
 
 
-doors.guard(__name__, own=("t_end",), inside=("Reading",))
+doors.guard(
+    __name__,
+    own=("t_end",),
+    inside=("Reading",),
+)

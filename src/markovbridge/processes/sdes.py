@@ -41,8 +41,6 @@ from torch import Tensor
 
 from markovbridge import doors
 
-__all__ = ["VE", "VP", "Brownian", "Coefficients", "LinearSDE", "OrnsteinUhlenbeck", "SubVP"]
-
 
 class LinearSDE(ABC):
     """A linear SDE on its own clock. All tensors are float64, elementwise."""

@@ -24,8 +24,6 @@ from torch import Tensor
 
 from markovbridge import doors
 
-__all__ = ["Interval", "Positive", "Rounded", "Support"]
-
 
 class Support(ABC):
     """A range of data and its coordinates."""

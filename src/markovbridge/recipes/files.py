@@ -6,8 +6,6 @@ from pathlib import Path
 
 from markovbridge.storage.errors import closest
 
-__all__ = ["describe", "find", "names"]
-
 FOLDER = Path(__file__).parent
 
 

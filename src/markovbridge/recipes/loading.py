@@ -18,8 +18,6 @@ from markovbridge.storage.errors import UsageError
 from markovbridge.training.replacing import recover
 from markovbridge.training.run_folder import RunFolder
 
-__all__ = ["Found", "load", "locate", "words_of"]
-
 # Options of the command line alone, which no recipe may hold.
 OWN = ("recipe", "output", "resume", "overwrite", "dry_run")
 

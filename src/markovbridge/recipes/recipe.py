@@ -32,8 +32,6 @@ from markovbridge.transport import Transport
 from markovbridge.transport import statistics as measure
 from markovbridge.transport.objectives import Objective
 
-__all__ = ["Recipe", "describe_data"]
-
 TRAINER = TrainingConfig()
 
 

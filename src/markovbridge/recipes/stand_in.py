@@ -13,8 +13,6 @@ from markovbridge.data.synthetic import stand_in
 from markovbridge.recipes.recipe import Recipe, covariates_of
 from markovbridge.storage.errors import UsageError
 
-__all__ = ["availability", "rehearsed"]
-
 
 def rehearsed(recipe: Recipe) -> tuple[Recipe, Dataset]:
     """A recipe whose data, and those of whose coupling, are synthetic, and the data.

@@ -33,8 +33,6 @@ from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.model import Model
 from markovbridge.samplers.second_order import Trapezoidal, leaps
 
-__all__ = ["Adaptive"]
-
 FIRST = 0.01  # length of the first step, as a share of what remains
 GROWTH = 4.0  # most that a step is longer, or shorter, than the one before
 TINY = 1e-30

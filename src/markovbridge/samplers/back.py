@@ -19,8 +19,6 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.samplers.model import Model, given_of
 
-__all__ = ["back", "check_back"]
-
 
 def check_back(model: Model) -> None:
     """Check that there is a way to noise a state again.

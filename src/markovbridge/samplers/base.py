@@ -15,8 +15,6 @@ from markovbridge import doors
 from markovbridge.processes.base import Process
 from markovbridge.samplers.model import Model
 
-__all__ = ["Sampler", "instead"]
-
 
 class Sampler(ABC):
     """One step of a walk from source to data."""

@@ -18,8 +18,6 @@ from markovbridge import doors
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.model import Model
 
-__all__ = ["Bridge"]
-
 
 @dataclass(frozen=True)
 class Bridge(Sampler):

@@ -26,8 +26,6 @@ from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.model import Model, given_of
 
-__all__ = ["Corrected"]
-
 
 @dataclass(frozen=True)
 class Corrected(Sampler):

@@ -38,8 +38,6 @@ from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.samplers.base import Sampler, instead
 from markovbridge.samplers.model import DataModel, Given, Model, given_of
 
-__all__ = ["EulerMaruyama", "Midpoint", "ProbabilityFlow"]
-
 
 def _linear(model: Model, sampler: EulerMaruyama | ProbabilityFlow) -> LinearDiffusion:
     """The process, or an error if it is not one to be walked like this."""

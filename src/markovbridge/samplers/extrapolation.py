@@ -33,8 +33,6 @@ from markovbridge.processes.base import Process
 from markovbridge.processes.clock import match
 from markovbridge.processes.schedules import Time
 
-__all__ = ["REACH", "capped", "extremes", "far_out", "floor", "narrow", "tell"]
-
 REACH = 2.0  # how much more than the largest training value may be expected
 MARGIN = 0.5  # of the range of the training data: beyond, a sample is far out
 COUNTS = 10  # that a sample may lie above the margin: what chance does to small counts

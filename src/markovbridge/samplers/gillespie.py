@@ -25,8 +25,6 @@ from markovbridge.samplers.model import Model
 from markovbridge.samplers.rates import sound
 from markovbridge.samplers.thinning import Events, moved, simulate
 
-__all__ = ["Gillespie"]
-
 TINY = 1e-30  # floor of the mortality at the data
 
 
@@ -130,4 +128,4 @@ def falls(
     return x
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("falls",))

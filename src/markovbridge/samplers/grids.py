@@ -31,8 +31,6 @@ from markovbridge.processes.base import Process
 from markovbridge.processes.schedules import Schedule
 from markovbridge.samplers.model import DataModel, Given
 
-__all__ = ["ErrorCurve", "like", "measure", "uniform"]
-
 LEVEL = 1e-9  # of its whole, by which an error falls where it does not
 
 

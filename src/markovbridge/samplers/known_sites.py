@@ -22,8 +22,6 @@ from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.clock import match
 
-__all__ = ["Masking", "Observed", "broadcast", "pinned"]
-
 
 @dataclass(frozen=True, eq=False)
 class Observed:

@@ -31,8 +31,6 @@ from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.model import Model
 from markovbridge.samplers.rates import leap, sound
 
-__all__ = ["TauLeaping"]
-
 
 @dataclass(frozen=True)
 class TauLeaping(Sampler):

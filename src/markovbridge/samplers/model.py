@@ -26,8 +26,6 @@ from markovbridge.processes.base import Process
 from markovbridge.processes.schedules import Time
 from markovbridge.samplers.known_sites import Observed
 
-__all__ = ["NOTHING", "DataModel", "Given", "Model"]
-
 
 @dataclass(frozen=True, eq=False)
 class Given:
@@ -103,4 +101,4 @@ def given_of(model: object) -> Given:
     return getattr(model, "given", NOTHING)
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("given_of",))

@@ -15,8 +15,6 @@ from markovbridge import doors
 from markovbridge.laws.numbers import by_row, poisson
 from markovbridge.processes.base import JumpProcess
 
-__all__ = ["leap", "sound"]
-
 
 def sound(rates: Tensor, t: float | Tensor) -> Tensor:
     """The rates, those that rounding put below 0 at 0.

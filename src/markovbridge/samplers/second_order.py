@@ -59,8 +59,6 @@ from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.model import Model
 from markovbridge.samplers.rates import leap, sound
 
-__all__ = ["Rest", "SecondOrderBridge", "Trapezoidal"]
-
 TINY = 1e-30
 
 
@@ -300,4 +298,10 @@ def _with_mean(table: Tensor, signed: Tensor, x: Tensor) -> Tensor:
     return torch.where(wanted < mean, lower, (1 - biased) * table + biased * size)
 
 
-doors.guard(__name__)
+doors.guard(
+    __name__,
+    inside=(
+        "leaps",
+        "weight",
+    ),
+)

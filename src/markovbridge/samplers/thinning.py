@@ -32,8 +32,6 @@ from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.model import Model
 from markovbridge.samplers.rates import sound
 
-__all__ = ["Events", "moved", "simulate"]
-
 SLACK = 2.0  # by how much a window may loosen the bound
 FLAT = 0.98  # a window this short, as a ratio of clocks, is short enough in any case
 

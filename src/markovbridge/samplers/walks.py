@@ -25,8 +25,6 @@ from markovbridge.samplers.extrapolation import capped
 from markovbridge.samplers.known_sites import Observed
 from markovbridge.samplers.model import DataModel, Given
 
-__all__ = ["Bound", "blocks", "check_grid", "check_rows", "rows", "walk"]
-
 
 class Bound:
     """A model bound to what is given beside x_t, for samplers: a `Model`.

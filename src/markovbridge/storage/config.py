@@ -24,8 +24,6 @@ from markovbridge import doors
 from markovbridge.storage.parts import checked, find
 from markovbridge.storage.public_names import name_of
 
-__all__ = ["from_config", "short", "to_config"]
-
 
 def to_config(value: Any) -> Any:
     """The configuration of an object: JSON-able, nested.

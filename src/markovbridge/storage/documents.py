@@ -23,21 +23,6 @@ import yaml
 
 from markovbridge.storage.files import read_bytes
 
-__all__ = [
-    "DEPTH",
-    "FLAG",
-    "NUMBER",
-    "SIZES",
-    "TEXT",
-    "PlainDumper",
-    "PlainLoader",
-    "conforming",
-    "load_json",
-    "parse_json",
-    "read_json",
-    "read_yaml",
-]
-
 DEPTH = 64  # levels of lists and dictionaries in each other; ours have about 12
 SIZES = {"YAML": 2**22, "JSON": 2**26}  # bytes; a matrix of 1024 x 1024 numbers takes 2^24
 NUMBER, TEXT, FLAG = "a number", "a text", "true or false"  # forms of `conforming`

@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["UsageError", "closest"]
-
 
 class UsageError(ValueError):
     """An option, verb or recipe that does not exist or cannot be what was given."""

@@ -30,30 +30,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "append",
-    "clear",
-    "discard",
-    "flush",
-    "leftover",
-    "make_folder",
-    "move",
-    "naming",
-    "put",
-    "read_bytes",
-    "sealed",
-    "settle",
-    "standing",
-    "to_json",
-    "unsealed",
-    "write_bytes",
-    "write_json",
-    "write_text",
-    "written",
-    "written_folder",
-    "written_together",
-]
-
 NEW, PREVIOUS, GONE = "new", "previous", "gone"
 HIDDEN = re.compile(rf"\.(.+)\.({NEW}|{PREVIOUS}|{GONE})")
 FULL = {errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}

@@ -15,8 +15,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-__all__ = ["offered"]
-
 
 def offered(package: str, name: str) -> Any:
     """What a package offers by a name: one of its modules, or a name of its `public`.

@@ -19,8 +19,6 @@ from pathlib import Path
 from markovbridge import doors
 from markovbridge.storage.files import naming
 
-__all__ = ["InUseError", "is_lock", "locked", "unused"]
-
 NOFOLLOW, NOWAIT = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
 HELD: dict[tuple[int, Path], int] = {}  # process and file, and how often it is taken
 

@@ -31,18 +31,6 @@ from markovbridge.networks import Network
 from markovbridge.storage.documents import PlainLoader
 from markovbridge.storage.public_names import PACKAGE, name_of, ours, public, today
 
-__all__ = [
-    "ForeignClass",
-    "Named",
-    "arguments",
-    "checked",
-    "classes",
-    "find",
-    "foreign",
-    "kinds",
-    "options",
-]
-
 SPEC = ("class_path", "init_args")
 SIMPLE = (str, Path, int, float, bool, type(None), dict, Mapping)
 WORDS = {int: "a whole number", float: "a number", bool: "true or false"}

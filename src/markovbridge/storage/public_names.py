@@ -17,8 +17,6 @@ from typing import Any
 
 from markovbridge import doors
 
-__all__ = ["name_of", "public", "renamed"]
-
 PACKAGE = __name__.split(".")[0]
 # They run something, or name what others hold, and hold no parts.
 HIDDEN = tuple(f"{PACKAGE}.{name}" for name in ("cli", "__main__", "recipes"))
@@ -48,13 +46,8 @@ def public() -> dict[str, type]:
     return {
         f"{name}.{attribute}": value
         for name, module in namespaces().items()
-        for attribute, value in (
-            {n: getattr(module, n) for n in getattr(module, "__all__", ())} | vars(module)
-        ).items()
-        if inspect.isclass(value)
-        and ours(value)
-        and (attribute in module.__all__ or value.__module__ == name)
-        and not attribute.startswith("_")
+        for attribute in module.__all__
+        if inspect.isclass(value := getattr(module, attribute)) and ours(value)
     }
 
 
@@ -94,4 +87,11 @@ def ours(cls: type) -> bool:
     return cls.__module__.split(".")[0] == PACKAGE
 
 
-doors.guard(__name__)
+doors.guard(
+    __name__,
+    inside=(
+        "namespaces",
+        "ours",
+        "today",
+    ),
+)

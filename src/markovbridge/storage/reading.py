@@ -26,17 +26,6 @@ from torch import Tensor
 
 from markovbridge import doors
 
-__all__ = [
-    "DEFLATED",
-    "SLACK",
-    "ArrayFile",
-    "afford",
-    "array_file",
-    "reading",
-    "tensors",
-    "unpacked",
-]
-
 DEFLATED = 1032  # bytes that one byte of zlib's compression may stand for, at most
 SLACK = 1024  # and what a compressed file of next to nothing may hold
 HEADERS = {
@@ -284,4 +273,4 @@ def _bytes(header: tuple[tuple[int, ...], bool, np.dtype[Any]]) -> int:
     return count * dtype.itemsize
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("memory",))

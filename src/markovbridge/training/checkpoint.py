@@ -43,8 +43,6 @@ from markovbridge.storage.files import (
 from markovbridge.storage.reading import reading
 from markovbridge.storage.reading import tensors as tensors_of
 
-__all__ = ["Checkpoint", "adopt", "latest", "prune", "steps", "write"]
-
 FORMAT = 1
 NAME = re.compile(r"step-(\d{8,})")
 STATE = "state.json"
@@ -209,4 +207,10 @@ def _damaged(path: Path) -> None:
     move(path, aside)
 
 
-doors.guard(__name__)
+doors.guard(
+    __name__,
+    inside=(
+        "read",
+        "set_aside",
+    ),
+)

@@ -21,8 +21,6 @@ from typing import Literal
 from markovbridge import doors
 from markovbridge.doors import checks
 
-__all__ = ["TrainingConfig"]
-
 
 @dataclass(frozen=True)
 class TrainingConfig:

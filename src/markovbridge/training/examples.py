@@ -24,8 +24,6 @@ from markovbridge import doors
 from markovbridge.data.rows import WINDOW, Rows
 from markovbridge.doors.randomness import generator
 
-__all__ = ["Batches", "Examples"]
-
 TYPES = (torch.uint8, torch.int16, torch.int32, torch.int64, torch.float32)
 FINGERPRINT_ROWS = 1024
 FINGERPRINT_SPANS = 8

@@ -28,8 +28,6 @@ from markovbridge.training.examples import Examples
 from markovbridge.training.window import Window
 from markovbridge.transport import Transport
 
-__all__ = ["Learner"]
-
 
 class Learner:
     """A transport with its optimiser and the average of its weights.

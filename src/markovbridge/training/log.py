@@ -23,8 +23,6 @@ from markovbridge.storage.documents import parse_json
 from markovbridge.storage.files import append, flush, read_bytes, to_json, write_text
 from markovbridge.training.run_folder import RunFolder
 
-__all__ = ["RunLog", "duration"]
-
 LOGGER = logging.getLogger(__name__.rpartition(".")[0])
 
 

@@ -14,8 +14,6 @@ from accelerate import Accelerator
 
 from markovbridge import doors
 
-__all__ = ["accelerator"]
-
 
 def accelerator() -> Accelerator:
     """The GPU, or the CPU if there is none, of this process, and its fellow processes.

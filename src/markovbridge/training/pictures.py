@@ -16,8 +16,6 @@ from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
 from markovbridge.transport import Transport
 
-__all__ = ["draw"]
-
 
 def draw(model: Transport, data: Examples, config: TrainingConfig, path: Path) -> None:
     """Write a grid of samples of images, from the same noise every time."""

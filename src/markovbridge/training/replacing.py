@@ -22,8 +22,6 @@ from markovbridge.storage.files import clear, leftover, make_folder, move, namin
 from markovbridge.storage.locks import InUseError, is_lock, locked, unused
 from markovbridge.training.run_folder import RunFolder
 
-__all__ = ["check", "existing", "is_run", "recover", "replaced"]
-
 ASIDE = ".replaced"
 CONFIG = "config.yaml"
 MADE = r"(samples|translated|restored|imputed)"

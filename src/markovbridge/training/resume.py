@@ -19,8 +19,6 @@ from markovbridge.training.examples import Examples
 from markovbridge.transport import Transport
 from markovbridge.transport.saved import PARTS
 
-__all__ = ["belongs", "check", "describe"]
-
 # What changes neither the weights nor their random numbers may differ. (Of which weights are
 # selected, `validate_every` is part.)
 FREE = {

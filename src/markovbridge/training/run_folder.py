@@ -40,8 +40,6 @@ from markovbridge.storage.reading import array_file, reading
 from markovbridge.training import checkpoint
 from markovbridge.transport import saved
 
-__all__ = ["RunFolder", "admitted", "held_out", "read_arrays", "write_arrays"]
-
 GRID = re.compile(r"step-([0-9]{1,12})\.png")
 # What the verbs rely on in the configuration of a model.
 MODEL = ("shape", "process", "network", "head", "coupling")

@@ -27,8 +27,6 @@ from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
 from markovbridge.transport import Transport
 
-__all__ = ["Best", "HeldOut", "tell_errors"]
-
 MEASURED = 128  # samples of which the errors over time are taken
 MOST = 2048  # held-out samples of a table too large to be a tensor, and the least limit of others
 

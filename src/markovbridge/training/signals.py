@@ -14,8 +14,6 @@ from types import FrameType
 
 from markovbridge import doors
 
-__all__ = ["StopRequest", "stop_requests"]
-
 
 class StopRequest:
     """The first signal received, or None."""

@@ -28,8 +28,6 @@ from markovbridge.storage.files import write_json
 from markovbridge.training import Examples
 from markovbridge.training.run_folder import RunFolder
 
-__all__ = ["RunData", "TrainedOn", "check_start"]
-
 
 @dataclass(frozen=True)
 class TrainedOn:

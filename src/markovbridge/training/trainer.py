@@ -48,8 +48,6 @@ from markovbridge.training.selection import Best, HeldOut, tell_errors
 from markovbridge.training.signals import StopRequest, stop_requests
 from markovbridge.transport import Transport
 
-__all__ = ["Trainer", "TrainingState"]
-
 
 @dataclass(frozen=True, eq=False)
 class TrainingState:

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from markovbridge import doors
 
-__all__ = ["Window"]
-
 UNREAD = 100  # steps that may wait on the device
 
 

@@ -37,8 +37,6 @@ from markovbridge.samplers.known_sites import Masking, Observed, broadcast
 from markovbridge.samplers.model import NOTHING, Given
 from markovbridge.samplers.walks import Bound, blocks, check_grid, check_rows, rows, walk
 
-__all__ = ["BLOCK", "STEPS", "Options", "Sampling"]
-
 BLOCK = 64
 STEPS = 50
 ROUNDS = 10  # of imputation by replacement

@@ -37,8 +37,6 @@ from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.clock import match
 
-__all__ = ["dropped", "guided"]
-
 
 def dropped(
     condition: Tensor,

@@ -59,8 +59,6 @@ from markovbridge.laws import (
 from markovbridge.processes.base import DiscreteProcess
 from markovbridge.samplers.model import DataModel, Given
 
-__all__ = ["Bound", "log_likelihood"]
-
 BINS = 20  # of the piecewise constant density of times
 PILOT = 16  # rows in each bin of the pilot pass
 DEFENCE = 0.2  # share of the density that is uniform, for what the pilot has not seen

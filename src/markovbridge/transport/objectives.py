@@ -53,17 +53,6 @@ from markovbridge.laws.numbers import by_row
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
 
-__all__ = [
-    "DriftMatching",
-    "EndMSE",
-    "EndNLL",
-    "FiniteTime",
-    "Instantaneous",
-    "Objective",
-    "PathKL",
-    "Sum",
-]
-
 
 class Objective(ABC):
     """A loss of the law of x_1 given x_t."""

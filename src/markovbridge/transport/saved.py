@@ -25,8 +25,6 @@ from markovbridge.storage.parts import arguments
 from markovbridge.storage.reading import reading, tensors
 from markovbridge.transport.draws import Sampling
 
-__all__ = ["configuration", "coupling_once", "hash_weights", "load", "save"]
-
 FORMAT = 1
 WEIGHTS = "model.safetensors"
 SEEN = "seen"  # the extremes of the training data, beside the weights

@@ -35,8 +35,6 @@ from markovbridge.transport.likelihood import Bound, log_likelihood
 from markovbridge.transport.objectives import Objective, PathKL
 from markovbridge.transport.saved import load, save
 
-__all__ = ["BLOCK", "Transport", "statistics"]
-
 
 def statistics(
     x: Tensor | np.ndarray | Rows | Iterable[Tensor],

@@ -11,8 +11,6 @@ from markovbridge.data.tables.format import Format
 from markovbridge.data.tables.registry import format_of
 from markovbridge.data.tables.source import CountTable
 
-__all__ = ["another"]
-
 
 def another(
     path: Path,

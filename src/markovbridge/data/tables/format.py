@@ -20,8 +20,6 @@ from markovbridge import doors
 from markovbridge.data.rows import Rows, dense
 from markovbridge.data.tables.table import SPARSE, Table
 
-__all__ = ["OPTIONS", "Format", "Request", "Values", "Writer", "full", "index", "plain"]
-
 OPTIONS = ("layer", "key", "ignore", "transpose", "missing", "backed")
 
 Values = Tensor | Rows | np.ndarray | sparse.spmatrix

@@ -22,8 +22,6 @@ from markovbridge.data.tables.format import Format, Request, Writer, full, index
 from markovbridge.data.tables.table import Table, as_block, measured, optional, strings
 from markovbridge.storage.reading import afford, reading, unpacked
 
-__all__ = ["FrameFile", "ParquetTable", "TextTable", "cells"]
-
 
 class FrameFile(Format):
     """A table with a header, which pandas reads and writes."""

@@ -21,8 +21,6 @@ from markovbridge.data.tables.stored import StoredMatrix, check_shape
 from markovbridge.data.tables.table import Table, as_block, measured, optional, strings
 from markovbridge.storage.reading import reading
 
-__all__ = ["AnnDataFile"]
-
 PLAIN = ("array", "categorical", "nullable", "string-array")  # kinds of columns of obs
 
 

@@ -27,8 +27,6 @@ from markovbridge.data.tables.table import Table, as_block, strings, unique
 from markovbridge.storage.files import naming, put
 from markovbridge.storage.reading import afford, reading, unpacked
 
-__all__ = ["MatrixMarket", "matrix_file"]
-
 BANNERS = (b"%%MatrixMarket", b"%MatrixMarket")
 WHOLE = b"0123456789+- \t\r\n"
 REAL = WHOLE + b".eEdDnNaAiIfFtTyY"  # with the letters of nan and infinity
@@ -236,4 +234,4 @@ def _beside(path: Path, kind: str) -> _Beside | None:
     return None
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("beginning",))

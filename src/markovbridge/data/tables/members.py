@@ -22,8 +22,6 @@ from markovbridge import doors
 from markovbridge.data.tables.table import optional, strings
 from markovbridge.storage.reading import DEFLATED, SLACK, afford, reading
 
-__all__ = ["check_stored", "dataset", "group", "member", "names", "opened", "values"]
-
 VALUE = 64  # bytes of a name in memory, at least
 BOUNDED = (None, "gzip", "lzf")  # compression whose ratio is below `DEFLATED`
 HEAP = b"GCOL\x01\0\0\0"  # a collection of texts begins so: signature, version, three zeros

@@ -15,8 +15,6 @@ from markovbridge.data.tables.format import Format, Request, Writer, full
 from markovbridge.data.tables.table import Table, as_block, measured, strings
 from markovbridge.storage.reading import ArrayFile, afford, array_file
 
-__all__ = ["NumpyArchive"]
-
 ROW_NAMES, COLUMN_NAMES = "row_names", "column_names"
 
 

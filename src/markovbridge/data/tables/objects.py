@@ -34,8 +34,6 @@ from markovbridge.data.tables.frames import cells
 from markovbridge.data.tables.source import CountTable
 from markovbridge.data.tables.table import as_block, compact, measured, optional, strings
 
-__all__ = ["KINDS", "TableObject", "kind_of_file", "read_object", "write_object"]
-
 KINDS = ("array", "sparse", "frame", "anndata")
 NAME = Path("X")  # what tables without a file are called in messages
 

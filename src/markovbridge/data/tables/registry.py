@@ -25,8 +25,6 @@ from markovbridge.data.tables.market import MatrixMarket, matrix_file
 from markovbridge.data.tables.npz import NumpyArchive
 from markovbridge.data.tables.tenx import TenXFile
 
-__all__ = ["FORMATS", "SUFFIXES", "format_named", "format_of", "is_table", "remedy_of"]
-
 FORMATS: dict[str, Format] = {
     form.suffix: form
     for form in (

@@ -25,12 +25,10 @@ from markovbridge.data.sparse import BackedRows
 from markovbridge.data.splits import partition
 from markovbridge.data.tables.format import OPTIONS, Format, Request
 from markovbridge.data.tables.frames import FrameFile
-from markovbridge.data.tables.registry import FORMATS, SUFFIXES, format_of, remedy_of
+from markovbridge.data.tables.registry import FORMATS, format_of, remedy_of
 from markovbridge.data.tables.stored import StoredMatrix
 from markovbridge.data.tables.table import Table, compact
 from markovbridge.storage.reading import reading
-
-__all__ = ["SUFFIXES", "CountTable"]
 
 SHARE = 1 / 4  # of the memory that a table from a file may take
 PER_VALUE = 8  # bytes of a stored value in memory: its column, and up to an int32

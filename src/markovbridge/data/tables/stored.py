@@ -29,8 +29,6 @@ from markovbridge.data.tables import members
 from markovbridge.data.tables.table import ABSENT, SPARSE, canonical, place
 from markovbridge.storage.reading import afford, reading
 
-__all__ = ["StoredMatrix", "check_shape"]
-
 CHUNK_VALUES = 2**17  # stored values that are read together
 CHUNK_ROWS = 8192
 

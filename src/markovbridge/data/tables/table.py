@@ -25,18 +25,6 @@ from markovbridge.data.counts import NUMPY, check_total, smallest_type, whole
 from markovbridge.data.rows import Rows
 from markovbridge.data.sparse import Block, SparseRows, Stored
 
-__all__ = [
-    "Table",
-    "as_block",
-    "canonical",
-    "compact",
-    "measured",
-    "optional",
-    "place",
-    "strings",
-    "unique",
-]
-
 SMALL = 2**26  # bytes: a table that takes no more than this is held dense
 SPARSE = 0.2  # share of nonzero entries below which compressed rows take less room
 ABSENT = "counts must all be there: drop that row or column, or impute with missing=True"

@@ -12,8 +12,6 @@ from markovbridge.data.tables.format import Format, Request, Writer
 from markovbridge.data.tables.stored import StoredMatrix
 from markovbridge.data.tables.table import Table, unique
 
-__all__ = ["TenXFile"]
-
 
 class TenXFile(Format):
     """A file of 10x Genomics; all kinds of features together. It is read, and not written."""

@@ -28,8 +28,6 @@ from markovbridge.data.tables.table import Table
 from markovbridge.storage.files import naming, written_together
 from markovbridge.storage.locks import locked
 
-__all__ = ["write_results", "write_table"]
-
 
 def write_table(
     path: str | Path,

@@ -48,8 +48,6 @@ from markovbridge.doors.randomness import generator
 from markovbridge.evaluation.metrics.held_out import poisson_deviance
 from markovbridge.evaluation.metrics.points import as_rows
 
-__all__ = ["NegativeBinomialMixture", "best_pseudocount", "scale_depth"]
-
 GRID = 64  # depths
 SIZES = (1e-3, 1e5)  # smallest and largest r
 ROWS = 1024  # at once

@@ -47,8 +47,6 @@ from markovbridge.evaluation.metrics.two_sample import (
     sliced_wasserstein,
 )
 
-__all__ = ["Space", "embed", "evaluate_counts"]
-
 Space = Literal["log1p", "counts", "shares"]
 
 LIMIT = 20_000  # rows of either table that are looked at

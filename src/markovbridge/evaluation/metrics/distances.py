@@ -39,16 +39,6 @@ from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.evaluation.metrics.points import as_rows, blocks, check_same_width
 
-__all__ = [
-    "FeatureErrors",
-    "Moments",
-    "energy_distance",
-    "feature_errors",
-    "feature_statistics",
-    "frechet_distance",
-    "pair_mean",
-]
-
 BLOCK = 2048  # rows: one block of pairwise distances takes 32 MiB
 
 

@@ -39,19 +39,6 @@ from markovbridge.evaluation.metrics.extractors import RAW, Extractor, Pixels
 from markovbridge.evaluation.metrics.inception import Inception
 from markovbridge.evaluation.metrics.points import as_rows, check_same_width
 
-__all__ = [
-    "Floors",
-    "Record",
-    "check_meta",
-    "evaluate",
-    "figure",
-    "label",
-    "lower_is_better",
-    "mean",
-    "samples_of",
-    "table",
-]
-
 DASH = "–"
 ENERGY = "energy distance"
 FRECHET = "Fréchet distance"

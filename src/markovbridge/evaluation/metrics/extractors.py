@@ -23,8 +23,6 @@ from torch import Tensor, nn
 from markovbridge import doors
 from markovbridge.transport.saved import hash_weights
 
-__all__ = ["RAW", "Extractor", "ModuleExtractor", "Pixels", "load_weights"]
-
 RAW = "raw values"  # the name of what no network looks at
 
 
@@ -142,4 +140,10 @@ def load_weights(path: str | Path, sha256: str, remedy: str) -> dict[str, Tensor
     return {key: value for key, value in state.items() if "num_batches_tracked" not in key}
 
 
-doors.guard(__name__)
+doors.guard(
+    __name__,
+    inside=(
+        "images_to_rgb",
+        "run_in_batches",
+    ),
+)

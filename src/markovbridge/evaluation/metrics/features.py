@@ -29,8 +29,6 @@ from markovbridge.doors import checks
 from markovbridge.evaluation.metrics.distances import feature_statistics
 from markovbridge.evaluation.metrics.points import as_rows, check_same_width
 
-__all__ = ["Agreement", "Margins", "agreement", "correlation_error", "margins"]
-
 COLUMNS = 1024  # features whose correlations with as many others are held at a time
 
 

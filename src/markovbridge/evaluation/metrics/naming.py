@@ -8,8 +8,6 @@ from markovbridge.evaluation.metrics.inception import Inception
 from markovbridge.evaluation.metrics.mobilenet import MobileNetV2
 from markovbridge.storage.errors import UsageError, closest
 
-__all__ = ["extractor_of"]
-
 NETWORKS = {"mobilenet": MobileNetV2, "inception": Inception}
 
 

@@ -18,8 +18,6 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.evaluation.metrics.points import as_rows, blocks, check_same_width
 
-__all__ = ["Neighbours", "nearest"]
-
 
 @dataclass(frozen=True)
 class Neighbours:

@@ -22,8 +22,6 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.doors.randomness import generator
 
-__all__ = ["CountRows", "as_rows", "blocks", "check_same_width", "draw_rows"]
-
 
 class CountRows(Protocol):
     """Counts `(N, *event)`: a tensor, an array, a scipy sparse matrix, or rows on disk.

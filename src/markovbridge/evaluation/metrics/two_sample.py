@@ -36,8 +36,6 @@ from markovbridge.doors.randomness import generator
 from markovbridge.evaluation.metrics.distances import pair_mean
 from markovbridge.evaluation.metrics.points import as_rows, check_same_width
 
-__all__ = ["classifier_auc", "median_distance", "mmd", "sliced_wasserstein"]
-
 PROJECTIONS = 512
 HIDDEN = 32
 EPOCHS = 20

@@ -14,8 +14,6 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["Series", "line_chart", "running_mean", "scatter_chart"]
-
 LEFT, RIGHT, TOP, BOTTOM = 70, 16, 16, 44
 
 

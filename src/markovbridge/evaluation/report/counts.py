@@ -12,8 +12,6 @@ from torch import Tensor
 from markovbridge.evaluation.metrics import margins
 from markovbridge.evaluation.report.charts import scatter_chart
 
-__all__ = ["margin_charts"]
-
 SEEN = 50  # rows in which a feature must be seen, or a tenth of the rows if that is less
 
 

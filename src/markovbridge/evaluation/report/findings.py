@@ -23,8 +23,6 @@ from markovbridge.evaluation.report.run import Run
 from markovbridge.evaluation.report.run import given as given_of
 from markovbridge.storage.png import is_image
 
-__all__ = ["diagnostics_section", "likelihood_section", "restoration_section"]
-
 ROWS = 6  # restored images that are shown
 WIDTH = 110  # of an image, in pixels of the page
 POINTS = 2000  # of the plot where there are none

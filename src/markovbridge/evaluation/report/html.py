@@ -11,17 +11,6 @@ from typing import Any
 
 from markovbridge.evaluation.metrics.evaluation import DASH
 
-__all__ = [
-    "command",
-    "describe",
-    "document",
-    "duration",
-    "figure_of",
-    "keys_table",
-    "missing",
-    "number",
-]
-
 
 def document(title: str, body: str) -> str:
     """A whole page, with the style sheet inside; `body` is HTML."""

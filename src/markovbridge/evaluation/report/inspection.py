@@ -21,8 +21,6 @@ from markovbridge.storage.files import make_folder, write_json, write_text
 from markovbridge.storage.locks import locked
 from markovbridge.storage.png import is_image, to_shades
 
-__all__ = ["write_inspection"]
-
 STYLES = ("main", "second", "third")
 PATHS = 2  # shown of each law
 SITES = 8  # whose posterior mean is drawn where data are no images

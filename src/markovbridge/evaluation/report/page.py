@@ -49,8 +49,6 @@ from markovbridge.storage.files import write_text
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.transport.draws import BLOCK
 
-__all__ = ["write_report"]
-
 # Options of `sample` that go without saying.
 USUAL = {"grid": "model", "weights": "ema", "block": BLOCK, "guidance": 1.0}
 

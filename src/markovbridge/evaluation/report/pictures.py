@@ -24,8 +24,6 @@ from markovbridge.evaluation.report.run import Run
 from markovbridge.storage.files import read_bytes
 from markovbridge.storage.png import data_uri, encode_png, to_bytes
 
-__all__ = ["grids_section", "neighbours_section", "path_section", "samples_section"]
-
 SEARCH_BUDGET = 2e11  # multiplications that a search for neighbours may take: seconds
 PAIRS = 12
 KEPT = 20_000  # rows of a table that is not in memory

@@ -25,8 +25,6 @@ from markovbridge.storage.documents import FLAG, NUMBER, TEXT
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.trained_on import RunData
 
-__all__ = ["Run", "class_of", "given", "read_run"]
-
 Kind = TypeVar("Kind", Record, Nats)
 
 FIELDS = {"str": TEXT, "float": NUMBER, "int": NUMBER, "bool": FLAG}

@@ -24,8 +24,6 @@ from markovbridge.storage.documents import PlainLoader
 from markovbridge.storage.errors import closest
 from markovbridge.storage.parts import foreign
 
-__all__ = ["classless", "explain", "missing"]
-
 FRAME = re.compile(  # lines of jsonargparse that say where it was
     r"\s*(Parser key|Problem with given|Does not validate|Subtypes|Errors|Given value"
     r"|- Expected a <class 'NoneType'>)"

@@ -20,8 +20,6 @@ from markovbridge.storage.documents import PlainLoader, read_yaml
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.parts import ForeignClass, Named, foreign, options
 
-__all__ = ["own_class", "read"]
-
 
 def read(file: Path, owner: type, words: Sequence[str], own: Sequence[str]) -> dict[str, Any]:
     """The options that a file gives.

@@ -15,20 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from torch import Tensor, nn
 
 from markovbridge.networks import Network
-
-__all__ = [
-    "annotation",
-    "classes",
-    "default",
-    "describe",
-    "flags",
-    "is_flag",
-    "is_named",
-    "metavar",
-    "options",
-    "required",
-    "resolve",
-]
+from markovbridge.processes.schedules import Mirrored
+from markovbridge.transport.objectives import Sum
 
 PACKAGE = __name__.split(".")[0]
 # What a network is called with; these are no options.
@@ -154,6 +142,8 @@ def _public() -> list[type]:
 
 def _can_be_written(cls: type) -> bool:
     """Whether a text can say all that a class must be told, and it is of use when rebuilt."""
+    if cls in (Mirrored, Sum):  # made by a method of others, `mirrored` and `+`
+        return False
     if getattr(cls, "config", None) == {} and options(cls):  # what it holds is never written
         return False
     return all(

@@ -25,8 +25,6 @@ from markovbridge.recipes.options.words import pairs, spelled
 from markovbridge.storage.documents import PlainDumper, PlainLoader
 from markovbridge.storage.errors import UsageError
 
-__all__ = ["Options", "parse", "to_yaml"]
-
 
 class Options(NamedTuple):
     """What options came to.

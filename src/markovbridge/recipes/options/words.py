@@ -13,8 +13,6 @@ from typing import Any
 
 from markovbridge.recipes.options import hints
 
-__all__ = ["of_mapping", "pairs", "spelled", "strays"]
-
 BARE = ("help", "print_config")  # options that take no value
 
 
