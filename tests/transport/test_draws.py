@@ -10,7 +10,7 @@ from markovbridge import Bridge, LinearDiffusion, PureDeath, Transport, laws
 from markovbridge.doors.randomness import fresh_key, generator
 from markovbridge.processes import Interval, Rounded
 from markovbridge.samplers.known_sites import Masking
-from markovbridge.transport.draws import Options
+from markovbridge.transport.options import Options
 
 X = torch.arange(10).unsqueeze(1) * torch.tensor([1, 2])
 OBSERVED = torch.tensor([True, False])

@@ -212,13 +212,4 @@ def unknown(coupling: Coupling) -> ValueError:
     )
 
 
-doors.guard(
-    __name__,
-    inside=(
-        "check_event",
-        "check_same",
-        "exactly",
-        "linear",
-        "unknown",
-    ),
-)
+doors.guard(__name__, inside=("check_event", "check_same", "exactly", "linear", "unknown"))

@@ -332,11 +332,4 @@ class MinibatchOT(_Sourced):
         raise unknown(self)
 
 
-doors.guard(
-    __name__,
-    own=(
-        "source",
-        "std",
-        "mean",
-    ),
-)
+doors.guard(__name__, own=("source", "std", "mean"))

@@ -256,10 +256,4 @@ class Dense(Covariance):
         return (x.reshape(-1, len(self._tensor)) @ self._powers[key]).reshape(x.shape)
 
 
-doors.guard(
-    __name__,
-    own=(
-        "matrix",
-        "variances",
-    ),
-)
+doors.guard(__name__, own=("matrix", "variances"))

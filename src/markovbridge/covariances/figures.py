@@ -141,12 +141,4 @@ def model_covariance(
     return lags, images.diagonal(dim1=0, dim2=1).mean(-1)
 
 
-doors.guard(
-    __name__,
-    inside=(
-        "by_norm",
-        "lag_covariance",
-        "model_covariance",
-        "model_spectrum",
-    ),
-)
+doors.guard(__name__, inside=("by_norm", "lag_covariance", "model_covariance", "model_spectrum"))

@@ -284,12 +284,5 @@ def cosines(n: int) -> Tensor:
 doors.guard(
     __name__,
     own=("kernel",),
-    inside=(
-        "Factor",
-        "cosines",
-        "factorise",
-        "lattice_variance",
-        "precision",
-        "through",
-    ),
+    inside=("Factor", "cosines", "factorise", "lattice_variance", "precision", "through"),
 )

@@ -239,13 +239,5 @@ def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 doors.guard(
     __name__,
     own=("kernel",),
-    inside=(
-        "crop",
-        "embed",
-        "embedded_spectrum",
-        "fast_size",
-        "filtered",
-        "inner",
-        "ratio",
-    ),
+    inside=("crop", "embed", "embedded_spectrum", "fast_size", "filtered", "inner", "ratio"),
 )

@@ -96,10 +96,4 @@ def periodogram(x: Tensor, dimension: int) -> Tensor:
     return total / x.numel()
 
 
-doors.guard(
-    __name__,
-    inside=(
-        "euclidean",
-        "kernel_at",
-    ),
-)
+doors.guard(__name__, inside=("euclidean", "kernel_at"))

@@ -163,12 +163,4 @@ def to_reals(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values.astype(np.float32))
 
 
-doors.guard(
-    __name__,
-    inside=(
-        "existing",
-        "read_arrays",
-        "to_counts",
-        "to_reals",
-    ),
-)
+doors.guard(__name__, inside=("existing", "read_arrays", "to_counts", "to_reals"))

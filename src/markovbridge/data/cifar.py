@@ -262,13 +262,5 @@ def _array(value: Any) -> Any:
 
 doors.guard(
     __name__,
-    inside=(
-        "Recorded",
-        "Restricted",
-        "entry",
-        "read_batch",
-        "read_meta",
-        "read_pickle",
-        "text",
-    ),
+    inside=("Recorded", "Restricted", "entry", "read_batch", "read_meta", "read_pickle", "text"),
 )

@@ -220,11 +220,4 @@ def classes(folder: Path, paths: list[Path]) -> tuple[Tensor | None, tuple[str, 
     return torch.tensor([names.index(group) for group in groups]), tuple(names)
 
 
-doors.guard(
-    __name__,
-    inside=(
-        "classes",
-        "require_pillow",
-        "upright",
-    ),
-)
+doors.guard(__name__, inside=("classes", "require_pillow", "upright"))

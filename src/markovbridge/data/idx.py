@@ -204,12 +204,4 @@ def read_idx(path: Path, *, axes: int) -> Tensor:
         return torch.from_numpy(values.copy())
 
 
-doors.guard(
-    __name__,
-    inside=(
-        "Known",
-        "find",
-        "read_idx",
-        "variants",
-    ),
-)
+doors.guard(__name__, inside=("Known", "find", "read_idx", "variants"))

@@ -40,7 +40,8 @@ from markovbridge.doors import checks, randomness
 from markovbridge.laws.numbers import binomial
 from markovbridge.samplers.model import Given
 from markovbridge.samplers.walks import Bound, check_rows
-from markovbridge.transport.draws import Options, Sampling
+from markovbridge.transport.draws import Sampling
+from markovbridge.transport.options import Options
 
 LEVELS = (0.5, 0.9)
 DRAWS = 19  # the fewest for intervals of 90 %, and exact for both levels
@@ -336,10 +337,4 @@ def score(
     return Score(method, float(each.mean()), error, tuple(found))
 
 
-doors.guard(
-    __name__,
-    records=(
-        "Coverage",
-        "Score",
-    ),
-)
+doors.guard(__name__, records=("Coverage", "Score"))

@@ -256,10 +256,4 @@ class _EmpiricalMarginal(Law):
         return self._average(self.transitions.variance + spread)
 
 
-doors.guard(
-    __name__,
-    own=(
-        "x",
-        "weights",
-    ),
-)
+doors.guard(__name__, own=("x", "weights"))

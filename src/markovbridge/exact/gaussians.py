@@ -293,11 +293,4 @@ class _Joint(Law):
         return site.reshape(self.loc.shape).to(self.loc.dtype)
 
 
-doors.guard(
-    __name__,
-    own=(
-        "mean",
-        "covariance",
-        "start_covariance",
-    ),
-)
+doors.guard(__name__, own=("mean", "covariance", "start_covariance"))

@@ -21,8 +21,9 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.laws import Law, SiteLaw
-from markovbridge.processes.base import JumpProcess, Process
+from markovbridge.processes.base import Process
 from markovbridge.processes.clock import Cut, cut
+from markovbridge.processes.jumps import JumpProcess
 from markovbridge.samplers import (
     Bridge,
     Model,

@@ -31,7 +31,8 @@ from markovbridge.couplings import Noised
 from markovbridge.doors import checks
 from markovbridge.exact.empirical import Empirical
 from markovbridge.laws import Atoms, Categorical, SiteLaw
-from markovbridge.processes.base import DiscreteProcess, JumpProcess
+from markovbridge.processes.base import DiscreteProcess
+from markovbridge.processes.jumps import JumpProcess
 
 LARGEST = 4096  # combined states: matrices of 128 MiB
 LOST = 1e-9  # mass that may lie above a given `size`

@@ -25,7 +25,7 @@ from markovbridge.heads.counts import CENTRE, log_softplus
 from markovbridge.laws import LOG_TINY
 from markovbridge.laws.sums import TwoMeans as Law
 from markovbridge.processes.base import Process
-from markovbridge.processes.random_walks import IntegerProcess
+from markovbridge.processes.integers import IntegerProcess
 
 
 @dataclass(frozen=True)

@@ -98,13 +98,5 @@ def log_cap(log_mean: Tensor, most: Tensor) -> Tensor:
 
 doors.guard(
     __name__,
-    inside=(
-        "binomial",
-        "by_row",
-        "poisson",
-        "times_log",
-        "uniform",
-        "weighted",
-        "within",
-    ),
+    inside=("binomial", "by_row", "poisson", "times_log", "uniform", "weighted", "within"),
 )

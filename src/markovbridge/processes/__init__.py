@@ -1,13 +1,15 @@
 """Reference Markov processes: how the reference moves, and what its bridge is."""
 
-from markovbridge.processes.base import DiscreteProcess, JumpProcess, Process
+from markovbridge.processes.base import DiscreteProcess, Process
 from markovbridge.processes.categories import AbsorbingChain, UniformChain
 from markovbridge.processes.chains import DiscretisedGaussianChain, FiniteChain
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.discrete_time import DiscreteTimeChain
 from markovbridge.processes.ehrenfest import Ehrenfest
+from markovbridge.processes.integers import IntegerProcess
+from markovbridge.processes.jumps import JumpProcess
 from markovbridge.processes.pure_death import PureDeath
-from markovbridge.processes.random_walks import BirthDeath, IntegerProcess, PureBirth, RandomWalk
+from markovbridge.processes.random_walks import BirthDeath, PureBirth, RandomWalk
 from markovbridge.processes.schedules import (
     Cosine,
     Linear,

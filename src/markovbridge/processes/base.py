@@ -16,8 +16,6 @@ https://arxiv.org/abs/2312.14589, at generator level).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -27,9 +25,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.laws.base import UNBOUNDED
-from markovbridge.laws.numbers import by_row
-from markovbridge.processes.baselines import Baseline, Pairing, starting
-from markovbridge.processes.clock import Pace
+from markovbridge.processes.baselines import Baseline, Pairing
 from markovbridge.processes.schedules import Linear, Schedule, Time
 from markovbridge.processes.supports import Support
 
@@ -302,138 +298,4 @@ class DiscreteProcess(Process):
         return x if size is None else x.clamp(0, size - 1)
 
 
-class JumpProcess(DiscreteProcess):
-    """A process that moves by jumps at exponential times, site by site."""
-
-    pace: ClassVar[Pace] = "log"
-    """The clock to leap by, in which the rates of the exact reverse change least."""
-    jumps: ClassVar[bool] = True
-    falling: ClassVar[bool] = False
-    """Whether the total of `strengths`, under an exact law, only falls from jump to jump.
-
-    `Gillespie` then needs no `bounds`: the rate when it last looked is one.
-    """
-
-    @abstractmethod
-    def moves(self, x: Tensor) -> Tensor:
-        """The states a jump leads to, (batch, *event, jumps)."""
-
-    @abstractmethod
-    def rates(self, x: Tensor, y: Tensor, t: Time) -> Tensor:
-        """Rates of `moves` for the process pinned at x_1 = y, per unit of time.
-
-        Returns:
-            (batch, *event, jumps).
-        """
-
-    def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
-        """`rates` averaged over x_1 ~ law: the rates of the generative process.
-
-        By default one value of x_1 after the other, at the cost of as many calls of `rates`.
-        """
-        return law.average(lambda y: self.rates(x, y, t), x, self.states)
-
-    @property
-    def samplers(self) -> tuple[str, ...]:
-        """A sampler of second order, or of rates, and `Bridge`."""
-        if self.additive:
-            return ("Trapezoidal()", "Bridge()")
-        return ("TauLeaping()" if self.states is None else "SecondOrderBridge()", "Bridge()")
-
-    def pull(self, law: Law, x: Tensor, t: float) -> Tensor:
-        """How often a site jumps, on average."""
-        return self.expected_rates(law, x, t).double().sum(-1).mean()
-
-    def strengths(self, law: Law, x: Tensor, t: Time) -> Tensor:
-        """Rates of the generative process as leaps take them, (batch, *event, jumps).
-
-        Per unit of time at the pace "log"; at the pace "survival" per unit of survival and times
-        the mortality, which has a value where the rate per unit of time is 0/0.
-        """
-        return self.expected_rates(law, x, t)
-
-    def resting(self, x: Tensor) -> Tensor | None:
-        """The end towards which the process pinned there never leaves x; None if there is none."""
-        return None
-
-    def bounds(self, high: float, low: float) -> Bounds:
-        """Bounds on the total pinned rate while the clock -log p runs from high down to low.
-
-        Raises:
-            TypeError: If the process states none.
-        """
-        raise TypeError(
-            f"{type(self).__name__} states no bound of its rates (`bounds`), so its jumps cannot "
-            "be simulated one by one: take Bridge()"
-        )
-
-    def baseline(
-        self, coupling: Pairing, x1: Tensor, x0: Tensor | None, end: float
-    ) -> Baseline | None:
-        """The histogram of the values, if they are few."""
-        reverses = x0 is None and coupling.reverses
-        return starting(self.evidence, self.noised, self.states, x1, reverses)
-
-    def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
-        """Rate of path KL between the process pinned at y and the model: (batch,), nats."""
-        each = jump_divergence(self.rates(x, y, t), self.expected_rates(law, x, t))
-        return by_row(each).sum(1)
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Upper bounds on the rate of leaving a state, whatever x_1, in a window of time.
-
-    Attributes:
-        of: Bounds for states (batch, *event), per unit of the clock -log p.
-        worst: A bound typical of the most mobile state, to compare windows by.
-    """
-
-    of: Callable[[Tensor], Tensor]
-    worst: float
-
-
-def jump_divergence(pinned: Tensor, model: Tensor) -> Tensor:
-    r"""Rate of path KL between jumps at two rates λ and μ: μ - λ + λ log(λ/μ), elementwise.
-
-    Written as λ φ(μ/λ - 1), φ(δ) = δ - log(1 + δ), with a series around δ = 0: towards a
-    source that has forgotten the data both rates grow without bound while their ratio
-    tends to 1, and what is left is second order in δ.
-    """
-    alive = pinned > 0
-    rate = torch.where(alive, pinned, 1.0)
-    delta = (torch.where(alive, model, 1.0) - rate) / rate
-    near = delta.abs() < 0.1
-    # log(1 + δ) = 2 atanh(u), u = δ/(2 + δ), and δ - 2u = δ²/(2 + δ).
-    small = torch.where(near, delta, 0.0)
-    u = small / (2 + small)
-    square = u**2
-    tail = square * (1 / 5 + square * (1 / 7 + square * (1 / 9 + square / 11)))
-    series = small**2 / (2 + small) - 2 * u * square * (1 / 3 + tail)
-    # A model that rules a possible jump out is infinitely wrong: kept finite for training.
-    large = torch.where(near, 1.0, delta).clamp_min(1e-30 - 1)
-    ratio = torch.where(near, 1.0, model.clamp_min(1e-30) / rate)
-    direct = large - ratio.log()
-    return torch.where(alive, rate * torch.where(near, series, direct), model)
-
-
-def log_divergence(pinned: Tensor, log_model: Tensor) -> Tensor:
-    r"""The same, μ - λ + λ log(λ/μ), for a rate μ whose logarithm is given: elementwise.
-
-    Written as λ (e^η - 1 - η), η = log μ - log λ. In float64 no digits are lost to the
-    difference, however large λ is; as the gradient in log μ is μ - λ, it never vanishes where
-    the model all but rules a jump out.
-    """
-    # Where there is no jump an exact law may say log 0: no cost.
-    none = pinned == 0
-    ratio = torch.where(none, 0.0, log_model) - torch.where(none, 1.0, pinned).log()
-    return torch.where(none, log_model.exp(), pinned * (torch.expm1(ratio) - ratio))
-
-
-doors.guard(
-    __name__,
-    inside=(
-        "log_divergence",
-        "jump_divergence",
-    ),
-)
+doors.guard(__name__)

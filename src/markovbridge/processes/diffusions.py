@@ -322,11 +322,4 @@ class LinearDiffusion(LinearPaths, Process):
         return x
 
 
-doors.guard(
-    __name__,
-    own=(
-        "sde",
-        "covariance",
-        "support",
-    ),
-)
+doors.guard(__name__, own=("sde", "covariance", "support"))

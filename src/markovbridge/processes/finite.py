@@ -31,9 +31,10 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import Categorical, Law
-from markovbridge.processes.base import Bounds, DiscreteProcess, JumpProcess
+from markovbridge.processes.base import DiscreteProcess
 from markovbridge.processes.baselines import Baseline, Pairing, Values
 from markovbridge.processes.clock import instant, match, speed
+from markovbridge.processes.jumps import Bounds, JumpProcess
 from markovbridge.processes.schedules import Reading, Time
 
 ENTRIES = 2**24  # of tables made at once: 128 MiB in float64

@@ -41,9 +41,9 @@ from markovbridge.laws import (
     Shifted,
 )
 from markovbridge.laws.numbers import by_row
-from markovbridge.processes.base import JumpProcess, log_divergence
 from markovbridge.processes.baselines import Baseline, Counts, Pairing
 from markovbridge.processes.clock import Pace, match
+from markovbridge.processes.jumps import JumpProcess, log_divergence
 from markovbridge.processes.schedules import Cosine, Schedule, Time
 
 TINY = 1e-30  # floor of denominators that vanish at the data

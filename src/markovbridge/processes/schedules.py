@@ -394,8 +394,4 @@ class Survival(Schedule):
         return (low + high) / 2
 
 
-doors.guard(
-    __name__,
-    own=("t_end",),
-    inside=("Reading",),
-)
+doors.guard(__name__, own=("t_end",), inside=("Reading",))

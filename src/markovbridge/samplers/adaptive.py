@@ -27,7 +27,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws.numbers import by_row
-from markovbridge.processes.base import JumpProcess
+from markovbridge.processes.jumps import JumpProcess
 from markovbridge.samplers.base import Sampler, instead
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.model import Model

@@ -239,10 +239,4 @@ class Midpoint(Sampler):
         return 2 * steps
 
 
-doors.guard(
-    __name__,
-    own=(
-        "backward",
-        "level",
-    ),
-)
+doors.guard(__name__, own=("backward", "level"))

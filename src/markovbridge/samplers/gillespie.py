@@ -18,8 +18,8 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.doors.checks import whole
 from markovbridge.laws.numbers import by_row
-from markovbridge.processes.base import JumpProcess
 from markovbridge.processes.clock import match
+from markovbridge.processes.jumps import JumpProcess
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.model import Model
 from markovbridge.samplers.rates import sound

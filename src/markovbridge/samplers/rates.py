@@ -13,7 +13,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws.numbers import by_row, poisson
-from markovbridge.processes.base import JumpProcess
+from markovbridge.processes.jumps import JumpProcess
 
 
 def sound(rates: Tensor, t: float | Tensor) -> Tensor:

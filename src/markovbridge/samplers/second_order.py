@@ -52,8 +52,8 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.laws import Categorical, Table
 from markovbridge.laws.numbers import binomial
-from markovbridge.processes.base import JumpProcess
 from markovbridge.processes.clock import cut
+from markovbridge.processes.jumps import JumpProcess
 from markovbridge.samplers.base import Sampler, instead
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.model import Model
@@ -298,10 +298,4 @@ def _with_mean(table: Tensor, signed: Tensor, x: Tensor) -> Tensor:
     return torch.where(wanted < mean, lower, (1 - biased) * table + biased * size)
 
 
-doors.guard(
-    __name__,
-    inside=(
-        "leaps",
-        "weight",
-    ),
-)
+doors.guard(__name__, inside=("leaps", "weight"))

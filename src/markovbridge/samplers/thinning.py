@@ -24,8 +24,8 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws.numbers import by_row
-from markovbridge.processes.base import Bounds, JumpProcess
 from markovbridge.processes.clock import instant, match, speed
+from markovbridge.processes.jumps import Bounds, JumpProcess
 from markovbridge.processes.schedules import Schedule
 from markovbridge.samplers.base import instead
 from markovbridge.samplers.bridge import Bridge

@@ -87,11 +87,4 @@ def ours(cls: type) -> bool:
     return cls.__module__.split(".")[0] == PACKAGE
 
 
-doors.guard(
-    __name__,
-    inside=(
-        "namespaces",
-        "ours",
-        "today",
-    ),
-)
+doors.guard(__name__, inside=("namespaces", "ours", "today"))

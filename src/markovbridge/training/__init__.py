@@ -3,6 +3,7 @@
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
 from markovbridge.training.parallel import accelerator
-from markovbridge.training.trainer import Trainer, TrainingState
+from markovbridge.training.progress import TrainingState
+from markovbridge.training.trainer import Trainer
 
 __all__ = ["Examples", "Trainer", "TrainingConfig", "TrainingState", "accelerator"]

@@ -207,10 +207,4 @@ def _damaged(path: Path) -> None:
     move(path, aside)
 
 
-doors.guard(
-    __name__,
-    inside=(
-        "read",
-        "set_aside",
-    ),
-)
+doors.guard(__name__, inside=("read", "set_aside"))

@@ -33,4 +33,11 @@ def accelerator() -> Accelerator:
     return found
 
 
+def placed(found: Accelerator) -> str:
+    """Where a run runs, in words."""
+    world = found.num_processes
+    threads = torch.get_num_threads()
+    return f"on {world} process{'es' * (world > 1)} ({found.device.type}, threads: {threads})"
+
+
 doors.guard(__name__)

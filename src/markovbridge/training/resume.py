@@ -59,6 +59,17 @@ def belongs(found: Checkpoint, current: dict[str, Any]) -> None:
     check(found.state["run"], current, found.state["step"])
 
 
+def other_noise(found: Checkpoint, processes: int) -> str:
+    """What is said of a run that goes on with another number of processes; nothing if not."""
+    before = found.state["processes"]
+    if before == processes:
+        return ""
+    return (
+        f"{processes} processes instead of {before}: the noise differs, so the result will not "
+        "be bit-equal to an uninterrupted run"
+    )
+
+
 def check(saved: dict[str, Any], current: dict[str, Any], step: int) -> None:
     """Raise unless a run described by `saved`, at `step`, is the one of `current`.
 

@@ -11,6 +11,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import cast
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
 
 from markovbridge import doors
 
@@ -20,6 +25,11 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+
+    def of_any(self, accelerator: Accelerator) -> bool:
+        """Whether any process has received one, which all must ask and all agree on."""
+        wish = torch.tensor(float(self.signal is not None), device=accelerator.device)
+        return bool(cast(Tensor, accelerator.reduce(wish, "sum")).item())
 
 
 @contextmanager

@@ -20,12 +20,10 @@ from __future__ import annotations
 
 import logging
 import signal
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,29 +39,13 @@ from markovbridge.training import resume as identity
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Batches, Examples
 from markovbridge.training.learner import Learner
-from markovbridge.training.log import RunLog, duration
-from markovbridge.training.parallel import accelerator
+from markovbridge.training.log import RunLog
+from markovbridge.training.parallel import accelerator, placed
+from markovbridge.training.progress import Stopwatch, TrainingState
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.selection import Best, HeldOut, tell_errors
 from markovbridge.training.signals import StopRequest, stop_requests
 from markovbridge.transport import Transport
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingState:
-    """What a step did.
-
-    Attributes:
-        step: Steps done so far.
-        loss: Mean loss of this process's samples, a scalar on the device.
-        grad_norm: Norm of the gradient before clipping, a scalar on the device.
-        learning_rate: Learning rate of the step.
-    """
-
-    step: int
-    loss: Tensor
-    grad_norm: Tensor
-    learning_rate: float
 
 
 class Trainer:
@@ -136,9 +118,7 @@ class Trainer:
         self._identity: dict[str, Any] = {}
         self._validation_loss: float | None = None
         self._measured: int | None = None  # step of the weights whose errors are known
-        self._before = 0.0  # seconds of the sessions before this one
-        self._started = self._logged = time.perf_counter()
-        self._logged_step = 0
+        self._watch = Stopwatch()
         if directory is not None:
             self.open(Path(directory), resume=resume)
 
@@ -204,8 +184,7 @@ class Trainer:
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
         self.transport.train()
-        self._started = self._logged = time.perf_counter()
-        self._logged_step = self.step
+        self._watch.start(self.step)
         with ExitStack() as stack:
             stack.enter_context(self._alone())
             # Without a folder there is nothing to save, so a signal acts at once.
@@ -218,35 +197,26 @@ class Trainer:
                     self.save()
                 yield request, bar
             finally:
-                self._before = self._elapsed()
-                self._started = time.perf_counter()
+                self._watch.stop()
                 self.transport.eval()
                 torch.set_num_threads(threads)
 
     def _announce(self) -> None:
-        world = self.accelerator.num_processes
         self.log.line(
             f"training from step {self.step} to {self.config.steps}: "
             f"{self.learner.parameters:,} weights, {len(self.data):,} samples, batches of "
-            f"{self.config.batch_size}, {self.config.precision}, on {world} "
-            f"process{'es' * (world > 1)} ({self.device.type}, threads: {torch.get_num_threads()})"
+            f"{self.config.batch_size}, {self.config.precision}, {placed(self.accelerator)}"
         )
 
     def _due(self, every: int) -> bool:
         """Whether this step ends `every` steps, 0 being never, or all of them."""
         return every > 0 and self.step % every == 0 or self.step == self.config.steps
 
-    def _elapsed(self) -> float:
-        return self._before + time.perf_counter() - self._started
-
     def _must_stop(self, request: StopRequest) -> bool:
         """Whether a signal ends the loop here, which all processes must agree on."""
         if self.accelerator.num_processes == 1:
             return request.signal is not None
-        if not self._due(self.config.log_every):
-            return False
-        wish = torch.tensor(float(request.signal is not None), device=self.device)
-        return bool(cast(Tensor, self.accelerator.reduce(wish, "sum")).item())
+        return self._due(self.config.log_every) and request.of_any(self.accelerator)
 
     def _leave(self, number: int) -> None:
         name = signal.Signals(number).name
@@ -269,23 +239,9 @@ class Trainer:
 
     def _log(self, state: TrainingState, bar: tqdm) -> None:
         loss, norm = self.learner.window.take()
-        now = time.perf_counter()
-        steps_per_s = (self.step - self._logged_step) / (now - self._logged)
-        self._logged, self._logged_step = now, self.step
-        samples_per_s = steps_per_s * self.config.batch_size
-        self.log.metrics(
-            self.step,
-            loss=loss,
-            lr=state.learning_rate,
-            grad_norm=norm,
-            samples_per_s=round(samples_per_s, 2),
-            elapsed_s=round(self._elapsed(), 2),
-        )
-        left = duration((self.config.steps - self.step) / steps_per_s)
-        self.log.line(
-            f"step {self.step}/{self.config.steps}: loss {loss:.5g}, gradient {norm:.3g}, "
-            f"rate {state.learning_rate:.3g}, {samples_per_s:.0f} samples/s, {left} left"
-        )
+        numbers, text = self._watch.report(state, self.config, loss, norm)
+        self.log.metrics(self.step, **numbers)
+        self.log.line(text)
         bar.set_postfix(loss=f"{loss:.5g}", refresh=False)
 
     def _validate(self) -> None:
@@ -341,7 +297,7 @@ class Trainer:
                 "processes": self.accelerator.num_processes,
                 "window": self.learner.window.values,
                 "validation_loss": self._validation_loss,
-                "elapsed_s": self._elapsed(),
+                "elapsed_s": self._watch.elapsed(),
             }
             tensors = self.learner.tensors()
             if self.best is not None:
@@ -423,7 +379,7 @@ class Trainer:
                 self.best.load(found.tensors["best"], found.state["best"])
             self.learner.window.values = found.state["window"]
             self._validation_loss = found.state["validation_loss"]
-            self._before = found.state["elapsed_s"]
+            self._watch.before = found.state["elapsed_s"]
         self.accelerator.wait_for_everyone()  # all have read before anything changes
         if not self.accelerator.is_main_process:
             return
@@ -439,13 +395,8 @@ class Trainer:
         checkpoint.prune(folder, self.config.keep)
         self._publish(directory)
         self.log.line(f"continuing from {found.path}")
-        processes = self.accelerator.num_processes
-        if found.state["processes"] != processes:
-            self.log.line(
-                f"{processes} processes instead of {found.state['processes']}: the noise "
-                "differs, so the result will not be bit-equal to an uninterrupted run",
-                logging.WARNING,
-            )
+        if text := identity.other_noise(found, self.accelerator.num_processes):
+            self.log.line(text, logging.WARNING)
 
 
 doors.guard(__name__)

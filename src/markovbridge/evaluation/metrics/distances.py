@@ -240,10 +240,4 @@ def feature_errors(samples: Tensor, reference: Tensor) -> FeatureErrors:
     return FeatureErrors(*(a - b for a, b in zip(ours, theirs, strict=True)))
 
 
-doors.guard(
-    __name__,
-    records=(
-        "FeatureErrors",
-        "Moments",
-    ),
-)
+doors.guard(__name__, records=("FeatureErrors", "Moments"))

@@ -342,15 +342,4 @@ def label(record: Record) -> str:
     return f"{record.metric} ({record.extractor}{hashed})"
 
 
-doors.guard(
-    __name__,
-    records=(
-        "Record",
-        "Floors",
-    ),
-    inside=(
-        "mean",
-        "figure",
-        "label",
-    ),
-)
+doors.guard(__name__, records=("Record", "Floors"), inside=("mean", "figure", "label"))

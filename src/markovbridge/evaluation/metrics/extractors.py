@@ -140,10 +140,4 @@ def load_weights(path: str | Path, sha256: str, remedy: str) -> dict[str, Tensor
     return {key: value for key, value in state.items() if "num_batches_tracked" not in key}
 
 
-doors.guard(
-    __name__,
-    inside=(
-        "images_to_rgb",
-        "run_in_batches",
-    ),
-)
+doors.guard(__name__, inside=("images_to_rgb", "run_in_batches"))

@@ -172,10 +172,4 @@ def _standardised(columns: Tensor) -> Tensor:
     return torch.where(norm > 1e-9 * len(x) ** 0.5, x / norm.clamp_min(1e-300), 0.0).float()
 
 
-doors.guard(
-    __name__,
-    records=(
-        "Agreement",
-        "Margins",
-    ),
-)
+doors.guard(__name__, records=("Agreement", "Margins"))

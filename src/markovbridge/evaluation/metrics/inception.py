@@ -246,14 +246,5 @@ class Inception(Extractor):
 
 
 doors.guard(
-    __name__,
-    inside=(
-        "block_a",
-        "block_b",
-        "block_c",
-        "block_d",
-        "block_e",
-        "chain",
-        "split",
-    ),
+    __name__, inside=("block_a", "block_b", "block_c", "block_d", "block_e", "chain", "split")
 )

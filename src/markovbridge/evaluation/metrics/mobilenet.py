@@ -145,7 +145,4 @@ class MobileNetV2(Extractor):
         return (x - mean) / deviation
 
 
-doors.guard(
-    __name__,
-    inside=("convolution",),
-)
+doors.guard(__name__, inside=("convolution",))
