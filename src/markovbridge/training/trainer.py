@@ -175,8 +175,6 @@ class Trainer:
             if request.signal is not None or stop:
                 self._leave(request.signal or signal.SIGTERM)
 
-    # What happens beside the steps
-
     @contextmanager
     def _session(self) -> Iterator[tuple[StopRequest, tqdm]]:
         """What must be undone when the loop is left, however it is left."""
@@ -344,8 +342,7 @@ class Trainer:
             resume: As of the constructor.
 
         Raises:
-            FileExistsError: As of the constructor.
-            InUseError: As of the constructor.
+            FileExistsError, InUseError: As of the constructor.
             ValueError: If the run to continue was another one.
         """
         folder = RunFolder(directory).checkpoints
