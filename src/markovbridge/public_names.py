@@ -21,7 +21,9 @@ __all__ = ["name_of", "public", "renamed"]
 
 PACKAGE = __name__.split(".")[0]
 # They run something, or name what others hold, and hold no parts.
-HIDDEN = tuple(f"{PACKAGE}.{name}" for name in ("cli", "__main__", "options", "recipes"))
+HIDDEN = tuple(
+    f"{PACKAGE}.{name}" for name in ("cli", "__main__", "options", "recipes", "testing")
+)
 
 
 @functools.cache
