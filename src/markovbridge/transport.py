@@ -21,6 +21,7 @@ from markovbridge.couplings import Coupling, Noised
 from markovbridge.couplings.base import check_same
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, parts
+from markovbridge.dynamics import Dynamics
 from markovbridge.extrapolation import extremes, floor
 from markovbridge.grids import ErrorCurve
 from markovbridge.heads import Head
@@ -31,7 +32,7 @@ from markovbridge.model import NOTHING, Given
 from markovbridge.objectives import Objective, PathKL
 from markovbridge.pretrained import load, save
 from markovbridge.processes import Process
-from markovbridge.sampling import BLOCK, Sampling
+from markovbridge.sampling import BLOCK
 from markovbridge.schedules import Reading, Time
 
 __all__ = ["BLOCK", "Transport", "statistics"]
@@ -84,7 +85,7 @@ def _check_law(network: Any, process: Process, coupling: Coupling) -> None:
             check_same("exact law", own, coupling)
 
 
-class Transport(Sampling):
+class Transport(Dynamics):
     """Carries a source to the data along a reference process.
 
     Args:

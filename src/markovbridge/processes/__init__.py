@@ -8,6 +8,7 @@ from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.discrete import DiscreteTimeChain
 from markovbridge.processes.ehrenfest import Ehrenfest
 from markovbridge.processes.integers import BirthDeath, IntegerProcess, PureBirth, RandomWalk
+from markovbridge.processes.reals import Diffusion
 from markovbridge.processes.sdes import (
     VE,
     VP,
@@ -24,6 +25,7 @@ __all__ = [
     "Brownian",
     "Coefficients",
     "BirthDeath",
+    "Diffusion",
     "DiscreteProcess",
     "DiscreteTimeChain",
     "DiscretisedGaussianChain",

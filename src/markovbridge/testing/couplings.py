@@ -67,7 +67,9 @@ def check_coupling(
             coupling.sources(process, x, told, generator=seeded(seed)).shape == x.shape,
             "`sources` of data with a condition have another shape than the data",
         )
-        x0 = pair(many, generator)
+        # One that matches sources to rows is given a batch at a time.
+        parts = [x] * draws if coupling.batched else [many]
+        x0 = torch.cat([pair(part, generator) for part in parts])
     if start is not None:
         check_states(ledger, "states of `start`", start, x)
         check_repeats(ledger, "`start`", lambda g: coupling.start(process, x, generator=g), seed)
@@ -80,7 +82,7 @@ def check_coupling(
     if prior is not None:
         ledger.demand(
             "prior",
-            prior.shape == x.shape[:1] and bool((prior >= -1e-9).all()),
+            prior.shape == x.shape[:1] and bool((prior >= -1e-5).all()),
             f"`prior` is {prior.tolist()}; it must be one relative entropy for each data point, "
             "(batch,), which is never negative",
         )
@@ -108,7 +110,7 @@ def _start(
         what,
         off,
         FAR,
-        "states of `start` do not have the moments of the sources that `pair` draws",
+        "states of `start` do not have the moments of the sources of `pair`",
     )
 
 
@@ -146,9 +148,8 @@ def _given_end(
         f"`given_end` at {t:g} is not the law of bridges from the sources that `pair` draws",
     )
     ledger.findings.pop(what, None)
-    kernel = ledger.ask(
-        "numbers of x_t given x_1", lambda: coupling.kernel(process, t), ValueError
-    )
+    numbers = "numbers of x_t given x_1"
+    kernel = ledger.ask(numbers, lambda: coupling.kernel(process, t), ValueError)
     if kernel is not None:
         covariance = getattr(process, "covariance", None)
         site = 1.0 if covariance is None else covariance.variance(x.shape[1:])
@@ -157,7 +158,7 @@ def _given_end(
             largest(kernel.variance * site - law.variance.double()),
         )
         ledger.judge(
-            "numbers of x_t given x_1",
+            numbers,
             wrong,
             1e-4,
             f"`kernel` at {t:g} has not the mean and variance of `given_end`",

@@ -94,8 +94,9 @@ def _sound(
     finite = bool(law.mean.isfinite().all()) and not bool(law.variance.isnan().any())
     ledger.demand("finite", finite, f"{name} has a mean or variance that is not finite")
     drawn = law.sample(generator=seeded(seed))
-    valid = torch.equal(process.check(drawn), drawn) if process.support is None else True
-    ledger.demand("draws", valid, f"{name} draws what is no state of the process")
+    if process.support is None:  # what is beyond a range is cut, and then a state
+        cut = process.project(drawn)
+        ledger.ask("draws", lambda: process.check(cut), NotImplementedError)
     log = densities(law, drawn)
     if log is not None:
         good = log.shape == x.shape[:1] and bool(log.isfinite().all())
@@ -161,16 +162,18 @@ def _draws(
 
 def _values(process: Process, law: Law) -> Tensor | None:
     """All values that a law may have at a site."""
-    states = law.categories or getattr(process, "states", None)
+    if law.categories is not None:
+        return torch.arange(law.categories)
     if law.window is not None:
         low, high = int(law.window[0].min()), int(law.window[1].max())
-    elif states is not None:
-        low, high = 0, states - 1
     else:
+        reach = 10 * law.variance.double().sqrt() + 40
+        low = int((law.mean.double() - reach).min())
+        high = int((law.mean.double() + reach).max())
+    if high - low > MOST:
         return None
-    lowest = process.project(torch.tensor([[low]])) if states is None else torch.tensor(low)
-    low = int(lowest)
-    return torch.arange(low, high + 1) if high - low < MOST else None
+    least = int(process.project(torch.tensor([[low]])))  # no counts below 0
+    return torch.arange(max(low, least) if least <= 0 else low, high + 1)
 
 
 def _gradient(

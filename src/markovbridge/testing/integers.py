@@ -9,6 +9,7 @@ With P(s→t) the transitions, stated from data to source (s ≥ t) or from sour
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -86,7 +87,7 @@ class Space:
             "site, which those of a process on integers are: derive them of SiteLaw"
         )
 
-    def table(self, ask: object, *given: Tensor) -> Tensor:
+    def table(self, ask: Callable[..., Law], *given: Tensor) -> Tensor:
         """Probabilities of all states under laws: (G, S).
 
         Args:
@@ -94,7 +95,7 @@ class Space:
             *given: States (G,).
         """
         columns = [g.repeat_interleave(len(self.states)).unsqueeze(0) for g in given]
-        law = ask(*columns)  # pyright: ignore[reportCallIssue]
+        law = ask(*columns)
         x = self.states.repeat(len(given[0])).unsqueeze(0)
         return self._ask(law, x).reshape(len(given[0]), len(self.states))
 
@@ -181,9 +182,9 @@ def check_tables(
             "the transition, as Bayes' rule has it",
         )
     x, y, _ = space.bayes(early, middle, 1.0)
-    _moments(ledger, space, tolerance, "transition", given, first, middle)
+    _moments(ledger, space, tolerance, "transition", (given,), first, middle)
     _moments(ledger, space, tolerance, "bridge", (x, y), early, middle, 1.0)
-    _draws(ledger, space, draws, seed, "transition", given, first, middle)
+    _draws(ledger, space, draws, seed, "transition", (given,), first, middle)
     few = spread(len(x), 6)
     _draws(ledger, space, draws, seed, "bridge", (x[few], y[few]), early, middle, 1.0)
     for t, end, name in ((early, x, "x at s"), (1.0, y, "y at u")):
@@ -201,19 +202,22 @@ def _sources(space: Space) -> Tensor:
     return likely[spread(len(likely), STARTS)]
 
 
-def _law(space: Space, which: str, given: object, *times: float) -> Law:
-    parts = given if isinstance(given, tuple) else (given,)
-    columns = [part.unsqueeze(0) for part in parts]
+def _law(space: Space, which: str, given: tuple[Tensor, ...], *times: float) -> Law:
+    columns = [part.unsqueeze(0) for part in given]
     return getattr(space.process, which)(*columns, *(when(t) for t in times))
 
 
 def _moments(
-    ledger: Ledger, space: Space, tolerance: float, which: str, given: object, *times: float
+    ledger: Ledger,
+    space: Space,
+    tolerance: float,
+    which: str,
+    given: tuple[Tensor, ...],
+    *times: float,
 ) -> None:
     """Mean and variance against the table."""
     law = _law(space, which, given, *times)
-    parts = given if isinstance(given, tuple) else (given,)
-    mass = getattr(space, which)(*parts, *times)
+    mass = getattr(space, which)(*given, *times)
     values = space.states.double()
     mean = mass @ values
     variance = (mass * (values - mean.unsqueeze(1)) ** 2).sum(1)
@@ -229,17 +233,22 @@ def _moments(
 
 
 def _draws(
-    ledger: Ledger, space: Space, n: int, seed: int, which: str, given: object, *times: float
+    ledger: Ledger,
+    space: Space,
+    n: int,
+    seed: int,
+    which: str,
+    given: tuple[Tensor, ...],
+    *times: float,
 ) -> None:
     """Draws against the table, by chi-square."""
-    parts = given if isinstance(given, tuple) else (given,)
-    mass = getattr(space, which)(*parts, *times)
-    law = _law(space, which, tuple(part.repeat(n) for part in parts), *times)
-    found = law.sample(generator=seeded(seed))[0].reshape(n, len(parts[0]))
-    worst = min(chi_square(found[:, i], space.states, mass[i]) for i in range(len(parts[0])))
+    mass = getattr(space, which)(*given, *times)
+    law = _law(space, which, tuple(part.repeat(n) for part in given), *times)
+    found = law.sample(generator=seeded(seed))[0].reshape(n, len(given[0]))
+    worst = min(chi_square(found[:, i], space.states, mass[i]) for i in range(len(given[0])))
     ledger.judge(
         "draws, in standard deviations",
-        deviations(worst, len(parts[0])),
+        deviations(worst, len(given[0])),
         FAR,
         f"draws of `{which}` do not follow its probabilities",
     )

@@ -68,7 +68,7 @@ def _rates(
     h = SHORT * (1 - t)
     long, half, short = (space.bridge(x, y, t, t + d, 1.0) / d for d in (h, h / 2, h / 4))
     limit = (8 * short - 6 * half + long) / 3  # up to the cube of h
-    at = torch.searchsorted(space.states, moves).clamp_max(len(space.states) - 1)
+    at = torch.searchsorted(space.states, moves.contiguous()).clamp_max(len(space.states) - 1)
     inside = space.states[at] == moves
     away = moves != x.unsqueeze(1)
     stated = torch.zeros_like(limit)
@@ -134,7 +134,7 @@ def _averages(ledger: Ledger, space: Space, t: float, tolerance: float, seed: in
         ],
         1,
     )  # (S, states, jumps)
-    each = torch.where(possible.unsqueeze(-1), each, 0.0)
+    each = torch.where(possible.unsqueeze(-1), each, 0.0)  # (S, states, jumps)
     wanted = (weights.unsqueeze(-1) * each).sum(1)
     found = process.expected_rates(law, x, when(t))[0].double()
     ledger.judge(

@@ -43,15 +43,16 @@ def chi_square(draws: Tensor, values: Tensor, mass: Tensor) -> float:
     found, expected = np.r_[found, float((~inside).sum())], np.r_[expected, rest]
     if found[expected < 1e-9].sum() > 0:
         return 0.0
-    order = np.argsort(expected)
-    found, expected = found[order], expected[order]
-    while len(expected) > 1 and expected[0] < LEAST:
-        found, expected = (
-            np.r_[found[:2].sum(), found[2:]],
-            np.r_[expected[:2].sum(), expected[2:]],
-        )
-        order = np.argsort(expected, kind="stable")
-        found, expected = found[order], expected[order]
+    pooled, cell = [], np.zeros(2)
+    for one in sorted(zip(expected, found, strict=True)):
+        cell = cell + one
+        if cell[0] >= LEAST:
+            pooled.append(cell)
+            cell = np.zeros(2)
+    if not pooled:
+        return 1.0
+    pooled[-1] = pooled[-1] + cell
+    expected, found = np.array(pooled).T
     if len(expected) < 2:
         return 1.0
     return float(stats.chisquare(found, expected * found.sum() / expected.sum()).pvalue)

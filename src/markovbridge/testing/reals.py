@@ -12,6 +12,7 @@ With p(s→t) the densities of transitions, stated from data to source or from s
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
+from markovbridge.processes.reals import Diffusion
 from markovbridge.testing.laws import densities, gap
 from markovbridge.testing.numbers import FAR, moments_off, normal_off, trapezoid
 from markovbridge.testing.report import CheckError, Ledger, largest, seeded
@@ -49,10 +51,8 @@ def check_densities(
     data = x1[:ROWS].double()
     given = data if noising else process.source(data).sample(generator=generator)
     path = {first: given}
-    for s, t in zip((first, *_along(times, noising)), (*_along(times, noising), last)):
-        path[t] = process.transition(path[s], _at(data, s), _at(data, t)).sample(
-            generator=generator
-        )
+    for s, t in pairwise((first, *_along(times, noising), last)):
+        path[t] = process.transition(path[s], _at(s), _at(t)).sample(generator=generator)
     asked: dict[str, Callable[[Tensor], Law]] = {}
     for s, t, u in ((0.0, middle, 1.0), (early, middle, 1.0), (early, middle, late)):
         _bayes(ledger, process, path, (s, t, u), tolerance)
@@ -66,9 +66,7 @@ def check_densities(
         _steps(ledger, process, path[s], (s, middle, t), draws, tolerance, generator)
     rows = len(data)
     for t, end, name in ((early, path[early], "x at s"), (1.0, path[1.0], "y at u")):
-        law = process.bridge(
-            path[early], path[1.0], _at(data, early), _at(data, t), _at(data, 1.0)
-        )
+        law = process.bridge(path[early], path[1.0], _at(early), _at(t), _at(1.0))
         wrong = gap(law.sample(generator=generator), end)
         ledger.judge("ends of bridges", wrong, tolerance, f"a bridge of {rows} rows misses {name}")
     _noised(ledger, process, data, times, draws, generator)
@@ -79,8 +77,9 @@ def _along(times: tuple[float, ...], noising: bool) -> tuple[float, ...]:
     return tuple(reversed(times)) if noising else times
 
 
-def _at(x: Tensor, t: float) -> Tensor:
-    return torch.full((len(x),), t, dtype=torch.float64)
+def _at(t: float) -> Tensor:
+    """One time for all rows, in float64 so that laws are."""
+    return torch.tensor(t, dtype=torch.float64)
 
 
 def _bridge(
@@ -88,7 +87,7 @@ def _bridge(
 ) -> Callable[[Tensor], Law]:
     def ask(rows: Tensor) -> Law:
         x, y = path[s][rows], path[u][rows]
-        return process.bridge(x, y, _at(x, s), _at(x, t), _at(x, u))
+        return process.bridge(x, y, _at(s), _at(t), _at(u))
 
     return ask
 
@@ -98,7 +97,7 @@ def _transition(
 ) -> Callable[[Tensor], Law]:
     def ask(rows: Tensor) -> Law:
         x = path[s][rows]
-        return process.transition(x, _at(x, s), _at(x, t))
+        return process.transition(x, _at(s), _at(t))
 
     return ask
 
@@ -113,14 +112,14 @@ def _bayes(
     """The density of a bridge, at points of a path and beside it."""
     what, (s, t, u) = "Bayes: the bridge", times
     x, y = path[s], path[u]
-    law = process.bridge(x, y, _at(x, s), _at(x, t), _at(x, u))
+    law = process.bridge(x, y, _at(s), _at(t), _at(u))
     for beside in (0.0, 0.7, -1.3):
         z = path[t] + beside * law.variance.sqrt()
         if process.direction == "noising":
             pieces = ((y, u, t, z), (z, t, s, x), (y, u, s, x))
         else:
             pieces = ((x, s, t, z), (z, t, u, y), (x, s, u, y))
-        logs = [densities(process.transition(a, _at(a, p), _at(a, q)), b) for a, p, q, b in pieces]
+        logs = [densities(process.transition(a, _at(p), _at(q)), b) for a, p, q, b in pieces]
         found = densities(law, z)
         if found is None or any(log is None for log in logs):
             ledger.skip(what, "the laws state no densities (`log_prob`)")
@@ -226,16 +225,16 @@ def _steps(
     """A transition against two, one after the other."""
     (s, m, t), rows = times, len(start)
     what = f"`transition` from {s:g} to {t:g} is not that by way of {m:g}"
-    first = process.transition(start, _at(start, s), _at(start, m))
-    whole = process.transition(start, _at(start, s), _at(start, t))
+    first = process.transition(start, _at(s), _at(m))
+    whole = process.transition(start, _at(s), _at(t))
     single = start[0].numel() == 1
     x = whole.sample(generator=generator)
     wanted = densities(whole, x)
     if single and wanted is not None:
         index, grid = _grid(first)
         z = grid.reshape(-1, *start.shape[1:])
-        before = densities(process.transition(start[index], _at(z, s), _at(z, m)), z)
-        after = densities(process.transition(z, _at(z, m), _at(z, t)), x[index])
+        before = densities(process.transition(start[index], _at(s), _at(m)), z)
+        after = densities(process.transition(z, _at(m), _at(t)), x[index])
         if before is None or after is None:
             raise CheckError(f"{ledger.of}: its transitions state densities at some times only")
         product = (before + after).exp().reshape(grid.shape)
@@ -243,8 +242,8 @@ def _steps(
         ledger.judge("Chapman-Kolmogorov", largest(found / wanted.exp() - 1), 10 * tolerance, what)
         return
     many = start.repeat(n, *[1] * (start.ndim - 1))
-    inner = process.transition(many, _at(many, s), _at(many, m)).sample(generator=generator)
-    drawn = process.transition(inner, _at(many, m), _at(many, t)).sample(generator=generator)
+    inner = process.transition(many, _at(s), _at(m)).sample(generator=generator)
+    drawn = process.transition(inner, _at(m), _at(t)).sample(generator=generator)
     drawn = drawn.reshape(n, rows, *start.shape[1:])
     off = moments_off(drawn, whole.mean, whole.variance)
     ledger.judge("Chapman-Kolmogorov, in standard deviations", off, FAR, what)
@@ -266,11 +265,9 @@ def _noised(
         return
     start = law.sample(generator=generator)
     for t in (0.0, *times):
-        x = process.bridge(start, many, _at(many, 0.0), _at(many, t), _at(many, 1.0))
+        x = process.bridge(start, many, _at(0.0), _at(t), _at(1.0))
         drawn = x.sample(generator=generator).reshape(n, rows, *data.shape[1:])
-        wanted = ledger.ask(
-            what, lambda t=t: process.transition(data, _at(data, 1.0), _at(data, t))
-        )
+        wanted = ledger.ask(what, lambda t=t: process.transition(data, _at(1.0), _at(t)))
         if wanted is None:
             return
         ledger.judge(
@@ -286,17 +283,16 @@ def _drift(
     ledger: Ledger, process: Process, path: dict[float, Tensor], times: tuple[float, ...]
 ) -> None:
     """Drift and noise as the limit of bridges over short times."""
-    drift, diffusion = getattr(process, "drift", None), getattr(process, "diffusion", None)
-    if drift is None or diffusion is None:
-        ledger.skip("drift", "the process states no `drift` and no `diffusion`")
+    if not isinstance(process, Diffusion):
+        for what in ("drift", "diffusion"):
+            ledger.skip(what, "the process is not derived of Diffusion, and states none")
         return
+    covariance = getattr(process, "covariance", None)
     for t in times:
         x, y, h = path[t], path[1.0], SHORT * (1 - t)
-        law, half = (
-            process.bridge(x, y, _at(x, t), _at(x, t + step), _at(x, 1.0)) for step in (h, h / 2)
-        )
+        law, half = (process.bridge(x, y, _at(t), _at(t + step), _at(1.0)) for step in (h, h / 2))
         limit = 2 * (half.mean - x) / (h / 2) - (law.mean - x) / h
-        found = drift(x, y, _at(x, t))
+        found = process.drift(x, y, _at(t))
         size = 1 + float(found.abs().max())
         ledger.judge(
             "drift",
@@ -305,8 +301,8 @@ def _drift(
             f"`drift` at {t:g} is not the limit of the bridge to x_1 over short times",
         )
         noise = (2 * half.variance / (h / 2) - law.variance / h)[0]
-        square = diffusion(_at(x[:1], t)).double() ** 2
-        site = process.covariance.variance(x.shape[1:]) if hasattr(process, "covariance") else 1.0
+        square = process.diffusion(_at(t)).double() ** 2
+        site = 1.0 if covariance is None else covariance.variance(x.shape[1:])
         ledger.judge(
             "diffusion",
             largest(noise / (square * site) - 1),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Literal
 
 import numpy as np
@@ -11,9 +10,9 @@ from torch import Tensor
 
 from markovbridge import checks, doors, exact
 from markovbridge.couplings import Noised
-from markovbridge.couplings.base import Coupling
+from markovbridge.couplings.base import Coupling, linear
 from markovbridge.laws import Law
-from markovbridge.processes.base import DiscreteProcess, Process
+from markovbridge.processes.base import Process
 from markovbridge.samplers.base import Sampler
 from markovbridge.schedules import Time
 from markovbridge.testing.laws import check_config, check_repeats, check_states
@@ -113,10 +112,11 @@ def check_sampler(
 
 def _world(process: Process, x1: Tensor, coupling: Coupling, law: str) -> _Points | _Normal:
     """Gaussian data where their law given a state is known, and points elsewhere."""
-    if not isinstance(process, DiscreteProcess):
-        with contextlib.suppress(TypeError):
-            return _Normal(process, x1, coupling)
-    return _Points(process, x1, coupling, law)
+    try:
+        linear(process)
+    except ValueError:
+        return _Points(process, x1, coupling, law)
+    return _Normal(process, x1, coupling)
 
 
 class _Points:
@@ -176,7 +176,7 @@ class _Normal:
         self.spread = torch.cov(flat.mT).reshape(flat.shape[1], flat.shape[1])
         self.root = torch.linalg.cholesky(self.spread)
         self.law = exact.Gaussian.coupled(
-            process, coupling, self.mean.reshape(self.shape), self.spread
+            linear(process), coupling, self.mean.reshape(self.shape), self.spread
         )
 
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
