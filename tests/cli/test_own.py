@@ -51,7 +51,7 @@ def test_a_thinning_of_ones_own_restores(tmp_path, capsys):
     few = ["--threads", "1", *own]
     words = [*SMALL, "--trainer.steps", "3", "--trainer.warmup", "1", *own]
     assert main(["train", "digits", "--output", str(run), *words]) == 0
-    words = ["--survival", "0.5", "--n", "2", "--draws", "2", "--steps", "3"]
+    words = ["--survival", "0.5", "--n", "2", "--draws", "19", "--steps", "3"]
     assert main(["restore", str(run), *words, *few]) == 0
     assert main(["diagnose", str(run), "--n", "4", "--split", "all", *few]) == 0
     for sampler in ("Bridge", "Trapezoidal", "TauLeaping", "Adaptive"):
