@@ -7,10 +7,12 @@ import torch
 
 from markovbridge import laws
 from markovbridge.couplings import Dirac
+from markovbridge.heads import Categorical
 from markovbridge.objectives import EndNLL
 from markovbridge.processes import Diffusion, JumpProcess, LinearSDE
 from markovbridge.processes.base import Bounds
 from markovbridge.processes.clock import match
+from markovbridge.samplers import Bridge
 
 
 def double(*times):
@@ -178,3 +180,13 @@ class Black(Dirac):
 @dataclass(frozen=True)
 class Ends(EndNLL):
     """A loss of one's own."""
+
+
+@dataclass(frozen=True)
+class Values(Categorical):
+    """A head of one's own."""
+
+
+@dataclass(frozen=True)
+class Steps(Bridge):
+    """A sampler of one's own."""

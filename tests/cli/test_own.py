@@ -62,12 +62,16 @@ def test_a_thinning_of_ones_own_restores(tmp_path, capsys):
 
 def test_what_else_of_a_model_may_be_ones_own(tmp_path, capsys):
     run, source = tmp_path / "run", ["--coupling", "outside.Black"]
-    loss = ["--objective", "outside.Ends"]
-    words = [*SMALL, "--trainer.steps", "3", "--trainer.warmup", "1", *source, *loss]
+    head, loss = ["--head", "outside.Values"], ["--objective", "outside.Ends"]
+    words = [*SMALL, "--trainer.steps", "3", "--trainer.warmup", "1", *source, *head, *loss]
     assert main(["train", "digits", "--output", str(run), *words]) == 0
-    assert sample(run, "--n", "2") == 2
-    assert error(capsys).endswith("name it with --coupling outside.Black")
-    assert sample(run, "--n", "2", *source) == 0
+    for given, asked in ((head, "coupling outside.Black"), (source, "head outside.Values")):
+        assert sample(run, "--n", "2", *given) == 2
+        assert error(capsys).endswith(f"name it with --{asked}")
+    assert sample(run, "--n", "2", *source, *head) == 0
+    assert sample(run, "--n", "2", *source, *head, "--sampler", "outside.Steps") == 0
+    words = ["--likelihood", "2", "--looks", "2", "--extractor", "pixels", "--threads", "1"]
+    assert main(["evaluate", str(run), *words, *source, *head]) == 0
 
 
 def test_a_process_of_ones_own_trains_on(own, capsys):

@@ -28,6 +28,7 @@ from markovbridge.cli.usage import render
 from markovbridge.config import from_config
 from markovbridge.couplings import Coupling
 from markovbridge.data import Source
+from markovbridge.heads import Head
 from markovbridge.options.errors import UsageError
 from markovbridge.options.parser import Options, parse, to_yaml
 from markovbridge.processes import Process
@@ -196,6 +197,7 @@ class Computes(Verb):
         network: Only for a network of your own: its class.
         process: Only for a process of your own: its class, with the options it was trained with.
         coupling: Only for a coupling of your own, likewise.
+        head: Only for a head of your own, likewise.
     """
 
     seed: int = 0
@@ -203,10 +205,12 @@ class Computes(Verb):
     network: Callable[[tuple[int, ...], int, int], nn.Module] | None = None
     process: Process | None = None
     coupling: Coupling | None = None
+    head: Head | None = None
 
     def own(self) -> dict[str, Any]:
         """The parts of a model that are the user's own, as `load_transport` takes them."""
-        return {"network": self.network, "process": self.process, "coupling": self.coupling}
+        names = ("network", "process", "coupling", "head")
+        return {name: getattr(self, name) for name in names}
 
     def __post_init__(self) -> None:
         check_positive(self, "n", "points", "states", "times", "pieces", "draws", "steps")

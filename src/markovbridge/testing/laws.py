@@ -9,7 +9,6 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.config import from_config, to_config
-from markovbridge.couplings.base import same
 from markovbridge.laws import Law
 from markovbridge.parts import ForeignClass
 from markovbridge.public_names import ours
@@ -113,10 +112,8 @@ def check_config(ledger: Ledger, value: object) -> None:
         raise CheckError(
             f"{ledger.of}: it cannot be made again of its configuration {config}: {error}"
         ) from error
-    alike = same(found, value) or to_config(found) == config
-    ledger.demand(
-        what, alike, f"what is made of its configuration is another one: {config} became {found}"
-    )
+    alike = to_config(found) == config
+    ledger.demand(what, alike, f"what is made of its configuration {config} is {found}")
 
 
 def gap(a: Tensor, b: Tensor) -> float:
