@@ -46,6 +46,7 @@ LEFT_OUT = {
     "report": "takes a run folder, and damaged ones have tests of their own",
     "recipes": "files",
     "options": "words of a command line, and damaged files have tests of their own",
+    "testing": "finds faults on purpose, and has tests of its own",
     "lazily": "imports what others offer",
     "public": "what others offer",
     "files": "takes any path",
