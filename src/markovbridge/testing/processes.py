@@ -145,7 +145,7 @@ def _surface(
     if noised is not None:
         check_law(ledger, "`noised`", noised, x, seed)
         check_draws(ledger, "`noised`", noised, seed)
-        ledger.findings.pop("noised", None)
+    ledger.findings.pop("noised", None)  # what is said of it is said of its marginals
 
 
 class _Row:
