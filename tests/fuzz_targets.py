@@ -39,6 +39,7 @@ LEFT_OUT = {
     "cli": "the command line has tests of its own",
     "evaluation.report": "takes a run folder, and damaged ones have tests of their own",
     "recipes": "files",
+    "testing": "finds faults on purpose, and has tests of its own",
     "storage.lazily": "imports what others offer",
     "public": "what others offer",
     "data.public": "what others offer",

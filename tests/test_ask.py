@@ -23,7 +23,6 @@ ALLOWED = {
     "couplings/base.py": {"LinearDiffusion"},
     "exact/gaussians.py": {"LinearDiffusion"},
     "transport/objectives.py": {"LinearDiffusion", "Delta"},
-    "samplers/diffusions.py": {"LinearDiffusion"},
     "exact/posteriors.py": {"PureDeath"},
     # The closed form of a Gaussian mixture, beside that of any process.
     "exact/empirical.py": {"LinearDiffusion"},

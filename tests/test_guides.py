@@ -44,12 +44,40 @@ def test_bridges():
 def test_processes():
     torch.manual_seed(0)
     names = run("processes.md")
-    assert names["samples"].shape == names["on"].shape == (8, 6)
+    assert names["samples"].shape == (8, 6)
+    assert bool(names["bound"].isfinite().all())
+
+
+def test_own(capsys):
+    torch.manual_seed(0)
+    names = run("own.md")
+    assert names["on"].shape == (8, 6) and names["lit"].shape == names["drawn"].shape == (4, 6)
     assert bool((names["likelihood"] < 0).all()) and bool(names["likelihood"].isfinite().all())
+    assert names["rates"].shape == (4, 6, 1) and names["drift"].shape == (4, 2)
     exact = Empirical(names["process"], names["lights"])
     model = Transport(names["process"], exact, shape=(6,))
     on = model.sample(64, steps=5)
     assert bool((on == on[:, :1]).all())
+    printed = capsys.readouterr().out
+    for part in ("LinearDiffusion", "Light", "Wiener", "Box", "Common", "Odds", "Twice"):
+        assert f"{part} " in printed
+    checked = names["report"].checked
+    assert {"Chapman-Kolmogorov", "Bayes: the bridge", "rates", "path KL"} <= set(checked)
+
+
+def test_the_file_of_a_process_is_short():
+    text = (DOCS / "own.md").read_text()
+    block = next(part for part in text.split("```")[1::2] if "class Light" in part)
+    assert len(block.strip().splitlines()) <= 60
+
+
+def test_the_table_of_the_guide_is_what_is_printed(capsys):
+    """But for the numbers, which are rounding."""
+    run("own.md")
+    printed = capsys.readouterr().out
+    shown = (DOCS / "own.md").read_text().split("    Light  ")[1].split("\n\n")[0]
+    for line in shown.splitlines()[1:]:
+        assert line[4:].split("  ")[0] in printed
 
 
 def test_covariances(monkeypatch, tmp_path):

@@ -25,7 +25,8 @@ from markovbridge import (
     exact,
 )
 from markovbridge.couplings import Gaussian
-from markovbridge.covariances import Matern, Torus
+from markovbridge.couplings.base import same
+from markovbridge.covariances import Dense, Matern, Torus
 from markovbridge.networks import MLP
 from markovbridge.processes import Interval
 from markovbridge.storage.config import from_config, to_config
@@ -384,3 +385,11 @@ def test_a_split_of_a_data_source():
     known = {tuple(row.tolist()) for row in Digits().load("test").x.flatten(1).float()}
     assert {tuple(row.tolist()) for row in drawn.flatten(1)} <= known
     assert len(known) == 180
+
+
+def test_processes_with_a_matrix_are_compared_by_value():
+    matrix = torch.eye(2) + 0.1
+    first, again, other = (
+        LinearDiffusion(covariance=Dense(scale * matrix)) for scale in (1.0, 1.0, 2.0)
+    )
+    assert same(first, again) and not same(first, other)

@@ -252,5 +252,5 @@ def test_nonsense_is_refused():
         Endpoint("velocity")
     with pytest.raises(ValueError, match="spread"):
         Endpoint(spread=-1.0)
-    with pytest.raises(TypeError, match="LinearDiffusion"):
+    with pytest.raises(TypeError, match="needs a diffusion, not PureDeath"):
         Endpoint()(PureDeath(), *[torch.zeros(1, 1, 1)] * 5)

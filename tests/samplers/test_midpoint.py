@@ -90,5 +90,5 @@ def test_one_step_draws_a_certain_end_exactly():
 def test_refuses_jumps():
     counts = PureDeath()
     model = Transport(counts, exact.Poisson(counts, 2.0), shape=(1,), coupling=Noised())
-    with pytest.raises(TypeError, match="Midpoint simulates a LinearDiffusion, not PureDeath"):
+    with pytest.raises(TypeError, match="Midpoint simulates a diffusion, not PureDeath"):
         model.sample(1, steps=1, sampler=Midpoint())

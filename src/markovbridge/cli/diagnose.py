@@ -64,7 +64,7 @@ class Diagnose(Weighted, Placed, OnData):
         run = self.opened()
         source = self.source(run)
         with locked(run.path, "diagnostics"), self.threaded():
-            transport = load_transport(run, network=self.network, weights=self.weights)
+            transport = load_transport(run, **self.own(), weights=self.weights)
             if not transport.process.thins:
                 raise UsageError(
                     f"diagnose knows identities of pure death, and {run} has "

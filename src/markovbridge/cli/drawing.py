@@ -102,8 +102,7 @@ class Draws(Weighted, Placed, OnRun):
             if team.rank == 0:
                 stack.enter_context(locked(run.path, made))
             stack.enter_context(self.threaded())
-            parts = {"network": self.network, "head": self.head, "weights": self.weights}
-            transport = load_transport(run, **parts)
+            transport = load_transport(run, **self.own(), weights=self.weights)
             yield Drawing(run, team, transport.to(team.device(self.device)))
 
     def drawn(

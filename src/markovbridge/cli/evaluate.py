@@ -131,7 +131,7 @@ class Evaluate(Placed, OnData):
             raise UsageError(
                 f"looks is {self.looks}; it must be even, two for each stratum of times"
             )
-        transport = load_transport(run, network=self.network)
+        transport = load_transport(run, **self.own())
         transport.to(Ranks(0, 1, 0).device(self.device))
         new = known.load(source, split)
         _, told = conditioned(

@@ -47,7 +47,8 @@ class Inspect(Weighted):
         target: A run folder or the name of a data set.
         data: The data, if not those of the run or of that name.
         split: The part of the data to look at. Without it, that of the training, or train.
-        process: Without a run, the reference process: Brownian motion if none is given.
+        process: Without a run, the reference process: Brownian motion if none is given. With a
+            run only for a process of your own, with the options it was trained with.
         points: Use at most so many data points, drawn at random; time grows with it.
         states: Look at so many states at each time.
         times: Look at so many times.
@@ -77,9 +78,7 @@ class Inspect(Weighted):
         run, name = _run(self.target), str(self.target)
         source, transport = self._source(run), None
         if run is not None:
-            if self.process is not None:
-                raise UsageError(f"{run} has a process of its own; leave --process out")
-            transport = load_transport(run, network=self.network, weights=self.weights)
+            transport = load_transport(run, **self.own(), weights=self.weights)
         split = self.split or ("train" if run is None else run.split())
         output = self.output or (Path("inspect") / name if run is None else run.path)
         with self.threaded():

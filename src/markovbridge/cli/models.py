@@ -9,13 +9,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from markovbridge.cli import console
+from markovbridge.couplings import Coupling
 from markovbridge.data.meeting import each, told
 from markovbridge.heads import Head
-from markovbridge.storage.config import from_config
+from markovbridge.processes import Process
+from markovbridge.storage.config import from_config, short, to_config
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.parts import ForeignClass, arguments, checked
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.transport import Transport
+from markovbridge.transport.saved import configuration
 
 EACH = "of each row"  # what a condition is that rows bring with them
 
@@ -24,36 +27,58 @@ def load_transport(
     run: RunFolder,
     *,
     network: Callable[..., nn.Module] | None,
+    process: Process | None = None,
+    coupling: Coupling | None = None,
     head: Head | None = None,
     weights: str = "ema",
 ) -> Transport:
     """The transport of a run, with the weights asked for.
 
+    Args:
+        run: The run.
+        network: The network, if it is the user's own.
+        process: The process, likewise.
+        coupling: The coupling, likewise.
+        head: The head, if it is the user's own, or another one for drawing.
+        weights: The average of the weights (ema) or the last ones (raw).
+
     Raises:
-        UsageError: If its network is the user's own and not given.
+        UsageError: If a part is the user's own and not given, or is not the one of the run.
         FileNotFoundError: If there are no such weights.
     """
     saved, kinds = run.model_configuration(), arguments(Transport)
-    parts: dict[str, Any] = {} if head is None else {"head": head}
+    saved["objective"] = configuration(run.model)[1].get("objective")
+    own = {"process": process, "coupling": coupling, "head": head}
+    parts: dict[str, Any] = {name: part for name, part in own.items() if part is not None}
+    for name in ("process", "coupling"):
+        if name in parts and to_config(parts[name]) != saved[name]:
+            raise UsageError(
+                f"the {name} of {run} is {short(saved[name])}, not {short(to_config(own[name]))}: "
+                f"leave --{name} out, or name the one it was trained with, options and all"
+            )
+    for name in ("process", "coupling", "head", "network", "objective"):
+        if name in parts or (name == "network" and network is not None):
+            continue
+        try:
+            checked(saved[name], kinds[name], name)
+        except ForeignClass as error:
+            if name == "objective":  # of no use but to those who train on
+                parts[name] = None
+                continue
+            raise UsageError(
+                f"the {name} of {run} is your own: name it with --{name} {error.path}"
+            ) from error
 
     def part(name: str) -> Any:
-        return from_config(saved[name], kinds[name], name)
+        return parts[name] if name in parts else from_config(saved[name], kinds[name], name)
 
     if network is not None:
-        process, coupling = part("process"), part("coupling")
-        own = part("head") if head is None else head
         masking, covariates = part("masking"), part("covariates")
-        features = coupling.features(process) + (masking.features(process) if masking else 0)
+        features = part("coupling").features(part("process"))
+        features += masking.features(part("process")) if masking else 0
         condition = {"condition": len(covariates.names)} if covariates else {}
-        shape, outputs = tuple(saved["shape"]), own.outputs(process)
+        shape, outputs = tuple(saved["shape"]), part("head").outputs(part("process"))
         parts["network"] = network(shape, features, outputs, **condition)
-    else:
-        try:
-            checked(saved["network"], kinds["network"], "network")
-        except ForeignClass as error:
-            raise UsageError(
-                f"the network of {run} is your own: name it with --network {error.path}"
-            ) from error
     transport = Transport.from_pretrained(run.model, **parts)
     if weights == "raw":
         found, complaints = run.newest()

@@ -25,7 +25,10 @@ from torch import nn
 
 from markovbridge.cli import console
 from markovbridge.cli.usage import render
+from markovbridge.couplings import Coupling
 from markovbridge.data import Source
+from markovbridge.heads import Head
+from markovbridge.processes import Process
 from markovbridge.recipes.options.parser import Options, parse, to_yaml
 from markovbridge.storage.config import from_config
 from markovbridge.storage.errors import UsageError
@@ -190,11 +193,22 @@ class Computes(Verb):
         seed: Seed of all that is drawn at random.
         threads: CPU threads of each process. Without it, torch's own choice.
         network: Only for a network of your own: its class.
+        process: Only for a process of your own: its class, with the options it was trained with.
+        coupling: Only for a coupling of your own, likewise.
+        head: Only for a head of your own, likewise.
     """
 
     seed: int = 0
     threads: int | None = None
     network: Callable[[tuple[int, ...], int, int], nn.Module] | None = None
+    process: Process | None = None
+    coupling: Coupling | None = None
+    head: Head | None = None
+
+    def own(self) -> dict[str, Any]:
+        """The parts of a model that are the user's own, as `load_transport` takes them."""
+        names = ("network", "process", "coupling", "head")
+        return {name: getattr(self, name) for name in names}
 
     def __post_init__(self) -> None:
         check_positive(self, "n", "points", "states", "times", "pieces", "draws", "steps")

@@ -153,6 +153,8 @@ def same(a: Any, b: Any) -> bool:
         return a.shape == b.shape and bool((a == b).all())
     if is_dataclass(a) and type(a) is type(b):
         return all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(map(same, a, b))
     return bool(a == b)
 
 

@@ -124,7 +124,7 @@ class Empirical(DataLaw):
             k = len(data)
             ends = data.repeat(batch, *[1] * (data.ndim - 1))
             law = self.coupling.given_end(self.process, ends, t.repeat_interleave(k))
-            columns.append(law.log_prob(x.repeat_interleave(k, 0)).reshape(batch, k))
+            columns.append(_log_prob(law, x.repeat_interleave(k, 0)).reshape(batch, k))
         return torch.cat(columns, 1)
 
     def _by_value(self, x: Tensor, t: Tensor) -> Tensor:
@@ -220,6 +220,16 @@ class Empirical(DataLaw):
             raise ValueError(f"state {bad} of the batch cannot come from any data point")
         law = laws.Atoms(self.data, joint.log_softmax(1))
         return law if self.states is None else law.sites(self.states)
+
+
+def _log_prob(law: Law, x: Tensor) -> Tensor:
+    """Log-densities, (batch,); 0 at a state of reals that is certain and -inf beside it."""
+    log = law.log_prob(x)
+    if not x.is_floating_point():
+        return log
+    certain = (law.variance == 0).flatten(1).all(1)
+    there = (x == law.mean).flatten(1).all(1)
+    return torch.where(certain, torch.where(there, 0.0, -math.inf).to(log), log)
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,6 +50,7 @@ from markovbridge.laws import Delta, Gaussian, Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.clock import coefficient
 from markovbridge.processes.diffusions import LinearDiffusion
+from markovbridge.processes.reals import Diffusion
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.diffusions import Midpoint
@@ -86,10 +87,13 @@ class Endpoint(Head):
         """This head with the coupling of its transport.
 
         Raises:
-            TypeError: If the process is no linear diffusion.
+            TypeError: If the process is no diffusion, or none whose numbers are known where what
+                is predicted needs them.
             ValueError: If the head was made for another coupling, or what it predicts says
                 nothing of the data under this one.
         """
+        if self.predicts != "end" or self.spread > 0:
+            _linear(process, self)
         process = _diffusion(process)
         if self.coupling is not None:
             check_same("head", self.coupling, coupling)
@@ -100,7 +104,7 @@ class Endpoint(Head):
             )
         if self.predicts == "drift":
             state = torch.zeros(1, 1)
-            process.end_of_drift(state, state, 0.0)
+            _linear(process, self).end_of_drift(state, state, 0.0)
         elif self.predicts not in ("end", "residual"):
             coupling.kernel(process, 0.5)
         return replace(self, coupling=coupling)
@@ -115,17 +119,18 @@ class Endpoint(Head):
         process = _diffusion(process)
         return self.around(process, self.end(process, raw[:, 0], x, t, mean, variance), t)
 
-    def around(self, process: LinearDiffusion, end: Tensor, t: Tensor | float) -> Law:
+    def around(self, process: Diffusion, end: Tensor, t: Tensor | float) -> Law:
         """The law of x_1 with this mean."""
         if self.spread == 0:
             return Delta(end)
+        process = _linear(process, self)
         gain, noise = process.piece(t, 1.0)
         scale = (self.spread * noise).sqrt() / gain
         return Gaussian(end, coefficient(scale, end), process.covariance)
 
     def end(
         self,
-        process: LinearDiffusion,
+        process: Diffusion,
         raw: Tensor,
         x: Tensor,
         t: Tensor,
@@ -135,6 +140,7 @@ class Endpoint(Head):
         """E[x_1 | x_t = x] from the network's output, (batch, *event)."""
         if self.predicts == "end":
             return mean + variance.sqrt() * raw
+        process = _linear(process, self)
         if self.predicts == "drift":
             return process.end_of_drift(x, raw, t)
         if self.coupling is None:
@@ -153,10 +159,21 @@ class Endpoint(Head):
         return kernel.end_of_centre(x - scale * noise, mean)
 
 
-def _diffusion(process: Process) -> LinearDiffusion:
-    """The process, or an error if it is not a linear diffusion."""
+def _diffusion(process: Process) -> Diffusion:
+    """The process, or an error if it is not a diffusion."""
+    if not isinstance(process, Diffusion):
+        raise TypeError(f"the Endpoint head needs a diffusion, not {type(process).__name__}")
+    return process
+
+
+def _linear(process: Process, head: Endpoint) -> LinearDiffusion:
+    """The process, or an error if its numbers are not known."""
+    process = _diffusion(process)
     if not isinstance(process, LinearDiffusion):
-        raise TypeError(f"the Endpoint head needs a LinearDiffusion, not {type(process).__name__}")
+        raise TypeError(
+            f"{head} needs the numbers of a LinearDiffusion, which {type(process).__name__} does "
+            'not state: take Endpoint(predicts="end", spread=0.0)'
+        )
     return process
 
 

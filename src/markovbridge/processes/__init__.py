@@ -10,6 +10,7 @@ from markovbridge.processes.integers import IntegerProcess
 from markovbridge.processes.jumps import JumpProcess
 from markovbridge.processes.pure_death import PureDeath
 from markovbridge.processes.random_walks import BirthDeath, PureBirth, RandomWalk
+from markovbridge.processes.reals import Diffusion
 from markovbridge.processes.schedules import (
     Cosine,
     Linear,
@@ -35,6 +36,7 @@ __all__ = [
     "Coefficients",
     "BirthDeath",
     "Cosine",
+    "Diffusion",
     "DiscreteProcess",
     "DiscreteTimeChain",
     "DiscretisedGaussianChain",

@@ -24,7 +24,7 @@ mixture by its coupling only, and nothing below asks for the direction except `_
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -34,17 +34,17 @@ from markovbridge.covariances import Covariance, Isotropic, Kernel, SingularErro
 from markovbridge.laws import Gaussian, Law
 from markovbridge.laws.numbers import by_row
 from markovbridge.processes import decoders
-from markovbridge.processes.base import Process
 from markovbridge.processes.baselines import Baseline, Normals, Pairing
 from markovbridge.processes.clock import coefficient
 from markovbridge.processes.linear import LinearPaths
+from markovbridge.processes.reals import Diffusion
 from markovbridge.processes.schedules import Linear, Schedule, Time
 from markovbridge.processes.sdes import Brownian, LinearSDE
 from markovbridge.processes.supports import Support
 
 
 @dataclass(frozen=True)
-class LinearDiffusion(LinearPaths, Process):
+class LinearDiffusion(LinearPaths, Diffusion):
     """dX = f_t X dt + g_t Γ^{1/2} dW.
 
     Attributes:
@@ -63,7 +63,6 @@ class LinearDiffusion(LinearPaths, Process):
     # A choice here, a fact of the class in other processes.
     direction: Literal["forward", "noising"] = "forward"  # pyright: ignore
     support: Support | None = None
-    dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
         for name, kind, example in (
@@ -139,11 +138,6 @@ class LinearDiffusion(LinearPaths, Process):
         moments = coupling.moments(self, x, mean, variance)
         return self.standardise(x, t, mean, variance, moments)
 
-    @property
-    def samplers(self) -> tuple[str, ...]:
-        """Of second order, and `Bridge`."""
-        return ("Midpoint()", "Bridge()")
-
     def noised(self, x1: Tensor) -> Law:
         """x_0 given x_1: the SDE run from the data to the source."""
         return self.transition(x1, 1.0, 0.0)
@@ -195,6 +189,10 @@ class LinearDiffusion(LinearPaths, Process):
         """g_t: noise is g_t Γ^{1/2} dW. float64, the shape of t."""
         return self.rates(t)[1].sqrt()
 
+    def noise(self, like: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Γ^{1/2} z in the shape of `like`."""
+        return self.covariance.sample(like, generator=generator)
+
     def score(self, x: Tensor, start: Tensor, end: Tensor, t: Time) -> Tensor:
         """∇ log of the density of x_t, from the means of both ends given x_t = x.
 
@@ -240,11 +238,6 @@ class LinearDiffusion(LinearPaths, Process):
         gain, variance = self._left(t)
         weight = 0.5 * self.rates(t)[1] * (gain / variance) ** 2
         return weight.to(each) * each
-
-    @property
-    def features(self) -> int:
-        """One: the standardised state."""
-        return 1
 
     def standardise(
         self,
@@ -304,22 +297,6 @@ class LinearDiffusion(LinearPaths, Process):
             schedule=self.schedule.mirrored(),
             direction="noising" if self.direction == "forward" else "forward",
         )
-
-    def check(self, x: Tensor, name: str = "x") -> Tensor:
-        """Reals as float32 (float64 is kept), in the coordinates of `support`."""
-        if x.dtype == torch.bool or x.is_complex():
-            raise TypeError(f"{name} must hold real numbers, not {x.dtype}")
-        if x.dtype != torch.float64:
-            x = x.to(torch.float32)
-        if not bool(torch.isfinite(x).all()):
-            raise ValueError(
-                f"{name} holds {x[~torch.isfinite(x)][0].item()}: fill in or drop such entries"
-            )
-        return x if self.support is None else self.support.encode(x, name)
-
-    def project(self, x: Tensor) -> Tensor:
-        """The state itself: every real is a state."""
-        return x
 
 
 doors.guard(__name__, own=("sde", "covariance", "support"))

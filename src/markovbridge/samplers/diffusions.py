@@ -34,18 +34,24 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.processes.diffusions import LinearDiffusion
+from markovbridge.processes.reals import Diffusion
 from markovbridge.samplers.base import Sampler, instead
 from markovbridge.samplers.model import DataModel, Given, Model, given_of
 
 
-def _linear(model: Model, sampler: EulerMaruyama | ProbabilityFlow) -> LinearDiffusion:
+def _diffusion(model: Model, sampler: Sampler) -> Diffusion:
     """The process, or an error if it is not one to be walked like this."""
-    if not isinstance(model.process, LinearDiffusion):
+    if not isinstance(model.process, Diffusion):
         raise TypeError(
-            f"{type(sampler).__name__} simulates a LinearDiffusion, not "
+            f"{type(sampler).__name__} simulates a diffusion, not "
             f"{type(model.process).__name__}: take {instead(model.process)}"
         )
+    return model.process
+
+
+def _flowing(model: Model, sampler: EulerMaruyama | ProbabilityFlow) -> Diffusion:
+    """The process, or an error if a walk like this needs a score that there is not."""
+    process = _diffusion(model, sampler)
     needs_score = not isinstance(sampler, EulerMaruyama) or sampler.level != 1
     if needs_score and model.coupling.preserve:
         raise ValueError(
@@ -64,7 +70,7 @@ def _linear(model: Model, sampler: EulerMaruyama | ProbabilityFlow) -> LinearDif
             "the backward model preserves its coupling and would have to be told x_1, which is "
             "not known on the way: train it with preserve=False"
         )
-    return model.process
+    return process
 
 
 def _check_backward(backward: DataModel | None) -> None:
@@ -84,7 +90,7 @@ def _drift(
 ) -> tuple[Tensor, Tensor]:
     """Drift at diffusion level λ, and E[x_1 | x_t = x]."""
     process = model.process
-    assert isinstance(process, LinearDiffusion)
+    assert isinstance(process, Diffusion)
     end = model.law(x, t).mean.to(x.dtype)
     drift = process.drift(x, end, t)
     if level == 1:
@@ -137,7 +143,7 @@ class EulerMaruyama(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        process = _linear(model, self)
+        process = _flowing(model, self)
         # Every level has the same law at each t, so that steps of several levels may be mixed.
         level = 1.0 if t == 0 and self.backward is not None else self.level
         drift, end = _drift(model, self.backward, x, t, level)
@@ -147,7 +153,7 @@ class EulerMaruyama(Sampler):
         if s == 1 and self.last == "mean":
             return moved
         scale = level * float(process.diffusion(t)) * (s - t) ** 0.5
-        return moved + scale * process.covariance.sample(x, generator=generator)
+        return moved + scale * process.noise(x, generator=generator)
 
     def evaluations(self, steps: int) -> int:
         """One for each step; with a backward model two, but for the first step of a sample.
@@ -187,7 +193,7 @@ class ProbabilityFlow(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        _linear(model, self)
+        _flowing(model, self)
         if t == 0 and self.backward is not None:
             return EulerMaruyama().step(model, x, t, s, generator=generator)
         drift, _ = _drift(model, self.backward, x, t, 0.0)
@@ -221,12 +227,7 @@ class Midpoint(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        process = model.process
-        if not isinstance(process, LinearDiffusion):
-            raise TypeError(
-                f"Midpoint simulates a LinearDiffusion, not {type(process).__name__}: "
-                f"take {instead(process)}"
-            )
+        process = _diffusion(model, self)
         middle = process.halfway(t, s)
         first = model.law(x, t).mean.to(x.dtype)
         x_m = process.bridge(x, first, t, middle, 1.0).sample(generator=generator)

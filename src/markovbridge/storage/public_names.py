@@ -19,7 +19,7 @@ from markovbridge import doors
 
 PACKAGE = __name__.split(".")[0]
 # They run something, or name what others hold, and hold no parts.
-HIDDEN = tuple(f"{PACKAGE}.{name}" for name in ("cli", "__main__", "recipes"))
+HIDDEN = tuple(f"{PACKAGE}.{name}" for name in ("cli", "__main__", "recipes", "testing"))
 # Where the classes of modules went that older files name.
 MOVED = {
     "grids": "samplers",

@@ -29,7 +29,8 @@ from markovbridge.samplers.extrapolation import extremes, floor
 from markovbridge.samplers.grids import ErrorCurve
 from markovbridge.samplers.known_sites import Masking, Observed, pinned
 from markovbridge.samplers.model import NOTHING, Given
-from markovbridge.transport.draws import BLOCK, Sampling
+from markovbridge.transport.draws import BLOCK
+from markovbridge.transport.dynamics import Dynamics
 from markovbridge.transport.guidance import dropped, guided
 from markovbridge.transport.likelihood import Bound, log_likelihood
 from markovbridge.transport.objectives import Objective, PathKL
@@ -83,7 +84,7 @@ def _check_law(network: Any, process: Process, coupling: Coupling) -> None:
             check_same("exact law", own, coupling)
 
 
-class Transport(Sampling):
+class Transport(Dynamics):
     """Carries a source to the data along a reference process.
 
     Args:
