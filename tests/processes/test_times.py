@@ -3,10 +3,12 @@
 import inspect
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import markovbridge as mb
+import problems_chains
 from markovbridge import laws, processes, schedules
 
 STATES = torch.tensor([[0, 1, 2], [1, 0, 2]])
@@ -21,6 +23,8 @@ OBJECTS = [
     processes.UniformChain(3, ordered=True),
     processes.AbsorbingChain(3),
     processes.FiniteChain(RATES),
+    processes.FiniteChain(lambda t: (1 + t) * torch.tensor(RATES)),
+    problems_chains.by_vectors(np.array(RATES)),
     processes.DiscretisedGaussianChain(3),
     processes.DiscreteTimeChain(NOISY),
     processes.Ehrenfest(2),
@@ -36,7 +40,9 @@ OBJECTS = [
     schedules.Survival(lambda t: t**2),
 ]
 # What does not depend on time, and does not look at it.
-BLIND = {("PureDeath", "strengths")}
+BLIND = {("PureDeath", "strengths")} | {
+    (name, "inward") for name in ("UniformChain", "AbsorbingChain", "Ehrenfest")
+}
 OUTSIDE = r"time .* is outside \[0, 1\]: 0 is the source, 1 the data|[stu] must be finite, not nan"
 BACKWARDS = r"times must be ordered s <= t <= u \(0 is the source, 1 the data\), not "
 
@@ -86,7 +92,7 @@ def others(owner, name, times):
         "law": law,
         "mean": torch.ones(3),
         "variance": torch.ones(3),
-        "weights": torch.ones(2, 3, getattr(owner, "size", 3)),
+        "weights": torch.ones(2, 3, getattr(owner, "size", 3) or 3),
         "up": STEPS,
         "down": STEPS,
         "drift": REALS,

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.processes.base import DiscreteProcess
-from markovbridge.processes.driven import Driven, Rates
+from markovbridge.processes.driven import Driven
 from markovbridge.processes.finite import FiniteJumpProcess
 from markovbridge.processes.motion import Motion
 from markovbridge.processes.rate_matrices import Matrix, checked, sparse
@@ -113,7 +113,7 @@ class FiniteChain(_MovingChain):
         ValueError: If a matrix is no rate matrix, naming the row and by how much.
     """
 
-    rate_matrix: Matrix | Rates
+    rate_matrix: Matrix
     schedule: Schedule = field(default_factory=Cosine)
     ordered: bool = False
 

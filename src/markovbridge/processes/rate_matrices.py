@@ -14,7 +14,10 @@ from markovbridge import checks, doors
 __all__ = ["Matrix", "checked", "sparse"]
 
 Matrix = Tensor | Sequence[Sequence[float]] | Mapping[str, Any] | Any
-"""A tensor, an array or nested lists; large ones as a sparse matrix of SciPy or torch."""
+"""A tensor, an array or nested lists; large ones as a sparse matrix of SciPy or torch.
+
+Or a function of time to one of the former, which no file can hold: it is in what `Any` takes.
+"""
 
 TOLERANCE = 1e-6  # of row sums, relative to the exit rate: float32 matrices pass
 FORM = ("states", "from", "to", "rates")
