@@ -256,6 +256,18 @@ def test_what_are_no_rates_is_refused(rates, message):
         mb.FiniteChain(rates)
 
 
+def test_rates_in_float32_are_taken_for_what_they_are():
+    chain = mb.FiniteChain(lambda t: torch.tensor(mixed(t), dtype=torch.float32))
+    assert len(chain.motion._powers) < 16
+    assert_allclose(table(chain, 1.0, 0.0), WHOLE, rtol=0, atol=1e-6)
+
+
+def test_noise_is_not_followed_for_ever(monkeypatch):
+    monkeypatch.setattr(driven, "MOST", 200)
+    with pytest.raises(ValueError, match="change too fast to be followed"):
+        mb.FiniteChain(lambda t: (1 + 1e-6 * math.sin(1e9 * t)) * A)
+
+
 def test_rates_that_are_no_numbers_are_refused():
     with pytest.raises(TypeError, match="the rates at t = 1 must be a Tensor"):
         mb.FiniteChain(lambda t: "fast")
@@ -264,7 +276,7 @@ def test_rates_that_are_no_numbers_are_refused():
 def test_a_function_is_named_in_a_file_and_asked_for_again(tmp_path):
     written = config.to_config(FORGETFUL)
     assert written["init_args"]["rate_matrix"] == {"class_path": f"{__name__}.quick"}
-    with pytest.raises(ValueError, match="quick is not part of markovbridge"):
+    with pytest.raises(ValueError, match="quick.; it must be numbers"):
         config.from_config(written)
     network = mb.networks.MLP((2,), 3, 3, width=4, depth=1)
     model = mb.Transport(FORGETFUL, network, mb.Categorical(), shape=(2,))

@@ -17,7 +17,7 @@ and between two times of one piece with V expanded about the first. Whole pieces
 in a tree.
 
 Pieces are halved until interpolation at Chebyshev's points agrees with Q in between, its error
-times the length of the piece being below 1e-13 or so, and Λ times the length below 2. Jumps and
+times the length of the piece being below 1e-13 or so (1e-6 if it comes in float32), and Λ times the length below 2. Jumps and
 kinks of Q are found by halving as well; a spike between the points looked at is not.
 """
 
@@ -47,6 +47,8 @@ DEGREE = 8
 TERMS = 28  # of the series: 2^29/29! is 6e-23
 REACH = 2.0  # of Λ times the length of a piece
 CLOSE = 1e-13  # error of a piece, times its length, per unit of the largest exit rate
+SINGLE = 1e-6  # the same of rates that come in float32
+MOST = 2**14  # pieces
 FEWEST = 8  # pieces, so that what happens in the middle is seen
 SHORTEST = 2.0**-50  # piece: a jump is within
 LOOKS = 33  # points of a piece at which its largest rates are looked for
@@ -70,7 +72,7 @@ class Driven(Motion):
     clocked = False
 
     def __init__(self, rates: Rates, schedule: Schedule) -> None:
-        self._rates = rates
+        self._rates, self._close = rates, CLOSE
         self.size = len(self._at(1.0))
         if float(max(self._at(t).abs().max() for t in (1.0, 0.5, 0.0, 0.3))) == 0:
             raise ValueError("the rates are zero at all times looked at: the chain never moves")
@@ -79,7 +81,10 @@ class Driven(Motion):
 
     def _at(self, t: float) -> Tensor:
         """The rate matrix at a time, checked."""
-        matrix = checks.numbers(self._rates(t), f"the rates at t = {t:.6g}")
+        value = self._rates(t)
+        if getattr(value, "dtype", None) in (torch.float32, np.float32, torch.float16):
+            self._close = SINGLE
+        matrix = checks.numbers(value, f"the rates at t = {t:.6g}")
         matrix = checked(matrix, f"the rate matrix at t = {t:.6g}", moving=False)
         if len(matrix) != getattr(self, "size", len(matrix)):
             raise ValueError(
@@ -111,7 +116,7 @@ class Driven(Motion):
                 truth = torch.stack([self._at(high - length * v) for v in between.tolist()])
                 guess = torch.einsum("nd,dij->nij", at_between, powers)
                 wrong = float((guess - truth).abs().max())
-                good = wrong * length <= CLOSE * max(1.0, exits) * max(length, 0.05)
+                good = wrong * length <= self._close * max(1.0, exits) * max(length, 0.05)
             if not good:
                 middle = (low + high) / 2
                 todo += [(low, middle), (middle, high)]
@@ -122,6 +127,11 @@ class Driven(Motion):
         return torch.tensor(edges, dtype=torch.float64), torch.stack(found)
 
     def _affordable(self, pieces: int) -> None:
+        if pieces > MOST:
+            raise ValueError(
+                f"the rates change too fast to be followed in {MOST} pieces of time: give a "
+                "function that is smooth but for a few jumps, computed in float64"
+            )
         if pieces * (2 * TERMS + DEGREE + 4) * self.size**2 > LARGEST:
             raise ValueError(
                 f"rates of {self.size} states that change with time take more than {pieces} "
