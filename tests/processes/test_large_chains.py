@@ -94,6 +94,15 @@ def test_times_per_sample_and_blocks_change_nothing(monkeypatch):
             torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_no_rows_are_no_rows():
+    by_vectors, by_tables = motions("random")
+    x, t = torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0)
+    for ask in ("log_rows", "log_columns"):
+        got, expected = (getattr(m, ask)(x, 1.0, t) for m in (by_vectors, by_tables))
+        assert got.shape == expected.shape and got.dtype == expected.dtype
+    assert by_vectors.push(torch.zeros(0, 2, S), 1.0, t).shape == (0, 2, S)
+
+
 def test_the_gradient_of_a_push_is_the_other_product():
     by_vectors, by_tables = motions("random")
     t = torch.tensor([0.2, 0.7, 0.0], dtype=torch.float64)

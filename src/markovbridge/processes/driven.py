@@ -298,6 +298,8 @@ class Driven(Motion):
     def inward(self, x: Tensor, t: Time) -> Tensor:
         """Columns of the rate matrix at t, per unit of time."""
         t = self._tables.schedule.at(t).plain
+        if not len(x):
+            return torch.empty((*x.shape, self.size), dtype=torch.float64, device=x.device)
         times, index = t.double().cpu().reshape(-1).unique(return_inverse=True)
         piece = self._piece(times)
         share, lengths = self._share(times, piece), self._lengths[piece]

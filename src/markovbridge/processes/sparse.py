@@ -96,6 +96,8 @@ class Sparse(Motion):
         s, t = self.schedule.at(s), self.schedule.at(t)
         dtype = torch.result_type(s, t)
         out = torch.empty((x.numel(), self.size), dtype=dtype, device=x.device)
+        if not x.numel():
+            return out.reshape(*x.shape, self.size)
         tau = self._elapsed(x, s, t)
         starts, which = x.reshape(-1).cpu().unique(return_inverse=True)
         order = which.argsort()
@@ -129,6 +131,8 @@ class Sparse(Motion):
         """Vectors (..., S) moved on, or back, for clock times (sites,)."""
         flat = weights.detach().reshape(-1, self.size)
         out = torch.empty_like(flat)
+        if not len(flat):
+            return out.reshape(weights.shape)
         for sites in torch.arange(len(flat)).split(max(1, BLOCK // self.size)):
             block = flat[sites].cpu().double().T.contiguous()
             part = self._act(block, torch.arange(len(sites)), tau[sites], transposed)
