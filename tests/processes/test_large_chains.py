@@ -140,6 +140,14 @@ def test_the_stationary_law_by_powers_and_by_a_solution(name, powers, monkeypatc
     assert_allclose(law, Semigroup(torch.tensor(jumps(rates))).limit[0], rtol=1e-10)
 
 
+def test_a_state_that_all_lead_to_has_rates_from_all():
+    rates = conserve(np.eye(S, k=1) + np.eye(S)[np.zeros(S, dtype=int)])
+    motion = Sparse(sparse.csr_matrix(jumps(rates)), mb.Cosine())
+    x = torch.tensor([[0, 5], [7, 1]])
+    assert torch.equal(motion.moves(x)[0, 0], torch.arange(S))
+    assert_allclose(motion.inward(x, 0.5), jumps(rates).T[x])
+
+
 def test_two_ends_have_no_source():
     chain = mb.FiniteChain(sparse.csr_matrix(MATRICES["two ends"]))
     chain.__dict__["motion"] = motions("two ends")[0]

@@ -17,8 +17,9 @@ and between two times of one piece with V expanded about the first. Whole pieces
 in a tree.
 
 Pieces are halved until interpolation at Chebyshev's points agrees with Q in between, its error
-times the length of the piece being below 1e-13 or so (1e-6 if it comes in float32), and Λ times the length below 2. Jumps and
-kinks of Q are found by halving as well; a spike between the points looked at is not.
+times the length of the piece being below 1e-13 or so (1e-6 if it comes in float32), and Λ times
+the length below 2. Jumps and kinks of Q are found by halving as well; a spike between the points
+looked at is not.
 """
 
 from __future__ import annotations

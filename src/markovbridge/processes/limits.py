@@ -116,13 +116,17 @@ class Limit:
             return (self.laws @ block).T @ self.ends.T
         return (block.T @ self.ends) @ self.laws
 
+    @cached_property
+    def _backwards(self) -> Any:
+        return self._jumps.T.tocsr()
+
     def reached(self, state: int, transposed: bool) -> Tensor:
         """Which states can be reached from one, or reach it: (S,) bool."""
         if self._labels.max() == 0:
             return torch.ones(self.size, dtype=torch.bool)
         from scipy.sparse.csgraph import breadth_first_order
 
-        graph = self._jumps.T.tocsr() if transposed else self._jumps
+        graph = self._backwards if transposed else self._jumps
         out = torch.zeros(self.size, dtype=torch.bool)
         found = breadth_first_order(graph, state, return_predecessors=False)
         out[torch.from_numpy(np.asarray(found, dtype=np.int64))] = True

@@ -106,9 +106,9 @@ class Sparse(Motion):
             block = torch.zeros(self.size, len(here), dtype=torch.float64)
             block[starts[here], torch.arange(len(here))] = 1.0
             part = self._act(block, index, tau[sites], transposed)
-            reached = torch.stack([self._reached(int(v), transposed) for v in starts[here]])
+            reached = [self.limit.reached(int(v), transposed) for v in starts[here]]
             moved = (tau[sites] > 0) & torch.isfinite(tau[sites])
-            floor = torch.where(reached[index] & moved.unsqueeze(1), LEAST, 0.0)
+            floor = torch.where(torch.stack(reached)[index] & moved.unsqueeze(1), LEAST, 0.0)
             out[sites.to(x.device)] = torch.maximum(part, floor).log_().to(x.device, dtype)
         return out.reshape(*x.shape, self.size)
 
@@ -116,10 +116,6 @@ class Sparse(Motion):
         """Clock times for each site, flat, on the CPU."""
         tau = elapsed(self.schedule, s, t).as_subclass(Tensor).cpu()
         return tau.reshape(-1, *[1] * (x.ndim - 1)).expand(x.shape).reshape(-1)
-
-    def _reached(self, state: int, transposed: bool) -> Tensor:
-        """Which states can be reached from one, or reach it: (S,) bool."""
-        return self.limit.reached(state, transposed)
 
     def push(self, weights: Tensor, s: Time, t: Time) -> Tensor:
         """Vectors of weights, moved on."""
@@ -217,11 +213,16 @@ class Sparse(Motion):
         return self.limit.ends.mean(0) @ self.limit.laws
 
     @cached_property
+    def _columns(self) -> Any:
+        """The rates, to be asked by columns."""
+        return self._jumps if isinstance(self._jumps, np.ndarray) else self._jumps.tocsc()
+
+    @cached_property
     def _into(self) -> tuple[Tensor, Tensor] | None:
         """For each state those that lead to it, and their rates: (S, most); None if too many."""
         if isinstance(self._jumps, np.ndarray):
             return None
-        columns = self._jumps.tocsc()
+        columns = self._columns
         counts = np.diff(columns.indptr)
         most = max(1, int(counts.max()))
         if most > DENSE * self.size:
@@ -241,8 +242,9 @@ class Sparse(Motion):
         """The rates of those moves."""
         if self._into is not None:
             return self._into[1].to(x.device)[x]
-        dense = self._jumps if isinstance(self._jumps, np.ndarray) else self._jumps.toarray()
-        return torch.from_numpy(dense).to(x.device).mT[x]
+        columns = self._columns[:, x.reshape(-1).cpu().numpy()]
+        dense = columns if isinstance(columns, np.ndarray) else columns.toarray()
+        return torch.from_numpy(dense.T.copy()).to(x.device).reshape(*x.shape, self.size)
 
     def largest(self, x: Tensor, early: float, late: float) -> Tensor:
         """None: what is made of them is a table of all pairs of states."""
