@@ -258,7 +258,12 @@ def _trainers():
 
 def _chains():
     rates = [[-1.0, 0.5, 0.5], [1.0, -2.0, 1.0], [0.5, 0.5, -1.0]]
-    return [mb.processes.FiniteChain(rates), mb.processes.FiniteChain(rates, ordered=True)]
+    sparse = torch.tensor(rates).to_sparse()
+    return [
+        mb.processes.FiniteChain(rates),
+        mb.processes.FiniteChain(sparse, ordered=True),
+        mb.processes.FiniteChain(lambda t: (1 + t) * torch.tensor(rates)),
+    ]
 
 
 def _discrete_chains():

@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy import sparse, stats
 
 from markovbridge import processes
+from markovbridge.processes.sparse import Sparse
 
 CLOCK = processes.UniformChain(2).schedule  # the default schedule, cosine
 
@@ -52,12 +53,22 @@ def gaussian(size, width):
     return rates / -np.sort(np.linalg.eigvalsh(rates))[-2]
 
 
+def by_vectors(rates):
+    """A chain of few states by what chains of many are made of."""
+    process = processes.FiniteChain(sparse.csr_matrix(rates))
+    jumps = sparse.csr_matrix(rates - np.diag(np.diag(rates)))
+    process.__dict__["motion"] = Sparse(jumps, process.schedule)
+    return process
+
+
 # name: (process, rate matrix, number of states the data take)
 CHAINS = {
     "random": (processes.FiniteChain(random_rates(5)), random_rates(5), 5),
     "ring": (processes.FiniteChain(ring(6)), ring(6), 6),
     "trap": (processes.FiniteChain(trap(5)), trap(5), 5),
     "reversible": (processes.FiniteChain(ehrenfest(4)), ehrenfest(4), 5),
+    "vectors": (by_vectors(ring(6)), ring(6), 6),
+    "vectors into a trap": (by_vectors(trap(5)), trap(5), 5),
     "uniform": (processes.UniformChain(6), redrawn(np.full(6, 1 / 6)), 6),
     "masked": (processes.AbsorbingChain(4), redrawn(np.eye(5)[4]), 4),
     "black": (processes.AbsorbingChain(5, mask=0), redrawn(np.eye(5)[0]), 5),

@@ -142,7 +142,8 @@ def _on_reals():
 def _short(process):
     bounded = "" if process.states is not None else ", unbounded"
     mask = ", mask of its own" if getattr(process, "mask", 0) is None else ""
-    return type(process).__name__ + bounded + mask
+    driven = "" if getattr(process, "clocked", True) else ", driven"
+    return type(process).__name__ + bounded + mask + driven
 
 
 def main():

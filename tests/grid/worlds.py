@@ -35,6 +35,12 @@ def _chain(size):
     return processes.FiniteChain(random_rates(size, 1) * 2)
 
 
+def _driven(size):
+    """Rates that change with time and do not commute, by which the start is forgotten."""
+    early, late = random_rates(size, 1) * 14, random_rates(size, 2) * 5
+    return processes.FiniteChain(lambda t: t * late + (1 - t) * early)
+
+
 def _steps(size, k=CHAIN_STEPS):
     matrix = 0.9 * np.eye(size) + 0.1 / size
     return processes.DiscreteTimeChain(np.stack([matrix] * k))
@@ -49,7 +55,7 @@ INTEGERS: dict[type, Callable[[], list[tuple[processes.Process, int, int]]]] = {
         (mb.AbsorbingChain(VALUES), 0, VALUES + 1),
         (mb.AbsorbingChain(VALUES, mask=0), 0, VALUES),
     ],
-    mb.FiniteChain: lambda: [(_chain(VALUES), 0, VALUES)],
+    mb.FiniteChain: lambda: [(_chain(VALUES), 0, VALUES), (_driven(VALUES), 0, VALUES)],
     mb.DiscretisedGaussianChain: lambda: [(mb.DiscretisedGaussianChain(VALUES), 0, VALUES)],
     mb.DiscreteTimeChain: lambda: [(_steps(VALUES), 0, VALUES)],
     mb.Ehrenfest: lambda: [(mb.Ehrenfest(VALUES - 1), 0, VALUES)],

@@ -86,7 +86,7 @@ def test_blocks_of_times_change_nothing(monkeypatch):
     t = torch.linspace(0.1, 0.9, 9)
     weights = torch.rand(9, 2, 3, 6)
     whole = process.log_rows(x, 1.0, t), process.push(weights, 1.0, t)
-    monkeypatch.setattr("markovbridge.processes.finite.ENTRIES", 80)
+    monkeypatch.setattr("markovbridge.processes.motion.ENTRIES", 80)
     torch.testing.assert_close(process.log_rows(x, 1.0, t), whole[0])
     torch.testing.assert_close(process.push(weights, 1.0, t), whole[1])
 

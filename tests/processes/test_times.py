@@ -3,10 +3,12 @@
 import inspect
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import markovbridge as mb
+import problems_chains
 from markovbridge import laws, processes
 from markovbridge.processes import schedules
 
@@ -22,6 +24,8 @@ OBJECTS = [
     processes.UniformChain(3, ordered=True),
     processes.AbsorbingChain(3),
     processes.FiniteChain(RATES),
+    processes.FiniteChain(lambda t: (1 + t) * torch.tensor(RATES)),
+    problems_chains.by_vectors(np.array(RATES)),
     processes.DiscretisedGaussianChain(3),
     processes.DiscreteTimeChain(NOISY),
     processes.Ehrenfest(2),
@@ -37,7 +41,11 @@ OBJECTS = [
     schedules.Survival(lambda t: t**2),
 ]
 # What does not depend on time, and does not look at it.
-BLIND = {("PureDeath", "strengths"), *((kind, "pinned") for kind in vars(processes))}
+BLIND = {
+    ("PureDeath", "strengths"),
+    *((kind, "pinned") for kind in vars(processes)),
+    *((kind, "inward") for kind in ("UniformChain", "AbsorbingChain", "Ehrenfest")),
+}
 OUTSIDE = r"time .* is outside \[0, 1\]: 0 is the source, 1 the data|[stu] must be finite, not nan"
 BACKWARDS = r"times must be ordered s <= t <= u \(0 is the source, 1 the data\), not "
 

@@ -61,7 +61,7 @@ class _Redraw(FiniteJumpProcess):
         """Log w."""
         return self.law.log()
 
-    def inward(self, x: Tensor) -> Tensor:
+    def inward(self, x: Tensor, t: Time) -> Tensor:
         """w_x from every other state."""
         rate = self.law.to(x.device)[x].unsqueeze(-1).expand(*x.shape, self.size)
         return rate.masked_fill(F.one_hot(x, self.size).bool(), 0.0)

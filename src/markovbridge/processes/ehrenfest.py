@@ -33,7 +33,7 @@ from markovbridge.doors import checks
 from markovbridge.processes.clock import shares
 from markovbridge.processes.exponential import LEAST
 from markovbridge.processes.finite import FiniteJumpProcess, TableProcess
-from markovbridge.processes.schedules import Cosine, Schedule
+from markovbridge.processes.schedules import Cosine, Schedule, Time
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Ehrenfest(TableProcess, FiniteJumpProcess):
         """One unit less, one more: (batch, *event, 2)."""
         return torch.stack([x - 1, x + 1], -1)
 
-    def inward(self, x: Tensor) -> Tensor:
+    def inward(self, x: Tensor, t: Time) -> Tensor:
         """Up from x-1 at (N-x+1)/2, down from x+1 at (x+1)/2."""
         up, down = (self.maximum - x + 1) / 2, (x + 1) / 2
         up, down = up * (x > 0), down * (x < self.maximum)

@@ -14,15 +14,14 @@ the chain times a ratio of marginals, and the ratio is a posterior average).
 
 A process says how rows, columns and products with P are made, `log_rows`,
 `log_columns` and `push`; the rest is here, once. `TableProcess` does it for those
-that have whole tables P, one for each time: no table per site is ever built, only
-the rows and columns that the states ask for, (batch, *event, S).
+that have whole tables P, one for each time. Rates that change with time are
+those of the formulas at t: `inward` and `largest` are told it.
 """
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
@@ -35,9 +34,10 @@ from markovbridge.processes.base import DiscreteProcess
 from markovbridge.processes.baselines import Baseline, Pairing, Values
 from markovbridge.processes.clock import instant, match, speed
 from markovbridge.processes.jumps import Bounds, JumpProcess
-from markovbridge.processes.schedules import Reading, Time
+from markovbridge.processes.motion import Tables
+from markovbridge.processes.schedules import Time
 
-ENTRIES = 2**24  # of tables made at once: 128 MiB in float64
+LOOKS = 65  # times at which the pace of the clock is looked at
 
 
 class FiniteProcess(DiscreteProcess):
@@ -78,6 +78,10 @@ class FiniteProcess(DiscreteProcess):
         Raises:
             ValueError: If it depends on where the chain started.
         """
+
+    def usual(self) -> Tensor:
+        """The law at t = 0 by which features are scaled, (size,) float64: the stationary one."""
+        return self.log_stationary().exp()
 
     def transition(self, x: Tensor, s: Time, t: Time) -> Categorical:
         """The law of x_t given x_s = x, for t <= s.
@@ -134,7 +138,7 @@ class FiniteProcess(DiscreteProcess):
         States the data never take, a mask, are zero, with a one beside it.
         """
         t = self.schedule.at(t)
-        law = self.log_stationary().exp().to(x.device, torch.float32)
+        law = self.usual().to(x.device, torch.float32)
         if not self.ordered:
             spread = (law * (1 - law)).clamp_min(0.25 / self.size).sqrt()
             return ((F.one_hot(x, self.size) - law) / spread).movedim(-1, 1)
@@ -183,12 +187,28 @@ class FiniteProcess(DiscreteProcess):
 class FiniteJumpProcess(FiniteProcess, JumpProcess):
     """A finite chain in continuous time. Its jumps lead to any state, unless it says else."""
 
-    @abstractmethod
-    def inward(self, x: Tensor) -> Tensor:
-        """Rates of the chain from each of `moves(x)` into x: (batch, *event, jumps) float64.
+    clocked: bool = True
+    """Whether `inward` is per unit of the clock -log p, and constant on it, or of time."""
 
-        Per unit of the clock; 0 where the move is x itself.
+    @abstractmethod
+    def inward(self, x: Tensor, t: Time) -> Tensor:
+        """Rates of the chain at t from each of `moves(x)` into x: (batch, *event, jumps) float64.
+
+        Per unit of the clock or, if not `clocked`, of time; 0 where the move is x itself.
         """
+
+    def largest(self, x: Tensor, early: float, late: float) -> Tensor:
+        """Upper bounds of `inward` between two times: (batch, *event, jumps) float64.
+
+        Raises:
+            TypeError: If rates change with time and the process states no bound of them.
+        """
+        if not self.clocked:
+            raise TypeError(
+                f"the rates of {type(self).__name__} change with time and it states no bound of "
+                "them (`largest`), so its jumps cannot be simulated one by one: take Bridge()"
+            )
+        return self.inward(x, late)
 
     def moves(self, x: Tensor) -> Tensor:
         """All states, (batch, *event, size)."""
@@ -221,24 +241,37 @@ class FiniteJumpProcess(FiniteProcess, JumpProcess):
         P_τ[y, x] >= e^{-exit_x (τ - low)} P_low[y, x] and P_τ[y, x'] <= e^{exit_x' (high - τ)}
         P_high[y, x']: the rate is at most
         r(x' -> x) e^{(exit_x + exit_x')(high - low)} P_high[y, x'] / P_low[y, x].
+        Where rates change with time, r and exit are the largest of the window.
         """
         early, late = instant(self.schedule, torch.tensor([high, low]).double()).tolist()
+        span, pace = (
+            (high - low, 1.0) if self.clocked else (late - early, self._slowest(early, late))
+        )
         x, y = torch.arange(self.size).unsqueeze(1), torch.arange(self.states).unsqueeze(1)
-        moves, inward = self.moves(x)[:, 0].clamp(0, self.size - 1), self.inward(x)[:, 0]
+        inward = self.largest(x, early, late)[:, 0]
+        moves = self.moves(x)[:, 0].clamp(0, self.size - 1)
         rates = torch.zeros(self.size, self.size, dtype=torch.float64)
         rates = rates.index_put_((moves, x.expand_as(moves)), inward, accumulate=True)
         exits = rates.sum(1)
         before, after = self.log_rows(y, 1.0, early)[:, 0], self.log_rows(y, 1.0, late)[:, 0]
-        growth = (exits.unsqueeze(1) + exits[moves]) * (high - low)
+        growth = (exits.unsqueeze(1) + exits[moves]) * span
         possible = (after > -torch.inf).unsqueeze(-1)
         log = torch.where(possible, before[:, moves] - after.unsqueeze(-1) + growth, -torch.inf)
-        table = (inward * _exp(log)).sum(-1).amax(0)
+        table = (inward * _exp(log)).sum(-1).amax(0) / pace
         return Bounds(lambda x: table.to(x.device)[x], float(table.max()))
+
+    def _slowest(self, early: float, late: float) -> float:
+        """A lower bound on the units of the clock per unit of time, between two times."""
+        times = torch.linspace(early, late, LOOKS, dtype=torch.float64)
+        # It falls with time under every schedule here; a function of the user's may do otherwise.
+        return 0.95 * float(speed(self.schedule, times).min())
 
     def baseline(
         self, coupling: Pairing, x1: Tensor, x0: Tensor | None, end: float
     ) -> Baseline | None:
         """The histogram of the values, unless what is left at the source depends on the data."""
+        if not self.clocked:  # survival says nothing of what is left
+            return super().baseline(coupling, x1, x0, end)
         return (
             None
             if float(self.schedule.survival(0.0)) > 0
@@ -246,8 +279,10 @@ class FiniteJumpProcess(FiniteProcess, JumpProcess):
         )
 
     def _clocked(self, x: Tensor, t: Tensor, like: Tensor) -> Tensor:
-        pace = match(speed(self.schedule, t), x).to(like)
-        return self.inward(x).to(like) * pace.unsqueeze(-1)
+        inward = self.inward(x, t).to(like)
+        if not self.clocked:
+            return inward
+        return inward * match(speed(self.schedule, t), x).to(like).unsqueeze(-1)
 
 
 class TableProcess(FiniteProcess):
@@ -259,66 +294,15 @@ class TableProcess(FiniteProcess):
 
     def log_rows(self, x: Tensor, s: Time, t: Time) -> Tensor:
         """Rows of the tables, gathered for each site."""
-        return self._gather(x, s, t, transposed=False)
+        return Tables(self.schedule, self.size, self.tables).log_rows(x, s, t)
 
     def log_columns(self, x: Tensor, s: Time, t: Time) -> Tensor:
         """Columns of the tables, gathered for each site."""
-        return self._gather(x, s, t, transposed=True)
-
-    def _gather(self, x: Tensor, s: Time, t: Time, transposed: bool) -> Tensor:
-        s, t = self.schedule.at(s), self.schedule.at(t)
-        # A Python float is a 0-dimensional float64 and gives way to the tensor beside it.
-        dtype = torch.result_type(s, t)
-        if not len(x):
-            return torch.empty((0, *x.shape[1:], self.size), dtype=dtype, device=x.device)
-        out = torch.empty((0,), dtype=dtype, device=x.device)
-        for rows, tables, index in self._blocks(x, s, t):
-            logs = (tables.mT if transposed else tables).log().to(dtype)
-            part = logs[match(index, x[rows]), x[rows]]
-            if isinstance(rows, slice):
-                return part
-            if not len(out):
-                out = part.new_empty((*x.shape, self.size))
-            out[rows] = part
-        return out
+        return Tables(self.schedule, self.size, self.tables).log_columns(x, s, t)
 
     def push(self, weights: Tensor, s: Time, t: Time) -> Tensor:
         """Products with the tables."""
-        if not len(weights):
-            return weights
-        flat = weights.flatten(1, -2)
-        out = torch.empty_like(flat)
-        for rows, tables, index in self._blocks(flat, self.schedule.at(s), self.schedule.at(t)):
-            out[rows] = flat[rows] @ tables.to(flat.dtype)[index]
-        return out.reshape(weights.shape)
-
-    def _blocks(
-        self, x: Tensor, s: Tensor, t: Tensor
-    ) -> Iterator[tuple[Tensor | slice, Tensor, Tensor]]:
-        """Rows of the batch, the tables they need, and which of those each row takes."""
-
-        def tables(s: Tensor, t: Tensor) -> Tensor:
-            return self.tables(Reading(self.schedule, s), Reading(self.schedule, t))
-
-        s, t = torch.broadcast_tensors(s.double().to(x.device), t.double().to(x.device))
-        if s.ndim == 0:
-            index = torch.zeros((), dtype=torch.int64, device=x.device)
-            yield slice(None), tables(s.reshape(1), t.reshape(1)), index
-            return
-        if not len(s):
-            return
-        if bool((s == s[0]).all()):  # the usual case, and sorting numbers is faster than pairs
-            times, index = t.unique(return_inverse=True)
-            pairs = torch.stack([s[:1].expand_as(times), times])
-        else:
-            pairs, index = torch.stack([s, t]).unique(dim=1, return_inverse=True)
-        most = max(1, ENTRIES // self.size**2)
-        for first in range(0, pairs.shape[1], most):
-            some = pairs[:, first : first + most]
-            rows = slice(None)
-            if pairs.shape[1] > most:
-                rows = ((index >= first) & (index < first + most)).nonzero().squeeze(1)
-            yield rows, tables(*some), index[rows] - first
+        return Tables(self.schedule, self.size, self.tables).push(weights, s, t)
 
 
 def _exp(log: Tensor) -> Tensor:
