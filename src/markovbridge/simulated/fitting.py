@@ -1,0 +1,135 @@
+"""The loop that fits a reverse to data, and how its weights are kept.
+
+Everything random is a function of (seed, step): the same call gives the same weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from markovbridge import checks, doors
+from markovbridge.files import read_bytes, write_bytes
+from markovbridge.randomness import generator
+from markovbridge.reading import tensors
+
+__all__ = ["Learned", "fit"]
+
+
+class Learned(nn.Module, ABC):
+    """A reverse process with weights."""
+
+    @abstractmethod
+    def loss(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Loss of each data point, (batch,)."""
+
+    def forward(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """The loss, so that wrappers for several devices find it."""
+        return self.loss(x1, generator=generator)
+
+    def save(self, path: str | Path) -> None:
+        """Write the weights, as a safetensors file.
+
+        The process is the user's own code, which no file holds: to read the weights, make the
+        same model, and `load`.
+        """
+        state = {name: v.detach().cpu().contiguous().clone() for name, v in self._weights()}
+        write_bytes(Path(path), save_tensors(state))
+
+    def load(self, path: str | Path) -> None:
+        """Read the weights that `save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged, or of another model.
+        """
+        path = Path(path)
+        state = tensors(path, read_bytes(path))
+        own = {name: tuple(v.shape) for name, v in self._weights()}
+        found = {name: tuple(v.shape) for name, v in state.items()}
+        if own != found:
+            other = min(set(own.items()) ^ set(found.items()))[0]
+            raise ValueError(
+                f"{path} holds the weights of another model: {other} is "
+                f"{found.get(other, 'missing')} in it and {own.get(other, 'missing')} here"
+            )
+        self.load_state_dict(state)
+
+    def _weights(self) -> list[tuple[str, Tensor]]:
+        return sorted(self.state_dict().items())
+
+
+M = TypeVar("M", bound=Learned)
+
+
+def fit(
+    model: M,
+    data: Tensor,
+    steps: int = 2000,
+    *,
+    batch_size: int = 128,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+) -> M:
+    """Train a model in place: Adam, a rate that falls as a cosine, averaged weights at the end.
+
+    Args:
+        model: The model.
+        data: Data, (N, *event).
+        steps: Steps of the optimiser.
+        batch_size: Data points of a step, drawn anew.
+        learning_rate: Of the first step.
+        seed: Of all that is random.
+
+    Returns:
+        The model, with weights averaged over about the last tenth of the steps.
+
+    Raises:
+        ValueError: If there are no data or nothing to train.
+        FloatingPointError: If a loss is not finite, naming the step.
+    """
+    checks.turns(steps, "steps")
+    checks.whole(batch_size, "batch_size", least=1)
+    checks.number(learning_rate, "learning_rate", above=0)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    if not weights:
+        raise ValueError("the model has no weights to train")
+    if data.ndim < 1 or not len(data):
+        raise ValueError("data hold no row: give at least one")
+    device = weights[0].device
+    data = data.to(device)
+    optimizer = torch.optim.Adam(weights, lr=learning_rate)
+    average = copy.deepcopy(weights)
+    model.train()
+    for step in range(steps):
+        rng = generator(device, seed, "simulated", step)
+        rows = torch.randint(len(data), (batch_size,), generator=rng, device=device)
+        loss = model(data[rows], generator=rng).mean()
+        if not bool(loss.isfinite()):
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {step}: take a smaller learning_rate"
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 10.0)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+        optimizer.step()
+        with torch.no_grad():
+            share = max(1 / (step + 1), min(1.0, 10 / steps))
+            for kept, new in zip(average, weights, strict=True):
+                kept.lerp_(new, share)
+    with torch.no_grad():
+        for new, kept in zip(weights, average, strict=True):
+            new.copy_(kept)
+    return model.eval()
+
+
+doors.guard(__name__)

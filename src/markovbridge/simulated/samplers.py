@@ -1,0 +1,111 @@
+"""Samplers of a learned reverse: every jump at its time, or leaps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from markovbridge import checks, doors
+from markovbridge.simulated.ratios import Ratios
+from markovbridge.simulated.walkers import Walker, chosen, jumps, leaps
+
+__all__ = ["Leaping", "Thinning"]
+
+LAST = 1e-4  # length of the last window, before the data
+
+
+@dataclass(frozen=True)
+class _Reversed(Walker):
+    """A learned reverse, up in time."""
+
+    model: Ratios
+    windows: int = 1
+    slack: float = 1.0
+    upwards: bool = field(default=True, init=False)
+    strict: bool = field(default=False, init=False)
+
+    def rates(self, x: Tensor, t: Tensor) -> Tensor:
+        rates = self.model.rates(x, t)
+        if not bool(rates.isfinite().all()):
+            bad = ~rates.isfinite().all(1)
+            raise FloatingPointError(
+                f"a reverse rate is not finite at t = {t[bad][0].item():.4g}: what the network "
+                "says has come apart there; look at its weights"
+            )
+        return rates
+
+    def possible(self, x: Tensor, t: Tensor, which: Tensor) -> Tensor:
+        return chosen(self.model.dynamics.inward(x, t), which) > 0
+
+    def jumped(self, x: Tensor, which: Tensor) -> Tensor:
+        return chosen(self.model.dynamics.origins(x), which)
+
+    def window(self, t: Tensor, stop: Tensor) -> Tensor:
+        # 1 - t falls by a constant factor from window to window, and the last one ends at 1.
+        passed = (1 - t).clamp_min(LAST).log() * (self.windows / math.log(LAST)) + 1e-9
+        edge = 1 - torch.exp((passed.floor() + 1) * (math.log(LAST) / self.windows))
+        return torch.minimum(torch.where(passed >= self.windows, 1.0, edge), stop)
+
+    def bound(self, x: Tensor, t: Tensor, edge: Tensor) -> Tensor:
+        looked = [self.rates(x, torch.lerp(t, edge, share)).sum(1) for share in (0.0, 0.5, 1.0)]
+        return self.slack * torch.stack(looked).amax(0).clamp_min(1e-12)
+
+
+@dataclass(frozen=True)
+class Thinning:
+    """Every jump at its time.
+
+    What a network says in a state changes with time, so its rates are bounded in windows that
+    become shorter towards the data, by `slack` times the largest of three values in a window.
+    Sampling is exact where that is a bound. A larger rate, if one is met, raises it.
+
+    Attributes:
+        windows: How many there are.
+        slack: By how much a rate may exceed those that were looked at.
+        events: Rounds of proposals at most.
+    """
+
+    windows: int = 40
+    slack: float = 1.3
+    events: int = 10**6
+
+    def __post_init__(self) -> None:
+        checks.turns(self.windows, "windows")
+        checks.turns(self.events, "events")
+        checks.number(self.slack, "slack", least=1)
+
+    def run(self, model: Ratios, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """States at t = 1 from those at t = 0, (batch, *event)."""
+        start = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        walker = _Reversed(model, self.windows, self.slack)
+        stop = torch.ones_like(start)
+        return jumps(walker, x, start, stop, events=self.events, generator=generator)
+
+
+@dataclass(frozen=True)
+class Leaping:
+    """Leaps, one call of the network each; first order in their length.
+
+    Attributes:
+        steps: How many leaps.
+        power: They end at 1 - (1 - k/steps)^power: above 1 they become shorter near the data.
+    """
+
+    steps: int = 50
+    power: float = 2.0
+
+    def __post_init__(self) -> None:
+        checks.turns(self.steps, "steps")
+        checks.number(self.power, "power", least=1, most=8)
+
+    def run(self, model: Ratios, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """States at t = 1 from those at t = 0, (batch, *event)."""
+        share = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64, device=x.device)
+        grid = (1 - (1 - share) ** self.power).unsqueeze(1).expand(-1, len(x))
+        return leaps(_Reversed(model), x, grid, generator)
+
+
+doors.guard(__name__)
