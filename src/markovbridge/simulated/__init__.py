@@ -8,7 +8,7 @@ from markovbridge.simulated.objectives import OneTime, PathObjective, WholePath
 from markovbridge.simulated.reverse import ReverseRates
 from markovbridge.simulated.samplers import Leaping, Thinning
 from markovbridge.simulated.sources import Ends, OfLaw, Source, Tabulated
-from markovbridge.simulated.walks import Path, leap, simulate, walk
+from markovbridge.simulated.walks import Path, Visits, leap, simulate, walk
 
 __all__ = [
     "DiffusionDynamics",
@@ -27,6 +27,7 @@ __all__ = [
     "Source",
     "Tabulated",
     "Thinning",
+    "Visits",
     "WholePath",
     "fit",
     "leap",

@@ -28,6 +28,7 @@ from markovbridge.likelihood import Bound
 from markovbridge.simulated.dynamics import rows_of
 from markovbridge.simulated.fitting import Learned
 from markovbridge.simulated.sources import Source
+from markovbridge.simulated.walks import Visits
 
 __all__ = ["DiffusionDynamics", "ReverseDrift"]
 
@@ -153,21 +154,21 @@ class ReverseDrift(Learned):
         pull = self.dynamics.drift(x, t)
         return variance * self.score(x, t) - pull + self.dynamics.slope(x, t)
 
-    def loss(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """The loss of the module's first lines, integrated over time, (batch,).
-
-        Raises:
-            ValueError: If x1 is not (batch, *event).
-        """
+    @torch.no_grad()
+    def paths(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Visits:
         x1 = rows_of(x1, self.dynamics.shape, "x1").to(self.device)
-        n, h = len(x1), 1 / self.steps
         path = self.dynamics.simulate(x1, self.steps, keep=True, generator=generator)
-        k = torch.randint(self.steps, (n, self.points), generator=generator, device=x1.device)
-        x = path[k, torch.arange(n, device=x1.device).unsqueeze(1)].flatten(0, 1)
-        t = 1 - k.flatten().double() / self.steps
+        size = len(x1), self.points
+        k = torch.randint(self.steps, size, generator=generator, device=x1.device)
+        states = path[k, torch.arange(len(x1), device=x1.device).unsqueeze(1)]
+        return Visits(1 - k.double() / self.steps, states)
+
+    def loss_of(self, paths: Visits, *, generator: torch.Generator | None = None) -> Tensor:
+        """The loss of the module's first lines, averaged over times of each path, (batch,)."""
+        x, t, h = paths.states.flatten(0, 1), paths.times.flatten(), 1 / self.steps
         noise = _normal(x, generator)
         spread = self.dynamics.noise(x, t)
-        total = torch.zeros(n * self.points, dtype=torch.float64, device=x1.device)
+        total = torch.zeros_like(t)
         for sign in (1.0, -1.0):
             y = self.dynamics.step(x, t, h, sign * noise)
             score = self.score(y, t - h)
@@ -175,7 +176,7 @@ class ReverseDrift(Learned):
             target = sign * noise / (spread * math.sqrt(h))
             lost = weight * (0.5 * score**2 + score * target)
             total = total + lost.flatten(1).sum(1).double() / 2
-        return total.reshape(n, self.points).mean(1)
+        return total.reshape(paths.times.shape).mean(1)
 
     @torch.no_grad()
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:

@@ -9,7 +9,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save as save_tensors
@@ -19,6 +19,7 @@ from markovbridge import checks, doors
 from markovbridge.files import read_bytes, write_bytes
 from markovbridge.randomness import generator
 from markovbridge.reading import tensors
+from markovbridge.simulated.walks import Visits
 
 __all__ = ["Learned", "fit"]
 
@@ -27,12 +28,20 @@ class Learned(nn.Module, ABC):
     """A reverse process with weights."""
 
     @abstractmethod
-    def loss(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Loss of each data point, (batch,)."""
+    def paths(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Visits:
+        """Simulate noising paths from data (batch, *event), as the loss needs them."""
 
-    def forward(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """The loss, so that wrappers for several devices find it."""
-        return self.loss(x1, generator=generator)
+    @abstractmethod
+    def loss_of(self, paths: Any, *, generator: torch.Generator | None = None) -> Tensor:
+        """Loss of each path, (batch,)."""
+
+    def loss(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Loss of data (batch, *event), one path each: (batch,).
+
+        Raises:
+            ValueError: If x1 is not (batch, *event).
+        """
+        return self.loss_of(self.paths(x1, generator=generator), generator=generator)
 
     def save(self, path: str | Path) -> None:
         """Write the weights, as a safetensors file.
@@ -65,6 +74,8 @@ class Learned(nn.Module, ABC):
     def _weights(self) -> list[tuple[str, Tensor]]:
         return sorted(self.state_dict().items())
 
+
+AHEAD = 16  # steps whose paths are simulated together, which takes little longer than those of one
 
 M = TypeVar("M", bound=Learned)
 
@@ -108,10 +119,15 @@ def fit(
     optimizer = torch.optim.Adam(weights, lr=learning_rate)
     average = copy.deepcopy(weights)
     model.train()
+    paths, first = None, 0
     for step in range(steps):
         rng = generator(device, seed, "simulated", step)
-        rows = torch.randint(len(data), (batch_size,), generator=rng, device=device)
-        loss = model(data[rows], generator=rng).mean()
+        if paths is None or step - first == AHEAD:
+            first, count = step, min(AHEAD, steps - step) * batch_size
+            rows = torch.randint(len(data), (count,), generator=rng, device=device)
+            paths = model.paths(data[rows], generator=rng)
+        start = (step - first) * batch_size
+        loss = model.loss_of(paths.part(start, start + batch_size), generator=rng).mean()
         if not bool(loss.isfinite()):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {step}: take a smaller learning_rate"

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.simulated.ratios import Ratios
-from markovbridge.simulated.walks import walk
+from markovbridge.simulated.walks import Path, walk
 
-__all__ = ["OneTime", "PathObjective", "WholePath", "times"]
+__all__ = ["OneTime", "PathObjective", "WholePath", "times", "weights"]
 
 
 def times(
@@ -26,37 +26,41 @@ def times(
     *,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
-) -> tuple[Tensor, Tensor]:
-    """Random times, one in each stratum, and their weights.
+) -> Tensor:
+    """Random times, (n, points) float64: Σ_k weights_k f(times_k) has the mean ∫ f dt.
 
     Args:
         n: Rows.
-        points: Times of a row.
+        points: Times of a row, one in each stratum; the rows share a stratum likewise.
         generator: Source of randomness.
         device: Where to make them.
-
-    Returns:
-        Times and weights, (n, points) float64: Σ_k weights_k f(times_k) has the mean ∫ f dt.
     """
     checks.whole(n, "n", least=0)
     checks.whole(points, "points", least=1)
-    # The rows share the strata of a point, in random order.
     u = torch.rand(n, points, dtype=torch.float64, generator=generator, device=device)
-    strata = torch.stack(
-        [torch.randperm(n, generator=generator, device=device) for _ in range(points)], 1
-    )
+    # In random order, so that the loss of each row, not of all only, has the right mean.
+    strata = torch.rand(n, points, generator=generator, device=device).argsort(0)
     u = (torch.arange(points, device=device) + (strata + u) / max(1, n)) / points
-    return 1 - (1 - u) ** 2, 2 * (1 - u) / points
+    return 1 - (1 - u) ** 2
+
+
+def weights(t: Tensor) -> Tensor:
+    """What random times (n, points) stand for of the unit of time."""
+    return 2 * (1 - t).sqrt() / t.shape[1]
 
 
 class PathObjective(ABC):
     """A loss of the reverse rates."""
 
     @abstractmethod
-    def loss(
+    def paths(
         self, model: Ratios, x1: Tensor, windows: int, generator: torch.Generator | None
-    ) -> Tensor:
-        """Loss of each data point, (batch,), from paths simulated with so many windows."""
+    ) -> Path:
+        """Simulate what the loss needs, with so many windows."""
+
+    @abstractmethod
+    def loss(self, model: Ratios, path: Path, generator: torch.Generator | None) -> Tensor:
+        """Loss of each path, (batch,)."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +80,17 @@ class OneTime(PathObjective):
         if self.neighbours is not None:
             checks.whole(self.neighbours, "neighbours", least=1)
 
-    def loss(
+    def paths(
         self, model: Ratios, x1: Tensor, windows: int, generator: torch.Generator | None
-    ) -> Tensor:
-        t, weights = times(len(x1), self.points, generator=generator, device=x1.device)
-        stop = t.amin(1) if len(t) else 0.0
-        path = walk(model.dynamics, x1, t, stop=stop, windows=windows, generator=generator)
-        states, at = path.states.flatten(0, 1), t.flatten()
-        rate = model.loss_rate(states, at, self.neighbours, generator=generator)
-        return (weights * rate.reshape(weights.shape)).sum(1)
+    ) -> Path:
+        t = times(len(x1), self.points, generator=generator, device=x1.device)
+        stop = t.amin(1)
+        return walk(model.dynamics, x1, t, stop=stop, windows=windows, generator=generator)
+
+    def loss(self, model: Ratios, path: Path, generator: torch.Generator | None) -> Tensor:
+        states, t = path.states.flatten(0, 1), path.times.flatten()
+        rate = model.loss_rate(states, t, self.neighbours, generator=generator)
+        return (weights(path.times) * rate.reshape(path.times.shape)).sum(1)
 
 
 @dataclass(frozen=True)
@@ -100,12 +106,14 @@ class WholePath(PathObjective):
     def __post_init__(self) -> None:
         checks.whole(self.points, "points", least=1)
 
-    def loss(
+    def paths(
         self, model: Ratios, x1: Tensor, windows: int, generator: torch.Generator | None
-    ) -> Tensor:
-        t, weights = times(len(x1), self.points, generator=generator, device=x1.device)
-        path = walk(model.dynamics, x1, t, windows=windows, generator=generator)
-        return model.path_loss(path, weights)
+    ) -> Path:
+        t = times(len(x1), self.points, generator=generator, device=x1.device)
+        return walk(model.dynamics, x1, t, windows=windows, generator=generator)
+
+    def loss(self, model: Ratios, path: Path, generator: torch.Generator | None) -> Tensor:
+        return model.path_loss(path, weights(path.times))
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("weights",))

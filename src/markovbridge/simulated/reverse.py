@@ -23,11 +23,11 @@ from markovbridge import checks, doors
 from markovbridge.likelihood import Bound
 from markovbridge.simulated.dynamics import JumpDynamics, rows_of
 from markovbridge.simulated.fitting import Learned
-from markovbridge.simulated.objectives import OneTime, PathObjective, times
+from markovbridge.simulated.objectives import OneTime, PathObjective, times, weights
 from markovbridge.simulated.ratios import Ratios
 from markovbridge.simulated.samplers import Leaping, Thinning
 from markovbridge.simulated.sources import Source
-from markovbridge.simulated.walks import walk
+from markovbridge.simulated.walks import Path, walk
 
 __all__ = ["ReverseRates"]
 
@@ -56,14 +56,14 @@ class ReverseRates(Ratios, Learned):
         self.objective = OneTime() if objective is None else objective
         self.windows = checks.turns(windows, "windows")
 
-    def loss(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """A bound on -log p(x_1) but for the source, in nats, (batch,).
-
-        Raises:
-            ValueError: If x1 is not (batch, *event).
-        """
+    @torch.no_grad()
+    def paths(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Path:
         x1 = rows_of(x1, self.dynamics.shape, "x1").to(self.device)
-        return self.objective.loss(self, x1, self.windows, generator)
+        return self.objective.paths(self, x1, self.windows, generator)
+
+    def loss_of(self, paths: Path, *, generator: torch.Generator | None = None) -> Tensor:
+        """A bound on -log p(x_1) but for the source, of each path, in nats: (batch,)."""
+        return self.objective.loss(self, paths, generator)
 
     @torch.no_grad()
     def sample(
@@ -110,10 +110,10 @@ class ReverseRates(Ratios, Learned):
         x1 = rows_of(x1, self.dynamics.shape, "x1").to(self.device)
         found = []
         for _ in range(paths):
-            t, weights = times(len(x1), points, generator=generator, device=x1.device)
+            t = times(len(x1), points, generator=generator, device=x1.device)
             path = walk(self.dynamics, x1, t, windows=self.windows, generator=generator)
             prior = self.source.log_prob(path.end)
-            found.append(prior - self.path_loss(path, weights))
+            found.append(prior - self.path_loss(path, weights(t)))
         values = torch.stack(found)
         return Bound(values.mean(0), values.std(0) / paths**0.5, max(1, x1[:1].numel()))
 

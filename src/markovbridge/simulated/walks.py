@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from markovbridge import checks, doors
 from markovbridge.simulated.dynamics import JumpDynamics, rows_of, stated
 from markovbridge.simulated.walkers import Walker, Watch, chosen, jumps, leaps
 
-__all__ = ["Noising", "Path", "leap", "simulate", "walk"]
+__all__ = ["Noising", "Path", "Visits", "leap", "simulate", "walk"]
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,27 @@ class Noising(Walker):
 
 
 @dataclass
-class Path:
-    """Noising paths that were simulated from `start` down.
+class Visits:
+    """States of simulated paths at some times.
 
     Attributes:
-        times: When the states were looked at, (batch, points).
+        times: When, (batch, points).
         states: The states then, (batch, points, *event).
+    """
+
+    times: Tensor
+    states: Tensor
+
+    def part(self, first: int, last: int) -> Self:
+        """Those of the paths first .. last-1."""
+        return replace(self, times=self.times[first:last], states=self.states[first:last])
+
+
+@dataclass
+class Path(Visits):
+    """Noising paths from the data down, with all their jumps.
+
+    Attributes:
         end: The states at the end, (batch, *event).
         rows: Which path each jump is of, (jumps,).
         when: Its time, (jumps,).
@@ -53,13 +69,17 @@ class Path:
         after: The state that it led to, (jumps, *event).
     """
 
-    times: Tensor
-    states: Tensor
     end: Tensor
     rows: Tensor
     when: Tensor
     which: Tensor
     after: Tensor
+
+    def part(self, first: int, last: int) -> Self:
+        mine = (self.rows >= first) & (self.rows < last)
+        jumps = {name: getattr(self, name)[mine] for name in ("when", "which", "after")}
+        rows, end = self.rows[mine] - first, self.end[first:last]
+        return replace(super().part(first, last), end=end, rows=rows, **jumps)
 
 
 def times_of(t: float | Tensor, x: Tensor) -> Tensor:
