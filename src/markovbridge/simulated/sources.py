@@ -67,7 +67,7 @@ class OfLaw(Source):
     """A law of this package.
 
     Attributes:
-        law: The law of n rows: `lambda n: laws.Poisson(torch.full((n, 8), 3.0))`.
+        law: The law of n rows: `lambda n: laws.Poisson(torch.full((n, 8), math.log(3)))`.
     """
 
     law: Callable[[int], Law]
