@@ -126,6 +126,12 @@ def test_samplers_of_the_exact_reverse(name):
     assert follows(known.counts(x), known.law)
     x = model.sample(n, Leaping(100), generator=rng(4))
     assert known.distance(x) < (0.03 if name == "ring" else 0.08)
+    start = known.source().sample(n, generator=rng(5))
+    for sampler in (Thinning(), Leaping(100)):
+        frames = model.frames(start, (0.0, 0.5, 0.8), sampler, generator=rng(6))
+        assert torch.equal(frames[0], start)
+        for x, t in zip(frames[1:], (0.5, 0.8), strict=True):
+            assert follows(known.counts(x), known.marginal(t))
 
 
 @pytest.mark.parametrize("name", ["ring", "epidemic", "flips"])
@@ -147,7 +153,7 @@ def test_the_bound_of_the_exact_reverse_is_the_likelihood(name):
     assert bound.sites == len(x1[0])
 
 
-def evolved(known, model, steps=400):
+def evolved(known, model, steps=150):
     """The law of x_1 under a model, by the master equation."""
     grid = 1 - (1 - torch.linspace(0, 1, steps + 1).double()) ** 2
     law, size = known.marginal(0.0), len(known.states)
@@ -170,9 +176,10 @@ def check_trained(known, model, n=10_000):
     """A trained model by total variation, and its bound by enumeration."""
     x = model.sample(n, generator=rng(6))
     assert known.distance(x) < 0.02
-    assert follows(known.counts(x), evolved(known, model))
+    made = evolved(known, model)
+    assert follows(known.counts(x), made)
     leapt = model.sample(n, Leaping(60), generator=rng(7))
-    assert known.distance(leapt) < 0.05
+    assert known.distance(leapt) < 0.08
     # The bound: its mean, estimated and by quadrature, and below the law of the model itself.
     data = known.data(500, rng(8))
     bound = model.log_likelihood(data, paths=4, generator=rng(9))
@@ -185,7 +192,6 @@ def check_trained(known, model, n=10_000):
     mean = float((by_state[seen] * known.law[seen] / share[seen]).sum())
     error = float(bound.standard_error.square().mean().sqrt()) / math.sqrt(len(data))
     assert abs(mean - exact_mean) < 2 * error
-    made = evolved(known, model)
     nats = float((known.law[seen] * made[seen].log()).sum())
     assert exact_mean < nats < -known.entropy()
     assert nats - exact_mean < 0.1
@@ -202,9 +208,7 @@ def test_a_small_network_learns_the_ring():
 def test_a_small_network_learns_the_epidemic_from_whole_paths():
     known = Known.of(epidemic(), SIR)
     torch.manual_seed(0)
-    model = ReverseRates(
-        known.dynamics, Small(27, 3, 64, values=13), known.source(), WholePath(8)
-    )
+    model = ReverseRates(known.dynamics, Small(27, 3, 64, values=13), known.source(), WholePath(8))
     data = torch.tensor([[9, 3]] * 7 + [[2, 1]] * 2 + [[12, 0]])
     fit(model, data, 1000, learning_rate=1e-2)
     check_trained(known, model)
@@ -249,7 +253,9 @@ def test_sources():
     data = known.data(20_000, rng())
     ends = Ends(data, lambda x, g: simulate(known.dynamics, x, generator=g))
     assert follows(known.counts(ends.sample(20_000, generator=rng(1))), known.marginal(0.0))
-    assert follows(known.counts(known.source().sample(20_000, generator=rng(2))), known.marginal(0))
+    assert follows(
+        known.counts(known.source().sample(20_000, generator=rng(2))), known.marginal(0)
+    )
     x = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])
     logs = Tabulated(known.states, known.law).log_prob(x)
     torch.testing.assert_close(logs, torch.tensor([0.5, 0.0]).double().log())
@@ -288,4 +294,6 @@ def test_what_does_not_fit_is_named():
         ReverseRates(ring(30.0), Exact(known), known.source()).sample(
             4, Thinning(events=3), generator=rng()
         )
+    with pytest.raises(ValueError, match="a reverse runs up in time, not from 0.5 to 0.2"):
+        Leaping().run(exact(known), known.states, 0.5, 0.2)
     assert Enumerated.of(known.dynamics, known.states).chain.size == 6

@@ -179,15 +179,19 @@ class ReverseDrift(Learned):
         return total.reshape(paths.times.shape).mean(1)
 
     @torch.no_grad()
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """Data, (n, *event), by Euler steps."""
+    def sample(
+        self, n: int, *, keep: bool = False, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Data by Euler steps, (n, *event); or all states, t = 0 first: (steps + 1, n, *event)."""
         checks.whole(n, "n", least=0)
         x = self.source.sample(n, generator=generator).to(self.device)
         x = rows_of(x, self.dynamics.shape, "the sample of the source")
+        path = [x]
         for k in range(self.steps):
             mean, std = self._reverse(x, k)
             x = mean + std * _normal(x, generator)
-        return x
+            path = [*path, x] if keep else [x]
+        return torch.stack(path) if keep else x
 
     @torch.no_grad()
     def log_likelihood(
@@ -204,22 +208,23 @@ class ReverseDrift(Learned):
             ValueError: If x1 is not (batch, *event), or there are less than 2 paths.
             TypeError: If the source knows no density.
         """
-        checks.whole(paths, "paths", least=2)
         x1 = rows_of(x1, self.dynamics.shape, "x1").to(self.device)
-        found = []
-        for _ in range(paths):
-            path = self.dynamics.simulate(x1, self.steps, keep=True, generator=generator).flip(0)
-            value = self.source.log_prob(path[0]).double()
-            for k, (y, x) in enumerate(zip(path[:-1], path[1:], strict=True)):
-                mean, std = self._reverse(y, k)
-                t, h = _full(x, (k + 1) / self.steps), 1 / self.steps
-                still = torch.zeros_like(x)
-                back = self.dynamics.noise(x, t) * math.sqrt(h)
-                value = value + _log_normal(x, mean, std)
-                value = value - _log_normal(y, self.dynamics.step(x, t, h, still), back)
-            found.append(value)
-        values = torch.stack(found)
-        return Bound(values.mean(0), values.std(0) / paths**0.5, max(1, x1[:1].numel()))
+        h = 1 / self.steps
+
+        def value(rows: Tensor) -> Tensor:
+            path = self.dynamics.simulate(rows, self.steps, keep=True, generator=generator)
+            x, still = path[-1], torch.zeros_like(rows)
+            total = self.source.log_prob(x).double()
+            for k, y in enumerate(path.flip(0)[1:]):
+                mean, std = self._reverse(x, k)
+                t = _full(y, (k + 1) / self.steps)
+                back = self.dynamics.noise(y, t) * math.sqrt(h)
+                total = total + _log_normal(y, mean, std)
+                total = total - _log_normal(x, self.dynamics.step(y, t, h, still), back)
+                x = y
+            return total
+
+        return self._bound(x1, paths, value)
 
     def _reverse(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of step k up."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from markovbridge import checks, doors
 from markovbridge.files import read_bytes, write_bytes
+from markovbridge.likelihood import Bound
 from markovbridge.randomness import generator
 from markovbridge.reading import tensors
 from markovbridge.simulated.walks import Visits
@@ -42,6 +44,20 @@ class Learned(nn.Module, ABC):
             ValueError: If x1 is not (batch, *event).
         """
         return self.loss_of(self.paths(x1, generator=generator), generator=generator)
+
+    def _bound(self, x1: Tensor, paths: int, value: Callable[[Tensor], Tensor]) -> Bound:
+        """Means over paths of the value of each, which is given rows of data, (rows,)."""
+        checks.whole(paths, "paths", least=2)
+        if not len(x1):
+            raise ValueError("x1 holds no data point: give at least one row")
+        most = max(1, ROWS // len(x1))
+        found = []
+        for first in range(0, paths, most):
+            copies = min(most, paths - first)
+            rows = x1.repeat(copies, *[1] * (x1.ndim - 1))
+            found.append(value(rows).reshape(copies, len(x1)))
+        values = torch.cat(found)
+        return Bound(values.mean(0), values.std(0) / math.sqrt(paths), x1[0].numel())
 
     def save(self, path: str | Path) -> None:
         """Write the weights, as a safetensors file.
@@ -75,6 +91,7 @@ class Learned(nn.Module, ABC):
         return sorted(self.state_dict().items())
 
 
+ROWS = 4096  # paths that a bound simulates together
 AHEAD = 16  # steps whose paths are simulated together, which takes little longer than those of one
 
 M = TypeVar("M", bound=Learned)

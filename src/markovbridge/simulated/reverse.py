@@ -16,6 +16,9 @@ every path.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -83,7 +86,33 @@ class ReverseRates(Ratios, Learned):
         checks.whole(n, "n", least=0)
         x0 = self.source.sample(n, generator=generator).to(self.device)
         x0 = rows_of(x0, self.dynamics.shape, "the sample of the source")
-        return (Thinning() if sampler is None else sampler).run(self, x0, generator)
+        return (Thinning() if sampler is None else sampler).run(self, x0, generator=generator)
+
+    @torch.no_grad()
+    def frames(
+        self,
+        x: Tensor,
+        times: Sequence[float],
+        sampler: Thinning | Leaping | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """States on the way to the data, for pictures, or from an observed state.
+
+        Args:
+            x: States at the first of the times, (batch, *event).
+            times: When, in increasing order.
+            sampler: How to walk from each to the next; None is `Thinning()`.
+            generator: Source of randomness.
+
+        Returns:
+            The states at these times, (times, batch, *event).
+        """
+        x = rows_of(x, self.dynamics.shape).to(self.device)
+        walker, found = Thinning() if sampler is None else sampler, [x]
+        for t, s in pairwise(times):
+            found.append(walker.run(self, found[-1], t, s, generator=generator))
+        return torch.stack(found)
 
     @torch.no_grad()
     def log_likelihood(
@@ -106,16 +135,14 @@ class ReverseRates(Ratios, Learned):
             ValueError: If x1 is not (batch, *event), or there are less than 2 paths.
             TypeError: If the source knows no probabilities.
         """
-        checks.whole(paths, "paths", least=2)
         x1 = rows_of(x1, self.dynamics.shape, "x1").to(self.device)
-        found = []
-        for _ in range(paths):
-            t = times(len(x1), points, generator=generator, device=x1.device)
-            path = walk(self.dynamics, x1, t, windows=self.windows, generator=generator)
-            prior = self.source.log_prob(path.end)
-            found.append(prior - self.path_loss(path, weights(t)))
-        values = torch.stack(found)
-        return Bound(values.mean(0), values.std(0) / paths**0.5, max(1, x1[:1].numel()))
+
+        def value(rows: Tensor) -> Tensor:
+            t = times(len(rows), points, generator=generator, device=rows.device)
+            path = walk(self.dynamics, rows, t, windows=self.windows, generator=generator)
+            return self.source.log_prob(path.end) - self.path_loss(path, weights(t))
+
+        return self._bound(x1, paths, value)
 
 
 doors.guard(__name__)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.simulated.ratios import Ratios
-from markovbridge.simulated.walkers import Walker, chosen, jumps, leaps
+from markovbridge.simulated.walkers import Walker, chosen, jumps, leaps, times_of
 
 __all__ = ["Leaping", "Thinning"]
 
@@ -77,12 +77,24 @@ class Thinning:
         checks.turns(self.events, "events")
         checks.number(self.slack, "slack", least=1)
 
-    def run(self, model: Ratios, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """States at t = 1 from those at t = 0, (batch, *event)."""
-        start = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    def run(
+        self,
+        model: Ratios,
+        x: Tensor,
+        start: float = 0.0,
+        stop: float = 1.0,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """States at `stop` from those at `start`, (batch, *event).
+
+        Raises:
+            ValueError: If 0 <= start <= stop <= 1 is not so.
+            FloatingPointError: If a rate is not finite, or there are too many events.
+        """
         walker = _Reversed(model, self.windows, self.slack)
-        stop = torch.ones_like(start)
-        return jumps(walker, x, start, stop, events=self.events, generator=generator)
+        first, last = _ordered(x, start, stop)
+        return jumps(walker, x, first, last, events=self.events, generator=generator)
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,8 @@ class Leaping:
 
     Attributes:
         steps: How many leaps.
-        power: They end at 1 - (1 - k/steps)^power: above 1 they become shorter near the data.
+        power: From 0 to 1 they end at 1 - (1 - k/steps)^power: above 1 they become shorter near the
+            data.
     """
 
     steps: int = 50
@@ -101,11 +114,31 @@ class Leaping:
         checks.turns(self.steps, "steps")
         checks.number(self.power, "power", least=1, most=8)
 
-    def run(self, model: Ratios, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """States at t = 1 from those at t = 0, (batch, *event)."""
+    def run(
+        self,
+        model: Ratios,
+        x: Tensor,
+        start: float = 0.0,
+        stop: float = 1.0,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """States at `stop` from those at `start`, (batch, *event).
+
+        Raises:
+            ValueError: If 0 <= start <= stop <= 1 is not so.
+            FloatingPointError: If a rate is not finite, or a leap has too many jumps.
+        """
+        ends = ((1 - t) ** (1 / self.power) for t in _ordered(x, start, stop))
         share = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64, device=x.device)
-        grid = (1 - (1 - share) ** self.power).unsqueeze(1).expand(-1, len(x))
+        grid = 1 - torch.lerp(*ends, share.unsqueeze(1)) ** self.power
         return leaps(_Reversed(model), x, grid, generator)
+
+
+def _ordered(x: Tensor, start: float, stop: float) -> tuple[Tensor, Tensor]:
+    if start > stop:
+        raise ValueError(f"a reverse runs up in time, not from {start} to {stop}")
+    return times_of(start, x), times_of(stop, x)
 
 
 doors.guard(__name__)

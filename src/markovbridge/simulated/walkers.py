@@ -22,7 +22,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.laws.numbers import poisson
 
-__all__ = ["Walker", "Watch", "chosen", "drawn", "jumps", "leaps"]
+__all__ = ["Walker", "Watch", "chosen", "drawn", "jumps", "leaps", "times_of"]
 
 EVENTS = 10**6  # rounds of proposals, or jumps of a leap, before a simulation gives up
 ROUNDING = 1e-9  # by how much a rate may exceed its bound
@@ -64,6 +64,20 @@ def chosen(values: Tensor, which: Tensor) -> Tensor:
 def drawn(rates: Tensor, generator: torch.Generator | None) -> Tensor:
     """A label of each row, with probability ∝ its rate, (batch,)."""
     return (rates / torch.empty_like(rates).exponential_(generator=generator)).argmax(1)
+
+
+def times_of(t: float | Tensor, x: Tensor) -> Tensor:
+    """Times as (batch,) float64 in [0, 1].
+
+    Raises:
+        ValueError: If one is outside.
+    """
+    t = torch.as_tensor(t, dtype=torch.float64, device=x.device)
+    if t.ndim > 1 or (t.ndim == 1 and len(t) != len(x)):
+        raise ValueError(f"times must be one number or ({len(x)},), not {tuple(t.shape)}")
+    if not bool(((t >= 0) & (t <= 1)).all()):
+        raise ValueError("times must lie in [0, 1]: 0 is the source, 1 the data")
+    return t.expand(len(x)).clone()
 
 
 class Watch:

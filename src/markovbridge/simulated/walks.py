@@ -10,7 +10,7 @@ from torch import Tensor
 
 from markovbridge import checks, doors
 from markovbridge.simulated.dynamics import JumpDynamics, rows_of, stated
-from markovbridge.simulated.walkers import Walker, Watch, chosen, jumps, leaps
+from markovbridge.simulated.walkers import Walker, Watch, chosen, jumps, leaps, times_of
 
 __all__ = ["Noising", "Path", "Visits", "leap", "simulate", "walk"]
 
@@ -80,20 +80,6 @@ class Path(Visits):
         jumps = {name: getattr(self, name)[mine] for name in ("when", "which", "after")}
         rows, end = self.rows[mine] - first, self.end[first:last]
         return replace(super().part(first, last), end=end, rows=rows, **jumps)
-
-
-def times_of(t: float | Tensor, x: Tensor) -> Tensor:
-    """Times as (batch,) float64 in [0, 1].
-
-    Raises:
-        ValueError: If one is outside.
-    """
-    t = torch.as_tensor(t, dtype=torch.float64, device=x.device)
-    if t.ndim > 1 or (t.ndim == 1 and len(t) != len(x)):
-        raise ValueError(f"times must be one number or ({len(x)},), not {tuple(t.shape)}")
-    if not bool(((t >= 0) & (t <= 1)).all()):
-        raise ValueError("times must lie in [0, 1]: 0 is the source, 1 the data")
-    return t.expand(len(x)).clone()
 
 
 def walk(
