@@ -212,7 +212,7 @@ def test_a_network_learns_the_reverse_drift(tmp_path):
         weight = torch.exp(-((x - mean) ** 2) / (2 * variance))
         score = NOISE**2 * (x - mean) / variance
         error = (weight * (found - wanted) ** 2).sum() / (weight * score**2).sum()
-        assert float(error) < 0.08**2
+        assert float(error) < 0.1**2
     x = it.sample(20_000, generator=rng(1))
     assert abs(float(x.mean()) - MEAN) < 0.03
     assert abs(float(x.std()) - STD) < 0.03

@@ -103,8 +103,8 @@ class Leaping:
 
     Attributes:
         steps: How many leaps.
-        power: From 0 to 1 they end at 1 - (1 - k/steps)^power: above 1 they become shorter near the
-            data.
+        power: From 0 to 1 they end at 1 - (1 - k/steps)^power: above 1 those near the data are
+            shorter.
     """
 
     steps: int = 50
@@ -129,9 +129,9 @@ class Leaping:
             ValueError: If 0 <= start <= stop <= 1 is not so.
             FloatingPointError: If a rate is not finite, or a leap has too many jumps.
         """
-        ends = ((1 - t) ** (1 / self.power) for t in _ordered(x, start, stop))
+        first, last = ((1 - t) ** (1 / self.power) for t in _ordered(x, start, stop))
         share = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64, device=x.device)
-        grid = 1 - torch.lerp(*ends, share.unsqueeze(1)) ** self.power
+        grid = 1 - torch.lerp(first, last, share.unsqueeze(1)) ** self.power
         return leaps(_Reversed(model), x, grid, generator)
 
 
