@@ -46,19 +46,21 @@ def beginnings():
 
 
 class Network(nn.Module):
-    """Two hidden layers on the state, its logarithms and the time."""
+    """Two hidden layers on the three numbers of people, one-hot, and the time."""
 
     def __init__(self, width=64):
         super().__init__()
+        inputs = 3 * (PEOPLE + 1) + 2
         self.layers = nn.Sequential(
-            nn.Linear(7, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 2)
+            nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
+        self.output = nn.Linear(width, 2)
 
     def forward(self, features, t):
-        x, near = features[:, 0], features[:, 1, :1]
-        recovered = PEOPLE - x.sum(1, keepdim=True)
-        seen = torch.cat([x / PEOPLE, recovered / PEOPLE, x.log1p(), near, t.unsqueeze(1)], 1)
-        return self.layers(seen)
+        x, near = features[:, 0].long(), features[:, 1, :1]
+        people = torch.cat([x, PEOPLE - x.sum(1, keepdim=True)], 1)
+        seen = nn.functional.one_hot(people, PEOPLE + 1).flatten(1)
+        return self.output(self.layers(torch.cat([seen, near, t.unsqueeze(1)], 1)))
 
 
 def exact():
@@ -71,7 +73,7 @@ def exact():
     return likelihood / likelihood.sum()
 
 
-def main(folder=None, steps=1500):
+def main(folder=None, steps=900):
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     dynamics, data = outbreak(), beginnings()

@@ -18,7 +18,7 @@ from markovbridge.networks import MLP
 from markovbridge.simulated import OneTime, Reactions, ReverseRates, Source, Thinning, fit
 
 SITES, PARTICLES = 12, 4
-PACE = 15.0
+PACE = 12.0
 
 
 def hops():
@@ -45,13 +45,13 @@ def trains():
     return torch.stack([first.roll(k) for k in range(SITES)])
 
 
-def main(folder=None, steps=1200):
+def main(folder=None, steps=700):
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     network = MLP((SITES,), features=2, outputs=2, width=64, depth=1)
-    model = ReverseRates(hops(), network, Anywhere(), OneTime(points=4, neighbours=None))
+    model = ReverseRates(hops(), network, Anywhere(), OneTime(points=4, neighbours=2))
     data = trains()
-    fit(model, data, steps, batch_size=64, learning_rate=3e-3)
+    fit(model, data, steps, batch_size=64, learning_rate=5e-3)
 
     samples = model.sample(300, generator=generator)
     rows = (samples.unsqueeze(1) == data).all(2).any(1).double().mean()

@@ -88,9 +88,9 @@ class Line(nn.Module):
 
 
 def exact_line(steps):
-    """The score of the chain's marginals, time 0 first."""
-    found = reversed(chain(steps))
-    return Line(steps, torch.tensor([[-1 / v, m / v] for m, v in found], dtype=torch.float64))
+    """The score of the chain's marginals less 2b/σ², time 0 first."""
+    found = [[2 * PULL / NOISE**2 - 1 / v, m / v] for m, v in reversed(chain(steps))]
+    return Line(steps, torch.tensor(found, dtype=torch.float64))
 
 
 def model(steps, network, points=4):
@@ -155,7 +155,8 @@ def test_noise_that_depends_on_the_state():
             z = (y.unsqueeze(1) - means) / stds
             log = (-0.5 * z**2 - stds.log()).sum(-1)
             score = (log.softmax(1).unsqueeze(-1) * (-z / stds)).sum(1)
-            return score + self.tilt(y)
+            offset = 2 * dynamics.drift(y, t) / dynamics.noise(y, t) ** 2
+            return score - offset + self.tilt(y)
 
     x1 = points.repeat(100_000, 1)
     for direction in (torch.sin, lambda y: y**2 / 4, lambda y: y.flip(1)):
@@ -182,26 +183,30 @@ def test_the_slope_of_the_noise_is_in_the_drift():
     assert torch.equal(OU().slope(x[:, :1], t), torch.zeros(6, 1).double())
     it = ReverseDrift(Bent(), Mirror(), normal(0, 1))
     drift = it.drift(x, t)
-    wanted = PULL * x + variance * x.float() + Bent().slope(x, t)
+    wanted = variance * x.float() - PULL * x + Bent().slope(x, t)
     torch.testing.assert_close(drift, wanted, atol=1e-6, rtol=1e-6)
+    again = PULL * x + variance * it.score(x, t) + Bent().slope(x, t)
+    torch.testing.assert_close(drift, again)
 
 
 class Affine(nn.Module):
     """A score that is affine in x, in a way that it learns for each time."""
 
-    def __init__(self):
+    def __init__(self, width=32):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(1, 32), nn.SiLU(), nn.Linear(32, 2))
+        self.layers = nn.Sequential(
+            nn.Linear(1, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2)
+        )
 
     def forward(self, features, t):
-        slope, offset = self.layers(t.unsqueeze(1)).unbind(1)
+        slope, offset = self.layers(4 * t.unsqueeze(1) - 2).unbind(1)
         return slope * features[:, 0, 0] + offset
 
 
 def test_a_network_learns_the_reverse_drift(tmp_path):
     torch.manual_seed(0)
     it = model(50, Affine(), points=8)
-    fit(it, data(20_000), 1000, learning_rate=3e-2)
+    fit(it, data(20_000), 600, learning_rate=1e-2)
     for t in (0.1, 0.4, 0.7, 0.95):
         mean, variance = moments(t)
         x = (mean + math.sqrt(variance) * torch.linspace(-2, 2, 21).double()).unsqueeze(1)
@@ -233,7 +238,7 @@ def test_the_bound_of_the_exact_score():
     mean, variance = chain(steps)[-1]
     for k in range(steps):
         slope, offset = it.network.values[k].tolist()
-        grow = 1 + (PULL + NOISE**2 * slope) / steps
+        grow = 1 + (NOISE**2 * slope - PULL) / steps
         mean = grow * mean + NOISE**2 * offset / steps
         variance = grow**2 * variance + NOISE**2 / steps
     x = it.sample(20_000, generator=rng(1))

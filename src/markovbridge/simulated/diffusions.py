@@ -110,7 +110,7 @@ class ReverseDrift(Learned):
     Args:
         dynamics: The noising process.
         network: Called as `network(dynamics.encode(x, t), t)`, times (batch,) float32; it
-            returns the score, one number for each entry of the event, in any shape.
+            returns the score less 2b/σ², one number for each entry of the event, in any shape.
         source: What the reverse starts from.
         steps: Euler steps of the process, and of its reverse.
         points: Times of a path that a step of training looks at.
@@ -134,8 +134,8 @@ class ReverseDrift(Learned):
         """Where the weights are."""
         return next((p.device for p in self.parameters()), torch.device("cpu"))
 
-    def score(self, x: Tensor, t: Tensor) -> Tensor:
-        """What the network says of ∂ log f_t(x), as x.
+    def correction(self, x: Tensor, t: Tensor) -> Tensor:
+        """What the network says of ∂ log f_t(x) - 2b/σ², as x.
 
         Raises:
             ValueError: If the network returns another number of values.
@@ -148,11 +148,16 @@ class ReverseDrift(Learned):
             )
         return out.reshape(x.shape).to(x)
 
+    def score(self, x: Tensor, t: Tensor) -> Tensor:
+        """∂ log f_t(x), as x."""
+        variance = self.dynamics.noise(x, t) ** 2
+        return 2 * self.dynamics.drift(x, t) / variance + self.correction(x, t)
+
     def drift(self, x: Tensor, t: Tensor) -> Tensor:
         """The drift of the reverse, up in t: -b + σ² s + ∂σ², as x."""
         variance = self.dynamics.noise(x, t) ** 2
-        pull = self.dynamics.drift(x, t)
-        return variance * self.score(x, t) - pull + self.dynamics.slope(x, t)
+        slope = self.dynamics.slope(x, t)
+        return self.dynamics.drift(x, t) + variance * self.correction(x, t) + slope
 
     @torch.no_grad()
     def paths(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Visits:

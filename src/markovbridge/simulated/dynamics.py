@@ -163,13 +163,26 @@ class Reactions(JumpDynamics):
 
     def rates(self, x: Tensor, t: Tensor) -> Tensor:
         stays = self.possible(self.moves(x).flatten(0, 1)).reshape(len(x), -1)
+        return torch.where(stays, self._asked(x, t), 0.0)
+
+    def inward(self, x: Tensor, t: Tensor) -> Tensor:
+        # Of a move that leads to x nobody has to ask whether it leads to a state.
+        origins = self.origins(x).flatten(0, 1)
+        possible = self.possible(origins)
+        which = torch.arange(self.labels, device=x.device).repeat(len(x))[possible]
+        rates = self._asked(origins[possible], t.repeat_interleave(self.labels)[possible])
+        found = torch.zeros(len(origins), dtype=torch.float64, device=x.device)
+        found[possible] = rates.gather(1, which.unsqueeze(1)).squeeze(1)
+        return found.reshape(len(x), self.labels)
+
+    def _asked(self, x: Tensor, t: Tensor) -> Tensor:
         rates = self.propensities(x, t)
-        if not isinstance(rates, Tensor) or rates.shape != stays.shape:
+        if not isinstance(rates, Tensor) or rates.shape != (len(x), self.labels):
             raise ValueError(
-                f"propensities must return rates {tuple(stays.shape)}, (batch, moves), not "
+                f"propensities must return rates {(len(x), self.labels)}, (batch, moves), not "
                 f"{checks.shown(getattr(rates, 'shape', rates))}"
             )
-        return torch.where(stays, rates.double(), 0.0)
+        return rates.double()
 
 
 def stated(dynamics: JumpDynamics, x: Tensor, t: Tensor) -> Tensor:
