@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from markovbridge.laws.pinning import Pinned
 from torch import Tensor
 
 import markovbridge
@@ -21,6 +20,7 @@ from markovbridge import PureDeath, exact, laws, processes, sums
 from markovbridge.covariances import Dense, Isotropic
 from markovbridge.exact import empirical, gaussians
 from markovbridge.laws import Law
+from markovbridge.laws.pinning import Pinned
 
 
 @dataclass(frozen=True)
