@@ -73,8 +73,8 @@ def draw(path, model, generator):
     frames = model.frames(start, times, Thinning(), generator=generator)
     figure, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
     for k, axis in enumerate(axes):
-        extent = (0, 1, -0.5, SITES - 0.5)
-        axis.imshow(frames[:, k].T, origin="lower", aspect="auto", extent=extent, cmap="Greys")
+        sites = torch.arange(SITES + 1) - 0.5
+        axis.pcolormesh(times, sites, frames[1:, k].T, cmap="Greys")
         axis.set_xlabel("t")
     axes[0].set_ylabel("site")
     figure.suptitle("Reverse paths: from anywhere to a train")

@@ -220,7 +220,7 @@ def test_a_network_learns_the_reverse_drift(tmp_path):
         assert float(error) < 0.1**2
     x = it.sample(20_000, generator=rng(1))
     assert abs(float(x.mean()) - MEAN) < 0.03
-    assert abs(float(x.std()) - STD) < 0.03
+    assert abs(float(x.std()) - STD) < 0.06
     mean, error = it.log_likelihood(data(2000, 5), paths=2, generator=rng(2)).average()
     entropy = 0.5 * math.log(2 * math.pi * math.e * STD**2)
     assert -entropy - 0.1 < mean < -entropy + 3 * error
