@@ -74,7 +74,7 @@ def draw(path, states):
 
     figure, axes = plt.subplots(1, 4, figsize=(11, 3), layout="constrained")
     for axis, t in zip(axes, (0.0, 0.5, 0.8, 1.0), strict=True):
-        x = states[round(t * STEPS)]
+        x = states[round(t * STEPS)].numpy()
         axis.plot(x[:, 0], x[:, 1], ".", markersize=2)
         axis.set(title=f"t = {t}", xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal")
     figure.savefig(path, dpi=110)

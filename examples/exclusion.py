@@ -73,8 +73,8 @@ def draw(path, model, generator):
     frames = model.frames(start, times, Thinning(), generator=generator)
     figure, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
     for k, axis in enumerate(axes):
-        sites = torch.arange(SITES + 1) - 0.5
-        axis.pcolormesh(times, sites, frames[1:, k].T, cmap="Greys")
+        sites = [k - 0.5 for k in range(SITES + 1)]
+        axis.pcolormesh(times, sites, frames[1:, k].T.numpy(), cmap="Greys")
         axis.set_xlabel("t")
     axes[0].set_ylabel("site")
     figure.suptitle("Reverse paths: from anywhere to a train")

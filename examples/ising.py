@@ -119,19 +119,21 @@ def draw(path, samples, cold, warm):
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    levels = torch.arange(-32, 33, 4)
+    levels = range(-32, 33, 4)
     for law, label in ((warm, "source, β = 0.1"), (cold, "data, β = 0.4")):
         of = energy(law.states)
-        left.plot(levels, [law.probabilities[of == e].sum() for e in levels], "o-", label=label)
+        left.plot(
+            levels, [float(law.probabilities[of == e].sum()) for e in levels], "o-", label=label
+        )
     of = energy(samples)
-    left.plot(levels, [(of == e).double().mean() for e in levels], "kx", label="samples")
+    left.plot(levels, [float((of == e).double().mean()) for e in levels], "kx", label="samples")
     left.set(xlabel="energy", ylabel="probability")
     left.legend()
     grid = torch.full((3 * 5 + 1, 8 * 5 + 1), 0.5)
     for k, x in enumerate(samples[:24]):
         row, column = 5 * (k // 8) + 1, 5 * (k % 8) + 1
         grid[row : row + 4, column : column + 4] = x
-    right.imshow(grid, cmap="Greys", vmin=0, vmax=1)
+    right.imshow(grid.numpy(), cmap="Greys", vmin=0, vmax=1)
     right.set_title("samples")
     right.axis("off")
     figure.savefig(path, dpi=110)
