@@ -22,7 +22,7 @@ from torch import nn
 import markovbridge as mb
 from fuzz_values import COUNTS, REALS, arguments, rng_of
 from laws_examples import EXAMPLES, Draws
-from markovbridge import counts, covariances, data, exact, training
+from markovbridge import counts, covariances, data, exact, laws, simulated, training
 from markovbridge.data import covariates
 from markovbridge.data.sparse import Stored
 from markovbridge.data.tables.objects import TableObject, read_object
@@ -56,6 +56,7 @@ LEFT_OUT = {
     "storage.locks": "files",
     "training.accelerator": "changes the process",
     "training.Trainer.__iter__": "trains",
+    "simulated.fit": "trains",
     "evaluation.metrics.Inception": "takes a file of weights that is not there",
     "evaluation.metrics.MobileNetV2": "takes a file of weights that is not there",
 }
@@ -282,6 +283,42 @@ def _of_laws(cls):
     return [law for law in _laws() if type(law) is cls]
 
 
+def _reactions():
+    """Counts that are born and die."""
+    changes = torch.tensor([[1], [-1]])
+    return [simulated.Reactions(changes, lambda x, t: torch.ones(len(x), 2), most=5)]
+
+
+class _Pull(simulated.DiffusionDynamics):
+    shape = (3,)
+
+    def drift(self, x, t):
+        return -x
+
+    def noise(self, x, t):
+        return torch.ones_like(x)
+
+
+def _reverse_rates():
+    states = torch.arange(6).unsqueeze(1)
+    network = mb.networks.MLP((1,), features=2, outputs=2, width=8, depth=1)
+    source = simulated.Tabulated(states, torch.ones(6))
+    return [simulated.ReverseRates(_reactions()[0], network, source)]
+
+
+def _reverse_drifts():
+    network = mb.networks.MLP((3,), features=1, outputs=1, width=8, depth=1)
+    return [simulated.ReverseDrift(_Pull(), network, _normal_source(), steps=3)]
+
+
+def _normal_source():
+    return simulated.OfLaw(lambda n: laws.Normal(torch.zeros(n, 3), torch.ones(n, 3)))
+
+
+def _enumerated():
+    return [simulated.Enumerated.of(_reactions()[0], torch.zeros(1, 1, dtype=torch.int64))]
+
+
 class _InMemory:
     """A table that stands for one on disk."""
 
@@ -341,6 +378,12 @@ FACTORIES = {
             read_object(COUNTS.numpy()),
         )
     ],
+    simulated.Reactions: _reactions,
+    simulated.DiffusionDynamics: lambda: [_Pull()],
+    simulated.ReverseRates: _reverse_rates,
+    simulated.ReverseDrift: _reverse_drifts,
+    simulated.Enumerated: _enumerated,
+    simulated.OfLaw: lambda: [_normal_source()],
     Stored: lambda: [_InMemory()],
     TableObject: lambda: [read_object(COUNTS.numpy())],
     data.SparseRows: lambda: [data.SparseRows(sparse.csr_matrix(COUNTS.numpy()))],

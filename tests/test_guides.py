@@ -80,6 +80,17 @@ def test_the_table_of_the_guide_is_what_is_printed(capsys):
         assert line[4:].split("  ")[0] in printed
 
 
+def test_simulated():
+    torch.manual_seed(0)
+    shorter = {"steps=2000": "steps=3", "steps=1500": "steps=3", "sample(1000": "sample(16"}
+    names = run("simulated.md", **shorter)
+    assert names["samples"].shape == names["leapt"].shape == (16, 10)
+    assert bool((names["samples"].sum(1) == 4).all())
+    assert bool(names["bound"].nats.isfinite().all())
+    assert names["spins"].shape == (16, 5) and names["moved"].shape == (16, 2)
+    assert names["exact"].shape == (32, 5)
+
+
 def test_covariances(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     images = (127.5 + 60 * torch.randn(50, 1, 28, 28)).clamp(0, 255)
