@@ -39,7 +39,7 @@ def trained(recipe: str, folder: Path, steps: int) -> mb.Transport:
 
 def sampler_of(model: mb.Transport) -> mb.Bridge | mb.TauLeaping:
     """Leaps where the head knows rates alone, else the bridge."""
-    return mb.TauLeaping() if isinstance(model.head, mb.TwoMeans) else mb.Bridge()
+    return mb.TauLeaping() if isinstance(model.head, mb.TwoMeansHead) else mb.Bridge()
 
 
 def main() -> None:

@@ -37,8 +37,8 @@ import torch
 from markovbridge import PureDeath, Transport, statistics
 from markovbridge.doors.randomness import generator
 from markovbridge.evaluation.metrics import correlation_error, embed, margins, sliced_wasserstein
-from markovbridge.heads import Mean, NegativeBinomial
-from markovbridge.laws import NegativeBinomial as Law
+from markovbridge.heads import MeanHead, NegativeBinomialHead
+from markovbridge.laws import NegativeBinomialHead as Law
 from markovbridge.networks import MLP
 from markovbridge.training import Trainer, TrainingConfig
 from markovbridge.transport.objectives import EndNLL, PathKL
@@ -88,8 +88,8 @@ def main() -> int:
     report("real rows (the floor)", data(SAMPLES, 2), fresh, 0)
     worst = distance = 0.0
     for name, head, objective, grids in (
-        ("negative binomial", NegativeBinomial(), EndNLL(), (20, 100)),
-        ("mean, Poisson kernel", Mean("poisson"), PathKL(damping=1.0), (100,)),
+        ("negative binomial", NegativeBinomialHead(), EndNLL(), (20, 100)),
+        ("mean, Poisson kernel", MeanHead("poisson"), PathKL(damping=1.0), (100,)),
     ):
         began = time.perf_counter()
         transport = train(head, objective, x)
@@ -98,7 +98,7 @@ def main() -> int:
             rng = torch.Generator().manual_seed(0)
             made = transport.sample(SAMPLES, steps=steps, generator=rng, block=5000)
             found = report(f"{name}, {steps} steps", made, fresh, seconds)
-            if isinstance(head, NegativeBinomial):
+            if isinstance(head, NegativeBinomialHead):
                 worst, distance = found
     return int(worst > 0.1 or distance > 0.79)
 

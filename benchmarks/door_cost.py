@@ -60,7 +60,7 @@ def sampling(steps: int) -> Callable[[], float]:
 
     torch.manual_seed(0)
     network = mb.networks.MLP((16,), features=1, outputs=1, width=64, depth=2)
-    transport = mb.Transport(mb.PureDeath(), network, mb.Mean(), shape=(16,), mean=3.0)
+    transport = mb.Transport(mb.PureDeath(), network, mb.MeanHead(), shape=(16,), mean=3.0)
     sampler = mb.samplers.TauLeaping()
 
     def work() -> float:

@@ -39,7 +39,7 @@ import torch
 
 from faults import enumerated, pairs
 from faults_jobs import JOBS
-from markovbridge import Mean, PureDeath, Transport
+from markovbridge import MeanHead, PureDeath, Transport
 from markovbridge.doors.randomness import derive, generator
 from markovbridge.networks import MLP
 from markovbridge.training import Trainer, TrainingConfig
@@ -64,7 +64,7 @@ def train(directory: Path, steps: int) -> None:
     """Start the run, or continue it."""
     draw = generator("cpu", "interruption")
     x = torch.randint(0, 17, (600, *SHAPE), generator=draw, dtype=torch.uint8)
-    process, head = PureDeath(maximum=16), Mean()
+    process, head = PureDeath(maximum=16), MeanHead()
     torch.manual_seed(derive("interruption"))
     network = MLP(SHAPE, 1, head.outputs(process), width=32, depth=2, dropout=0.1)
     transport = Transport(process, network, head, shape=SHAPE, mean=8.0, variance=24.0)

@@ -48,7 +48,7 @@ CHANGES = {
         + ["--objective", "markovbridge.FiniteTime", "--statistics", "all"]
     ),
     "table": (
-        ["--head", "markovbridge.Centred", "--objective", "markovbridge.transport.Sum"]
+        ["--head", "markovbridge.CentredHead", "--objective", "markovbridge.transport.Sum"]
         + ["--objective.terms"]
         + [
             '[{"class_path": "markovbridge.PathKL", "init_args": {"damping": 1.0}}, '
@@ -183,7 +183,7 @@ def main() -> None:
     def draw(row: Row, steps: int, sampler: Sampler) -> tuple[float, float, float]:
         model = models[row.model]
         if row.kernel is not None:
-            model.head = mb.Mean(kernel=row.kernel)  # has no weights
+            model.head = mb.MeanHead(kernel=row.kernel)  # has no weights
         began = time.perf_counter()
         samples = model.sample(
             arguments.samples,

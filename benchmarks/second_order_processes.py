@@ -43,7 +43,7 @@ def main():
         if not issubclass(cls, processes.JumpProcess):
             continue
         world = World(process, low, states)
-        model = Transport(process, Perfect(world, LAWS[heads.Categorical](world)), shape=(2,))
+        model = Transport(process, Perfect(world, LAWS[heads.CategoricalHead](world)), shape=(2,))
         wanted = world.generated()
         chance = np.random.default_rng(0).multinomial(draws, wanted.flatten(), 200) / draws
         floor = 0.5 * abs(chance - wanted.flatten()).sum(1).mean()

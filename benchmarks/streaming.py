@@ -94,7 +94,7 @@ def model(rows, first):
     process = mb.PureDeath(maximum=None)
     mean, variance = statistics(rows if first is None else first)
     torch.manual_seed(0)
-    coupling, head = mb.Noised(), mb.NegativeBinomial()
+    coupling, head = mb.Noised(), mb.NegativeBinomialHead()
     network = MLP(tuple(rows.shape[1:]), coupling.features(process), head.outputs(process), 128, 2)
     return mb.Transport(
         process, network, head, shape=tuple(rows.shape[1:]), mean=mean, variance=variance

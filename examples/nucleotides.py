@@ -53,7 +53,7 @@ def main(steps=500):
     process = mb.FiniteChain(substitution())
     network = MLP((6,), process.features, process.states, width=64, depth=2)
     model = mb.Transport(
-        process, network, mb.Categorical(), shape=(6,), objective=mb.PathKL() + mb.EndNLL()
+        process, network, mb.CategoricalHead(), shape=(6,), objective=mb.PathKL() + mb.EndNLL()
     )
     optimiser = torch.optim.Adam(model.parameters(), 2e-3)
     for _ in range(steps):

@@ -229,14 +229,14 @@ def _transports():
     death, gauss, chain = mb.PureDeath(maximum=8), mb.LinearDiffusion(), mb.UniformChain(3)
     told = covariates.Covariates((covariates.Covariate("batch", ("a", "b")),))
     return [
-        mb.Transport(death, net(features=1, outputs=1), mb.Mean(), shape=(3,)),
-        mb.Transport(gauss, net(features=1, outputs=1), mb.Endpoint(), shape=(3,)),
-        mb.Transport(chain, net(features=1, outputs=3), mb.Categorical(), shape=(3,)),
+        mb.Transport(death, net(features=1, outputs=1), mb.MeanHead(), shape=(3,)),
+        mb.Transport(gauss, net(features=1, outputs=1), mb.EndpointHead(), shape=(3,)),
+        mb.Transport(chain, net(features=1, outputs=3), mb.CategoricalHead(), shape=(3,)),
         mb.Transport(mb.PureDeath(), exact.Poisson(mb.PureDeath(), 3.0), shape=(3,)),
         mb.Transport(
             death,
             net(features=3, outputs=1, condition=2),
-            mb.NegativeBinomial(),
+            mb.NegativeBinomialHead(),
             shape=(3,),
             masking=Masking(),
             covariates=told,

@@ -39,7 +39,7 @@ RECIPE = {
         "markovbridge.PureDeath", {"maximum": 16, "schedule": spec("markovbridge.Cosine", {})}
     ),
     "network": spec("markovbridge.networks.MLP", {"width": 8, "depth": 1}),
-    "head": spec("markovbridge.Mean", {}),
+    "head": spec("markovbridge.MeanHead", {}),
     "objective": spec("markovbridge.transport.Sum", {"terms": [], "weights": [1.0]}),
     "coupling": spec(
         "markovbridge.Independent", {"source": spec("markovbridge.couplings.Gaussian", {})}
@@ -266,7 +266,7 @@ def places(tmp_path_factory):
     run.mkdir()
     (run / "config.yaml").write_text(yaml.safe_dump(RECIPE))
     network = MLP((1, 8, 8), features=1, outputs=1, width=8, depth=1)
-    model = mb.Transport(mb.PureDeath(16), network, mb.Mean(), shape=(1, 8, 8))
+    model = mb.Transport(mb.PureDeath(16), network, mb.MeanHead(), shape=(1, 8, 8))
     model.save_pretrained(run / "model")
     counts = mb.CountModel(width=8, depth=1, steps=2, batch_size=8, validation_fraction=0)
     counts.fit(np.random.default_rng(0).poisson(3.0, (20, 5))).save(root / "counts")

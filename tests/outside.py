@@ -7,7 +7,7 @@ import torch
 
 from markovbridge import laws
 from markovbridge.couplings import Dirac
-from markovbridge.heads import Categorical
+from markovbridge.heads import CategoricalHead
 from markovbridge.processes import Diffusion, JumpProcess, LinearSDE
 from markovbridge.processes.clock import match
 from markovbridge.processes.jumps import Bounds
@@ -183,7 +183,7 @@ class Ends(EndNLL):
 
 
 @dataclass(frozen=True)
-class Values(Categorical):
+class Values(CategoricalHead):
     """A head of one's own."""
 
 

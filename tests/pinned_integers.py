@@ -29,68 +29,68 @@ def death(**options) -> mb.PureDeath:
 
 
 COUNT_CASES: dict[str, Callable[[], Case]] = {
-    "death-mean": lambda: case(death(), mb.Mean(), COUNTS),
+    "death-mean": lambda: case(death(), mb.MeanHead(), COUNTS),
     "death-mean-unbounded": lambda: case(
-        mb.PureDeath(), mb.Mean(link="exp"), COUNTS, objective=mb.PathKL()
+        mb.PureDeath(), mb.MeanHead(link="exp"), COUNTS, objective=mb.PathKL()
     ),
     "death-mean-bounded": lambda: case(
         death(schedule=mb.Logistic(8.0)),
-        mb.Mean("stochastic", bounded=True),
+        mb.MeanHead("stochastic", bounded=True),
         COUNTS,
         objective=mb.FiniteTime(20),
     ),
     "death-mean-published": lambda: case(
         death(schedule=mb.Logistic(exact_ends=False)),
-        mb.Mean("nearest"),
+        mb.MeanHead("nearest"),
         COUNTS,
         **TOLD,
         objective=mb.Instantaneous(20),
     ),
     "death-negative-binomial": lambda: case(
         mb.PureDeath(schedule=mb.Linear()),
-        mb.NegativeBinomial(),
+        mb.NegativeBinomialHead(),
         COUNTS,
         objective=mb.EndNLL(),
         **TOLD,
     ),
     "death-mixture": lambda: case(
-        mb.PureDeath(), mb.NegativeBinomial(2), COUNTS, objective=mb.EndNLL()
+        mb.PureDeath(), mb.NegativeBinomialHead(2), COUNTS, objective=mb.EndNLL()
     ),
     "death-categorical": lambda: case(
         death(),
-        mb.Categorical(),
+        mb.CategoricalHead(),
         COUNTS,
         objective=mb.transport.Sum((mb.PathKL(), mb.EndNLL()), (1.0, 0.1)),
     ),
     "death-logistics": lambda: case(
-        death(), mb.LogisticMixture(2), COUNTS, objective=mb.EndNLL(), **TOLD
+        death(), mb.LogisticMixtureHead(2), COUNTS, objective=mb.EndNLL(), **TOLD
     ),
-    "death-centred": lambda: case(death(), mb.Centred(), COUNTS),
+    "death-centred": lambda: case(death(), mb.CentredHead(), COUNTS),
     "death-centred-logistics": lambda: case(
-        death(), mb.Centred(mb.LogisticMixture(2)), COUNTS, objective=mb.EndMSE()
+        death(), mb.CentredHead(mb.LogisticMixtureHead(2)), COUNTS, objective=mb.EndMSE()
     ),
     "death-own-schedule": lambda: case(
-        death(schedule=mb.Survival(squared)), mb.Mean(), COUNTS, saved=False
+        death(schedule=mb.Survival(squared)), mb.MeanHead(), COUNTS, saved=False
     ),
     "death-attention": lambda: case(
         death(),
-        mb.Mean(),
+        mb.MeanHead(),
         COUNTS,
         network=partial(networks.Attention, width=4, depth=1, heads=2),
     ),
     "death-masking": lambda: case(
-        death(), mb.Mean(), PICTURES, masking=mb.Masking(pattern="mixed")
+        death(), mb.MeanHead(), PICTURES, masking=mb.Masking(pattern="mixed")
     ),
     "death-labels": lambda: case(
         death(),
-        mb.Mean(),
+        mb.MeanHead(),
         COUNTS,
         condition_dropout=0.3,
         **TOLD,
     ),
     "death-covariates": lambda: case(
         mb.PureDeath(),
-        mb.Mean(link="exp"),
+        mb.MeanHead(link="exp"),
         COUNTS,
         covariates=FACTS,
         told=ROWS,
@@ -98,19 +98,19 @@ COUNT_CASES: dict[str, Callable[[], Case]] = {
         masking=mb.Masking(none=0.5),
         network=partial(tiny, dropout=0.1, compress=True),
     ),
-    "birth-death": lambda: case(mb.BirthDeath(2.0), mb.TwoMeans(), COUNTS, **TOLD),
+    "birth-death": lambda: case(mb.BirthDeath(2.0), mb.TwoMeansHead(), COUNTS, **TOLD),
     "birth-death-categorical": lambda: case(
-        mb.BirthDeath(2.0, maximum=5), mb.Categorical(), COUNTS, objective=mb.PathKL()
+        mb.BirthDeath(2.0, maximum=5), mb.CategoricalHead(), COUNTS, objective=mb.PathKL()
     ),
     "walk": lambda: case(
-        mb.RandomWalk(1.5, centre=2), mb.TwoMeans(), COUNTS - 1, masking=mb.Masking()
+        mb.RandomWalk(1.5, centre=2), mb.TwoMeansHead(), COUNTS - 1, masking=mb.Masking()
     ),
     "walk-categorical": lambda: case(
-        mb.RandomWalk(1.5, centre=2, maximum=5), mb.Categorical(), COUNTS, state=COUNTS - 2
+        mb.RandomWalk(1.5, centre=2, maximum=5), mb.CategoricalHead(), COUNTS, state=COUNTS - 2
     ),
-    "birth": lambda: case(mb.PureBirth(2.0), mb.TwoMeans(), COUNTS, state=COUNTS + 1),
+    "birth": lambda: case(mb.PureBirth(2.0), mb.TwoMeansHead(), COUNTS, state=COUNTS + 1),
     "birth-categorical": lambda: case(
-        mb.PureBirth(2.0, maximum=5), mb.Categorical(), COUNTS, state=COUNTS + 1
+        mb.PureBirth(2.0, maximum=5), mb.CategoricalHead(), COUNTS, state=COUNTS + 1
     ),
 }
 
@@ -128,38 +128,41 @@ LATE = (torch.eye(5) + 0.6 * torch.tensor(RATES)).tolist()
 LAST = torch.full((5, 5), 0.2).tolist()
 
 CHAIN_CASES: dict[str, Callable[[], Case]] = {
-    "chain": lambda: case(mb.FiniteChain(RATES), mb.Categorical(), COUNTS),
+    "chain": lambda: case(mb.FiniteChain(RATES), mb.CategoricalHead(), COUNTS),
     "chain-logistics": lambda: case(
-        mb.FiniteChain(RATES, ordered=True), mb.LogisticMixture(2), COUNTS, objective=mb.EndNLL()
+        mb.FiniteChain(RATES, ordered=True),
+        mb.LogisticMixtureHead(2),
+        COUNTS,
+        objective=mb.EndNLL(),
     ),
     "discrete-time": lambda: case(
         mb.DiscreteTimeChain([EARLY, EARLY, LATE, LAST]),
-        mb.Categorical(),
+        mb.CategoricalHead(),
         COUNTS,
         objective=mb.PathKL(),
     ),
     "uniform": lambda: case(
         mb.UniformChain(5, schedule=mb.Linear()),
-        mb.Categorical(),
+        mb.CategoricalHead(),
         COUNTS,
         **TOLD,
     ),
     "absorbing": lambda: case(
         mb.AbsorbingChain(5),
-        mb.Categorical(),
+        mb.CategoricalHead(),
         COUNTS,
         state=COUNTS.where(COUNTS != 0, 5),
         objective=mb.PathKL(),
     ),
     "absorbing-black": lambda: case(
-        mb.AbsorbingChain(5, mask=0), mb.Categorical(), COUNTS, masking=mb.Masking()
+        mb.AbsorbingChain(5, mask=0), mb.CategoricalHead(), COUNTS, masking=mb.Masking()
     ),
     "gaussian-chain": lambda: case(
-        mb.DiscretisedGaussianChain(5, width=1.5), mb.Categorical(), COUNTS
+        mb.DiscretisedGaussianChain(5, width=1.5), mb.CategoricalHead(), COUNTS
     ),
-    "urn": lambda: case(mb.Ehrenfest(4), mb.Categorical(), COUNTS),
+    "urn": lambda: case(mb.Ehrenfest(4), mb.CategoricalHead(), COUNTS),
     "urn-logistics": lambda: case(
-        mb.Ehrenfest(4), mb.LogisticMixture(1), COUNTS, objective=mb.EndMSE()
+        mb.Ehrenfest(4), mb.LogisticMixtureHead(1), COUNTS, objective=mb.EndMSE()
     ),
 }
 

@@ -5,7 +5,7 @@ import torch
 
 from grid.worlds import INTEGERS
 from markovbridge import Independent, LinearDiffusion, MinibatchOT, Transport, exact
-from markovbridge.heads import Categorical, Endpoint, Mean, TwoMeans
+from markovbridge.heads import CategoricalHead, EndpointHead, MeanHead, TwoMeansHead
 from markovbridge.networks import MLP, Attention
 from markovbridge.processes import DiscreteProcess, DiscreteTimeChain, IntegerProcess, PureDeath
 
@@ -16,10 +16,10 @@ NONE = torch.zeros(0)
 
 def head_of(process):
     if isinstance(process, LinearDiffusion):
-        return Endpoint()
+        return EndpointHead()
     if isinstance(process, IntegerProcess):
-        return TwoMeans()
-    return Mean() if isinstance(process, PureDeath) else Categorical()
+        return TwoMeansHead()
+    return MeanHead() if isinstance(process, PureDeath) else CategoricalHead()
 
 
 def transport(process, coupling=None, **more):

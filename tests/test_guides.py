@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from markovbridge import EndMSE, Endpoint, Independent, LinearDiffusion, Transport
+from markovbridge import EndMSE, EndpointHead, Independent, LinearDiffusion, Transport
 from markovbridge.couplings import Gaussian
 from markovbridge.covariances import SquaredExponential, Torus
 from markovbridge.exact import Empirical
@@ -115,7 +115,7 @@ def test_what_has_no_inverse_trains_with_the_loss_that_the_guide_names():
     transport = Transport(
         process,
         MLP((1, 8, 8), 1, 1, width=8, depth=1),
-        Endpoint("residual"),
+        EndpointHead("residual"),
         shape=(1, 8, 8),
         coupling=coupling,
         objective=EndMSE(),

@@ -17,7 +17,6 @@ import torch
 import markovbridge as mb
 import pinned
 from markovbridge import couplings, covariances, exact, heads, networks, processes
-from markovbridge.processes import schedules
 from pinned import CASES, SAMPLERS
 
 CLOSE = 1e-5
@@ -29,11 +28,11 @@ KINDS = [
     (processes, processes.Process),
     (processes, processes.LinearSDE),
     (processes, processes.Support),
-    (schedules, schedules.Schedule),
+    (processes, processes.Schedule),
     (heads, heads.Head),
     (couplings, couplings.Coupling),
     (couplings, couplings.Start),
-    (mb.transport.objectives, mb.transport.objectives.Objective),
+    (mb.transport, mb.transport.Objective),
     (covariances, covariances.Covariance),
     (covariances, covariances.Kernel),
     (exact, exact.DataLaw),

@@ -116,7 +116,7 @@ def looked(**options):
         ),
         (lambda: metrics.held_out_table({}), ValueError, "one prediction or more"),
         (lambda: png.encode_png(np.zeros((2, 2))), ValueError, "pixels must be uint8"),
-        (lambda: mb.heads.TwoMeans()(CHAIN, *[THIRDS] * 5), TypeError, "TwoMeans head is for"),
+        (lambda: mb.heads.TwoMeansHead()(CHAIN, *[THIRDS] * 5), TypeError, "TwoMeansHead is for"),
         (lambda: Observed(COUNTS, COUNTS), ValueError, "mask must be bool"),
         (lambda: Observed(COUNTS, COUNTS[:1] > 0), ValueError, "mask must be bool"),
         (lambda: covariances.Diagonal([1.0, None]), TypeError, "variances must be a Tensor, an"),
@@ -151,7 +151,7 @@ def _rows():
 
 def test_errors_of_libraries_name_the_arguments_whatever_their_type():
     """Those that torch raises in Python, and ValueError and TypeError, among them."""
-    model = mb.Transport(mb.LinearDiffusion(), torch.nn.Flatten(), mb.Endpoint(), shape=(3,))
+    model = mb.Transport(mb.LinearDiffusion(), torch.nn.Flatten(), mb.EndpointHead(), shape=(3,))
     with pytest.raises(TypeError, match=r"law cannot work with x \(\) of float32.*0-d"):
         model.law(torch.tensor(0.5), 0.5)
     walk = mb.RandomWalk(1.0).transition(COUNTS, 1.0, 0.5)
@@ -160,7 +160,7 @@ def test_errors_of_libraries_name_the_arguments_whatever_their_type():
 
 
 def test_a_call_of_a_function_of_the_users_is_left_as_it_is():
-    model = mb.Transport(mb.PureDeath(8), lambda x: x, mb.Mean(), shape=(3,))
+    model = mb.Transport(mb.PureDeath(8), lambda x: x, mb.MeanHead(), shape=(3,))
     with pytest.raises(TypeError, match=r"^\S*<lambda>\(\) takes 1 positional argument"):
         model.loss(COUNTS)
 

@@ -85,7 +85,7 @@ def test_a_run_folder_runs_no_code(run, tmp_path, monkeypatch, capsys):
     assert main(["evaluate", str(run)]) == 2
     assert "name it with --data evil.Digits" in error(capsys)
     file = run / "model" / "config.json"
-    config = json.loads(file.read_text().replace("markovbridge.Mean", "evil.Mean"))
+    config = json.loads(file.read_text().replace("markovbridge.MeanHead", "evil.Mean"))
     file.write_text(json.dumps(config))
     assert sample(run, "--n", "4") == 1
     assert "config.json is damaged (it has changed since it was written)" in error(capsys)

@@ -66,7 +66,7 @@ def test_every_option_is_explained(capsys):
 
 
 def test_help_of_a_class(capsys):
-    assert main(["train", "digits", "--head.help", "Mean"]) == 0
+    assert main(["train", "digits", "--head.help", "MeanHead"]) == 0
     assert "--head.kernel" in capsys.readouterr().out
 
 

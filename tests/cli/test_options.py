@@ -79,7 +79,10 @@ def test_sums_of_objectives(capsys):
         (["train", "digits", "--trainer.clip", "x"], "trainer.clip is 'x'; it must be a number"),
         (["train", "digits", "--trainer.decay", "x"], "it must be one of constant, cosine"),
         (["train", "digits", "--resume", "maybe"], "resume is 'maybe'; it must be true or false"),
-        (["train", "digits", "--head", "Meen"], "head is 'Meen', which is none of Categorical"),
+        (
+            ["train", "digits", "--head", "Meen"],
+            "head is 'Meen', which is none of CategoricalHead",
+        ),
         (["train", "digits", "--head.kernal", "x"], "no option 'head.kernal' (did you mean 'ker"),
         (["train", "digits", "--head.kernel", "x"], "it must be one of poisson, stochastic, near"),
         (

@@ -7,7 +7,16 @@ from markovbridge.cli import main
 from runs import SMALL, error, sample, samples
 
 OWN = ["--process", "outside.Redrawn", "--process.levels", "17"]
-TRAIN = [*SMALL, *OWN, "--head", "Categorical", "--trainer.steps", "3", "--trainer.warmup", "1"]
+TRAIN = [
+    *SMALL,
+    *OWN,
+    "--head",
+    "CategoricalHead",
+    "--trainer.steps",
+    "3",
+    "--trainer.warmup",
+    "1",
+]
 
 
 @pytest.fixture(scope="module")

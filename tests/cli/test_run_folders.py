@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from markovbridge import CountModel, Mean, PureDeath, Transport
+from markovbridge import CountModel, MeanHead, PureDeath, Transport
 from markovbridge.cli import VERBS, main
 from markovbridge.data import write_table
 from markovbridge.networks import MLP
@@ -236,7 +236,7 @@ def test_two_verbs_do_not_write_the_same(run, hold, capsys, verb, what, options)
 
 def small():
     torch.manual_seed(0)
-    return Transport(PureDeath(9), MLP((2,), 1, 1, width=4, depth=1), Mean(), shape=(2,))
+    return Transport(PureDeath(9), MLP((2,), 1, 1, width=4, depth=1), MeanHead(), shape=(2,))
 
 
 def test_models_and_tables_are_saved_by_one_process_at_a_time(tmp_path, hold):

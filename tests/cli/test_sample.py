@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from markovbridge import Bridge, Mean, Transport
+from markovbridge import Bridge, MeanHead, Transport
 from runs import error, sample, samples
 
 # sample
@@ -158,7 +158,7 @@ def test_head_and_weights_can_be_chosen(run):
     found, meta = samples(run)
     assert meta["sampler"] == "Bridge, Mean(kernel=nearest)"
     assert meta["weights"] == "raw"
-    model = Transport.from_pretrained(run / "model", head=Mean(kernel="nearest"))
+    model = Transport.from_pretrained(run / "model", head=MeanHead(kernel="nearest"))
     from markovbridge.training import checkpoint
 
     newest = checkpoint.latest(run / "checkpoints")[0]
@@ -179,7 +179,7 @@ def test_head_and_weights_can_be_chosen(run):
         (["--sampler", "Brigde"], 2, "(did you mean 'Bridge'?)"),
         (["--sampler", "Bridge", "--sampler.theta", "3"], 2, "no option 'sampler.theta'"),
         (["--device", "abacus"], 1, "device 'abacus' cannot be used"),
-        (["--head", "NegativeBinomial"], 1, "the network gave"),
+        (["--head", "NegativeBinomialHead"], 1, "the network gave"),
     ],
 )
 def test_sample_refuses(run, capsys, options, status, expected):

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from markovbridge import CountModel, Mean, PathKL, Transport
+from markovbridge import CountModel, MeanHead, PathKL, Transport
 from markovbridge.cli import main
 from markovbridge.data import write_table
 from markovbridge.samplers import Adaptive
@@ -154,7 +154,7 @@ def test_a_run_is_a_count_model(cells, capsys):
         **{"steps": 3, "batch_size": 16, "learning_rate": 1e-3, "ema": 0.995, "layer": None},
         **{"validation_fraction": 0.1},
         **{
-            "head": Mean(link="exp"),
+            "head": MeanHead(link="exp"),
             "objective": PathKL(damping=1.0),
             "masking": Masking(none=0.5),
         },

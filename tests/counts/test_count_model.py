@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from markovbridge import CountModel, EndNLL, NegativeBinomial, PathKL, statistics
+from markovbridge import CountModel, EndNLL, NegativeBinomialHead, PathKL, statistics
 from markovbridge.data.meeting import LIBRARY
 from markovbridge.data.rows import dense
 from markovbridge.samplers.known_sites import Masking
@@ -36,7 +36,7 @@ def trained():
 
 
 def test_parameters_are_those_of_the_constructor_unchanged():
-    head, masking = NegativeBinomial(), Masking(none=0.2)
+    head, masking = NegativeBinomialHead(), Masking(none=0.2)
     model = CountModel(head=head, masking=masking, width=16)
     params = model.get_params()
     assert list(params) == list(inspect.signature(CountModel).parameters)
@@ -194,7 +194,7 @@ def test_imputing_keeps_what_was_measured():
 
 def test_a_saved_model_is_the_same_model(tmp_path):
     counts, kind = table()
-    model = CountModel(**FAST, head=NegativeBinomial(), objective=PathKL() + EndNLL())
+    model = CountModel(**FAST, head=NegativeBinomialHead(), objective=PathKL() + EndNLL())
     model.fit(counts, covariates={"kind": kind.astype(str)})
     model.save(tmp_path / "model")
     again = CountModel.load(tmp_path / "model")

@@ -12,7 +12,7 @@ from markovbridge import (
     VP,
     Brownian,
     Dirac,
-    Endpoint,
+    EndpointHead,
     Independent,
     LinearDiffusion,
     MinibatchOT,
@@ -127,7 +127,7 @@ def test_noised_vp_is_denoising_diffusion():
         torch.testing.assert_close(posterior.variance, tilde.expand(1, 4), rtol=1e-9, atol=0)
         # The head's law around a predicted end makes the two variances of that paper.
         for spread, variance in ((0.0, tilde), (1.0, beta[i])):
-            head = Endpoint("noise", coupling=coupling, spread=spread).around(process, x1, t)
+            head = EndpointHead("noise", coupling=coupling, spread=spread).around(process, x1, t)
             gain = process.weights(t, s, 1.0)[1]
             total = posterior.variance + gain**2 * head.variance
             torch.testing.assert_close(total, variance.expand(1, 4), rtol=1e-9, atol=0)
@@ -213,7 +213,7 @@ def test_preserving_the_coupling_takes_each_source_to_its_own_end():
     x0 = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
     for coupling in (Paired(preserve=True), Independent(preserve=True)):
         transport = Transport(
-            LinearDiffusion(), Both(), Endpoint(), shape=(3,), mean=0.0, variance=1.0,
+            LinearDiffusion(), Both(), EndpointHead(), shape=(3,), mean=0.0, variance=1.0,
             coupling=coupling,
         )  # fmt: skip
         moved = transport.translate(x0, steps=4, generator=torch.Generator().manual_seed(1))
@@ -255,13 +255,13 @@ def headed(coupling, head, process=None):
 
 def test_the_coupling_is_given_once():
     coupling = Independent(Gaussian(torch.tensor([1.0, -2.0]), 0.5))
-    assert headed(coupling, Endpoint("residual")).head.coupling is coupling
-    assert isinstance(headed(None, Endpoint("residual")).head.coupling, Noised)
-    assert headed(None, Endpoint("residual", coupling=coupling)).coupling is coupling
+    assert headed(coupling, EndpointHead("residual")).head.coupling is coupling
+    assert isinstance(headed(None, EndpointHead("residual")).head.coupling, Noised)
+    assert headed(None, EndpointHead("residual", coupling=coupling)).coupling is coupling
     law = exact.Empirical(LinearDiffusion(), torch.zeros(4, 2), coupling=coupling)
     assert Transport(LinearDiffusion(), law, shape=(2,)).coupling is coupling
     same = Independent(Gaussian(torch.tensor([1.0, -2.0]), 0.5))
-    assert headed(coupling, Endpoint("residual", coupling=same)).coupling is coupling
+    assert headed(coupling, EndpointHead("residual", coupling=same)).coupling is coupling
     Transport(LinearDiffusion(), law, shape=(2,), coupling=same)
 
 
@@ -276,7 +276,7 @@ def test_the_coupling_is_given_once():
 )
 def test_two_couplings_are_refused(own, given, message):
     with pytest.raises(ValueError, match="the head is for " + message):
-        headed(given, Endpoint("residual", coupling=own))
+        headed(given, EndpointHead("residual", coupling=own))
     law = exact.Empirical(LinearDiffusion(), torch.zeros(4, 2), coupling=own)
     with pytest.raises(ValueError, match="the exact law is for " + message):
         Transport(LinearDiffusion(), law, shape=(2,), coupling=given)
@@ -284,7 +284,7 @@ def test_two_couplings_are_refused(own, given, message):
 
 def test_a_saved_model_says_its_coupling_once_and_may_say_it_twice(tmp_path):
     coupling = Independent(Gaussian(torch.tensor([1.0, -2.0]), 0.5))
-    model = headed(coupling, Endpoint("residual"))
+    model = headed(coupling, EndpointHead("residual"))
     model.save_pretrained(tmp_path / "model")
     path = tmp_path / "model" / "config.json"
     config = json.loads(path.read_text())
@@ -299,16 +299,16 @@ def test_a_saved_model_says_its_coupling_once_and_may_say_it_twice(tmp_path):
         replaced = Transport.from_pretrained(tmp_path / "model", coupling=other)
         assert replaced.head.coupling is replaced.coupling is other
     rows = Independent(torch.ones(4, 2))
-    headed(rows, Endpoint()).save_pretrained(tmp_path / "rows")
+    headed(rows, EndpointHead()).save_pretrained(tmp_path / "rows")
     assert Transport.from_pretrained(tmp_path / "rows", coupling=rows).coupling is rows
 
 
 @pytest.mark.parametrize(
     ("coupling", "head", "process", "message"),
     [
-        (Independent(preserve=True), Endpoint("start"), LinearDiffusion(), "preserve=True"),
-        (Paired(), Endpoint("noise"), LinearDiffusion(), "predict the residual, the end"),
-        (Noised(), Endpoint("drift"), LinearDiffusion(SubVP()), "no noise at the source"),
+        (Independent(preserve=True), EndpointHead("start"), LinearDiffusion(), "preserve=True"),
+        (Paired(), EndpointHead("noise"), LinearDiffusion(), "predict the residual, the end"),
+        (Noised(), EndpointHead("drift"), LinearDiffusion(SubVP()), "no noise at the source"),
     ],
 )
 def test_heads_that_say_nothing_are_refused(coupling, head, process, message):
@@ -331,7 +331,10 @@ def test_heads_that_say_nothing_are_refused(coupling, head, process, message):
         (lambda p, x: Independent(Gaussian(torch.zeros(3))).pair(p, x), r"shape \(3,\), which"),
         (lambda p, x: Dirac(torch.zeros(3)).start(p, x), r"shape \(3,\), which"),
         (lambda p, x: Dirac(torch.zeros(3)).given_end(p, x, 0.5), r"shape \(3,\), which"),
-        (lambda p, x: headed(Paired(), Endpoint()).loss(x, x0=x[:3]), "x0 has 3 rows and x1 has"),
+        (
+            lambda p, x: headed(Paired(), EndpointHead()).loss(x, x0=x[:3]),
+            "x0 has 3 rows and x1 has",
+        ),
         (lambda p, x: Noised().kernel(PureDeath(), 0.5), "LinearDiffusion"),
         (lambda p, x: Dirac(math.nan).pair(p, x), "nan"),
         (

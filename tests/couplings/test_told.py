@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from markovbridge import (
-    Endpoint,
+    EndpointHead,
     Independent,
     LinearDiffusion,
     MinibatchOT,
@@ -72,7 +72,7 @@ def test_training_pairs_by_the_condition_before_it_is_withheld():
     transport = Transport(
         LinearDiffusion(),
         network,
-        Endpoint(),
+        EndpointHead(),
         shape=(1,),
         coupling=MinibatchOT(preserve=True),
         covariates=Covariates((Covariate("label", ("a", "b")),)),
@@ -100,7 +100,7 @@ def test_continuous_covariates_leave_nothing_to_match():
 
         def make(coupling=coupling):
             return Transport(
-                LinearDiffusion(), Seen(), Endpoint(), shape=(1,), coupling=coupling,
+                LinearDiffusion(), Seen(), EndpointHead(), shape=(1,), coupling=coupling,
                 covariates=covariates,
             )  # fmt: skip
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from markovbridge import VP, EndMSE, Endpoint, LinearDiffusion, Noised, Transport
+from markovbridge import VP, EndMSE, EndpointHead, LinearDiffusion, Noised, Transport
 from markovbridge.covariances import GMRF, Exponential, Matern
 from markovbridge.covariances.gmrf import lattice_variance
 from markovbridge.networks import MLP
@@ -85,7 +85,7 @@ def test_a_head_that_predicts_the_score_learns_under_a_markov_field():
     transport = Transport(
         process,
         MLP((4, 4), 1, 1, width=8, depth=1),
-        Endpoint("score", coupling=coupling),
+        EndpointHead("score", coupling=coupling),
         shape=(4, 4),
         mean=0.0,
         variance=1.0,

@@ -51,7 +51,7 @@ def recipe(folder):
             "class_path": "markovbridge.networks.MLP",
             "init_args": {"width": 4, "depth": 1},
         },
-        "head": config(mb.Mean()),
+        "head": config(mb.MeanHead()),
         "objective": config(mb.transport.objectives.PathKL()),
         "split": "train",
         "trainer": dict(SEEDED),

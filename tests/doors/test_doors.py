@@ -26,7 +26,7 @@ def small(process=None, head=None, **options):
     process = mb.PureDeath(maximum=8) if process is None else process
     network = MLP((3,), features=1, outputs=1, width=8, depth=1)
     return mb.Transport(
-        process, network, mb.Mean() if head is None else head, shape=(3,), **options
+        process, network, mb.MeanHead() if head is None else head, shape=(3,), **options
     )
 
 
@@ -142,7 +142,7 @@ def test_errors_of_a_network_of_the_users_are_left_as_they_are():
         def forward(self, features, t, condition=None):
             return features @ torch.ones(7, 7)
 
-    model = mb.Transport(mb.PureDeath(8), Broken(), mb.Mean(), shape=(3,))
+    model = mb.Transport(mb.PureDeath(8), Broken(), mb.MeanHead(), shape=(3,))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         model.loss(COUNTS)
 

@@ -21,7 +21,7 @@ def _needs(head):
 
 def _logistic(world):
     """Independent sites whose values have the law that a head with zero output states."""
-    head = heads.LogisticMixture(2)
+    head = heads.LogisticMixtureHead(2)
     head.outputs(world.process)
     zeros = torch.zeros(1, 6, 1)
     x, t = torch.zeros(1, 1, dtype=torch.int64), torch.tensor([0.5]).double()
@@ -54,20 +54,26 @@ def _overdispersed(world, atoms, x, t):
 # For every class of head: what a perfect network with it says, given a world. "joint" is none.
 LAWS = {
     "joint": lambda world: lambda world, atoms, x, t: atoms,
-    heads.Categorical: _needs(heads.Categorical())(through(heads.Categorical(), table_raws)),
-    heads.Mean: _needs(heads.Mean())(through(heads.Mean(), mean_raws)),
-    heads.NegativeBinomial: _needs(heads.NegativeBinomial())(
-        through(heads.NegativeBinomial(), _overdispersed)
+    heads.CategoricalHead: _needs(heads.CategoricalHead())(
+        through(heads.CategoricalHead(), table_raws)
     ),
-    heads.Centred: _needs(heads.Centred())(through(heads.Centred(), _centred)),
-    heads.LogisticMixture: _logistic,
-    heads.TwoMeans: _needs(heads.TwoMeans())(two_means),
-    heads.Endpoint: None,  # of diffusions, below
+    heads.MeanHead: _needs(heads.MeanHead())(through(heads.MeanHead(), mean_raws)),
+    heads.NegativeBinomialHead: _needs(heads.NegativeBinomialHead())(
+        through(heads.NegativeBinomialHead(), _overdispersed)
+    ),
+    heads.CentredHead: _needs(heads.CentredHead())(through(heads.CentredHead(), _centred)),
+    heads.LogisticMixtureHead: _logistic,
+    heads.TwoMeansHead: _needs(heads.TwoMeansHead())(two_means),
+    heads.EndpointHead: None,  # of diffusions, below
 }
 MORE_LAWS = {
-    "Mean, rounded": _needs(heads.Mean("stochastic"))(through(heads.Mean("stochastic"), mean_raws))
+    "Mean, rounded": _needs(heads.MeanHead("stochastic"))(
+        through(heads.MeanHead("stochastic"), mean_raws)
+    )
 }
 # Under pure death the table of a logistic mixture is that of no data, as it is cut off at x_t:
 # its law is the limit of ever shorter steps. Nothing is known of it given sites, and a
 # corrector, which leaves laws of data alone, changes it.
-OWN_LIMIT = {(mb.PureDeath, heads.LogisticMixture): ("plain", "inner", "guided", "conditioned")}
+OWN_LIMIT = {
+    (mb.PureDeath, heads.LogisticMixtureHead): ("plain", "inner", "guided", "conditioned")
+}

@@ -246,7 +246,7 @@ def mean_raws(world, atoms, x, t):
 
 
 def two_means(world, atoms, x, t):
-    """As the TwoMeans head states it, its links inverted."""
+    """As `TwoMeansHead` states it, its links inverted."""
     up, down = world.process.expected_steps(atoms, x, t)
     tiny = np.exp(LOG_TINY)
     return world.process.stepped(x, up.clamp_min(tiny).log(), down.clamp_min(tiny).log())

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from markovbridge import laws
-from markovbridge.heads import Categorical, Centred, LogisticMixture, Mean
+from markovbridge.heads import CategoricalHead, CentredHead, LogisticMixtureHead, MeanHead
 from markovbridge.processes import PureDeath
 from markovbridge.transport.objectives import EndNLL, PathKL
 
@@ -111,23 +111,23 @@ def test_the_gradient_is_that_of_tables_whose_mean_is_held():
     )
 
 
-@pytest.mark.parametrize("table", [Categorical(), LogisticMixture(2)])
+@pytest.mark.parametrize("table", [CategoricalHead(), LogisticMixtureHead(2)])
 @pytest.mark.parametrize("t", [0.0, 0.4, 0.99])
 def test_the_mean_is_that_of_the_mean_head(table, t):
-    process, head = PureDeath(maximum=SIZE), Centred(table)
+    process, head = PureDeath(maximum=SIZE), CentredHead(table)
     generator = torch.Generator().manual_seed(0)
     raw = torch.randn(5, head.outputs(process), 3, generator=generator)
     x = torch.randint(0, 5, (5, 3), generator=generator) if t > 0 else torch.zeros(5, 3).long()
     times, moments = torch.full((5,), t), (torch.tensor(4.0), torch.tensor(6.0))
     law = head(process, raw, x, times, *moments)
-    alone = Mean()(process, raw[:, :1], x, times, *moments)
+    alone = MeanHead()(process, raw[:, :1], x, times, *moments)
     torch.testing.assert_close(law.log_excess(x), alone.log_excess(x))
     above = (law.mean - x).clamp_min(1e-30)
     torch.testing.assert_close(above, alone.excess(x), rtol=1e-5, atol=2e-6)
 
 
 def test_the_likelihood_of_the_table_tells_the_mean_nothing():
-    process, head = PureDeath(maximum=SIZE), Centred()
+    process, head = PureDeath(maximum=SIZE), CentredHead()
     raw = torch.zeros(2, head.outputs(process), 3, requires_grad=True)
     x, x1 = torch.ones(2, 3).long(), torch.full((2, 3), 4)
     t, moments = torch.full((2,), 0.5), (torch.tensor(4.0), torch.tensor(6.0))
@@ -139,5 +139,5 @@ def test_the_likelihood_of_the_table_tells_the_mean_nothing():
 
 
 def test_refuses_other_tables():
-    with pytest.raises(ValueError, match="table must be a Categorical or LogisticMixture"):
-        Centred(Mean())
+    with pytest.raises(ValueError, match="table must be a CategoricalHead or LogisticMixtureHead"):
+        CentredHead(MeanHead())

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from markovbridge import (
-    Categorical,
+    CategoricalHead,
     EndNLL,
     FiniteTime,
     Instantaneous,
-    LogisticMixture,
-    Mean,
-    NegativeBinomial,
+    LogisticMixtureHead,
+    MeanHead,
+    NegativeBinomialHead,
     PathKL,
     PureDeath,
     Transport,
@@ -25,17 +25,17 @@ from problems import SCHEDULES, assert_follows
 
 TOP = 16
 HEADS = {
-    "poisson": Mean(),
-    "stochastic": Mean("stochastic"),
-    "nearest": Mean("nearest"),
-    "exp": Mean(link="exp"),
-    "bounded": Mean(bounded=True),
-    "bounded-stochastic": Mean("stochastic", bounded=True),
-    "categorical": Categorical(),
-    "logistic-1": LogisticMixture(1),
-    "logistic-3": LogisticMixture(3),
-    "negative-binomial": NegativeBinomial(),
-    "negative-binomial-3": NegativeBinomial(3),
+    "poisson": MeanHead(),
+    "stochastic": MeanHead("stochastic"),
+    "nearest": MeanHead("nearest"),
+    "exp": MeanHead(link="exp"),
+    "bounded": MeanHead(bounded=True),
+    "bounded-stochastic": MeanHead("stochastic", bounded=True),
+    "categorical": CategoricalHead(),
+    "logistic-1": LogisticMixtureHead(1),
+    "logistic-3": LogisticMixtureHead(3),
+    "negative-binomial": NegativeBinomialHead(),
+    "negative-binomial-3": NegativeBinomialHead(3),
 }
 WITH_LAW = [
     "poisson",
@@ -86,9 +86,9 @@ def test_outputs():
         "negative-binomial": 2,
         "negative-binomial-3": 9,
     }
-    assert Mean().outputs(unbounded) == 1
-    assert NegativeBinomial().outputs(unbounded) == 2
-    for head in (Categorical(), LogisticMixture()):
+    assert MeanHead().outputs(unbounded) == 1
+    assert NegativeBinomialHead().outputs(unbounded) == 2
+    for head in (CategoricalHead(), LogisticMixtureHead()):
         with pytest.raises(ValueError, match="set `maximum` of the process"):
             head.outputs(unbounded)
 
@@ -207,7 +207,7 @@ def test_a_zero_output_expects_the_mean_that_is_missing(process, name):
 def test_a_zero_negative_binomial_has_the_data_s_overdispersion():
     """Variance μ + μ²/r at the source, r = μ²/(σ² - μ): that of the data."""
     x = torch.tensor([[0]])
-    law = head_law(NegativeBinomial(), PureDeath(), torch.zeros(1, 2), x, 0.0)
+    law = head_law(NegativeBinomialHead(), PureDeath(), torch.zeros(1, 2), x, 0.0)
     assert float(law.variance) == pytest.approx(30.0, rel=1e-4)
 
 
@@ -228,9 +228,9 @@ def test_a_mixture_of_equal_negative_binomials_is_one_of_them(process, k):
     one = torch.tensor([[math.log(math.expm1(v)) - centre for v in (1.7, 0.6)]])
     x, value = torch.full((60, 1), 2), torch.arange(60).unsqueeze(1)
     for t in (0.0, 0.4, 0.9):
-        head = NegativeBinomial(k)
+        head = NegativeBinomialHead(k)
         found = head_law(head, process, same_components(k, 1.7, 0.6).expand(60, -1), x, t)
-        expected = head_law(NegativeBinomial(), process, one.expand(60, -1), x, t)
+        expected = head_law(NegativeBinomialHead(), process, one.expand(60, -1), x, t)
         for law in ("mean", "variance"):
             torch.testing.assert_close(getattr(found, law), getattr(expected, law))
         torch.testing.assert_close(
@@ -245,8 +245,8 @@ def test_the_path_loss_of_a_mixture_depends_on_its_mean_alone(process):
     raw = torch.randn(n, 9, generator=g).unsqueeze(-1)
     x, t = torch.randint(0, 4, (n, 1), generator=g), 0.05 + 0.9 * torch.rand(n, generator=g)
     x1 = x + torch.randint(0, 6, (n, 1), generator=g)
-    mixed = NegativeBinomial(3)(process, raw, x, t, MEAN, VARIANCE)
-    poisson = Mean().around(x, mixed.log_excess(x))
+    mixed = NegativeBinomialHead(3)(process, raw, x, t, MEAN, VARIANCE)
+    poisson = MeanHead().around(x, mixed.log_excess(x))
     for objective in (PathKL(), PathKL(damping=1.0)):
         torch.testing.assert_close(
             objective(process, mixed, x, x1, t), objective(process, poisson, x, x1, t)
@@ -259,7 +259,7 @@ def test_a_zero_bounded_mean_is_that_of_binomial_data(process):
     mean = torch.tensor(0.4 * TOP)
     for t in (0.0, 0.3, 0.9):
         x = torch.tensor([[0], [5], [TOP]])
-        law = head_law(Mean(bounded=True), process, torch.zeros(3, 1), x, t, mean)
+        law = head_law(MeanHead(bounded=True), process, torch.zeros(3, 1), x, t, mean)
         t = float(torch.tensor(t))
         expected = exact.Binomial(process, TOP, 0.4)(x, t).excess(x)
         np.testing.assert_allclose(law.excess(x), expected, rtol=1e-5, atol=1e-20)
@@ -270,7 +270,7 @@ def test_a_zero_bounded_mean_is_exact_for_bernoulli_data():
     for theta in (0.02, 0.3, 0.97):
         for t in (0.1, 0.5, 0.99):
             law = head_law(
-                Mean(bounded=True), process, torch.zeros(2, 1), x, t, torch.tensor(theta)
+                MeanHead(bounded=True), process, torch.zeros(2, 1), x, t, torch.tensor(theta)
             )
             t32 = float(torch.tensor(t))
             p = float(process.schedule.survival(t32))
@@ -285,7 +285,7 @@ def test_a_zero_table_is_the_posterior_of_a_flat_prior(process):
     x = torch.tensor([[0], [5], [TOP]])
     for t in (0.2, 0.6, 0.95):
         t = float(torch.tensor(t))
-        found = head_law(Categorical(), process, torch.zeros(3, TOP + 1), x, t)
+        found = head_law(CategoricalHead(), process, torch.zeros(3, TOP + 1), x, t)
         torch.testing.assert_close(
             found.log_probs.exp().double(), law(x, t).log_probs.exp(), rtol=1e-4, atol=1e-6
         )
@@ -298,7 +298,7 @@ def test_raw_outputs_of_a_table_are_log_weights():
     values = torch.arange(TOP + 1).unsqueeze(1)
     law = exact.Empirical(process, values, weights.double(), states=TOP + 1)
     x = torch.tensor([[2], [9]])
-    found = head_law(Categorical(), process, weights.log().expand(2, -1), x, 0.5)
+    found = head_law(CategoricalHead(), process, weights.log().expand(2, -1), x, 0.5)
     torch.testing.assert_close(
         found.log_probs.exp().double(), law(x, 0.5).log_probs.exp(), rtol=1e-4, atol=1e-6
     )
@@ -311,7 +311,7 @@ def test_a_zero_mixture_of_logistics_is_about_the_remaining_mean():
     for t in (0.05, 0.5, 0.9):
         p, q = (float(f(t)) for f in (process.schedule.survival, process.schedule.mortality))
         x = torch.tensor([[round(120 * p)]])
-        head = LogisticMixture(1)
+        head = LogisticMixtureHead(1)
         law = head_law(head, process, torch.zeros(1, 3), x, t, mean, variance)
         assert float(law.excess(x)) == pytest.approx(120 * q, rel=0.05)
         spread = q * 120 + q**2 * 400
@@ -325,7 +325,7 @@ def test_kernels_share_the_loss():
     t = torch.tensor([0.3, 0.6])
     found = []
     for kernel in ("poisson", "stochastic", "nearest"):
-        law = Mean(kernel)(process, raw.unsqueeze(-1), x, t, MEAN, VARIANCE)
+        law = MeanHead(kernel)(process, raw.unsqueeze(-1), x, t, MEAN, VARIANCE)
         loss = PathKL()(process, law, x, x1, t)
         found.append((loss, torch.autograd.grad(loss.sum(), raw)[0]))
     for loss, gradient in found[1:]:
@@ -335,7 +335,7 @@ def test_kernels_share_the_loss():
 
 
 def test_effects_multiply_under_the_exponential_link():
-    head, process = Mean(link="exp"), PureDeath()
+    head, process = MeanHead(link="exp"), PureDeath()
     x, t = torch.tensor([[3]]), torch.tensor([0.4])
     one, two = torch.tensor([[0.7]]), torch.tensor([[-1.9]])
     zero, a, b, both = (
@@ -382,13 +382,13 @@ def test_heads_work_inside_a_transport_on_images():
 
 def test_impossible_heads_are_refused():
     with pytest.raises(ValueError, match="kernel must be one of 'poisson', .*, not 'round"):
-        Mean("round")
+        MeanHead("round")
     with pytest.raises(ValueError, match="link must be one of 'softplus', 'exp', not 'log'"):
-        Mean(link="log")
+        MeanHead(link="log")
     with pytest.raises(ValueError, match="components must be at least 1, not 0"):
-        LogisticMixture(0)
+        LogisticMixtureHead(0)
     with pytest.raises(ValueError, match="components must be at least 1, not 0"):
-        NegativeBinomial(0)
+        NegativeBinomialHead(0)
     x = torch.tensor([[0]])
-    with pytest.raises(ValueError, match="Mean head needs bounded counts"):
-        head_law(Mean(bounded=True), PureDeath(), torch.zeros(1, 1), x, 0.5)
+    with pytest.raises(ValueError, match="MeanHead needs bounded counts"):
+        head_law(MeanHead(bounded=True), PureDeath(), torch.zeros(1, 1), x, 0.5)

@@ -12,7 +12,7 @@ from markovbridge import (
     Brownian,
     Cosine,
     Dirac,
-    Endpoint,
+    EndpointHead,
     Independent,
     Linear,
     LinearDiffusion,
@@ -97,7 +97,7 @@ def test_every_prediction_is_the_same_mean(predicts, setting, clock):
         raw[0], end[0] = 0.0, mean
     if (predicts, setting) == ("residual", "point"):
         raw[0], end[0] = 0.0, mean
-    head = Endpoint(predicts, coupling=coupling)
+    head = EndpointHead(predicts, coupling=coupling)
     law = head(process, raw.unsqueeze(1), x, t, mean, variance)
     torch.testing.assert_close(law.mean, end, rtol=1e-7, atol=1e-7)
 
@@ -109,7 +109,7 @@ def test_any_output_is_a_finite_mean(predicts, setting, clock):
     process = replace(process, schedule=CLOCKS[clock])
     x, raw = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([0.0, 2**-24, 0.5, 1 - 2**-24])
-    head = Endpoint(predicts, coupling=coupling, spread=1.0)
+    head = EndpointHead(predicts, coupling=coupling, spread=1.0)
     law = head(process, raw.unsqueeze(1), x, t, torch.zeros(8), torch.ones(8))
     assert bool(torch.isfinite(law.mean).all())
     assert bool(torch.isfinite(law.variance).all())
@@ -119,7 +119,9 @@ def test_a_drift_without_noise_is_refused():
     process = LinearDiffusion(SubVP())  # g(0) = 0: at the source the drift is that of the SDE
     state = torch.zeros(1, 8)
     with pytest.raises(ValueError, match="no noise at the source"):
-        Endpoint("drift")(process, state[:, None], state, torch.zeros(1), state[0], state[0] + 1)
+        EndpointHead("drift")(
+            process, state[:, None], state, torch.zeros(1), state[0], state[0] + 1
+        )
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -132,7 +134,7 @@ def test_the_end_says_what_the_noise_was(setting):
     noise = kernel.noise(x, end)
     torch.testing.assert_close(noise[:3], z[:3], rtol=1e-9, atol=1e-9)
     assert noise[3].tolist() == [0.0] * 8
-    head = Endpoint("noise", coupling=coupling)
+    head = EndpointHead("noise", coupling=coupling)
     law = head(process, noise.unsqueeze(1), x, t, torch.zeros(8), torch.ones(8))
     torch.testing.assert_close(law.mean, end, rtol=1e-7, atol=1e-7)
 
@@ -141,7 +143,7 @@ def test_the_end_says_what_the_noise_was(setting):
 def test_at_the_source_a_mixture_knows_the_mean_of_the_data(predicts):
     process, coupling = SETTINGS["mixture"]
     mean, variance = torch.full((8,), 3.0), torch.ones(8)
-    head = Endpoint(predicts, coupling=coupling)
+    head = EndpointHead(predicts, coupling=coupling)
     law = head(process, torch.zeros(2, 1, 8), torch.zeros(2, 8), torch.zeros(2), mean, variance)
     assert bool(torch.isfinite(law.mean).all())
     if predicts not in ("drift",):
@@ -159,7 +161,7 @@ def test_the_residual_is_what_regression_leaves_at_unit_variance(source):
     }[source]
     x1 = 3 + 2 * torch.randn(40000, 1, dtype=torch.float64, generator=generator)
     mean, variance = torch.tensor([3.0]).double(), torch.tensor([4.0]).double()
-    head = Endpoint("residual", coupling=coupling)
+    head = EndpointHead("residual", coupling=coupling)
     for t in (0.05, 0.5, 0.95):
         x0 = coupling.pair(process, x1, generator=generator)
         x = process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
@@ -174,7 +176,7 @@ def test_the_residual_is_what_regression_leaves_at_unit_variance(source):
 
 def test_a_coupling_of_unknown_source_takes_a_residual():
     process = LinearDiffusion(Brownian(0.5))
-    head = Endpoint("residual", coupling=Paired())
+    head = EndpointHead("residual", coupling=Paired())
     mean, variance = torch.zeros(8), torch.ones(8)
     x, t = torch.randn(2, 8), torch.tensor([0.0, 1.0])
     law = head(process, torch.zeros(2, 1, 8), x, t, mean, variance)
@@ -186,8 +188,8 @@ def test_spread_is_the_variance_of_the_law():
     process, coupling = SETTINGS["vp"]
     x = torch.zeros(3, 8)
     t = torch.tensor([0.2, 0.5, 0.9])
-    assert isinstance(Endpoint().around(process, x, t), Delta)
-    law = Endpoint(spread=0.5).around(process, x, t)
+    assert isinstance(EndpointHead().around(process, x, t), Delta)
+    law = EndpointHead(spread=0.5).around(process, x, t)
     gain, variance = process.piece(t, 1.0)
     expected = (0.5 * variance / gain**2).float().reshape(3, 1).expand(3, 8)
     torch.testing.assert_close(law.variance, expected)
@@ -197,7 +199,7 @@ def test_the_full_spread_is_the_noise_of_brownian_motion():
     # Bridge step with the full spread = a step of the reference towards the mean.
     process, t, s, sigma = LinearDiffusion(Brownian(0.7)), 0.3, 0.6, 0.7
     end = torch.full((1, 8), 2.0, dtype=torch.float64)
-    law = Endpoint(spread=1.0).around(process, end, t)
+    law = EndpointHead(spread=1.0).around(process, end, t)
     _, gain, noise = process.weights(t, s, 1.0)
     total = noise + gain**2 * law.variance
     torch.testing.assert_close(total, torch.full_like(total, sigma**2 * (s - t)))
@@ -207,7 +209,7 @@ def test_a_transport_trains_saves_and_loads(tmp_path):
     process = LinearDiffusion(
         VP(), covariance=TORUS, direction="noising", support=Interval(0.0, 1.0)
     )
-    head = Endpoint("residual", spread=0.5)
+    head = EndpointHead("residual", spread=0.5)
     transport = Transport(
         process,
         MLP((8,), process.features, head.outputs(process), width=16),
@@ -247,10 +249,10 @@ def test_processes_survive_their_configuration(process):
 def test_nonsense_is_refused():
     state = torch.zeros(1, 1)
     with pytest.raises(ValueError, match="'noise' means depends on the coupling"):
-        Endpoint("noise")(LinearDiffusion(), state[None], state, state[0], state, state)
+        EndpointHead("noise")(LinearDiffusion(), state[None], state, state[0], state, state)
     with pytest.raises(ValueError, match="predicts"):
-        Endpoint("velocity")
+        EndpointHead("velocity")
     with pytest.raises(ValueError, match="spread"):
-        Endpoint(spread=-1.0)
+        EndpointHead(spread=-1.0)
     with pytest.raises(TypeError, match="needs a diffusion, not PureDeath"):
-        Endpoint()(PureDeath(), *[torch.zeros(1, 1, 1)] * 5)
+        EndpointHead()(PureDeath(), *[torch.zeros(1, 1, 1)] * 5)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from markovbridge import Categorical, LogisticMixture, PathKL, Transport, TwoMeans
+from markovbridge import CategoricalHead, LogisticMixtureHead, PathKL, Transport, TwoMeansHead
 from markovbridge.laws import SiteLaw
 from markovbridge.networks import MLP
 from markovbridge.processes import BirthDeath, DiscreteTimeChain, PureDeath, RandomWalk
@@ -22,7 +22,7 @@ def states_at(process, y, t):
 @pytest.mark.parametrize("name", list(UNBOUNDED))
 @pytest.mark.parametrize("size", [0.0, 30.0, -30.0])
 def test_two_means_are_finite_from_end_to_end(name, size):
-    process, head = UNBOUNDED[name], TwoMeans()
+    process, head = UNBOUNDED[name], TwoMeansHead()
     t = TIMES.repeat(50)
     y = torch.randint(0, 6, (len(t), 4), generator=torch.manual_seed(1))
     x = states_at(process, y, t)
@@ -40,7 +40,7 @@ def test_two_means_are_finite_from_end_to_end(name, size):
 def test_zero_output_is_what_the_mean_of_the_data_says():
     process = BirthDeath(immigration=4.0)
     x, t = torch.tensor([[3, 8]]), torch.tensor([0.5])
-    law = TwoMeans()(process, torch.zeros(1, 2, 2), x, t, torch.tensor(2.0), torch.tensor(1.0))
+    law = TwoMeansHead()(process, torch.zeros(1, 2, 2), x, t, torch.tensor(2.0), torch.tensor(1.0))
     # At survival 1/2: one unit in two has died, and two immigrants stand beside one survivor.
     torch.testing.assert_close(law.log_up.exp(), torch.tensor([[1.0, 1.0]]))
     torch.testing.assert_close(law.log_down.exp(), torch.tensor([[2.0, 16 / 3]]))
@@ -48,11 +48,11 @@ def test_zero_output_is_what_the_mean_of_the_data_says():
 
 def test_two_means_need_a_process_of_steps():
     with pytest.raises(TypeError, match="not for PureDeath"):
-        TwoMeans().outputs(PureDeath())
+        TwoMeansHead().outputs(PureDeath())
 
 
 @pytest.mark.parametrize("name", [*CHAINS, *UNBOUNDED])
-@pytest.mark.parametrize("head", [Categorical(), LogisticMixture(2)])
+@pytest.mark.parametrize("head", [CategoricalHead(), LogisticMixtureHead(2)])
 def test_tables_are_laws_from_end_to_end(name, head):
     process = CHAINS[name][0] if name in CHAINS else UNBOUNDED[name]
     y = torch.randint(0, process.states, (len(TIMES), 3), generator=torch.manual_seed(1))
@@ -69,16 +69,18 @@ def test_tables_are_laws_from_end_to_end(name, head):
 @pytest.mark.parametrize(
     ("process", "head"),
     [
-        (CHAINS["random"][0], Categorical()),
-        (CHAINS["gaussian"][0], LogisticMixture(2)),
-        (DiscreteTimeChain(torch.full((4, 5, 5), 0.2)), Categorical()),
-        (RandomWalk(rate=2.0, centre=2), TwoMeans()),
+        (CHAINS["random"][0], CategoricalHead()),
+        (CHAINS["gaussian"][0], LogisticMixtureHead(2)),
+        (DiscreteTimeChain(torch.full((4, 5, 5), 0.2)), CategoricalHead()),
+        (RandomWalk(rate=2.0, centre=2), TwoMeansHead()),
     ],
 )
 def test_a_transport_learns_and_comes_back_from_disk(process, head, tmp_path):
     shape = (3,)
     network = MLP(shape, process.features, head.outputs(process), width=32, depth=1)
-    objective = PathKL(damping=1.0) + (EndNLL() if not isinstance(head, TwoMeans) else PathKL())
+    objective = PathKL(damping=1.0) + (
+        EndNLL() if not isinstance(head, TwoMeansHead) else PathKL()
+    )
     model = Transport(
         process, network, head, shape=shape, mean=2.0, variance=1.0, objective=objective
     )

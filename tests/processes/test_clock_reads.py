@@ -10,14 +10,14 @@ from markovbridge.processes import schedules
 
 COUNTS = torch.tensor([[0, 1, 4], [2, 0, 0], [3, 3, 1], [1, 4, 2]])
 CASES = [
-    (processes.PureDeath(4), heads.Mean(), "Trapezoidal"),
-    (processes.UniformChain(5), heads.Categorical(), "Bridge"),
-    (processes.LinearDiffusion(), heads.Endpoint(), "Midpoint"),
-    (processes.AbsorbingChain(5), heads.Categorical(), "Bridge"),
-    (processes.Ehrenfest(4), heads.Categorical(), "Bridge"),
-    (processes.BirthDeath(1.5, 4), heads.TwoMeans(), "Bridge"),
-    (processes.RandomWalk(2.0, 1, 4), heads.TwoMeans(), "Bridge"),
-    (processes.PureBirth(2.0, 0, 4), heads.TwoMeans(), "Bridge"),
+    (processes.PureDeath(4), heads.MeanHead(), "Trapezoidal"),
+    (processes.UniformChain(5), heads.CategoricalHead(), "Bridge"),
+    (processes.LinearDiffusion(), heads.EndpointHead(), "Midpoint"),
+    (processes.AbsorbingChain(5), heads.CategoricalHead(), "Bridge"),
+    (processes.Ehrenfest(4), heads.CategoricalHead(), "Bridge"),
+    (processes.BirthDeath(1.5, 4), heads.TwoMeansHead(), "Bridge"),
+    (processes.RandomWalk(2.0, 1, 4), heads.TwoMeansHead(), "Bridge"),
+    (processes.PureBirth(2.0, 0, 4), heads.TwoMeansHead(), "Bridge"),
 ]
 
 
@@ -54,7 +54,7 @@ def test_networks_and_exact_laws_are_given_plain_tensors():
         return mb.exact.Poisson(process, torch.ones(3))(x, t)
 
     for model in (
-        mb.Transport(process, Network(), heads.Mean(), shape=(3,)),
+        mb.Transport(process, Network(), heads.MeanHead(), shape=(3,)),
         mb.Transport(process, law, shape=(3,)),
     ):
         model.loss(COUNTS)

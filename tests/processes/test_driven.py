@@ -215,7 +215,7 @@ def test_the_likelihood_of_one_site_is_exact():
 def test_it_trains_and_has_features_of_unit_variance():
     network = mb.networks.MLP((2,), FORGETFUL.features, 3, width=16, depth=1)
     model = mb.Transport(
-        FORGETFUL, network, mb.Categorical(), shape=(2,), objective=mb.PathKL() + mb.EndNLL()
+        FORGETFUL, network, mb.CategoricalHead(), shape=(2,), objective=mb.PathKL() + mb.EndNLL()
     )
     data = torch.tensor([[0, 1], [2, 2], [1, 0], [0, 0]])
     model.loss(data, generator=generator("cpu", "driven")).sum().backward()
@@ -280,7 +280,7 @@ def test_a_function_is_named_in_a_file_and_asked_for_again(tmp_path):
     with pytest.raises(ValueError, match="quick.; it must be numbers"):
         config.from_config(written)
     network = mb.networks.MLP((2,), 3, 3, width=4, depth=1)
-    model = mb.Transport(FORGETFUL, network, mb.Categorical(), shape=(2,))
+    model = mb.Transport(FORGETFUL, network, mb.CategoricalHead(), shape=(2,))
     model.save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match="process"):
         mb.Transport.from_pretrained(tmp_path / "model")

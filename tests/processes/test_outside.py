@@ -111,7 +111,7 @@ def test_a_diffusion_from_outside_trains_and_draws():
     network = MLP((2,), 1, 1, width=16, depth=1)
     options = {"shape": (2,), "coupling": mb.Dirac(0.0)}
     mine, ours = (
-        mb.Transport(process, network, mb.Endpoint(), mean=0.0, **options)
+        mb.Transport(process, network, mb.EndpointHead(), mean=0.0, **options)
         for process in (Wiener(), mb.LinearDiffusion(mb.Brownian(1.0)))
     )
     x, key = REALS[:8], {"generator": generator("cpu", "outside")}
@@ -127,6 +127,6 @@ def test_a_diffusion_from_outside_trains_and_draws():
     with pytest.raises(TypeError, match="Wiener does not say how its likelihood bound ends"):
         mine.log_likelihood(x)
     with pytest.raises(TypeError, match="needs the numbers of a LinearDiffusion, which Wiener"):
-        mb.Transport(Wiener(), network, mb.Endpoint("residual"), **options)
+        mb.Transport(Wiener(), network, mb.EndpointHead("residual"), **options)
     with pytest.raises(ValueError, match="needs a LinearDiffusion, not Wiener"):
         mine.sample(2, steps=2, sampler=mb.ProbabilityFlow())

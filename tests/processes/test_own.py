@@ -171,8 +171,8 @@ def test_a_chain_by_five_methods_has_laws_samples_and_a_likelihood():
 def test_a_chain_by_five_methods_trains():
     torch.manual_seed(0)
     network = MLP((2,), OWN.features, 3, width=16, depth=1)
-    mine = mb.Transport(OWN, network, mb.Categorical(), shape=(2,))
-    chain = mb.Transport(CHAIN, network, mb.Categorical(), shape=(2,))
+    mine = mb.Transport(OWN, network, mb.CategoricalHead(), shape=(2,))
+    chain = mb.Transport(CHAIN, network, mb.CategoricalHead(), shape=(2,))
     mine_loss, loss = (
         model.loss(CHAIN_DATA, generator=generator("cpu", "own")) for model in (mine, chain)
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import special, stats
 
-from markovbridge import Mean, PathKL, PureDeath, Transport, laws, statistics
+from markovbridge import MeanHead, PathKL, PureDeath, Transport, laws, statistics
 from markovbridge.networks import MLP
 
 
@@ -79,7 +79,7 @@ def test_losses_and_likelihoods_of_large_counts_are_right(count):
         parameter.data.zero_()
     mean, variance = statistics(x)
     model = Transport(
-        process, network, Mean(), shape=(3,), mean=mean, variance=variance, objective=PathKL()
+        process, network, MeanHead(), shape=(3,), mean=mean, variance=variance, objective=PathKL()
     )
     assert float(model.loss(x, generator=seed).detach().min()) >= 0
     # A zero output says that counts are Poisson of the mean of the data.

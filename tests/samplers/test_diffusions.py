@@ -13,7 +13,7 @@ from markovbridge import (
     Brownian,
     Cosine,
     Dirac,
-    Endpoint,
+    EndpointHead,
     EulerMaruyama,
     Independent,
     LinearDiffusion,
@@ -77,7 +77,7 @@ def brownian(covariance: Covariance, variance: float = 0.25):
 
 def plug_in(covariance: Covariance):
     process = LinearDiffusion(Brownian(), covariance=covariance)
-    law, head = gaussian(process), Endpoint()
+    law, head = gaussian(process), EndpointHead()
 
     def network(x, t, condition):
         return head.around(process, law(x, t).mean, t)
@@ -171,7 +171,7 @@ def test_full_spread_is_the_reference_noise():
     law = gaussian(process)
     found = {}
     for spread in (0.0, 0.5, 1.0):
-        head = Endpoint(spread=spread)
+        head = EndpointHead(spread=spread)
         mean, variance = 0.0, 1.0
         for t, s in zip(grid, grid[1:], strict=False):
             ends = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
@@ -333,7 +333,7 @@ def preserved(process):
     return Transport(
         process,
         Twice(),
-        Endpoint(),
+        EndpointHead(),
         shape=(1,),
         mean=0.0,
         variance=1.0,

@@ -20,7 +20,7 @@ from markovbridge.cli.sample import _strange
 from markovbridge.counts.files import Facts
 from markovbridge.data.rows import parts
 from markovbridge.evaluation.restoration import expected
-from markovbridge.heads import Centred, Endpoint, Head, Mean, NegativeBinomial
+from markovbridge.heads import CentredHead, EndpointHead, Head, MeanHead, NegativeBinomialHead
 from markovbridge.networks import MLP
 from markovbridge.samplers import Adaptive, Bridge, Trapezoidal
 from markovbridge.samplers.extrapolation import capped, extremes, far_out, narrow
@@ -42,7 +42,7 @@ class Says(torch.nn.Module):
 
 
 def transport(value, head=None, **more):
-    head = Mean(link="exp") if head is None else head
+    head = MeanHead(link="exp") if head is None else head
     process = PureDeath()
     network = Says(value, head.outputs(process))
     return Transport(process, network, head, shape=(2,), mean=torch.tensor([10.0, 300.0]), **more)
@@ -59,11 +59,19 @@ def test_extremes_are_those_of_all_parts():
 
 def made_heads():
     """Every head of pure death, of the parameters that make another law of it."""
-    found = [Mean(kernel, link=link) for kernel in ("poisson", "stochastic", "nearest")
+    found = [MeanHead(kernel, link=link) for kernel in ("poisson", "stochastic", "nearest")
              for link in ("softplus", "exp")]  # fmt: skip
-    found += [NegativeBinomial(), NegativeBinomial(3), heads.Categorical(), Mean(bounded=True)]
-    found += [heads.LogisticMixture(), Centred()]
-    others = {Endpoint, heads.TwoMeans}  # of diffusions and of walks, whose laws have no scale
+    found += [
+        NegativeBinomialHead(),
+        NegativeBinomialHead(3),
+        heads.CategoricalHead(),
+        MeanHead(bounded=True),
+    ]
+    found += [heads.LogisticMixtureHead(), CentredHead()]
+    others = {
+        EndpointHead,
+        heads.TwoMeansHead,
+    }  # of diffusions and of walks, whose laws have no scale
     assert {c for c in vars(heads).values() if isinstance(c, type) and issubclass(c, Head)} == (
         {Head} | others | {type(head) for head in found}
     ), "give an instance of the new head here"
@@ -72,7 +80,7 @@ def made_heads():
 
 @pytest.mark.parametrize("head", made_heads(), ids=repr)
 def test_no_head_expects_more_than_training_bears_out(head):
-    bounded = isinstance(head, Centred | heads.Categorical | heads.LogisticMixture)
+    bounded = isinstance(head, CentredHead | heads.CategoricalHead | heads.LogisticMixtureHead)
     maximum = 900 if bounded or getattr(head, "bounded", False) else None
     process = PureDeath(maximum)
     x = torch.tensor([[0, 0], [30, 1000], [70, 100], [500, 900]]).clamp_max(maximum or 1000)
@@ -87,11 +95,11 @@ def test_no_head_expects_more_than_training_bears_out(head):
         cut = capped(process, law, x, t, SEEN)
         if maximum is None:
             # Rounding adds at most a unit.
-            assert bool((cut.mean <= most * (1 + 1e-5) + isinstance(head, Mean)).all())
+            assert bool((cut.mean <= most * (1 + 1e-5) + isinstance(head, MeanHead)).all())
             if value == 19.0 and getattr(head, "link", "exp") == "exp":
                 assert float(law.mean.max()) > float(most.max())
         inside = law.mean < 0.9 * most
-        if isinstance(head, NegativeBinomial) and head.components > 1:
+        if isinstance(head, NegativeBinomialHead) and head.components > 1:
             continue  # a component may be cut where the mean is inside
         assert torch.equal(cut.mean[inside], law.mean[inside])
         assert capped(process, law, x, t, None) is law
@@ -128,7 +136,12 @@ def test_expectations_and_draws_of_the_unknown_are_held():
 
 
 def test_in_the_range_of_the_data_nothing_changes():
-    for head in (Mean(), Mean(link="exp"), NegativeBinomial(3), Mean("stochastic")):
+    for head in (
+        MeanHead(),
+        MeanHead(link="exp"),
+        NegativeBinomialHead(3),
+        MeanHead("stochastic"),
+    ):
         torch.manual_seed(0)
         network = MLP((2,), 1, head.outputs(PureDeath()), width=8)
         model = Transport(
@@ -164,12 +177,12 @@ def test_training_remembers_its_data_and_files_keep_it(tmp_path):
     assert model.seen.tolist() == [x.amin(0).tolist(), (2 * x).amax(0).tolist()]
     network = MLP((2,), 1, 1, width=8)
     for seen in (None, SEEN):
-        kept = Transport(PureDeath(), network, Mean(), shape=(2,), seen=seen)
+        kept = Transport(PureDeath(), network, MeanHead(), shape=(2,), seen=seen)
         kept.save_pretrained(tmp_path / "model")
         found = Transport.from_pretrained(tmp_path / "model")
         assert found.seen is None if seen is None else torch.equal(found.seen, seen)
     with pytest.raises(ValueError, match=r"seen .*\(2, 2\), not \(2, 3\)"):
-        Transport(PureDeath(), network, Mean(), shape=(2,), seen=torch.zeros(2, 3))
+        Transport(PureDeath(), network, MeanHead(), shape=(2,), seen=torch.zeros(2, 3))
 
 
 def test_what_chance_does_is_not_reported():
@@ -272,5 +285,5 @@ def test_models_that_know_no_data_say_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         transport(6.0).sample(4, steps=2, sampler=Bridge())
-        model = Transport(LinearDiffusion(), Says(50.0), Endpoint(), shape=(1,))
+        model = Transport(LinearDiffusion(), Says(50.0), EndpointHead(), shape=(1,))
         model.sample(300, steps=2)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from markovbridge import Gillespie, LinearDiffusion, Mean, PureDeath, Transport, exact, laws
+from markovbridge import Gillespie, LinearDiffusion, MeanHead, PureDeath, Transport, exact, laws
 from markovbridge.doors.randomness import generator
 from problems import PROBLEMS, SCHEDULES, assert_follows, assert_uniform, thinning
 
@@ -121,7 +121,7 @@ def test_a_mean_head_makes_no_births_out_of_its_floor():
     model = Transport(
         process,
         lambda features, t, condition: torch.zeros(len(features), 1, 1),
-        Mean(),
+        MeanHead(),
         shape=(1,),
         mean=3.0,
     )

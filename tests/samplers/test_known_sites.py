@@ -9,19 +9,19 @@ from scipy import stats
 from markovbridge import (
     AbsorbingChain,
     BirthDeath,
-    Categorical,
+    CategoricalHead,
     EndMSE,
     EndNLL,
-    Endpoint,
+    EndpointHead,
     Given,
     LinearDiffusion,
-    LogisticMixture,
-    Mean,
-    NegativeBinomial,
+    LogisticMixtureHead,
+    MeanHead,
+    NegativeBinomialHead,
     PathKL,
     PureDeath,
     Transport,
-    TwoMeans,
+    TwoMeansHead,
     laws,
 )
 from markovbridge.doors.randomness import generator
@@ -32,15 +32,15 @@ from problems import LEVEL
 
 SHAPE = (2, 3)
 HEADS = {
-    "mean": (PureDeath(9), Mean()),
-    "rounded": (PureDeath(9), Mean("stochastic")),
-    "negative binomial": (PureDeath(), NegativeBinomial()),
-    "table": (PureDeath(9), Categorical()),
-    "logistic": (PureDeath(9), LogisticMixture()),
-    "absorbing": (AbsorbingChain(10), Categorical()),
-    "two means": (BirthDeath(3.0), TwoMeans()),
-    "diffusion": (LinearDiffusion(), Endpoint()),
-    "spread": (LinearDiffusion(), Endpoint(spread=1.0)),
+    "mean": (PureDeath(9), MeanHead()),
+    "rounded": (PureDeath(9), MeanHead("stochastic")),
+    "negative binomial": (PureDeath(), NegativeBinomialHead()),
+    "table": (PureDeath(9), CategoricalHead()),
+    "logistic": (PureDeath(9), LogisticMixtureHead()),
+    "absorbing": (AbsorbingChain(10), CategoricalHead()),
+    "two means": (BirthDeath(3.0), TwoMeansHead()),
+    "diffusion": (LinearDiffusion(), EndpointHead()),
+    "spread": (LinearDiffusion(), EndpointHead(spread=1.0)),
 }
 
 

@@ -37,21 +37,27 @@ COUPLINGS = {
     mb.Paired: [(mb.Paired(), BROWNIAN)],
 }
 HEADS = {
-    mb.Categorical: [(mb.Categorical(), mb.UniformChain(3)), (mb.Categorical(), mb.PureDeath(2))],
-    mb.Mean: [
-        (mb.Mean(), mb.PureDeath()),
-        (mb.Mean("stochastic"), mb.PureDeath(5)),
-        (mb.Mean("nearest", bounded=True), mb.PureDeath(5)),
+    mb.CategoricalHead: [
+        (mb.CategoricalHead(), mb.UniformChain(3)),
+        (mb.CategoricalHead(), mb.PureDeath(2)),
     ],
-    mb.NegativeBinomial: [(mb.NegativeBinomial(), mb.PureDeath())],
-    mb.Centred: [(mb.Centred(), mb.PureDeath(5))],
-    mb.LogisticMixture: [(mb.LogisticMixture(2), mb.Ehrenfest(5))],
-    mb.TwoMeans: [
-        (mb.TwoMeans(), mb.BirthDeath(2.0, maximum=5)),
-        (mb.TwoMeans(), mb.RandomWalk(2.0)),
-        (mb.TwoMeans(), mb.PureBirth(2.0)),
+    mb.MeanHead: [
+        (mb.MeanHead(), mb.PureDeath()),
+        (mb.MeanHead("stochastic"), mb.PureDeath(5)),
+        (mb.MeanHead("nearest", bounded=True), mb.PureDeath(5)),
     ],
-    mb.Endpoint: [(mb.Endpoint(), BROWNIAN), (mb.Endpoint("residual", spread=1.0), BROWNIAN)],
+    mb.NegativeBinomialHead: [(mb.NegativeBinomialHead(), mb.PureDeath())],
+    mb.CentredHead: [(mb.CentredHead(), mb.PureDeath(5))],
+    mb.LogisticMixtureHead: [(mb.LogisticMixtureHead(2), mb.Ehrenfest(5))],
+    mb.TwoMeansHead: [
+        (mb.TwoMeansHead(), mb.BirthDeath(2.0, maximum=5)),
+        (mb.TwoMeansHead(), mb.RandomWalk(2.0)),
+        (mb.TwoMeansHead(), mb.PureBirth(2.0)),
+    ],
+    mb.EndpointHead: [
+        (mb.EndpointHead(), BROWNIAN),
+        (mb.EndpointHead("residual", spread=1.0), BROWNIAN),
+    ],
 }
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from markovbridge import Mean, PureDeath, Transport
+from markovbridge import MeanHead, PureDeath, Transport
 from markovbridge.doors.randomness import derive, generator
 from markovbridge.networks import MLP
 from markovbridge.training import TrainingConfig
@@ -18,7 +18,7 @@ def counts(n=40, key="data"):
 def transport(**kwargs):
     """An untrained model with dropout, the same every time."""
     own = {"width": 16, "depth": 1, "dropout": 0.2} | kwargs
-    process, head = PureDeath(maximum=7), Mean()
+    process, head = PureDeath(maximum=7), MeanHead()
     with torch.random.fork_rng():
         torch.manual_seed(derive("small"))
         network = MLP(SHAPE, 1, head.outputs(process), **own)

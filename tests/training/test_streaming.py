@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from markovbridge import Mean, NegativeBinomial, PureDeath, Transport, statistics
+from markovbridge import MeanHead, NegativeBinomialHead, PureDeath, Transport, statistics
 from markovbridge.data import BackedRows, CountTable, Digits, write_table
 from markovbridge.data.rows import dense, parts
 from markovbridge.networks import MLP
@@ -28,7 +28,7 @@ def trainer(path, directory=None, *, resume=False):
     data = source(path, backed=True).load("train")
     assert isinstance(data.x, BackedRows)
     mean, variance = statistics(data.x)
-    process, head = PureDeath(maximum=None), NegativeBinomial()
+    process, head = PureDeath(maximum=None), NegativeBinomialHead()
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = MLP((64,), 1, head.outputs(process), width=16, depth=1, condition=10)
@@ -92,7 +92,7 @@ def test_another_file_is_another_run(path, tmp_path):
 
 def test_a_mean_head_trains_from_a_file_too(path):
     data = source(path, backed=True).load("validation")
-    process, head = PureDeath(maximum=16), Mean()
+    process, head = PureDeath(maximum=16), MeanHead()
     network = MLP((64,), 1, head.outputs(process), width=16, depth=1)
     transport = Transport(process, network, head, shape=(64,), mean=5.0, variance=30.0)
     config = TrainingConfig(steps=40, batch_size=32, warmup=2, learning_rate=1e-2)

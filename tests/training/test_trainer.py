@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from markovbridge import Mean, PureDeath, Transport
+from markovbridge import MeanHead, PureDeath, Transport
 from markovbridge.doors.randomness import derive, generator
 from markovbridge.exact import Empirical
 from markovbridge.training import Examples, Trainer
@@ -134,7 +134,7 @@ class Plain(nn.Module):
 
 def test_any_network_and_conditions_and_sources(small, monkeypatch):
     network = Plain()
-    transport = Transport(PureDeath(maximum=7), network, Mean(), shape=small.SHAPE)
+    transport = Transport(PureDeath(maximum=7), network, MeanHead(), shape=small.SHAPE)
     x = small.counts()
     condition = torch.arange(len(x)).float()[:, None]
     source = torch.zeros_like(x)
@@ -158,7 +158,7 @@ def test_tied_weights_survive_a_checkpoint(small, tmp_path):
     def trainer(steps, **kwargs):
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            transport = Transport(PureDeath(maximum=7), Plain(), Mean(), shape=small.SHAPE)
+            transport = Transport(PureDeath(maximum=7), Plain(), MeanHead(), shape=small.SHAPE)
         monkey = transport  # tied weights cannot be published by safetensors: not the point here
         monkey.save_pretrained = lambda *args, **kwargs: None
         return Trainer(transport, small.counts(), small.config(steps=steps), **kwargs)
@@ -277,7 +277,7 @@ def test_grids_are_drawn_on_the_way(small, tmp_path):
 
 
 def test_what_is_no_image_is_not_drawn(small, tmp_path):
-    transport = Transport(PureDeath(), nn.Conv1d(1, 1, 1), Mean(), shape=(3,))
+    transport = Transport(PureDeath(), nn.Conv1d(1, 1, 1), MeanHead(), shape=(3,))
     transport.network.forward = lambda f, t, c, conv=transport.network: conv.weight.sum() * f
     transport.save_pretrained = lambda *args, **kwargs: None
     trainer = Trainer(

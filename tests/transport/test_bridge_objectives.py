@@ -13,7 +13,7 @@ from markovbridge import (
     DriftMatching,
     EndMSE,
     EndNLL,
-    Endpoint,
+    EndpointHead,
     FiniteTime,
     Independent,
     Instantaneous,
@@ -159,10 +159,10 @@ def test_losses_of_pure_death_are_no_losses_of_others(objective, process):
 
 @pytest.mark.parametrize("masking", [None, Masking()])
 def test_a_point_has_no_density(masking):
-    process, head = LinearDiffusion(), Endpoint()
+    process, head = LinearDiffusion(), EndpointHead()
     network = MLP((2,), 1 if masking is None else 3, 1, width=8)
     transport = Transport(
         process, network, head, shape=(2,), objective=0.1 * EndNLL(), masking=masking
     )
-    with pytest.raises(TypeError, match=r"take Endpoint\(spread=1.0\)"):
+    with pytest.raises(TypeError, match=r"take EndpointHead\(spread=1.0\)"):
         transport.loss(torch.zeros(4, 2))

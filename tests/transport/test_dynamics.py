@@ -120,26 +120,26 @@ def trained(process, head, outputs, **options):
 
 def test_a_model_with_a_network_is_asked_the_same_way():
     chain = mb.UniformChain(3)
-    model = trained(chain, mb.Categorical(), 3)
+    model = trained(chain, mb.CategoricalHead(), 3)
     x = torch.tensor([[0, 1], [2, 2]])
     wanted = chain.expected_rates(model.law(x, 0.4), x, 0.4)
     torch.testing.assert_close(model.rates(x, 0.4), wanted)
     assert model.rates(x, torch.tensor([0.4, 0.6])).shape == (2, 2, 3)
-    drift = trained(mb.LinearDiffusion(), mb.Endpoint(), 1, coupling=mb.Dirac(0.0))
+    drift = trained(mb.LinearDiffusion(), mb.EndpointHead(), 1, coupling=mb.Dirac(0.0))
     real = torch.randn(2, 2, generator=torch.Generator().manual_seed(0))
     assert drift.drift(real, 0.4).shape == drift.score(real, 0.4).shape == (2, 2)
 
 
 def test_what_a_process_does_not_have_is_refused():
     x, real = torch.tensor([[0, 1]]), torch.zeros(1, 2)
-    chain = trained(mb.UniformChain(3), mb.Categorical(), 3)
+    chain = trained(mb.UniformChain(3), mb.CategoricalHead(), 3)
     with pytest.raises(
         TypeError, match="UniformChain has no drift, as it is no diffusion: .*rates"
     ):
         chain.drift(x, 0.5)
     with pytest.raises(TypeError, match="known for a LinearDiffusion, not for UniformChain"):
         chain.score(x, 0.5)
-    drift = trained(mb.LinearDiffusion(), mb.Endpoint(), 1, coupling=mb.Dirac(0.0))
+    drift = trained(mb.LinearDiffusion(), mb.EndpointHead(), 1, coupling=mb.Dirac(0.0))
     with pytest.raises(TypeError, match="LinearDiffusion has no rates, .*its `drift`"):
         drift.rates(real, 0.5)
     with pytest.raises(ValueError, match="no finite drift at t = 1"):
@@ -152,11 +152,11 @@ def test_what_a_process_does_not_have_is_refused():
         drift.drift(torch.zeros(1, 3), 0.5)
     steps = mb.DiscreteTimeChain(np.stack([0.9 * np.eye(3) + 0.1 / 3] * 4))
     with pytest.raises(TypeError, match="DiscreteTimeChain has no rates"):
-        trained(steps, mb.Categorical(), 3).rates(x, 0.5)
+        trained(steps, mb.CategoricalHead(), 3).rates(x, 0.5)
     kept = mb.Transport(
         mb.LinearDiffusion(),
         MLP((2,), 2, 1, width=8, depth=1),
-        mb.Endpoint(),
+        mb.EndpointHead(),
         shape=(2,),
         coupling=mb.Paired(preserve=True),
     )

@@ -12,18 +12,18 @@ from markovbridge import (
     AbsorbingChain,
     BirthDeath,
     Bridge,
-    Categorical,
-    Endpoint,
+    CategoricalHead,
+    EndpointHead,
     Gillespie,
     Given,
     LinearDiffusion,
-    LogisticMixture,
-    Mean,
-    NegativeBinomial,
+    LogisticMixtureHead,
+    MeanHead,
+    NegativeBinomialHead,
     PureDeath,
     RandomWalk,
     Transport,
-    TwoMeans,
+    TwoMeansHead,
     exact,
     laws,
 )
@@ -38,17 +38,17 @@ from problems import LEVEL, assert_follows
 SHAPE = (2, 3)
 CONDITION = torch.tensor([[0.5, torch.nan], [2.0, -1.0], [torch.nan, torch.nan]])
 HEADS = {
-    "mean": (PureDeath(9), Mean()),
-    "stochastic": (PureDeath(9), Mean("stochastic")),
-    "bounded": (PureDeath(9), Mean(bounded=True)),
-    "negative binomial": (PureDeath(), NegativeBinomial()),
-    "table": (PureDeath(9), Categorical()),
-    "logistic": (PureDeath(9), LogisticMixture()),
-    "masking": (AbsorbingChain(10), Categorical()),
-    "two means": (RandomWalk(20.0), TwoMeans()),
-    "birth-death": (BirthDeath(3.0), TwoMeans()),
-    "diffusion": (LinearDiffusion(), Endpoint(spread=1.0)),
-    "plug-in": (LinearDiffusion(), Endpoint()),
+    "mean": (PureDeath(9), MeanHead()),
+    "stochastic": (PureDeath(9), MeanHead("stochastic")),
+    "bounded": (PureDeath(9), MeanHead(bounded=True)),
+    "negative binomial": (PureDeath(), NegativeBinomialHead()),
+    "table": (PureDeath(9), CategoricalHead()),
+    "logistic": (PureDeath(9), LogisticMixtureHead()),
+    "masking": (AbsorbingChain(10), CategoricalHead()),
+    "two means": (RandomWalk(20.0), TwoMeansHead()),
+    "birth-death": (BirthDeath(3.0), TwoMeansHead()),
+    "diffusion": (LinearDiffusion(), EndpointHead(spread=1.0)),
+    "plug-in": (LinearDiffusion(), EndpointHead()),
 }
 
 
@@ -181,7 +181,7 @@ class Watching(nn.Module):
 
 
 def watching(**parts):
-    return Transport(PureDeath(9), Watching(), Mean(), shape=SHAPE, mean=3.0, **parts)
+    return Transport(PureDeath(9), Watching(), MeanHead(), shape=SHAPE, mean=3.0, **parts)
 
 
 def test_guidance_is_one_call_of_twice_the_batch():
@@ -251,7 +251,7 @@ def test_what_is_saved(tmp_path):
     made = Transport(
         PureDeath(9),
         network,
-        Mean(),
+        MeanHead(),
         shape=SHAPE,
         covariates=covariates,
         condition_dropout=0.2,
@@ -264,7 +264,7 @@ def test_what_is_saved(tmp_path):
     assert again.covariates.encode({"label": "b"}, 1)[0, 1] == 1
     assert "Masking(low=0.1" in (tmp_path / "model" / "README.md").read_text()
     # A model from before there were any.
-    plain = Transport(PureDeath(9), MLP(SHAPE, 1, 1, width=8, depth=1), Mean(), shape=SHAPE)
+    plain = Transport(PureDeath(9), MLP(SHAPE, 1, 1, width=8, depth=1), MeanHead(), shape=SHAPE)
     plain.save_pretrained(tmp_path / "plain")
     file = tmp_path / "plain" / "config.json"
     config = json.loads(file.read_text())
@@ -286,7 +286,13 @@ def test_one_network_learns_both_laws():
     network = MLP((1,), 1, 16, width=32, depth=1, condition=2)
     torch.random.set_rng_state(torch_state)
     transport = Transport(
-        process, network, Categorical(), shape=(1,), mean=3.5, variance=9.0, condition_dropout=0.3
+        process,
+        network,
+        CategoricalHead(),
+        shape=(1,),
+        mean=3.5,
+        variance=9.0,
+        condition_dropout=0.3,
     )
     config = TrainingConfig(steps=150, batch_size=128, learning_rate=8e-3, warmup=10, ema=0.98)
     told = torch.nn.functional.one_hot(label, 2).float()

@@ -8,13 +8,13 @@ from markovbridge import (
     AbsorbingChain,
     BirthDeath,
     Bridge,
-    Categorical,
+    CategoricalHead,
     Dirac,
     Ehrenfest,
     Gillespie,
     Independent,
     LinearDiffusion,
-    Mean,
+    MeanHead,
     PureDeath,
     TauLeaping,
     Transport,
@@ -191,7 +191,7 @@ def test_a_network_learns_to_impute():
     network = MLP((2,), 3, SIZE, width=32, depth=1)
     torch.random.set_rng_state(state)
     parts = {"mean": x.float().mean(), "variance": x.float().var(), "masking": Masking(0.3, 0.7)}
-    model = Transport(PureDeath(SIZE - 1), network, Categorical(), shape=(2,), **parts)
+    model = Transport(PureDeath(SIZE - 1), network, CategoricalHead(), shape=(2,), **parts)
     config = TrainingConfig(steps=250, batch_size=128, learning_rate=8e-3, warmup=10, ema=0.98)
     trained = Trainer(model, x, config).run()
     for value in (1, 3):
@@ -254,7 +254,9 @@ def trained(masking=None):
         with torch.no_grad():
             parameter.copy_(0.2 * torch.randn(parameter.shape, generator=g))
     moments = {"mean": 3.0, "variance": 5.0}
-    return Transport(PureDeath(9), network, Mean(), shape=(1, 2, 3), masking=masking, **moments)
+    return Transport(
+        PureDeath(9), network, MeanHead(), shape=(1, 2, 3), masking=masking, **moments
+    )
 
 
 def test_blocks_masks_and_states_on_the_way():

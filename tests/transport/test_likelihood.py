@@ -8,10 +8,10 @@ import torch
 from scipy import integrate, special, stats
 
 from likelihoods import TABLE, check, generator, pairs
-from markovbridge import Logistic, NegativeBinomial, PureDeath, Transport, exact, laws
+from markovbridge import Logistic, NegativeBinomialHead, PureDeath, Transport, exact, laws
 from markovbridge.couplings import Dirac, Gaussian, Independent, MinibatchOT, Noised
 from markovbridge.covariances import Isotropic
-from markovbridge.heads import Mean
+from markovbridge.heads import MeanHead
 from markovbridge.processes import (
     VP,
     AbsorbingChain,
@@ -176,7 +176,7 @@ class Scaled:
         self.law, self.factor = law, factor
 
     def __call__(self, x, t, condition=None):
-        return Mean().around(x, self.law(x, t).log_excess(x) + math.log(self.factor))
+        return MeanHead().around(x, self.law(x, t).log_excess(x) + math.log(self.factor))
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.3])
@@ -406,7 +406,9 @@ def test_a_trained_network_and_its_condition():
             return condition.reshape(-1, 1, 1).expand(-1, 2, features.shape[-1])
 
     process = PureDeath()
-    transport = Transport(process, Network(), NegativeBinomial(), shape=(3,), mean=2.0, variance=4)
+    transport = Transport(
+        process, Network(), NegativeBinomialHead(), shape=(3,), mean=2.0, variance=4
+    )
     x = torch.tensor([[0, 1, 2]]).expand(2, 3)
     condition = torch.tensor([0.0, 4.0])
     bound = transport.log_likelihood(x, condition=condition, draws=2000, generator=generator())

@@ -10,7 +10,7 @@ from scipy import stats
 from laws_examples import EXAMPLES, Draws, concrete
 from markovbridge import Logistic, PureDeath, Survival, Transport, exact, laws
 from markovbridge.couplings import MinibatchOT, Paired
-from markovbridge.heads import TwoMeans
+from markovbridge.heads import TwoMeansHead
 from markovbridge.laws import sums
 from markovbridge.networks import MLP
 from markovbridge.processes import VP, BirthDeath, LinearDiffusion, PureBirth, RandomWalk
@@ -93,7 +93,7 @@ def test_correlated_sites():
 def test_unbounded_counts_under_a_network(process):
     x = torch.tensor([[3, 50], [0, 300]])
     network = MLP((2,), 1, 2, width=16, depth=1)
-    transport = Transport(process, network, TwoMeans(), shape=(2,))
+    transport = Transport(process, network, TwoMeansHead(), shape=(2,))
     bound = transport.log_likelihood(x, draws=32, generator=torch.Generator().manual_seed(0))
     assert torch.isfinite(bound.nats).all() and (bound.nats < 0).all()
 

@@ -11,13 +11,13 @@ from torch import nn
 import markovbridge as mb
 from markovbridge import (
     Bridge,
-    Categorical,
-    Centred,
-    Endpoint,
+    CategoricalHead,
+    CentredHead,
+    EndpointHead,
     Gillespie,
     LinearDiffusion,
-    Mean,
-    NegativeBinomial,
+    MeanHead,
+    NegativeBinomialHead,
     PureDeath,
     Transport,
     Trapezoidal,
@@ -43,7 +43,7 @@ def random_weights(network, key="weights"):
 
 def transport(head=None, maximum=9, **kwargs):
     """An untrained model with weights that are not zero, and dropout."""
-    head = Mean() if head is None else head
+    head = MeanHead() if head is None else head
     process = PureDeath(maximum)
     network = MLP(SHAPE, 1, head.outputs(process), width=16, depth=1, dropout=0.3)
     parts = {"mean": 3.0, "variance": 5.0} | kwargs
@@ -70,7 +70,7 @@ class Watching(nn.Module):
 
 
 def watching(**kwargs):
-    return Transport(PureDeath(9), Watching(), Mean(), shape=SHAPE, mean=3.0, **kwargs)
+    return Transport(PureDeath(9), Watching(), MeanHead(), shape=SHAPE, mean=3.0, **kwargs)
 
 
 # What a sample depends on ------------------------------------------------------------------
@@ -140,14 +140,14 @@ def test_default_samplers():
         return Transport(process, MLP((2,), 1, 2), head, shape=(2,)).default_sampler()
 
     counts = PureDeath(maximum=9)
-    assert default(counts, Mean()) == Trapezoidal()
-    assert default(counts, NegativeBinomial()) == Trapezoidal()
-    assert default(counts, Centred()) == Trapezoidal()
-    assert default(counts, Mean("stochastic")) == Bridge()
-    assert default(counts, Categorical()) == Bridge()
-    assert default(LinearDiffusion(), Endpoint()) == Midpoint()
-    assert default(LinearDiffusion(), Endpoint(spread=1.0)) == Bridge()
-    assert default(UniformChain(categories=3), Categorical()) == Bridge()
+    assert default(counts, MeanHead()) == Trapezoidal()
+    assert default(counts, NegativeBinomialHead()) == Trapezoidal()
+    assert default(counts, CentredHead()) == Trapezoidal()
+    assert default(counts, MeanHead("stochastic")) == Bridge()
+    assert default(counts, CategoricalHead()) == Bridge()
+    assert default(LinearDiffusion(), EndpointHead()) == Midpoint()
+    assert default(LinearDiffusion(), EndpointHead(spread=1.0)) == Bridge()
+    assert default(UniformChain(categories=3), CategoricalHead()) == Bridge()
     assert Transport(counts, exact.Poisson(counts, 1.0), shape=(2,)).default_sampler() == Bridge()
 
 
@@ -235,7 +235,7 @@ def test_an_exact_law_stands_where_a_network_would():
 
 def test_doubles_train_a_model_of_floats_and_one_of_doubles():
     x1 = torch.randn(6, 2, dtype=torch.float64, generator=generator("cpu", 0))
-    process, head = LinearDiffusion(), Endpoint("residual")
+    process, head = LinearDiffusion(), EndpointHead("residual")
     network = MLP((2,), 1, 1, width=8)
     model = Transport(process, network, head, shape=(2,), coupling=mb.Independent())
     floats = model.loss(x1, generator=generator("cpu", 1)).mean()
@@ -248,7 +248,13 @@ def test_doubles_train_a_model_of_floats_and_one_of_doubles():
 
 
 @pytest.mark.parametrize(
-    "head", [Mean("stochastic"), mb.Categorical(), mb.LogisticMixture(2), mb.NegativeBinomial()]
+    "head",
+    [
+        MeanHead("stochastic"),
+        mb.CategoricalHead(),
+        mb.LogisticMixtureHead(2),
+        mb.NegativeBinomialHead(),
+    ],
 )
 def test_a_saved_transport_comes_back_whole(tmp_path, head):
     model = transport(
@@ -293,14 +299,14 @@ def test_what_is_saved(tmp_path):
 
 def test_saving_again_replaces_everything(tmp_path):
     transport().save_pretrained(tmp_path / "model", card={"steps": 1})
-    other = transport(mb.NegativeBinomial())
+    other = transport(mb.NegativeBinomialHead())
     (tmp_path / "model" / "notes.txt").touch()
     with pytest.raises(FileExistsError, match="notes.txt is no file of a model"):
         other.save_pretrained(tmp_path / "model")
-    assert Transport.from_pretrained(tmp_path / "model").head == Mean()
+    assert Transport.from_pretrained(tmp_path / "model").head == MeanHead()
     (tmp_path / "model" / "notes.txt").unlink()
     other.save_pretrained(tmp_path / "model", card={"steps": 2})
-    assert Transport.from_pretrained(tmp_path / "model").head == mb.NegativeBinomial()
+    assert Transport.from_pretrained(tmp_path / "model").head == mb.NegativeBinomialHead()
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
@@ -309,9 +315,9 @@ def test_an_interrupted_save_leaves_the_model_before_it(tmp_path):
     # Between the two renames the old model lies beside its place.
     (tmp_path / "model").rename(tmp_path / ".model.previous")
     found = Transport.from_pretrained(tmp_path / "model")
-    assert found.head == Mean()
-    transport(mb.NegativeBinomial()).save_pretrained(tmp_path / "model")
-    assert Transport.from_pretrained(tmp_path / "model").head == mb.NegativeBinomial()
+    assert found.head == MeanHead()
+    transport(mb.NegativeBinomialHead()).save_pretrained(tmp_path / "model")
+    assert Transport.from_pretrained(tmp_path / "model").head == mb.NegativeBinomialHead()
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
@@ -331,9 +337,11 @@ def test_users_parts_are_passed_when_loading(tmp_path):
     model.save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match="Watching is not part of markovbridge.*pass the object"):
         Transport.from_pretrained(tmp_path / "model")
-    found = Transport.from_pretrained(tmp_path / "model", network=Watching(), head=Mean("nearest"))
+    found = Transport.from_pretrained(
+        tmp_path / "model", network=Watching(), head=MeanHead("nearest")
+    )
     assert found.network.weight.tolist() == [2, 2, 2]
-    assert found.head == Mean("nearest")
+    assert found.head == MeanHead("nearest")
     with pytest.raises(TypeError, match="unknown part 'sampler': parts are process, network"):
         Transport.from_pretrained(tmp_path / "model", sampler=Bridge())
 
@@ -457,12 +465,12 @@ def test_impossible_transports_are_refused():
     process, network = PureDeath(9), Watching()
     for shape in ((), (0, 3), (-1,)):
         with pytest.raises(ValueError, match="shape must be the event shape"):
-            Transport(process, network, Mean(), shape=shape)
+            Transport(process, network, MeanHead(), shape=shape)
     with pytest.raises(ValueError, match=r"mean has shape \(4,\), which does not broadcast"):
-        Transport(process, network, Mean(), shape=SHAPE, mean=torch.ones(4))
+        Transport(process, network, MeanHead(), shape=SHAPE, mean=torch.ones(4))
     with pytest.raises(ValueError, match="variance must be finite"):
-        Transport(process, network, Mean(), shape=SHAPE, variance=float("nan"))
-    model = Transport(process, Watching(outputs=2), Mean(), shape=SHAPE)
+        Transport(process, network, MeanHead(), shape=SHAPE, variance=float("nan"))
+    model = Transport(process, Watching(outputs=2), MeanHead(), shape=SHAPE)
     with pytest.raises(
         ValueError, match=r"the network gave \(4, 2, 1, 2, 3\); its head needs \(4"
     ):

@@ -13,7 +13,7 @@ from markovbridge import doors
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, taken
 from markovbridge.doors.randomness import derive, generator
-from markovbridge.heads import Head, Mean
+from markovbridge.heads import Head, MeanHead
 from markovbridge.networks import MLP, Attention, Network
 from markovbridge.processes import PureDeath
 from markovbridge.samplers.known_sites import Masking
@@ -50,7 +50,7 @@ def transport(
         seed: Of the weights.
     """
     masking: Masking | None = params["masking"]
-    head: Head = Mean(link="exp") if params["head"] is None else params["head"]
+    head: Head = MeanHead(link="exp") if params["head"] is None else params["head"]
     process = PureDeath()
     mean, variance = statistics(x)
     features = process.features + (masking.features(process) if masking else 0)

@@ -72,7 +72,7 @@ class CountModel(Estimator):
             few hundred of them.
         width: Size of the hidden layers.
         depth: Number of blocks.
-        head: The law of the remaining counts; `Mean(link="exp")` if None.
+        head: The law of the remaining counts; `MeanHead(link="exp")` if None.
         objective: The loss; `PathKL(damping=1)` if None.
         library_size: "covariate" tells the network the total of each row; None does not.
         condition_dropout: Share of the training rows that are not told their covariates, and

@@ -5,7 +5,7 @@ module ends in `doors.guard(__name__)`, and from then on every public function o
 public method and constructor of its public classes, asks this of its arguments before it does
 anything, in one sentence that names argument, wish and value:
 
-    >>> Transport("PureDeath", network, Mean(), shape=(8,))
+    >>> Transport("PureDeath", network, MeanHead(), shape=(8,))
     TypeError: process must be a Process, not a str ('PureDeath')
 
 Annotations are read at the first call, once; after that a check is an `isinstance` or two.

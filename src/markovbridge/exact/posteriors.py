@@ -33,7 +33,7 @@ from markovbridge import doors, laws
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.doors import checks
 from markovbridge.exact.base import DataLaw, Pairs
-from markovbridge.heads import Mean
+from markovbridge.heads import MeanHead
 from markovbridge.laws import Law, Shifted, SiteLaw
 from markovbridge.processes.base import Process
 from markovbridge.processes.clock import match
@@ -230,14 +230,14 @@ class Mixture(DataLaw):
 
 @dataclass(frozen=True, eq=False)
 class MeanOnly:
-    """What a perfect network with the `Mean` head knows of a posterior: its mean per site.
+    """What a perfect network with `MeanHead` knows of a posterior: its mean per site.
 
     The samplers of that head can so be tested, and compared, without training. Its coupling is
     that of the posterior, None for a function that has none.
 
     Attributes:
         posterior: Called as (x, t, condition), gives the law of x_1 given x_t = x.
-        kernel: The law around the mean, as in `heads.Mean`.
+        kernel: The law around the mean, as in `heads.MeanHead`.
     """
 
     posterior: Callable[[Tensor, Time, Tensor | None], Law]
@@ -255,7 +255,7 @@ class MeanOnly:
 
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> SiteLaw:
         """The law of x_1 given x_t = x as that head would state it."""
-        return Mean(self.kernel).around(x, self.posterior(x, t, condition).log_excess(x))
+        return MeanHead(self.kernel).around(x, self.posterior(x, t, condition).log_excess(x))
 
 
 doors.guard(__name__)

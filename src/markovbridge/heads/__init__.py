@@ -1,18 +1,23 @@
 """Heads: how a network's output becomes the law of x_1 given x_t."""
 
 from markovbridge.heads.base import Head
-from markovbridge.heads.centred import Centred
-from markovbridge.heads.counts import Categorical, LogisticMixture, Mean, NegativeBinomial
-from markovbridge.heads.gaussian import Endpoint
-from markovbridge.heads.two_means import TwoMeans
+from markovbridge.heads.centred import CentredHead
+from markovbridge.heads.counts import (
+    CategoricalHead,
+    LogisticMixtureHead,
+    MeanHead,
+    NegativeBinomialHead,
+)
+from markovbridge.heads.gaussian import EndpointHead
+from markovbridge.heads.two_means import TwoMeansHead
 
 __all__ = [
-    "Categorical",
-    "Centred",
-    "Endpoint",
+    "CategoricalHead",
+    "CentredHead",
+    "EndpointHead",
     "Head",
-    "LogisticMixture",
-    "Mean",
-    "NegativeBinomial",
-    "TwoMeans",
+    "LogisticMixtureHead",
+    "MeanHead",
+    "NegativeBinomialHead",
+    "TwoMeansHead",
 ]

@@ -21,26 +21,26 @@ from torch import Tensor
 
 from markovbridge import doors, laws
 from markovbridge.heads.base import Head
-from markovbridge.heads.counts import Categorical, LogisticMixture, Mean, leaping
+from markovbridge.heads.counts import CategoricalHead, LogisticMixtureHead, MeanHead, leaping
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 from markovbridge.samplers.base import Sampler
 
 
 @dataclass(frozen=True)
-class Centred(Head):
-    """The mean as `Mean` learns it, and a table around it, for bounded counts.
+class CentredHead(Head):
+    """The mean as `MeanHead` learns it, and a table around it, for bounded counts.
 
     Attributes:
         table: The head of the table: `Categorical` or `LogisticMixture`.
     """
 
-    table: Head = field(default_factory=Categorical)
+    table: Head = field(default_factory=CategoricalHead)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.table, Categorical | LogisticMixture):
+        if not isinstance(self.table, CategoricalHead | LogisticMixtureHead):
             raise ValueError(
-                f"table must be a Categorical or LogisticMixture head, not {self.table!r}"
+                f"table must be a CategoricalHead or LogisticMixtureHead, not {self.table!r}"
             )
 
     def outputs(self, process: Process) -> int:
@@ -54,7 +54,7 @@ class Centred(Head):
     def __call__(
         self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
     ) -> Law:
-        about = Mean()(process, raw[:, :1], x, t, mean, variance)
+        about = MeanHead()(process, raw[:, :1], x, t, mean, variance)
         law = self.table(process, raw[:, 1:], x, t, mean, variance).table()
         return laws.Tilted.towards(law, x, about.log_excess(x))
 

@@ -53,8 +53,8 @@ def _maximum(process: Process, head: Head) -> int:
     states = process.states if process.thins and isinstance(process, DiscreteProcess) else None
     if states is None:
         raise ValueError(
-            f"the {type(head).__name__} head needs bounded counts: set `maximum` of the process, "
-            "or take the Mean or NegativeBinomial head"
+            f"{type(head).__name__} needs bounded counts: set `maximum` of the process, "
+            "or take MeanHead or NegativeBinomialHead"
         )
     return states - 1
 
@@ -70,7 +70,7 @@ def _log_scale(process: Process, x: Tensor, t: Tensor, mean: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Mean(Head):
+class MeanHead(Head):
     """The conditional mean of the remaining count: the paper's head.
 
     Attributes:
@@ -124,7 +124,7 @@ class Mean(Head):
 
 
 @dataclass(frozen=True)
-class Categorical(Head):
+class CategoricalHead(Head):
     """A table over the values x_1 = 0, 1, ... at each site, for bounded data.
 
     The network gives log-weights of the values; what x_t says of x_1 is known and added
@@ -135,8 +135,8 @@ class Categorical(Head):
         """One for each state."""
         if not isinstance(process, DiscreteProcess) or process.states is None:
             raise ValueError(
-                "the Categorical head needs a bounded number of states: set `maximum` of the "
-                "process, or take the Mean or NegativeBinomial head"
+                "CategoricalHead needs a bounded number of states: set `maximum` of the "
+                "process, or take MeanHead or NegativeBinomialHead"
             )
         return process.states
 
@@ -149,7 +149,7 @@ class Categorical(Head):
 
 
 @dataclass(frozen=True)
-class LogisticMixture(Head):
+class LogisticMixtureHead(Head):
     """A mixture of discretised logistics per site, truncated to [x_t, maximum].
 
     Under another process than pure death it is over all values of the data, times what x_t
@@ -201,7 +201,7 @@ class LogisticMixture(Head):
 
 
 @dataclass(frozen=True)
-class NegativeBinomial(Head):
+class NegativeBinomialHead(Head):
     """Negative binomials for the remaining count, bounded or not: for over-dispersion.
 
     Attributes:

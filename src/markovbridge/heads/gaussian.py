@@ -59,7 +59,7 @@ PREDICTS = ("end", "residual", "drift", "noise", "score", "start")
 
 
 @dataclass(frozen=True)
-class Endpoint(Head):
+class EndpointHead(Head):
     """The conditional mean of the data, under a linear diffusion.
 
     Attributes:
@@ -83,7 +83,7 @@ class Endpoint(Head):
         """One."""
         return 1
 
-    def coupled(self, process: Process, coupling: Coupling) -> Endpoint:
+    def coupled(self, process: Process, coupling: Coupling) -> EndpointHead:
         """This head with the coupling of its transport.
 
         Raises:
@@ -166,13 +166,13 @@ def _diffusion(process: Process) -> Diffusion:
     return process
 
 
-def _linear(process: Process, head: Endpoint) -> LinearDiffusion:
+def _linear(process: Process, head: EndpointHead) -> LinearDiffusion:
     """The process, or an error if its numbers are not known."""
     process = _diffusion(process)
     if not isinstance(process, LinearDiffusion):
         raise TypeError(
             f"{head} needs the numbers of a LinearDiffusion, which {type(process).__name__} does "
-            'not state: take Endpoint(predicts="end", spread=0.0)'
+            'not state: take EndpointHead(predicts="end", spread=0.0)'
         )
     return process
 

@@ -29,7 +29,7 @@ from markovbridge.processes.integers import IntegerProcess
 
 
 @dataclass(frozen=True)
-class TwoMeans(Head):
+class TwoMeansHead(Head):
     """Expected steps up and down from x_t to x_1.
 
     Its law of x_1 has these means, and Poisson or binomial steps independent of one
@@ -64,8 +64,8 @@ def _stepping(process: Process) -> IntegerProcess:
     if isinstance(process, IntegerProcess):
         return process
     raise TypeError(
-        f"the TwoMeans head is for processes on integers that step up and down, not "
-        f"for {type(process).__name__}: take the Categorical or the Mean head"
+        f"TwoMeansHead is for processes on integers that step up and down, not "
+        f"for {type(process).__name__}: take CategoricalHead or MeanHead"
     )
 
 

@@ -60,8 +60,8 @@ class Law(ABC):
             TypeError: If it has none.
         """
         raise TypeError(
-            f"a {type(self).__name__} law has no finite table per site: take the Categorical or "
-            "LogisticMixture head, or Bridge(), or Trapezoidal() of pure death"
+            f"a {type(self).__name__} law has no finite table per site: take CategoricalHead or "
+            "LogisticMixtureHead, or Bridge(), or Trapezoidal() of pure death"
         )
 
     def between(self, other: Law, strength: float) -> Law:
@@ -151,7 +151,7 @@ class Law(ABC):
 MOST_VALUES = 2**16  # of a table that is made value by value: those of 16 bits
 UNBOUNDED = (
     "a table over x_1 needs bounded counts: set `maximum` of the process to the largest value of "
-    "the data, or take the TwoMeans head"
+    "the data, or take TwoMeansHead"
 )
 
 

@@ -126,7 +126,7 @@ class PureDeath(JumpProcess):
         if self.states is None:
             raise ValueError(
                 "a table over x_1 needs bounded counts: set `maximum` of the process, or take "
-                "the Mean or NegativeBinomial head"
+                "MeanHead or NegativeBinomialHead"
             )
         t = self.schedule.at(t)
         log_q = match(self.schedule.mortality(t.double()), x).clamp_min(TINY).log()

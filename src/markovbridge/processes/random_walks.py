@@ -20,7 +20,7 @@ beside the variance of the data; bridges between given ends are exact in any cas
 
 None of the rates is affine in x_1, but each is affine in the two conditional
 means, of the steps up (D) and of the steps down (I or U) that lead from x_t to
-x_1: two numbers per site are all a network has to know (`heads.TwoMeans`). The
+x_1: two numbers per site are all a network has to know (`heads.TwoMeansHead`). The
 integer bridges are in Count Bridges (https://arxiv.org/abs/2603.04730) for the
 walk; the others follow the same way, from independent units.
 """

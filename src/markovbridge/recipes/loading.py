@@ -91,7 +91,7 @@ def load(name: str | Path, options: Mapping[str, Any] | None = None) -> Recipe:
     Args:
         name: As of `locate`.
         options: Options that replace those of the recipe, by name, as plain values:
-            {"network.width": 8, "head": "Mean"}.
+            {"network.width": 8, "head": "MeanHead"}.
 
     Raises:
         UsageError: If there is no such recipe or option, or it cannot be what was given.

@@ -1,7 +1,7 @@
 r"""Beyond the training data: how far samples may go, and what is said when they do.
 
 A network is asked at states that no training data led to when its own errors, or a strong
-condition, lead there. Where effects multiply, as with `Mean(link="exp")`, a small error of the
+condition, lead there. Where effects multiply, as with `MeanHead(link="exp")`, a small error of the
 output is then a large factor, which feeds back: a count of thousands ends in millions. So a
 model remembers the least and the largest value of each site in training, and of counts
 

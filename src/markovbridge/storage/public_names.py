@@ -27,6 +27,11 @@ MOVED = {
     "objectives": "transport",
     "schedules": "processes",
 }
+# Heads that those files call by these names.
+HEADS = (
+    *("Mean", "Categorical", "LogisticMixture", "NegativeBinomial", "TwoMeans"),
+    *("Centred", "Endpoint"),
+)
 
 
 @functools.cache
@@ -76,10 +81,12 @@ def renamed(config: Any) -> Any:
 
 def today(path: str) -> str:
     """The path of a class without the module that it was in below a namespace."""
-    package, *inside = path.split(".")
-    if package == PACKAGE and len(inside) > 1:
-        return f"{package}.{MOVED.get(inside[0], inside[0])}.{inside[-1]}"
-    return path
+    if not path.startswith(f"{PACKAGE}."):
+        return path
+    package, *inside, name = path.split(".")
+    if name in HEADS and inside[:1] in ([], ["heads"]):
+        name += "Head"
+    return ".".join([package, *(MOVED.get(place, place) for place in inside[:1]), name])
 
 
 def ours(cls: type) -> bool:

@@ -12,9 +12,9 @@ the condition and the law without it (Ho & Salimans, https://arxiv.org/abs/2207.
     tables          law    p_γ(x_1^i) ∝ p_c(x_1^i)^γ p_u(x_1^i)^{1-γ}
 
 Both scores are affine in E[x_1 | x_t] with the same coefficients, so the first line is exact.
-So is the second where rates are proportional to expected steps y: pure death (`Mean` and
-`NegativeBinomial` heads, y = E[x_1 - x_t]; mixtures are refused) and the random walk
-(`TwoMeans`); for birth and death the two means are what is interpolated, the rate of
+So is the second where rates are proportional to expected steps y: pure death (`MeanHead` and
+`NegativeBinomialHead`, y = E[x_1 - x_t]; mixtures are refused) and the random walk
+(`TwoMeansHead`); for birth and death the two means are what is interpolated, the rate of
 immigration being known (log-rates: Nisonoff et al., https://arxiv.org/abs/2406.01572). Of a
 table per site it is the posterior that is interpolated: rates are then those of a process
 pinned at an end drawn from p_γ, and arrive at the data at any γ. For Poisson tables under pure

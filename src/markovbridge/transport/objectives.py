@@ -213,7 +213,7 @@ class EndNLL(Objective):
         if isinstance(process, LinearDiffusion) and isinstance(getattr(law, "base", law), Delta):
             raise TypeError(
                 "EndNLL needs a law with a density, and that of this head is a point: take "
-                "Endpoint(spread=1.0), or PathKL(damping=1.0)"
+                "EndpointHead(spread=1.0), or PathKL(damping=1.0)"
             )
         return -law.log_prob(x1)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from markovbridge import Mean, PureDeath, Transport
+from markovbridge import MeanHead, PureDeath, Transport
 from markovbridge.data import Arrays, Digits
 from markovbridge.evaluation.consistency import MEANING
 from markovbridge.evaluation.held_out_likelihood import Nats
@@ -35,7 +35,7 @@ FIGURES = {
 def save_model(run, shape=(1, 8, 8)):
     process = PureDeath(maximum=16)
     network = MLP(shape, 1, 1, width=4, depth=1)
-    transport = Transport(process, network, Mean(), shape=shape, mean=5.0, variance=9.0)
+    transport = Transport(process, network, MeanHead(), shape=shape, mean=5.0, variance=9.0)
     transport.save_pretrained(run / "model")
     return sum(p.numel() for p in network.parameters())
 
