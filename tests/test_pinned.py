@@ -38,7 +38,7 @@ KINDS = [
     (exact, exact.DataLaw),
     (networks, networks.Network),
 ]
-ELSEWHERE = {networks.UNet}
+ELSEWHERE = {networks.UNet, processes.Mirrored}
 
 
 @pytest.fixture(autouse=True)
