@@ -29,9 +29,9 @@ from markovbridge.processes import schedules
 BAR = 1.05  # of the loss
 READS = {"loss": 1, "step": 0}  # at most
 CASES = {
-    "pure death, Mean": (processes.PureDeath(16), heads.MeanHead()),
-    "uniform chain, Categorical": (processes.UniformChain(17), heads.CategoricalHead()),
-    "linear diffusion, Endpoint": (processes.LinearDiffusion(), heads.EndpointHead()),
+    "pure death, MeanHead": (processes.PureDeath(16), heads.MeanHead()),
+    "uniform chain, CategoricalHead": (processes.UniformChain(17), heads.CategoricalHead()),
+    "linear diffusion, EndpointHead": (processes.LinearDiffusion(), heads.EndpointHead()),
 }
 
 

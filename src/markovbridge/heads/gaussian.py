@@ -162,7 +162,7 @@ class EndpointHead(Head):
 def _diffusion(process: Process) -> Diffusion:
     """The process, or an error if it is not a diffusion."""
     if not isinstance(process, Diffusion):
-        raise TypeError(f"the Endpoint head needs a diffusion, not {type(process).__name__}")
+        raise TypeError(f"EndpointHead needs a diffusion, not {type(process).__name__}")
     return process
 
 

@@ -65,7 +65,7 @@ class Law(ABC):
         )
 
     def between(self, other: Law, strength: float) -> Law:
-        """The law at this strength, 1 being this one and 0 the other; see `conditions`.
+        """The law at this strength, 1 being this one and 0 the other; see `transport.guidance`.
 
         Raises:
             TypeError: If there is none between laws of these kinds.
