@@ -14,8 +14,8 @@ Rows. "published" is a logit-spaced grid of survival, walked by thinning the exp
 rounded to the nearest integer ("nearest") or by Poisson leaps ("leap"). "cosine" is the grid of
 the schedule, "equal error" the one that trained models bring with them, which is the default
 together with "trapezoidal". With `--table` the network gives the same mean and a table around it
-(`CentredHead`), trained by `PathKL(damping=1) + 0.001 * EndNLL()`, and the second-order bridge draws
-from the table.
+(`CentredHead`), trained by `PathKL(damping=1) + 0.001 * EndNLL()`, and the second-order bridge
+draws from the table.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ import torch
 
 import markovbridge as mb
 from fuzz_annotations import against, hints_of
-from fuzz_targets import Pool, quiet, targets, with_files
+from fuzz_objects import quiet, with_files
+from fuzz_targets import Pool, targets
 from fuzz_values import COUNTS, arguments, good, hostile, rng_of
 
 SECONDS = 5.0  # of processor time for one case

@@ -4,117 +4,19 @@
 of the package that is not in it makes `examples` fail.
 """
 
-import importlib
-import inspect
 import math
-import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-import markovbridge
+from laws_draws import ZERO, Draws, Example, around, rows, whole, window
 from markovbridge import PureDeath, exact, laws, processes
 from markovbridge.covariances import Dense, Isotropic
 from markovbridge.exact import empirical, gaussians
 from markovbridge.laws import Law, sums
 from markovbridge.laws.base import Pinned
-
-
-@dataclass(frozen=True)
-class Example:
-    """A law and where it has mass.
-
-    Attributes:
-        make: The law of so many equal rows.
-        values: Points of its sum or integral, (K, *event).
-        origin: A state that no draw is below, (*event), for the excess.
-        weights: Of the points in the integral, (K,); None for a sum.
-        accuracy: Relative error that rounding leaves in float64.
-    """
-
-    make: Callable[[int], Law]
-    values: Tensor
-    origin: Tensor
-    weights: Tensor | None = None
-    accuracy: float = 1e-8
-
-
-def concrete(base: type) -> list[type]:
-    """All classes of the package under `base` that can be made, by name."""
-    for module in pkgutil.walk_packages(markovbridge.__path__, "markovbridge."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
-    found, left = set(), [base]
-    while left:
-        one = left.pop()
-        left += one.__subclasses__()
-        if one.__module__.startswith("markovbridge.") and not inspect.isabstract(one):
-            found.add(one)
-    return sorted(found, key=lambda one: f"{one.__module__}.{one.__qualname__}")
-
-
-class Draws:
-    """Random parameters, extremes among them."""
-
-    def __init__(self, seed: int, dtype: torch.dtype) -> None:
-        self.rng, self.dtype = np.random.default_rng(seed), dtype
-        self.extreme = seed % 2 == 1
-
-    def real(self, value: float | np.ndarray) -> Tensor:
-        """One site of a float law, to be expanded to n rows."""
-        return torch.as_tensor(value, dtype=self.dtype).reshape(1, 1)
-
-    def pick(self, usual: float, *extremes: float) -> float:
-        """The usual value, or for every second seed an extreme."""
-        return float(self.rng.choice(extremes)) if self.extreme and extremes else usual
-
-    def mean(self, high: float = 30.0, huge: float = 1e5) -> float:
-        usual = float(np.exp(self.rng.uniform(math.log(0.05), math.log(high))))
-        return self.pick(usual, 1e-12, 1e-4, huge if self.dtype == torch.float64 else high)
-
-    def share(self) -> float:
-        return self.pick(float(self.rng.uniform()), 0.0, 1.0, 1e-9, 1 - 1e-6)
-
-    def weights(self, count: int) -> Tensor:
-        """Log-probabilities, (count,), one or more of them 0."""
-        weights = self.rng.dirichlet(np.full(count, 0.5))
-        weights[self.rng.integers(count)] = 0
-        if self.extreme:
-            weights = np.where(weights == weights.max(), 1, 1e-9 * weights)
-        return torch.as_tensor(weights / weights.sum()).log().to(self.dtype)
-
-    def table(self, size: int) -> Tensor:
-        """Logits of a table of several humps with holes, (size,)."""
-        spread = self.pick(2.0, 0.0, 8.0, 60.0)
-        logits = self.rng.normal(size=size) * spread
-        logits[1:-1][self.rng.random(size - 2) < 0.3] = -math.inf
-        return torch.as_tensor(logits + self.rng.normal() * 5, dtype=self.dtype)
-
-
-def rows(value: Tensor, n: int) -> Tensor:
-    """One row, repeated."""
-    return value.expand(n, *value.shape[1:])
-
-
-def whole(value: int) -> Tensor:
-    return torch.full((1, 1), int(value))
-
-
-def window(low: float, high: float) -> Tensor:
-    """All whole numbers, (K, 1)."""
-    return torch.arange(math.floor(low), math.ceil(high) + 1).unsqueeze(1)
-
-
-def around(mean: float, variance: float, tail: float = 40.0) -> Tensor:
-    """Where a count has mass: 14 deviations, and `tail` beyond."""
-    reach = 14 * math.sqrt(variance) + tail
-    return window(max(0.0, mean - reach), mean + reach)
-
-
-ZERO = torch.zeros(1, dtype=torch.int64)
 
 
 def delta(draws: Draws) -> Example:

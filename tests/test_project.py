@@ -47,3 +47,20 @@ def test_every_decision_is_in_the_index():
     pages = {path.name for path in folder.glob("*.md")} - {"README.md"}
     index = (folder / "README.md").read_text()
     assert pages and {name for name in pages if f"]({name})" not in index} == set()
+
+
+LONGEST = 400  # lines of a file of code
+TOP = 23  # files and folders at the top of the package: a new idea goes into a folder
+
+
+def test_no_file_of_code_is_long():
+    files = [path for folder in ("src", "tests") for path in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 300
+    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in files}
+    long = {str(path.relative_to(ROOT)): n for path, n in lines.items() if n > LONGEST}
+    assert long == {}, "split them by subject"
+
+
+def test_the_top_of_the_package_stays_small():
+    found = {path.name for path in (ROOT / "src" / "markovbridge").iterdir()}
+    assert len(found - {"__pycache__"}) <= TOP, sorted(found)

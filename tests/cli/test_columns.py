@@ -1,7 +1,7 @@
 """A table in every format meets a run in every verb: by the names of its columns, or not at all.
 
 What a verb makes of a table with turned columns is what it makes of the table in order, to the
-bit; and what the command line makes of rows is what `CountModel` makes of them.
+bit.
 """
 
 import json
@@ -9,80 +9,31 @@ import shutil
 from pathlib import Path
 
 import anndata
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from scipy import sparse
 
-from markovbridge import CountModel
+from columns import (
+    GENES,
+    LINE,
+    ONE,
+    TURNED,
+    N,
+    arrays,
+    columns,
+    counts,
+    folder,
+    genomics,
+    imputed,
+    plain,
+    restored,
+    sparse_npz,
+    train,
+)
 from markovbridge.cli import main
-from markovbridge.data import CountTable, write_table
+from markovbridge.data import write_table
 from markovbridge.data.tables.registry import SUFFIXES
-
-GENES = ["A", "B", "C", "D", "E"]
-TURNED = [3, 0, 4, 2, 1]
-N = 60
-SMALL = ["--network.width", "8", "--network.depth", "1", "--trainer.batch_size", "16"]
-SMALL += ["--trainer.steps", "60", "--trainer.warmup", "1", "--trainer.validate_every", "0"]
-SMALL += ["--trainer.select", "last"]
-ONE = ["--threads", "1"]
-LINE = "are in another order than those of the model"
-
-
-def counts():
-    more = np.where(np.array(columns()["batch"]) == "b1", 4.0, 1.0)[:, None]
-    return np.random.default_rng(0).poisson(more * [1, 3, 40, 8, 15], (N, 5))
-
-
-def columns():
-    rng = np.random.default_rng(1)
-    return {"batch": [f"b{k}" for k in rng.integers(0, 2, N)], "age": rng.integers(20, 60, N)}
-
-
-ROWS = [f"c{k}" for k in range(N)]
-
-
-def plain(path, order):
-    """By `write_table`: in the format of the suffix."""
-    names = [GENES[k] for k in order]
-    told = {"row_names": ROWS, "column_names": names, "columns": columns()}
-    write_table(path, counts()[:, order], overwrite=True, **told)
-    return path
-
-
-def sparse_npz(path, order):
-    """A scipy sparse matrix with names and covariates beside it."""
-    matrix = sparse.csr_matrix(counts()[:, order])
-    parts = {name: getattr(matrix, name) for name in ("data", "indices", "indptr")}
-    names = {"column_names": np.array([GENES[k] for k in order])}
-    told = {name: np.array(values) for name, values in columns().items()}
-    np.savez(path, format=np.array(b"csr"), shape=matrix.shape, **parts, **names, **told)
-    return path
-
-
-def folder(path, order):
-    """Matrix Market in a folder, as 10x writes it, with a table of covariates."""
-    path.mkdir()
-    plain(path / "matrix.mtx.gz", order)
-    return path
-
-
-def genomics(path, order):
-    """The HDF5 file of 10x."""
-    matrix = sparse.csr_matrix(counts()[:, order])
-    with h5py.File(path, "w") as file:
-        group = file.create_group("matrix")
-        for name in ("data", "indices", "indptr"):
-            group[name] = getattr(matrix, name)
-        group["shape"] = [5, N]
-        group["barcodes"] = np.array(ROWS, dtype="S")
-        group["features/name"] = group["features/id"] = np.array(
-            [GENES[k] for k in order], dtype="S"
-        )
-    return path
-
 
 # Every suffix that `CountTable` reads, and how a file of it is made.
 FORMATS = {
@@ -105,33 +56,12 @@ def test_every_format_is_here():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run that is told batch and age, its table, and one in order for each verb."""
-    home = tmp_path_factory.mktemp("columns")
-    plain(home / "cells.csv", range(5))
-    pd.DataFrame(columns(), index=ROWS).to_csv(home / "obs.csv")
-    words = ["train", str(home / "cells.csv"), "--data.covariates", "[batch, age]"]
-    assert main([*words, "--output", str(home / "run"), *SMALL]) == 0
-    options = ["--n", "24", "--steps", "1", "--condition.batch", "b1", *ONE]
-    assert main(["sample", str(home / "run"), *options]) == 0
-    return home
+    return train(tmp_path_factory.mktemp("columns"))
 
 
 @pytest.fixture
 def run(trained, tmp_path):
     return shutil.copytree(trained / "run", tmp_path / "run")
-
-
-def arrays(path):
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files if name != "meta"}
-
-
-def restored(run):
-    return arrays(run / "restored.npz")
-
-
-def imputed(run):
-    return arrays(run / "imputed.npz")
 
 
 def records(name):
@@ -147,6 +77,7 @@ def records(name):
 
 FAST = ["--steps", "1", "--n", "4", *ONE]
 OWN = ["--data", "CountTable", "--split", "all", *ONE]
+
 # Verbs that take a table, the option that names it, and what comes of it.
 VERBS = {
     "restore": (["--survival", "0.5", *FAST], "--input", restored),
@@ -318,86 +249,3 @@ def test_the_report_puts_columns_in_order_and_says_so(own):
     page = (run / "report.html").read_text(encoding="utf-8")
     assert LINE in page and "Samples given batch=b1; training data are" in page
     assert "--condition.batch b1" in page
-
-
-# The same as CountModel -------------------------------------------------------------------------
-
-
-def as_given(kind, home, order, told=True):
-    """The first four rows of the table, as an object or a file."""
-    x = pd.DataFrame(counts()[:4, order], ROWS[:4], [GENES[k] for k in order])
-    beside = pd.DataFrame({k: v[:4] for k, v in columns().items()}, ROWS[:4])
-    if kind == "frame":
-        return pd.concat([beside, x], axis=1) if told else x
-    if kind == "anndata":
-        return anndata.AnnData(x.astype("f4"), obs=beside if told else None)
-    file = home / f"rows.{kind}"
-    write_table(
-        file,
-        x.to_numpy(),
-        row_names=ROWS[:4],
-        column_names=list(x.columns),
-        columns={k: list(v[:4]) for k, v in columns().items()} if told else None,
-        overwrite=True,
-    )
-    return file
-
-
-@pytest.mark.parametrize("kind", ["frame", "anndata", "csv", "h5ad", "npz"])
-def test_the_command_line_and_count_model_say_the_same(trained, run, tmp_path, kind):
-    model = CountModel.load(run)
-    exact = ["--steps", "1", "--sampler", "Adaptive", "--sampler.tolerance", "0.1", *ONE]
-    file = as_given("csv" if kind in ("frame", "anndata") else kind, tmp_path, range(5))
-    given = as_given(kind, tmp_path, range(5))
-    words = [str(run), "--input", str(file), "--draws", "19", "--seed", "7", *exact]
-    assert main(["restore", *words, "--survival", "0.5"]) == 0
-    made = model.restore(given, 0.5, draws=19, random_state=7)
-    np.testing.assert_array_equal(restored(run)["draws"], made.draws)
-    assert main(["impute", *words, "--observed", "random:0.5"]) == 0
-    found = imputed(run)
-    filled = model.impute(given, found["observed"], draws=19, random_state=7)
-    np.testing.assert_array_equal(found["draws"], filled.draws)
-    # Something is told, and something else on top of it.
-    blind = {"batch": None, "age": None}
-    assert (
-        model.restore(given, 0.5, draws=19, covariates=blind, random_state=7).draws != made.draws
-    ).any()
-    over = model.restore(given, 0.5, draws=19, covariates={"batch": "b0"}, random_state=7)
-    assert main(["restore", *words, "--survival", "0.5", "--condition.batch", "b0"]) == 0
-    np.testing.assert_array_equal(restored(run)["draws"], over.draws)
-    assert (over.draws != made.draws).any()
-    # Turned columns: by name the same, in the order of what was given.
-    turned = as_given(kind, tmp_path, TURNED)
-    with pytest.warns(UserWarning, match=LINE):
-        again = model.restore(turned, 0.5, draws=19, random_state=7)
-    np.testing.assert_array_equal(again.draws, made.draws[..., TURNED])
-    if kind == "frame":
-        pd.testing.assert_frame_equal(again.mean[GENES], made.mean[GENES])
-    with pytest.warns(UserWarning, match=LINE):
-        score = model.score_samples(turned)
-    straight = as_given(kind, tmp_path, range(5))
-    np.testing.assert_array_equal(score, model.score_samples(straight))
-    turned = as_given(kind, tmp_path, TURNED)
-    with pytest.warns(UserWarning, match=LINE):
-        filled_again = model.impute(turned, found["observed"][:, TURNED], draws=19, random_state=7)
-    np.testing.assert_array_equal(filled_again.draws, filled.draws[..., TURNED])
-    # Nothing is known of the rows, and that is said.
-    with pytest.warns(UserWarning, match="X does not have 'batch', 'age'"):
-        unknown = model.restore(
-            as_given(kind, tmp_path, range(5), told=False), 0.5, draws=19, random_state=7
-        )
-    bare = as_given("csv", tmp_path, range(5), told=False)
-    assert main(["restore", *words[:2], str(bare), *words[3:], "--survival", "0.5"]) == 0
-    np.testing.assert_array_equal(restored(run)["draws"], unknown.draws)
-
-
-def test_the_own_rows_of_a_run_are_told_their_covariates(trained, run, capsys):
-    exact = ["--steps", "1", "--sampler", "Adaptive", "--sampler.tolerance", "0.1", *ONE]
-    assert main(["restore", str(run), "--survival", "0.5", "--seed", "3", *exact]) == 0
-    assert "given batch=of each row, age=of each row; " in capsys.readouterr().out
-    found = restored(run)
-    test = CountTable(trained / "cells.csv", covariates=("batch", "age")).load("test")
-    made = CountModel.load(run).restore(
-        found["input"], 0.5, draws=19, covariates=test.columns, random_state=3
-    )
-    np.testing.assert_array_equal(found["draws"], made.draws)

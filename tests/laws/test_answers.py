@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from laws_examples import EXAMPLES, Draws, concrete
+from laws_draws import Draws, concrete
+from laws_examples import EXAMPLES
 from markovbridge.laws import LOG_TINY, Law
 from problems import LEVEL, assert_follows
 

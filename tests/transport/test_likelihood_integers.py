@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from laws_examples import EXAMPLES, Draws, concrete
+from laws_draws import Draws, concrete
+from laws_examples import EXAMPLES
 from markovbridge import Logistic, PureDeath, Survival, Transport, exact, laws
 from markovbridge.couplings import MinibatchOT, Paired
 from markovbridge.heads import TwoMeansHead
