@@ -19,7 +19,7 @@ from scipy import sparse
 from markovbridge import CountModel
 from markovbridge.cli import main
 from markovbridge.data import CountTable, write_table
-from markovbridge.data.tables.source import SUFFIXES
+from markovbridge.data.tables.registry import SUFFIXES
 
 GENES = ["A", "B", "C", "D", "E"]
 TURNED = [3, 0, 4, 2, 1]
