@@ -31,7 +31,7 @@ FILES = 160
 READ_BY = {
     "cli.blocks": "blocks",
     "cli.given": "npz of arrays",  # by the function that reads these
-    "options.from_file": "recipe",
+    "recipes.options.from_file": "recipe",
     "cli.report": "run folder",
     "counts.files": "count model",
     "data.arrays": "npz of arrays",
@@ -45,8 +45,8 @@ READ_BY = {
     "data.tables.npz": "npz csr",
     "data.tables.source": "table as an object",
     "data.tables.stored": "h5ad",
-    "pretrained": "model",
-    "trained_on": "run folder",
+    "transport.saved": "model",
+    "training.trained_on": "run folder",
     "training.checkpoint": "run folder",
     "training.run_folder": "run folder",
 }
@@ -54,17 +54,18 @@ READ_BY = {
 OTHERWISE = {
     "cli.listing": "recipes of this package",
     "data.digits": "a file of this package",
-    "documents": "what the others read by",
-    "files": "writes",
-    "annotations": "the source of this package",
-    "locks": "locks",
-    "metrics.extractors": "files of weights whose hash is known",
-    "reading": "what the others read by",
+    "storage.documents": "what the others read by",
+    "storage.files": "writes",
+    "doors.annotations": "the source of this package",
+    "storage.locks": "locks",
+    "evaluation.metrics.extractors": "files of weights whose hash is known",
+    "storage.reading": "what the others read by",
     "recipes.files": "recipes of this package",
-    "report.html": "a style of this package",
-    "report.pictures": "pictures that go into a page as they are",
+    "evaluation.report.html": "a style of this package",
+    "evaluation.report.pictures": "pictures that go into a page as they are",
     "training.log": "lines of a log, of which those that are damaged are dropped",
     "data.tables.writing": "writes",
+    "simulated.fitting": "weights, read by `reading.tensors` as those of a model are",
 }
 READS = {"array_file", "reading", "read_json", "read_yaml", "load_json", "tensors", "unpacked"}
 READS |= {"open", "read_bytes", "read_text", "safe_open", "read_csv", "read_parquet"}

@@ -27,7 +27,7 @@ def test_evaluate(run, capsys):
     meta = {**meta, "split": "digits, all"}
     assert records == score(torch.from_numpy(found), real, seed=3, meta=meta)
     assert "60 samples against 1,797 of digits, all" in text
-    assert "ema weights, Bridge, Mean(kernel=stochastic), 5 evaluations, seed 0" in text
+    assert "ema weights, Bridge, MeanHead(kernel=stochastic), 5 evaluations, seed 0" in text
     assert f"{records[0].value:.4g}" in text
     assert f"{records[0].floor:.4g}" in text
 
@@ -91,8 +91,8 @@ def test_a_run_folder_runs_no_code(run, tmp_path, monkeypatch, capsys):
     assert "config.json is damaged (it has changed since it was written)" in error(capsys)
     del config["sha256"]  # as a file of before there was one
     file.write_text(json.dumps(config))
-    assert sample(run, "--n", "4") == 1
-    assert "evil.Mean is not part of markovbridge" in error(capsys)
+    assert sample(run, "--n", "4") == 2
+    assert "is your own: name it with --head evil.Mean" in error(capsys)
 
 
 def test_report(run, capsys):

@@ -21,6 +21,7 @@ import markovbridge.data
 from markovbridge.data import CIFAR10, IDX, Arrays, CountTable, ImageFolder, Source
 from markovbridge.data.compressed import FORMATS
 from markovbridge.data.rows import dense
+from markovbridge.data.tables import registry
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.poisson(0.6, (30, 8)) * RNG.integers(1, 9, (30, 8))
@@ -236,6 +237,7 @@ def readable() -> set[tuple[str, str]]:
             continue
         if any("Path" in str(field.type) for field in dataclasses.fields(cls)):
             module = importlib.import_module(cls.__module__)
+            module = registry if cls is markovbridge.data.CountTable else module
             suffixes = getattr(module, "SUFFIXES", ("",))
             zipped = getattr(module, "ZIPPED", ())
             found |= {(name, suffix) for suffix in (*suffixes, *(f"{z}.gz" for z in zipped))}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "count_table.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "count_table.py"
 
 
 def test_count_table(capsys):

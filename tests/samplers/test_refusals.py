@@ -32,7 +32,8 @@ PROCESSES = {
 SAMPLERS = {
     name: getattr(samplers, name)
     for name in samplers.__all__
-    if name not in ("Corrected", "Model", "Sampler")
+    if name not in ("Corrected", "Sampler")
+    and issubclass(getattr(samplers, name), samplers.Sampler)
 }
 
 

@@ -42,7 +42,7 @@ class DiffusionDynamics(ABC):
 
     @abstractmethod
     def drift(self, x: Tensor, t: Tensor) -> Tensor:
-        """B(x, t) at times t (batch,), per unit of time that passes from 1 to 0: as x."""
+        """Drift b(x, t) at times t (batch,), per unit of time that passes from 1 to 0: as x."""
 
     @abstractmethod
     def noise(self, x: Tensor, t: Tensor) -> Tensor:

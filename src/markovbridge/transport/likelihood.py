@@ -53,9 +53,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws import (
-    Law,
-)
+from markovbridge.laws import Law
 from markovbridge.processes.base import DiscreteProcess
 from markovbridge.samplers.model import DataModel, Given
 
