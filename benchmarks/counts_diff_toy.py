@@ -38,7 +38,7 @@ from markovbridge import PureDeath, Transport, statistics
 from markovbridge.doors.randomness import generator
 from markovbridge.evaluation.metrics import correlation_error, embed, margins, sliced_wasserstein
 from markovbridge.heads import MeanHead, NegativeBinomialHead
-from markovbridge.laws import NegativeBinomialHead as Law
+from markovbridge.laws import NegativeBinomial as Law
 from markovbridge.networks import MLP
 from markovbridge.training import Trainer, TrainingConfig
 from markovbridge.transport.objectives import EndNLL, PathKL

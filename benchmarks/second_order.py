@@ -20,8 +20,8 @@ from torch import Tensor
 
 from markovbridge import PureDeath
 from markovbridge.laws import Categorical
+from markovbridge.processes.clock import cut
 from markovbridge.samplers import SecondOrderBridge, Trapezoidal
-from markovbridge.samplers.second_order import inner_time
 from sampler_error import STATES, Posterior, data_law, error
 
 EVALUATIONS = (4, 6, 10, 16, 20, 40)
@@ -57,8 +57,9 @@ class LawStep:
     """A step of `SecondOrderBridge` from t to s: where it looks, and the rest of it."""
 
     def __init__(self, process, posterior, sampler, t, s):
-        self.process, self.posterior, self.sampler, self.t = process, posterior, sampler, t
-        self.middle = inner_time(process, t, s, sampler.theta)
+        self.process, self.posterior, self.sampler = process, posterior, sampler
+        self.t, self.s = t, s
+        self.middle = cut(process.schedule, "survival", t, s, sampler.theta).middle
         self.before = bridge_table(process, t, self.middle)
         self.after = bridge_table(process, self.middle, s)
 
@@ -72,9 +73,9 @@ class LawStep:
 
     def rest(self, x: Tensor, x_m: Tensor) -> Tensor:
         first, second = self._law(x, self.t), self._law(x_m, self.middle)
-        end = self.sampler.extrapolate(
-            self.process, first, second, x, x_m, self.t, self.middle
-        ).log_probs.exp()
+        times = self.t, self.middle, self.s
+        rest = self.sampler.rest(self.process, first, second, x, x_m, times)
+        end = rest.end.log_probs.exp().float()
         out = torch.empty_like(end)
         for v in x_m.unique():
             out[x_m == v] = end[x_m == v] @ self.after[v]
@@ -86,7 +87,7 @@ class MeanStep:
 
     def __init__(self, process, posterior, sampler, t, s):
         self.process, self.posterior, self.sampler, self.t = process, posterior, sampler, t
-        self.middle = inner_time(process, t, s, sampler.theta)
+        self.middle = cut(process.schedule, "survival", t, s, sampler.theta).middle
         survival, mortality = process.schedule.survival, process.schedule.mortality
         self.lengths = [
             float(process.schedule.increment(t, s)) * share

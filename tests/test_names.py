@@ -1,5 +1,6 @@
 """What guides, docstrings and comments name is there: names of the package, and files of it."""
 
+import ast
 import importlib
 import re
 from pathlib import Path
@@ -73,6 +74,17 @@ def test_files_that_guides_name_are_there():
     assert sum(len(FILE.findall(text)) for text in texts.values()) > 50
     found = {str(path.relative_to(ROOT)): lost(text, files) for path, text in texts.items()}
     assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize("folder", ["examples", "benchmarks"])
+def test_what_programs_import_is_there(folder):
+    names = set()
+    for path in (ROOT / folder).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("markovbridge"):
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    assert len(names) > 10
+    assert gone(" ".join(names)) == []
 
 
 @pytest.mark.parametrize(
