@@ -42,6 +42,13 @@ class Start(ABC):
     def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """Mean and variance per site, broadcastable to the event of x; None if unknown."""
 
+    def states(self, process: Process) -> Tensor | None:
+        """All states that are drawn, (N, *event), each as likely; None if they are no such list.
+
+        In the coordinates of the process.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class Gaussian(Start):
@@ -118,6 +125,9 @@ class _Set(Start):
         x = self.rows()
         index = torch.randint(len(x), (len(like),), device=like.device, generator=generator)
         return _states(process, x[index.to(x.device)].to(like.device), like)
+
+    def states(self, process: Process) -> Tensor:
+        return process.check(self.rows(), "the source")
 
     def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor]:
         key = (process.support, x.device)
