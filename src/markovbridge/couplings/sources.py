@@ -15,6 +15,7 @@ from torch import Tensor
 from markovbridge import doors, laws
 from markovbridge.couplings.base import (
     Coupling,
+    bridged,
     check_event,
     exactly,
     linear,
@@ -305,9 +306,9 @@ class Independent(_Sourced):
         own = self.source.variance(process)
         variance = start**2 * own + noise
         mean = exactly(self.source.mean).to(start.device)
-        return GivenEnd(
-            mean, start, gain, variance, torch.zeros_like(start), start * own / variance
-        )
+        none = torch.zeros_like(start)
+        found = GivenEnd(mean, start, gain, variance, none, start * own / variance)
+        return bridged(process, found, t)
 
 
 @dataclass(frozen=True, eq=False)

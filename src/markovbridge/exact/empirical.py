@@ -28,7 +28,6 @@ from markovbridge.doors import checks
 from markovbridge.exact.base import DataLaw, check_start, check_states
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.processes.base import Process
-from markovbridge.processes.clock import coefficient
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.schedules import Time
 
@@ -154,9 +153,10 @@ class Empirical(DataLaw):
     def _bridged(self, x: Tensor, t: Tensor, start: Tensor) -> Tensor:
         """The same given x_0 = start as well: that of bridges to each point."""
         if isinstance(self.process, LinearDiffusion):
-            p, gain, variance = self.process.weights(0.0, t, 1.0)
+            _, gain, variance = self.process.weights(0.0, t, 1.0)
             start = start.double()
-            return self._exponent(x, coefficient(p, start) * start, gain, variance)
+            law = self.process.bridge(start, torch.zeros_like(start), 0.0, t, 1.0)
+            return self._exponent(x, law.mean, gain, variance)
         return self._site_by_site(x, t, start)
 
     def _site_by_site(self, x: Tensor, t: Tensor, start: Tensor | None) -> Tensor:

@@ -178,10 +178,15 @@ class Gaussian(DataLaw):
         mean, covariance = self.mean.double().flatten(), self.covariance.double()
         start_mean, start_covariance, cross = self._start()
         p, k, c = (w.reshape(-1, 1, 1) for w in self._linear.weights(0.0, t, 1.0))
-        centre = p[..., 0] * start_mean + k[..., 0] * mean
+        centre = self._moved(p[..., 0] * start_mean + k[..., 0] * mean, t)
         spread = p**2 * start_covariance + k**2 * covariance + p * k * (cross + cross.mT)
         spread = spread + c * _dense(self._linear, self.mean)
         return centre, spread, p * cross.mT + k * covariance
+
+    def _moved(self, centre: Tensor, t: Tensor) -> Tensor:
+        """Means of x_t, (times, d), with the drift beside f X."""
+        shaped = centre.reshape(-1, *self.mean.shape)
+        return self._linear.bridged(shaped, 0.0, t, 1.0).reshape(centre.shape)
 
     def marginal(self, x: Tensor, t: Time) -> Law:
         check_states(x, self.mean.shape)
@@ -215,6 +220,7 @@ class Gaussian(DataLaw):
         end, left = self._after(start)
         p, k, c = self._linear.weights(0.0, times, 1.0)
         centre = p[rows].unsqueeze(1) * start.double().flatten(1) + k[rows].unsqueeze(1) * end
+        centre = self._moved(centre, times[rows])
         k = k.reshape(-1, 1, 1)
         spread = k**2 * left + c.reshape(-1, 1, 1) * _dense(self._linear, self.mean)
         return _Joint(centre.reshape(x.shape), spread, rows), k
