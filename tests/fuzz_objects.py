@@ -157,6 +157,9 @@ FACTORIES = {
     mb.CountModel: lambda: [_count_model()],
     mb.PureDeath: lambda: [mb.PureDeath(), mb.PureDeath(8), mb.PureDeath(8, mb.Linear())] * 3,
     mb.LinearDiffusion: lambda: [mb.LinearDiffusion(), mb.LinearDiffusion(mb.processes.VP())] * 3,
+    mb.heads.Denoiser: lambda: [
+        mb.heads.Denoiser(mb.LinearDiffusion(), lambda x, sigma, condition: x, mb.Dirac(0.0))
+    ],
     mb.processes.FiniteChain: _chains,
     mb.processes.DiscreteTimeChain: _discrete_chains,
     covariances.Diagonal: lambda: [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -205,6 +205,13 @@ def linear(process: Process) -> LinearDiffusion:
     return process
 
 
+def bridged(process: LinearDiffusion, found: GivenEnd, t: Time) -> GivenEnd:
+    """What is known of a source that does not depend on the data, with the drift c."""
+    if not process.affine:
+        return found
+    return replace(found, shift=process.bridge_shift(0.0, t, 1.0), offset=process.offset)
+
+
 def unknown(coupling: Coupling) -> ValueError:
     """The error of a coupling whose law of x_t given x_1 is not known, or not worked out."""
     return ValueError(
@@ -214,4 +221,6 @@ def unknown(coupling: Coupling) -> ValueError:
     )
 
 
-doors.guard(__name__, inside=("check_event", "check_same", "exactly", "linear", "unknown"))
+doors.guard(
+    __name__, inside=("bridged", "check_event", "check_same", "exactly", "linear", "unknown")
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from markovbridge import doors, laws
 from markovbridge.couplings.base import (
     Coupling,
+    bridged,
     check_event,
     exactly,
     linear,
@@ -57,8 +58,17 @@ class Noised(Coupling):
         gain, variance = process.piece(t, 1.0)
         before, _ = process.piece(0.0, t)
         none = torch.zeros_like(gain)
-        return GivenEnd(
+        found = GivenEnd(
             none.new_zeros(()), none, 1 / gain, variance / gain**2, 1 / (before * gain), 1 / before
+        )
+        if not process.affine:
+            return found
+        zero = torch.zeros_like(torch.as_tensor(process.offset, dtype=torch.float64)).unsqueeze(0)
+        return replace(
+            found,
+            mean=process.carried(zero, 1.0, 0.0)[0],
+            shift=process.shift_back(t),
+            offset=process.offset,
         )
 
     def moments(self, process: Process, x: Tensor, mean: Tensor, variance: Tensor) -> None:
@@ -108,7 +118,8 @@ class Dirac(Coupling):
         start, gain, variance = process.weights(0.0, t, 1.0)
         none = torch.zeros_like(start)
         value = process.check(exactly(self.value), "the Dirac source")
-        return GivenEnd(value.to(start.device), start, gain, variance, none, none)
+        found = GivenEnd(value.to(start.device), start, gain, variance, none, none)
+        return bridged(process, found, t)
 
     def moments(
         self, process: Process, x: Tensor, mean: Tensor, variance: Tensor

@@ -15,6 +15,7 @@ from torch import Tensor
 from markovbridge import doors, laws
 from markovbridge.couplings.base import (
     Coupling,
+    bridged,
     check_event,
     exactly,
     linear,
@@ -41,6 +42,13 @@ class Start(ABC):
     @abstractmethod
     def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """Mean and variance per site, broadcastable to the event of x; None if unknown."""
+
+    def states(self, process: Process) -> Tensor | None:
+        """All states that are drawn, (N, *event), each as likely; None if they are no such list.
+
+        In the coordinates of the process.
+        """
+        return None
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,9 @@ class _Set(Start):
         x = self.rows()
         index = torch.randint(len(x), (len(like),), device=like.device, generator=generator)
         return _states(process, x[index.to(x.device)].to(like.device), like)
+
+    def states(self, process: Process) -> Tensor:
+        return process.check(self.rows(), "the source")
 
     def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor]:
         key = (process.support, x.device)
@@ -295,9 +306,9 @@ class Independent(_Sourced):
         own = self.source.variance(process)
         variance = start**2 * own + noise
         mean = exactly(self.source.mean).to(start.device)
-        return GivenEnd(
-            mean, start, gain, variance, torch.zeros_like(start), start * own / variance
-        )
+        none = torch.zeros_like(start)
+        found = GivenEnd(mean, start, gain, variance, none, start * own / variance)
+        return bridged(process, found, t)
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,40 @@ class DataLaw(ABC):
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
         """The law of x_1 given x_t = x."""
 
+    def given_start(
+        self, x: Tensor, t: Time, start: Tensor, condition: Tensor | None = None
+    ) -> Law:
+        """The law of x_1 given x_0 = start and x_t = x, which preserves a coupling.
+
+        Under time reversal, and from one point, x_0 says nothing that x_t does not.
+
+        Args:
+            x: States, (batch, *event).
+            t: A time, or one per sample.
+            start: Where each path started, (batch, *event).
+            condition: As for the law given x_t alone.
+
+        Raises:
+            TypeError: If it is not worked out for this law.
+        """
+        if self.coupling.pinned and not self.coupling.preserve:
+            return self(x, t, condition)
+        raise TypeError(
+            f"the law of x_1 given x_0 and x_t is not worked out for {type(self).__name__} under "
+            f"{type(self.coupling).__name__}: take Empirical or Gaussian, or preserve=False"
+        )
+
+    def log_passing(self, x: Tensor, t: Time, start: Tensor) -> Tensor:
+        """Log p(x_t = x | x_0 = start), by which mixtures weigh their components: (batch,).
+
+        Raises:
+            TypeError: If it is not worked out for this law.
+        """
+        raise TypeError(
+            f"the law of x_t given x_0 is not worked out for {type(self).__name__}: take a "
+            "mixture of Empirical or Gaussian laws"
+        )
+
     def check(self, process: Process, coupling: Coupling) -> None:
         """Check that it is used with the process and the coupling that it holds for.
 
@@ -117,6 +151,19 @@ def check_states(x: Tensor, event: Sequence[int]) -> None:
         raise ValueError(
             f"states have the shape (batch, {', '.join(map(str, event))}) of the data, not "
             f"{tuple(x.shape)}"
+        )
+
+
+def check_start(start: Tensor, x: Tensor) -> None:
+    """Check that `start` is a source state for each of the states x.
+
+    Raises:
+        ValueError: If it has another shape.
+    """
+    if start.shape != x.shape:
+        raise ValueError(
+            f"start is where each path began, of the shape {tuple(x.shape)} of x, not "
+            f"{tuple(start.shape)}"
         )
 
 

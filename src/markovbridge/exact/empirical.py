@@ -4,6 +4,11 @@ Under any coupling whose law of x_t given x_1 is known, the posterior weight of 
 point is proportional to the probability of x_t given it. Everything runs in blocks. For
 discrete data the log-probabilities are looked up by value; under a linear diffusion they
 are one matrix product, with -|Γ^{-1/2}(x_t - centre of the point)|²/2 taken apart into it.
+
+Told x_0 as well, the weight of a point is the probability of x_t under the bridge from x_0 to
+the point, for a source that is independent of the data. Where it is a data set of N states that
+are not told, it is the mean over them, p(x_t | x_1) = Σ_i p(x_t | x_0 = state i, x_1)/N: N times
+the work of one bridge.
 """
 
 from __future__ import annotations
@@ -18,8 +23,9 @@ from torch import Tensor
 
 from markovbridge import doors, laws
 from markovbridge.couplings import Coupling, Gaussian, Independent, MinibatchOT, Noised, Paired
+from markovbridge.couplings.sources import Start
 from markovbridge.doors import checks
-from markovbridge.exact.base import DataLaw, check_states
+from markovbridge.exact.base import DataLaw, check_start, check_states
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
@@ -39,7 +45,8 @@ class Empirical(DataLaw):
         states: With a number S, the law given x_t is taken apart into its sites (tables
             over 0 .. S-1), which is what a perfect network with a law per site knows.
         coupling: The coupling: time reversal by default, which needs a process that runs
-            from data to source.
+            from data to source. Of `Independent` the source is a Gaussian, under linear
+            diffusions, or a data set, under any process; any, if the coupling is preserved.
     """
 
     process: Process
@@ -78,15 +85,27 @@ class Empirical(DataLaw):
                 f"{self.weights.max().item():g}"
             )
         source = self.coupling.source if isinstance(self.coupling, Independent) else None
+        known = source is None or isinstance(source, Gaussian) or self._starts is not None
         if isinstance(self.coupling, Paired | MinibatchOT) or not (
-            source is None or isinstance(source, Gaussian)
+            known or self.coupling.preserve
         ):
             origin = "" if source is None else f" from {type(source).__name__}"
             raise ValueError(
                 "the law of a data set needs that of x_t given x_1, which is not known under "
                 f"{type(self.coupling).__name__}{origin}: take Noised(), Dirac() or Independent() "
-                "with a Gaussian source"
+                "with a Gaussian source or a data set as one, or preserve=True"
             )
+        if self._starts is not None:
+            check_states(self._starts, self.data.shape[1:])
+
+    @cached_property
+    def _starts(self) -> Tensor | None:
+        """The states of a source that is a data set and independent of the data, (N, *event)."""
+        if not isinstance(self.coupling, Independent):
+            return None
+        assert isinstance(self.coupling.source, Start)
+        states = self.coupling.source.states(self.process)
+        return None if states is None else states.to(self.data)
 
     def _prior(self, dtype: torch.dtype) -> Tensor:
         if self.weights is None:
@@ -106,40 +125,92 @@ class Empirical(DataLaw):
         """Log p(x_t = x | x_1 = each point): (batch, K)."""
         check_states(x, self.data.shape[1:])
         t = self.process.schedule.at(t, x.device).expand(len(x))
+        found = self._explained(x, t)
         if isinstance(self.process, LinearDiffusion):
-            return self._exponent(x, t) + self._normaliser(self.process, x, t)
+            if self._starts is None:
+                return found + self._normaliser(x, self.coupling.kernel(self.process, t).variance)
+            return found + self._normaliser(x, self.process.weights(0.0, t, 1.0)[2])
+        return found
+
+    def _explained(self, x: Tensor, t: Tensor) -> Tensor:
+        """Log p(x_t = x | x_1 = each point), of diffusions without the normaliser: (batch, K)."""
+        starts = self._starts
+        if starts is None:
+            if isinstance(self.process, LinearDiffusion):
+                kernel = self.coupling.kernel(self.process, t)
+                centre = kernel.centre(torch.zeros_like(x, dtype=torch.float64))
+                return self._exponent(x, centre, kernel.gain, kernel.variance)
+            return self._site_by_site(x, t, None)
+        count, parts = len(starts), []
+        rows = max(1, PAIRS // (count * self.data.numel()))
+        for x_part, t_part in zip(x.split(rows), t.split(rows), strict=True):
+            begin = starts.repeat(len(x_part), *[1] * (x.ndim - 1))
+            here, times = (part.repeat_interleave(count, 0) for part in (x_part, t_part))
+            each = self._bridged(here, times, begin).reshape(len(x_part), count, -1)
+            parts.append(each.logsumexp(1) - math.log(count))
+        return torch.cat(parts)
+
+    def _bridged(self, x: Tensor, t: Tensor, start: Tensor) -> Tensor:
+        """The same given x_0 = start as well: that of bridges to each point."""
+        if isinstance(self.process, LinearDiffusion):
+            _, gain, variance = self.process.weights(0.0, t, 1.0)
+            start = start.double()
+            law = self.process.bridge(start, torch.zeros_like(start), 0.0, t, 1.0)
+            return self._exponent(x, law.mean, gain, variance)
+        return self._site_by_site(x, t, start)
+
+    def _site_by_site(self, x: Tensor, t: Tensor, start: Tensor | None) -> Tensor:
+        """The same for any process, by the laws that it states."""
         rows = max(1, PAIRS // self.data.numel())
         block = self._by_point if self._codes is None else self._by_value
-        return torch.cat(
-            [
-                block(x_part, t_part)
-                for x_part, t_part in zip(x.split(rows), t.split(rows), strict=True)
-            ]
-        )
+        parts = zip(x.split(rows), t.split(rows), strict=True)
+        if start is None:
+            return torch.cat([block(x_part, t_part, None) for x_part, t_part in parts])
+        starts = start.split(rows)
+        return torch.cat([block(*part, begin) for part, begin in zip(parts, starts, strict=True)])
 
-    def _by_point(self, x: Tensor, t: Tensor) -> Tensor:
+    def _given(self, ends: Tensor, t: Tensor, start: Tensor | None) -> Law:
+        """The law of x_t given x_1 = ends, and x_0 = start if it is told."""
+        if start is None:
+            return self.coupling.given_end(self.process, ends, t)
+        return self.process.bridge(start, ends, 0.0, t, 1.0)
+
+    def _by_point(self, x: Tensor, t: Tensor, start: Tensor | None) -> Tensor:
         batch, points = len(x), max(1, PAIRS // max(1, x.numel()))
         columns = []
         for data in self.data.split(points):
             k = len(data)
             ends = data.repeat(batch, *[1] * (data.ndim - 1))
-            law = self.coupling.given_end(self.process, ends, t.repeat_interleave(k))
+            begin = None if start is None else start.repeat_interleave(k, 0)
+            law = self._given(ends, t.repeat_interleave(k), begin)
             columns.append(_log_prob(law, x.repeat_interleave(k, 0)).reshape(batch, k))
         return torch.cat(columns, 1)
 
-    def _by_value(self, x: Tensor, t: Tensor) -> Tensor:
+    def _by_value(self, x: Tensor, t: Tensor, start: Tensor | None) -> Tensor:
         # Discrete data repeat few values many times: one log-probability for each value at
         # each site, looked up for the points, instead of one for each point.
         assert self._codes is not None
         values, codes = self._codes
         batch, k, sites = len(x), len(values), codes.shape[1]
         ends = values.reshape(1, k, *[1] * (x.ndim - 1)).expand(batch, k, *x.shape[1:])
-        law = self.coupling.given_end(self.process, ends.flatten(0, 1), t.repeat_interleave(k))
+        begin = None if start is None else start.repeat_interleave(k, 0)
+        if start is not None:  # there may be no bridge to a value that a site never has
+            ends = torch.where(self._occur, ends, self.data[0])
+        law = self._given(ends.flatten(0, 1), t.repeat_interleave(k), begin)
         assert isinstance(law, SiteLaw), "discrete processes move site by site"
         each = law.site_log_prob(x.repeat_interleave(k, 0)).reshape(batch, k * sites)
         columns = codes * sites + torch.arange(sites, device=x.device)
         parts = columns.split(max(1, PAIRS // max(1, x.numel())))
         return torch.cat([each[:, part].sum(-1) for part in parts], 1)
+
+    @cached_property
+    def _occur(self) -> Tensor:
+        """Which of the distinct values some point has at a site, (values, *event)."""
+        assert self._codes is not None
+        values, codes = self._codes
+        occur = torch.zeros(len(values), codes.shape[1], dtype=torch.bool, device=codes.device)
+        occur[codes, torch.arange(codes.shape[1], device=codes.device)] = True
+        return occur.reshape(len(values), *self.data.shape[1:])
 
     @cached_property
     def _norms(self) -> Tensor:
@@ -151,21 +222,18 @@ class Empirical(DataLaw):
             parts.append((data * self.process.covariance.solve(data)).flatten(1).sum(1))
         return torch.cat(parts)
 
-    def _exponent(self, x: Tensor, t: Tensor) -> Tensor:
-        """-|Γ^{-1/2}(x - centre of x_t given each point)|²/(2 variance): (batch, K), float64."""
-        process = self.process
-        assert isinstance(process, LinearDiffusion)
-        kernel = self.coupling.kernel(process, t)
-        x = x.double()
-        residual = x - kernel.centre(torch.zeros_like(x))
-        white = process.covariance.solve(residual)
-        gain = kernel.gain.unsqueeze(-1)
+    def _exponent(self, x: Tensor, centre: Tensor, gain: Tensor, variance: Tensor) -> Tensor:
+        """-|Γ^{-1/2}(x - centre - gain · each point)|²/(2 variance): (batch, K), float64."""
+        assert isinstance(self.process, LinearDiffusion)
+        residual = x.double() - centre
+        white = self.process.covariance.solve(residual)
+        gain = gain.unsqueeze(-1)
         parts = []
         for data, norm in zip(*self._blocks(), strict=True):
             product = white.flatten(1) @ data.flatten(1).double().mT
             parts.append(gain * product - 0.5 * gain**2 * norm)
         own = 0.5 * (residual * white).flatten(1).sum(1, keepdim=True)
-        variance = kernel.variance.unsqueeze(-1)
+        variance = variance.unsqueeze(-1)
         certain = variance == 0
         exponent = (torch.cat(parts, 1) - own) / torch.where(certain, 1.0, variance)
         # Where x_t is certain it tells the point, unless it does not depend on it.
@@ -191,30 +259,61 @@ class Empirical(DataLaw):
         size = max(1, PAIRS // self.data[0].numel())
         return self.data.split(size), self._norms.split(size)
 
-    def _normaliser(self, process: LinearDiffusion, x: Tensor, t: Tensor) -> Tensor:
+    def _normaliser(self, x: Tensor, variance: Tensor) -> Tensor:
         """What `_exponent` leaves out of the log-density, (batch, 1)."""
-        size = x[0].numel()
-        variance = self.coupling.kernel(process, t).variance.unsqueeze(-1)
-        logdet = process.covariance.logdet(x.shape[1:])
-        return -0.5 * (size * (2 * math.pi * variance).log() + logdet)
+        assert isinstance(self.process, LinearDiffusion)
+        logdet = self.process.covariance.logdet(x.shape[1:])
+        log = (2 * math.pi * variance.unsqueeze(-1)).log()
+        return -0.5 * (x[0].numel() * log + logdet)
 
     def marginal(self, x: Tensor, t: Time) -> Law:
         check_states(x, self.data.shape[1:])
         t = self.process.schedule.at(t)
         if t.ndim:
             raise ValueError("the marginal of a data set is asked for at one time, a float")
-        prior = self._prior(torch.float64)
-        law = self.coupling.given_end(self.process, self.data, t)
-        return _EmpiricalMarginal(self, law, prior, t, len(x))
+        prior, ends, starts = self._prior(torch.float64), self.data, self._starts
+        if starts is not None:  # all pairs
+            ends = ends.repeat_interleave(len(starts), 0)
+            prior = prior.repeat_interleave(len(starts)) - math.log(len(starts))
+            starts = starts.repeat(len(self.data), *[1] * (x.ndim - 1))
+        law = self._given(ends, t, starts)
+        return _EmpiricalMarginal(self, ends, starts, law, prior, t, len(x))
 
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
         check_states(x, self.data.shape[1:])
+        return self._weighed(
+            self._explained(x, self.process.schedule.at(t, x.device).expand(len(x)))
+        )
+
+    def given_start(
+        self, x: Tensor, t: Time, start: Tensor, condition: Tensor | None = None
+    ) -> Law:
+        if not isinstance(self.coupling, Independent):
+            return super().given_start(x, t, start, condition)
+        return self._weighed(self._told(x, t, start)[0])
+
+    def log_passing(self, x: Tensor, t: Time, start: Tensor) -> Tensor:
+        if not isinstance(self.coupling, Independent):
+            return super().log_passing(x, t, start)
+        joint, variance = self._told(x, t, start)
+        log = (joint + self._prior(joint.dtype)).logsumexp(1)
+        return log if variance is None else log + self._normaliser(x, variance).squeeze(1)
+
+    def _told(self, x: Tensor, t: Time, start: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`_bridged`, with the variance of a diffusion for its normaliser."""
+        check_states(x, self.data.shape[1:])
+        check_start(start, x)
+        t = self.process.schedule.at(t, x.device).expand(len(x))
+        joint = self._bridged(x, t, start)
         if isinstance(self.process, LinearDiffusion):
-            joint = self._exponent(x, self.process.schedule.at(t, x.device).expand(len(x)))
-            joint = (joint + self._prior(joint.dtype)).log_softmax(1)
-            return laws.Atoms(self.data, joint.to(self.data.dtype))
-        joint = self.log_likelihood(x, t)
+            return joint, self.process.weights(0.0, t, 1.0)[2]
+        return joint, None
+
+    def _weighed(self, joint: Tensor) -> Law:
+        """The points, each with its weight, from what x_t says of each."""
         joint = joint + self._prior(joint.dtype)
+        if isinstance(self.process, LinearDiffusion):
+            return laws.Atoms(self.data, joint.log_softmax(1).to(self.data.dtype))
         if not bool(torch.isfinite(joint.amax(1)).all()):
             bad = int((~torch.isfinite(joint.amax(1))).nonzero()[0])
             raise ValueError(f"state {bad} of the batch cannot come from any data point")
@@ -237,19 +336,22 @@ class _EmpiricalMarginal(Law):
     """The law of x_t for a data set: a mixture of transitions over the points."""
 
     data: Empirical
-    transitions: Law  # batched over the points
+    ends: Tensor  # the points, or those of all pairs
+    starts: Tensor | None
+    transitions: Law  # batched over them
     prior: Tensor
     t: Tensor
     batch: int
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
         rows = laws.Categorical(self.prior.expand(self.batch, -1)).sample(generator=generator)
-        ends = self.data.data[rows]
-        law = self.data.coupling.given_end(self.data.process, ends, self.t)
+        starts = None if self.starts is None else self.starts[rows]
+        law = self.data._given(self.ends[rows], self.t, starts)
         return law.sample(generator=generator)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        return (self.data.log_likelihood(x, self.t) + self.prior).logsumexp(1)
+        prior = self.data._prior(self.prior.dtype)
+        return (self.data.log_likelihood(x, self.t) + prior).logsumexp(1)
 
     def _average(self, values: Tensor) -> Tensor:
         average = torch.tensordot(self.prior.exp().to(values.dtype), values, 1)

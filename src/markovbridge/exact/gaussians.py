@@ -12,6 +12,11 @@ that are none of these the coupling is `Pairs`, which draws x_0 from its law giv
 finite mixture of such laws is `Mixture` of them: Gaussian mixtures in any dimension. What
 x_t says of the source is the same law of `reversed()`, the pair run backwards.
 
+Told x_0 as well, where the coupling is preserved, x_1 given x_0 takes the place of x_1, and the
+source is a point: with μ', Σ' those of x_1 given x_0 and S' = κ² Σ' + c Γ,
+
+    x_1 | x_0, x_t = x  ~ N(μ' + κ Σ' S'⁻¹ (x - p x_0 - κ μ'), Σ' - κ² Σ' S'⁻¹ Σ').
+
 Dense linear algebra in float64: O(d³) for d sites and each distinct time.
 """
 
@@ -25,8 +30,8 @@ import torch
 from torch import Tensor
 
 from markovbridge import couplings, doors
-from markovbridge.couplings import Coupling, Dirac, Independent
-from markovbridge.exact.base import DataLaw, Pairs, check_states
+from markovbridge.couplings import Coupling, Dirac, Independent, Paired
+from markovbridge.exact.base import DataLaw, Pairs, check_start, check_states
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
@@ -47,7 +52,8 @@ class Gaussian(DataLaw):
         start_covariance: Σ_0, the identity if None; zero is a point.
         cross: C = Cov(x_0, x_1), (d, d), zero if None.
         coupling: The coupling that has these moments. If None it is made from them: `Dirac` or
-            `Independent` where they are of that kind, and else pairs with these moments.
+            `Independent` where they are of that kind, and else pairs with these moments. Under
+            `Paired` the moments are those of the pairs.
     """
 
     process: Process
@@ -88,7 +94,7 @@ class Gaussian(DataLaw):
             object.__setattr__(self, "coupling", self._own())
         elif not isinstance(self.coupling, Coupling):
             raise TypeError(f"coupling must be a Coupling, not {type(self.coupling).__name__}")
-        elif not self._known(self.coupling):
+        elif not (isinstance(self.coupling, Paired) or self._known(self.coupling)):
             raise ValueError(
                 f"under {type(self.coupling).__name__} source and data have other moments, or "
                 "none that are known: take Gaussian.coupled(process, coupling, mean, covariance)"
@@ -172,10 +178,15 @@ class Gaussian(DataLaw):
         mean, covariance = self.mean.double().flatten(), self.covariance.double()
         start_mean, start_covariance, cross = self._start()
         p, k, c = (w.reshape(-1, 1, 1) for w in self._linear.weights(0.0, t, 1.0))
-        centre = p[..., 0] * start_mean + k[..., 0] * mean
+        centre = self._moved(p[..., 0] * start_mean + k[..., 0] * mean, t)
         spread = p**2 * start_covariance + k**2 * covariance + p * k * (cross + cross.mT)
         spread = spread + c * _dense(self._linear, self.mean)
         return centre, spread, p * cross.mT + k * covariance
+
+    def _moved(self, centre: Tensor, t: Tensor) -> Tensor:
+        """Means of x_t, (times, d), with the drift beside f X."""
+        shaped = centre.reshape(-1, *self.mean.shape)
+        return self._linear.bridged(shaped, 0.0, t, 1.0).reshape(centre.shape)
 
     def marginal(self, x: Tensor, t: Time) -> Law:
         check_states(x, self.mean.shape)
@@ -193,6 +204,39 @@ class Gaussian(DataLaw):
         mean = self.mean.double().flatten() + (regression[rows] @ residual).squeeze(-1)
         left = self.covariance.double() - regression @ across.mT
         return _Joint(mean.reshape(x.shape).to(x.dtype), left, rows)
+
+    def _after(self, start: Tensor) -> tuple[Tensor, Tensor]:
+        """Means (batch, d) and covariance (d, d) of x_1 given x_0 = start."""
+        origin, spread, cross = self._start()
+        regression = cross.mT @ torch.linalg.pinv(spread, hermitian=True)
+        end = self.mean.double().flatten() + (start.double().flatten(1) - origin) @ regression.mT
+        return end, self.covariance.double() - regression @ cross
+
+    def _passing(self, x: Tensor, t: Time, start: Tensor) -> tuple[_Joint, Tensor]:
+        """The law of x_t given x_0 = start, and κ at each of its times, (times, 1, 1)."""
+        check_states(x, self.mean.shape)
+        check_start(start, x)
+        times, rows = self._times(x, t)
+        end, left = self._after(start)
+        p, k, c = self._linear.weights(0.0, times, 1.0)
+        centre = p[rows].unsqueeze(1) * start.double().flatten(1) + k[rows].unsqueeze(1) * end
+        centre = self._moved(centre, times[rows])
+        k = k.reshape(-1, 1, 1)
+        spread = k**2 * left + c.reshape(-1, 1, 1) * _dense(self._linear, self.mean)
+        return _Joint(centre.reshape(x.shape), spread, rows), k
+
+    def given_start(
+        self, x: Tensor, t: Time, start: Tensor, condition: Tensor | None = None
+    ) -> Law:
+        law, k = self._passing(x, t, start)
+        end, left = self._after(start)
+        regression = k * left @ torch.linalg.pinv(law.matrices, hermitian=True)
+        residual = (x.double() - law.loc).flatten(1).unsqueeze(-1)
+        mean = end + (regression[law.rows] @ residual).squeeze(-1)
+        return _Joint(mean.reshape(x.shape).to(x.dtype), left - regression @ (k * left), law.rows)
+
+    def log_passing(self, x: Tensor, t: Time, start: Tensor) -> Tensor:
+        return self._passing(x, t, start)[0].log_prob(x)
 
 
 def _moments_under(

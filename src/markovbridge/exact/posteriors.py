@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors, laws
-from markovbridge.couplings import Coupling, Noised
+from markovbridge.couplings import Coupling, Independent, Noised
 from markovbridge.doors import checks
 from markovbridge.exact.base import DataLaw, Pairs
 from markovbridge.heads import MeanHead
@@ -226,6 +226,30 @@ class Mixture(DataLaw):
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
         weights = self._log_weights([c.marginal(x, t) for c in self.components], x)
         return laws.Mixture(weights, [c(x, t) for c in self.components])
+
+    def _passing(self, x: Tensor, t: Time, start: Tensor) -> Tensor:
+        """Log of weight_k p_k(x_0 = start, x_t = x), but for what all share: (batch, K)."""
+        each = torch.stack([c.log_passing(x, t, start) for c in self.components], 1).double()
+        return each + self._starting(start)
+
+    def _starting(self, start: Tensor) -> Tensor:
+        """Log of weight_k p_k(x_0 = start), normalised: (batch, K)."""
+        prior = torch.tensor(self.weights, dtype=torch.float64, device=start.device).log()
+        if not isinstance(self.coupling, Independent):  # under which x_0 tells nothing
+            each = [c.marginal(start, 0.0).log_prob(start) for c in self.components]
+            prior = prior + torch.stack(each, 1).double()
+        return prior.log_softmax(-1).expand(len(start), -1)
+
+    def given_start(
+        self, x: Tensor, t: Time, start: Tensor, condition: Tensor | None = None
+    ) -> Law:
+        if self.coupling.pinned and not self.coupling.preserve:
+            return self(x, t)
+        weights = self._passing(x, t, start).log_softmax(1)
+        return laws.Mixture(weights, [c.given_start(x, t, start) for c in self.components])
+
+    def log_passing(self, x: Tensor, t: Time, start: Tensor) -> Tensor:
+        return self._passing(x, t, start).logsumexp(1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,12 +8,14 @@ from markovbridge.heads.counts import (
     MeanHead,
     NegativeBinomialHead,
 )
+from markovbridge.heads.denoiser import Denoiser
 from markovbridge.heads.gaussian import EndpointHead
 from markovbridge.heads.two_means import TwoMeansHead
 
 __all__ = [
     "CategoricalHead",
     "CentredHead",
+    "Denoiser",
     "EndpointHead",
     "Head",
     "LogisticMixtureHead",

@@ -25,6 +25,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -178,6 +179,10 @@ def starting(
     return found if reverses or float(found.told.abs().max()) < TOLD else None
 
 
+def _shifted(kernel: GivenEnd, mean: Tensor, t: Tensor) -> Tensor:
+    return kernel.shifted(mean)
+
+
 @dataclass(frozen=True)
 class _Regression:
     """ŷ = m + slope · (x - start · x_0 - centre(m)), all of the shape of t."""
@@ -187,6 +192,7 @@ class _Regression:
     gain: Tensor
     slope: Tensor
     variance: Tensor
+    shifted: Callable[[Tensor, Tensor], Tensor]  # means at times, moved by the drift c
 
 
 class Normals(Baseline):
@@ -227,19 +233,24 @@ class Normals(Baseline):
         if kernel is None:
             start, gain, variance = self.process.weights(0.0, t, 1.0)
             offset = torch.zeros_like(gain)
+            shifted = self._bridged
         else:
             start, offset = torch.zeros_like(kernel.gain), kernel.start
             gain, variance = kernel.gain, kernel.variance
             self.source = kernel.mean
+            shifted = partial(_shifted, kernel)
         total = (gain**2 * self.ratio + variance).clamp_min(1e-300)
-        return _Regression(start, offset, gain, gain * self.ratio / total, variance)
+        return _Regression(start, offset, gain, gain * self.ratio / total, variance, shifted)
+
+    def _bridged(self, mean: Tensor, t: Tensor) -> Tensor:
+        return self.process.bridged(mean, 0.0, t, 1.0)
 
     def law(self, x: Tensor, t: Tensor, x0: Tensor) -> Law:
         guess = self._regression(t)
         centre = (
             coefficient(guess.gain, x) * self.mean + coefficient(guess.offset, x) * self.source
         )
-        centre = centre + coefficient(guess.start, x) * x0
+        centre = guess.shifted(centre + coefficient(guess.start, x) * x0, t)
         return Delta((self.mean + coefficient(guess.slope, x) * (x - centre)).to(x.dtype))
 
 

@@ -70,6 +70,9 @@ def decoder(process: LinearPaths, x0: Tensor, x1: Tensor, end: float) -> Tensor:
     # x_1 - a x_end is, given both ends, a Gaussian of this mean and variance (times Γ).
     start, weight, noise = process.weights(0.0, t, 1.0)
     mean = coefficient(1 - gain * weight, x1) * x1 - coefficient(gain * start, x1) * x0
+    if process.affine:
+        none = process.bridged(torch.zeros_like(x1), 0.0, t, 1.0)
+        mean = mean - process.carried(coefficient(gain, x1) * none, t, 1.0)
     spread = gain**2 * noise
     if isinstance(process.support, Rounded):
         return _cells(process, process.support.maximum, x1, mean, spread, variance)

@@ -10,8 +10,11 @@ covariance Γ (`markovbridge.covariances`),
 
 Pinned at x_1 = y the drift is f_t x + g_t² (a_{t1}/v_{t1}) (y - a_{t1} x): Γ cancels,
 and the drift is affine in y, so E[x_1 | x_t] alone determines the generative process
-(Peluchetti, https://arxiv.org/abs/2312.14589). The path KL between the pinned process
-and a model that predicts ŷ has, by Girsanov's theorem, the rate
+(Peluchetti, https://arxiv.org/abs/2312.14589). A drift c beside f X, the same at all times of
+the SDE's clock, moves means by c times the shift b_{st} = ∫ a_{ut} dr(u), and leaves gains,
+variances and divergences as they are: with x_t ~ a_{st} x_s + b_{st} c the bridge is moved by
+(v_{tu} b_{st} - v_{st} a_{tu} b_{tu}) c / v_{su}, and pinned drifts aim at y - b_{t1} c. The path
+KL between the pinned process and a model that predicts ŷ has, by Girsanov's theorem, the rate
 
     ½ g_t² (a_{t1}/v_{t1})² |Γ^{-1/2} (y - ŷ)|².
 
@@ -31,6 +34,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.covariances import Covariance, Isotropic, Kernel, SingularError
+from markovbridge.doors import checks
 from markovbridge.laws import Gaussian, Law
 from markovbridge.laws.numbers import by_row
 from markovbridge.processes import decoders
@@ -38,14 +42,14 @@ from markovbridge.processes.baselines import Baseline, Normals, Pairing
 from markovbridge.processes.clock import coefficient
 from markovbridge.processes.linear import LinearPaths
 from markovbridge.processes.reals import Diffusion
-from markovbridge.processes.schedules import Linear, Schedule, Time
+from markovbridge.processes.schedules import Linear, Reading, Schedule, Time
 from markovbridge.processes.sdes import Brownian, LinearSDE
 from markovbridge.processes.supports import Support
 
 
 @dataclass(frozen=True)
 class LinearDiffusion(LinearPaths, Diffusion):
-    """dX = f_t X dt + g_t Γ^{1/2} dW.
+    """dX = (f_t X + c_t) dt + g_t Γ^{1/2} dW.
 
     Attributes:
         sde: The pull f and the noise g, on a clock of their own.
@@ -55,6 +59,9 @@ class LinearDiffusion(LinearPaths, Diffusion):
             "noising" the mortality 1 - p(t), from the data on.
         direction: Which way the SDE is stated: from source to data, or from data to source.
         support: The range of the data if it is not all reals.
+        offset: c, the drift beside f X, per unit of the clock of the SDE and in its direction: a
+            number or (*event), in coordinates. With an `OrnsteinUhlenbeck(-α)` that reverts to a
+            level μ it is α μ.
     """
 
     sde: LinearSDE = field(default_factory=Brownian)
@@ -63,6 +70,7 @@ class LinearDiffusion(LinearPaths, Diffusion):
     # A choice here, a fact of the class in other processes.
     direction: Literal["forward", "noising"] = "forward"  # pyright: ignore
     support: Support | None = None
+    offset: float | Tensor = 0.0
 
     def __post_init__(self) -> None:
         for name, kind, example in (
@@ -83,9 +91,12 @@ class LinearDiffusion(LinearPaths, Diffusion):
             raise TypeError(f"{name} must be an object such as {example}, not {remedy}")
         if self.direction not in ("forward", "noising"):
             raise ValueError(f"direction must be forward or noising, not {self.direction!r}")
+        checks.sites(self.offset, "offset")
 
     def transition(self, x: Tensor, s: Time, t: Time) -> Law:
         """x_t given x_s = x, either way: N(a x, v Γ) towards the data, N(x/a, v/a² Γ) from it.
+
+        Means are moved by `offset`.
 
         Against `direction` this is the SDE reversed under the flat measure, which is what
         makes the two directions share their bridges.
@@ -96,7 +107,8 @@ class LinearDiffusion(LinearPaths, Diffusion):
         else:
             inverse, variance = self.piece(t, s)
             gain, variance = 1 / inverse, variance / inverse**2
-        return Gaussian(coefficient(gain, x) * x, coefficient(variance.sqrt(), x), self.covariance)
+        mean = self.carried(coefficient(gain, x) * x, s, t)
+        return Gaussian(mean, coefficient(variance.sqrt(), x), self.covariance)
 
     def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> Law:
         """x_t given x_s = x and x_u = y: N(p x + κ y, c Γ).
@@ -105,7 +117,7 @@ class LinearDiffusion(LinearPaths, Diffusion):
             ValueError: If times are not ordered.
         """
         start, end, variance = self.weights(s, t, u)
-        mean = coefficient(start, x) * x + coefficient(end, x) * y
+        mean = self.bridged(coefficient(start, x) * x + coefficient(end, x) * y, s, t, u)
         return Gaussian(mean, coefficient(variance.sqrt(), x), self.covariance)
 
     def baseline(
@@ -128,7 +140,7 @@ class LinearDiffusion(LinearPaths, Diffusion):
 
     def pull(self, law: Law, x: Tensor, t: float) -> Tensor:
         """Root mean square of the drift beside that of the reference."""
-        own = coefficient(self.rates(t)[0], x) * x
+        own = self._reference(x, self.schedule.at(t).double())
         return (self.drift(x, law.mean, t) - own).double().square().mean().sqrt()
 
     def standardise_from(
@@ -149,7 +161,7 @@ class LinearDiffusion(LinearPaths, Diffusion):
         """
         gain, variance = self.piece(0.0, 1.0)
         std = ((1 + variance).sqrt() / gain).to(like.dtype).to(like.device)
-        return Gaussian(torch.zeros_like(like), std, self.covariance)
+        return Gaussian(self.carried(torch.zeros_like(like), 1.0, 0.0), std, self.covariance)
 
     def drift(self, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """Drift of the process pinned at x_1 = y, for t < 1: (batch, *event).
@@ -161,9 +173,14 @@ class LinearDiffusion(LinearPaths, Diffusion):
         """
         t = self.schedule.at(t).double()
         gain, variance = self._left(t)
-        f, noise = self.rates(t)
-        pull = noise * gain / variance
-        return coefficient(f, x) * x + coefficient(pull, x) * (y - coefficient(gain, x) * x)
+        pull = self.rates(t)[1] * gain / variance
+        aim = self.carried(coefficient(gain, x) * x, t, 1.0)
+        return self._reference(x, t) + coefficient(pull, x) * (y - aim)
+
+    def _reference(self, x: Tensor, t: Reading) -> Tensor:
+        """The drift of the reference towards the data, f x + c per unit of time."""
+        own = coefficient(self.rates(t)[0], x) * x
+        return own + self.moved(self._push(t, self.schedule.rate(t)), x) if self.affine else own
 
     def end_of_drift(self, x: Tensor, drift: Tensor, t: Time) -> Tensor:
         """The y whose pinned drift at x, per unit of clock, is `drift`, for t < 1.
@@ -183,7 +200,11 @@ class LinearDiffusion(LinearPaths, Diffusion):
                 "this SDE has no noise at the source, where its drift says nothing of the data: "
                 "predict the end or the residual instead of the drift"
             )
-        return coefficient(gain, x) * x + (drift - coefficient(f, x) * x) / coefficient(pull, x)
+        own = coefficient(f, x) * x
+        if self.affine:
+            own = own + self.moved(self._push(t, torch.ones_like(t)), x)
+        aim = self.carried(coefficient(gain, x) * x, t, 1.0)
+        return aim + (drift - own) / coefficient(pull, x)
 
     def diffusion(self, t: Time) -> Tensor:
         """g_t: noise is g_t Γ^{1/2} dW. float64, the shape of t."""
@@ -215,8 +236,8 @@ class LinearDiffusion(LinearPaths, Diffusion):
                 "the means of both ends give no score at t = 0 or t = 1, where the bridge has "
                 "no spread: ask for it in between"
             )
-        residual = coefficient(p, x) * start + coefficient(k, x) * end - x
-        return residual / coefficient(c, x)
+        mean = coefficient(p, x) * start + coefficient(k, x) * end
+        return (self.bridged(mean, 0.0, t, 1.0) - x) / coefficient(c, x)
 
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """½ g² (a/v)² |Γ^{-1/2} (y - ŷ)|², with ŷ = law.mean: (batch,), nats per time.
@@ -286,9 +307,15 @@ class LinearDiffusion(LinearPaths, Diffusion):
         if start is None:
             scale, noise = self.piece(t, 1.0)
             gain = coefficient(1 / scale, x)
-            return gain, gain * mean, coefficient(noise / scale**2, x) * site
+            centre = (
+                self.carried((gain * mean).expand(x.shape), 1.0, t) if self.affine else gain * mean
+            )
+            return gain, centre, coefficient(noise / scale**2, x) * site
         p, k, c = (coefficient(w, x) for w in self.weights(0.0, t, 1.0))
-        return k, p * start[0] + k * mean, p**2 * start[1] + c * site
+        centre = p * start[0] + k * mean
+        if self.affine:
+            centre = self.bridged(centre.expand(x.shape), 0.0, t, 1.0)
+        return k, centre, p**2 * start[1] + c * site
 
     def reversed(self) -> LinearDiffusion:
         """The same process with source and data exchanged: its bridges run backwards."""
@@ -299,4 +326,4 @@ class LinearDiffusion(LinearPaths, Diffusion):
         )
 
 
-doors.guard(__name__, own=("sde", "covariance", "support"))
+doors.guard(__name__, own=("sde", "covariance", "support", "offset"))

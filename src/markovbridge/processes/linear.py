@@ -7,6 +7,7 @@ alone (`baselines`, `decoders`, couplings) need not know of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -27,6 +28,7 @@ class LinearPaths:
 
     sde: LinearSDE
     covariance: Covariance
+    offset: float | Tensor
     schedule: Schedule
     direction: Literal["forward", "noising"]
     support: Support | None
@@ -77,6 +79,52 @@ class LinearPaths:
         start = torch.where(none, 1.0, v_after * before / whole)
         return start, v_before * after / whole, v_before * v_after / whole
 
+    @cached_property
+    def affine(self) -> bool:
+        """Whether there is a drift c beside f X."""
+        return bool((torch.as_tensor(self.offset) != 0).any())
+
+    def _shift(self, s: Reading, t: Reading) -> Tensor:
+        """b_{st}: how far a drift of 1 moves the mean towards the data, for float64 s <= t."""
+        d = self.schedule.increment(s, t)
+        if self.direction == "forward":
+            return self.sde.shift(self.schedule.survival(s), d)
+        r = self.schedule.mortality(t)
+        return -(-self.sde.log_gain(r, d)).exp() * self.sde.shift(r, d)
+
+    def moved(self, weight: Tensor, x: Tensor) -> Tensor:
+        """The drift c times a weight, (), or (batch,) for each row of x."""
+        return coefficient(weight, x) * torch.as_tensor(self.offset).to(x)
+
+    def carried(self, mean: Tensor, s: Time, t: Time) -> Tensor:
+        """The mean of x_t given x_s, from what it is without c: moved by the shift, either way."""
+        if not self.affine:
+            return mean
+        s, t = self.schedule.at(s), self.schedule.at(t)
+        if s.precedes(t):
+            s, t = self._ordered(s, t)
+            return mean + self.moved(self._shift(s, t), mean)
+        t, s = self._ordered(t, s)
+        return mean - self.moved(self._shift(t, s) / self._piece(t, s)[0], mean)
+
+    def shift_back(self, t: Time) -> Tensor:
+        """-b_{t1}/a_{t1}, how far c of 1 moves the mean of x_t given x_1: float64."""
+        t, end = self._ordered(t, 1.0)
+        return -self._shift(t, end) / self._piece(t, end)[0]
+
+    def bridged(self, mean: Tensor, s: Time, t: Time, u: Time) -> Tensor:
+        """The mean of x_t given x_s and x_u, from what it is without c."""
+        return mean if not self.affine else mean + self.moved(self.bridge_shift(s, t, u), mean)
+
+    def bridge_shift(self, s: Time, t: Time, u: Time) -> Tensor:
+        """(v_{tu} b_{st} - v_{st} a_{tu} b_{tu}) / v_{su}, how far c of 1 moves a bridge."""
+        s, t, u = self._ordered(s, t, u)
+        (_, v_before), (after, v_after) = self._piece(s, t), self._piece(t, u)
+        whole = v_before * after**2 + v_after
+        none = whole == 0
+        moved = v_after * self._shift(s, t) - v_before * after * self._shift(t, u)
+        return torch.where(none, 0.0, moved / torch.where(none, 1.0, whole))
+
     def rates(self, t: Time) -> tuple[Tensor, Tensor]:
         """f_t and g_t², towards the data and per unit of time: float64."""
         t = self.schedule.at(t).double()
@@ -92,6 +140,10 @@ class LinearPaths:
         r = self.schedule.mortality(t)
         return -self.sde.drift_rate(r), self.sde.noise_rate(r)
 
+    def _push(self, t: Reading, speed: Tensor) -> Tensor:
+        """The drift of c = 1 towards the data, of the shape of t, at this speed of the clock."""
+        return speed.expand(t.shape) if self.direction == "forward" else -speed.expand(t.shape)
+
     def _left(self, t: Reading) -> tuple[Tensor, Tensor]:
         """a_{t1} and v_{t1} > 0, or an error at the data."""
         gain, variance = self._piece(t, Reading(self.schedule, torch.ones_like(t), 1.0))
@@ -106,8 +158,8 @@ class LinearPaths:
 class GivenEnd:
     r"""What is known of x_t and x_0 given x_1, under a linear diffusion.
 
-        x_t | x_1          ~ N(p μ_0 + gain · x_1, variance · Γ)
-        E[x_0 | x_t, x_1]  = μ_0 + origin · x_1 + recall · (x_t - p μ_0 - gain · x_1)
+        x_t | x_1          ~ N(p μ_0 + gain · x_1 + shift · c, variance · Γ)
+        E[x_0 | x_t, x_1]  = μ_0 + origin · x_1 + recall · (x_t - E[x_t | x_1])
 
     Both are affine in x_1, so E[x_1 | x_t] may stand in for it. All fields but the mean
     are float64, of the shape of t and where t is, which for a float is the CPU.
@@ -119,6 +171,8 @@ class GivenEnd:
         variance: In units of Γ.
         origin: Weight of x_1 in x_0.
         recall: Regression of x_0 on x_t.
+        shift: Weight of the drift c in x_t; None if there is none.
+        offset: c, the drift beside f X, a number or (*event).
     """
 
     mean: Tensor
@@ -127,11 +181,19 @@ class GivenEnd:
     variance: Tensor
     origin: Tensor
     recall: Tensor
+    shift: Tensor | None = None
+    offset: float | Tensor = 0.0
 
     def centre(self, end: Tensor) -> Tensor:
         """Mean of x_t given x_1 = end."""
         start, gain = coefficient(self.start, end), coefficient(self.gain, end)
-        return start * self.mean.to(end) + gain * end
+        return self.shifted(start * self.mean.to(end) + gain * end)
+
+    def shifted(self, mean: Tensor) -> Tensor:
+        """The mean of x_t given x_1, from what it is without c."""
+        if self.shift is None:
+            return mean
+        return mean + coefficient(self.shift, mean) * torch.as_tensor(self.offset).to(mean)
 
     def smoothed_score(self, x: Tensor, end: Tensor) -> Tensor:
         """Γ ∇ log of the density of x_t at x, from end = E[x_1 | x_t = x]."""
@@ -157,7 +219,7 @@ class GivenEnd:
 
     def end_of_centre(self, centre: Tensor, default: Tensor) -> Tensor:
         """The end whose `centre` this is, `default` at times that do not depend on it."""
-        start = coefficient(self.start, centre) * self.mean.to(centre)
+        start = self.shifted(coefficient(self.start, centre) * self.mean.to(centre))
         return self._over(centre - start, self.gain, default)
 
     def end_of_start(self, x: Tensor, start: Tensor, default: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ is known by its gain and its variance over a piece of the clock,
 
 Both are asked for as functions of (r, d) with the length d given separately, so
 that nothing cancels for short pieces: bridges divide such variances by one another.
+A drift c beside f X (`LinearDiffusion.offset`) leaves both as they are and moves the mean
+by c ∫_r^{r+d} a(u, r+d) du, the `shift`.
 
 ==================== ========================= ==============================
 SDE                  f(r)                      g(r)²
@@ -33,7 +35,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -61,8 +63,34 @@ class LinearSDE(ABC):
     def variance(self, r: Tensor, d: Tensor) -> Tensor:
         """V over [r, r + d], with full relative accuracy in d."""
 
+    def shift(self, r: Tensor, d: Tensor) -> Tensor:
+        """∫ a(u, r + d) du over [r, r + d]: how far a constant drift of 1 moves the mean."""
+        r, d = torch.broadcast_tensors(r, d)
+        return _integral(lambda u, after: self.log_gain(u, after).exp(), r, d, _rule(NODES))
 
+
+NODES = 256  # of the Gauss–Legendre rule of a shift, as many as a variance takes at most
 LARGEST = 300.0  # of |log gain|: e^{2 · 300} has to stay within float64
+
+
+@cache
+def _rule(count: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of the Gauss–Legendre rule on [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+
+
+def _integral(
+    function: Callable[[Tensor, Tensor], Tensor],
+    r: Tensor,
+    d: Tensor,
+    rule: tuple[Tensor, Tensor],
+) -> Tensor:
+    """∫ function(u, r + d - u) du over [r, r + d]."""
+    nodes, weights = (part.to(r.device) for part in rule)
+    after = d.unsqueeze(-1) * (1 - nodes)
+    u = r.unsqueeze(-1) + d.unsqueeze(-1) * nodes
+    return d * (function(u, after) * weights).sum(-1)
 
 
 def _finite(name: str, value: float) -> bool:
@@ -270,7 +298,7 @@ class Coefficients(LinearSDE):
                 "f pulls too hard for float64: its integral over any piece of the clock must lie "
                 f"in [-300, 300], but varies by {float(gain.max() - gain.min()):.4g}"
             )
-        _ = self._rule  # refuse what cannot be resolved, now
+        _ = self._quadrature  # refuse what cannot be resolved, now
 
     def drift_rate(self, r: Tensor) -> Tensor:
         return self.f(r)
@@ -296,14 +324,13 @@ class Coefficients(LinearSDE):
         )
 
     @cached_property
-    def _rule(self) -> tuple[Tensor, Tensor]:
+    def _quadrature(self) -> tuple[Tensor, Tensor]:
         """Nodes and weights of the Gauss–Legendre rule on [0, 1]."""
         previous = None
         whole = torch.tensor([0.0, 0.0, 0.5], dtype=torch.float64)
         length = torch.tensor([1.0, 0.5, 0.5], dtype=torch.float64)
         for count in (16, 32, 64, 128, 256):
-            nodes, weights = np.polynomial.legendre.leggauss(count)
-            rule = torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+            rule = _rule(count)
             value = self._integrate(whole, length, rule)
             if previous is not None and bool(((value / previous - 1).abs() <= 1e-13).all()):
                 return rule
@@ -314,17 +341,17 @@ class Coefficients(LinearSDE):
         )
 
     def _integrate(self, r: Tensor, d: Tensor, rule: tuple[Tensor, Tensor]) -> Tensor:
-        nodes, weights = (part.to(r.device) for part in rule)
-        after = d.unsqueeze(-1) * (1 - nodes)
-        u = r.unsqueeze(-1) + d.unsqueeze(-1) * nodes
-        return d * ((2 * self.log_gain(u, after)).exp() * self.noise_rate(u) * weights).sum(-1)
+        def noise(u: Tensor, after: Tensor) -> Tensor:
+            return (2 * self.log_gain(u, after)).exp() * self.noise_rate(u)
+
+        return _integral(noise, r, d, rule)
 
     def log_gain(self, r: Tensor, d: Tensor) -> Tensor:
         return _chebyshev(self._antiderivative, r + d) - _chebyshev(self._antiderivative, r)
 
     def variance(self, r: Tensor, d: Tensor) -> Tensor:
         r, d = torch.broadcast_tensors(r, d)
-        return self._integrate(r, d, self._rule)
+        return self._integrate(r, d, self._quadrature)
 
 
 def _chebyshev(coefficients: Tensor, r: Tensor) -> Tensor:

@@ -93,7 +93,8 @@ class Transport(Dynamics):
             (batch, features, *event), for a head; or, with `head=None`, a callable
             `(x, t, condition) -> Law` such as those of `markovbridge.exact`, which with
             `masking` is given an `Observed`, or None, after these. A callable of your own may
-            say by an attribute `coupling` what it holds for; exact laws do.
+            say by an attribute `coupling` what it holds for; exact laws do. Where the coupling
+            is preserved it is `given_start(x, t, x_0, condition)` of the law that is called.
         head: How the network's output becomes the law of x_1 given x_t.
         shape: Event shape.
         mean: Mean of the data, broadcastable to event (see `statistics`).
@@ -147,10 +148,12 @@ class Transport(Dynamics):
         if head is None:
             _check_law(network, process, coupling)
         self.head = None if head is None else head.coupled(process, coupling)
-        if head is None and self.coupling.preserve:
+        told = callable(getattr(network, "given_start", None))
+        if head is None and self.coupling.preserve and not told:
             raise ValueError(
-                "preserve=True shows x_0 to a network with a head; an exact law of x_1 given x_t "
-                "does not see it: take the coupling with preserve=False"
+                "preserve=True shows x_0 to a network with a head or to a law that has "
+                "`given_start`, as those of `exact` do; this law of x_1 given x_t does not see "
+                "it: take the coupling with preserve=False"
             )
         self.objective = PathKL(damping=1.0) if objective is None else objective
         if not 0 <= condition_dropout <= 1:
@@ -230,7 +233,11 @@ class Transport(Dynamics):
         """What the network says of x_1 under each of several conditions, in one call."""
         if self.head is None:
             more = () if self.masking is None else (given.observed,)
-            return [self.network(x, t.plain, condition, *more) for condition in conditions]
+            law: Any = self.network
+            told: tuple[Tensor, ...] = (x, t.plain)
+            if self.coupling.preserve:
+                law, told = self.network.given_start, (*told, self._start(given))  # pyright: ignore
+            return [law(*told, condition, *more) for condition in conditions]
         features = self._features(x, t, given).to(self.mean.dtype)
         times = t.plain.float()
         condition, count = conditions[0], len(conditions)
@@ -258,15 +265,20 @@ class Transport(Dynamics):
         moments = self.mean, self.variance
         parts = [self.coupling.standardise(self.process, x, t, *moments)]
         if self.coupling.preserve:
-            if given.start is None:
-                raise ValueError("this transport preserves its coupling: it needs x_0 as `start`")
-            parts.append(self.coupling.standardise(self.process, given.start, 0.0, *moments))
+            start = self._start(given)
+            parts.append(self.coupling.standardise(self.process, start, 0.0, *moments))
         if self.masking is not None:
             observed = given.observed
             if observed is None:
                 observed = Observed(x, torch.zeros_like(x, dtype=torch.bool))
             parts.append(observed.features(self.process, *moments))
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def _start(self, given: Given) -> Tensor:
+        """x_0, which has to be given where the coupling is preserved."""
+        if given.start is None:
+            raise ValueError("this transport preserves its coupling: it needs x_0 as `start`")
+        return given.start
 
     def loss(
         self,
