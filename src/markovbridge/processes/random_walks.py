@@ -66,6 +66,7 @@ class BirthDeath(IntegerProcess):
     immigration: float
     maximum: int | None = None
     schedule: Schedule = field(default_factory=Cosine)
+    growth: ClassVar[float | None] = 1.0  # one unit more, one more that may die
 
     def __post_init__(self) -> None:
         _check_positive("immigration", self.immigration)
@@ -157,6 +158,7 @@ class _Walk(IntegerProcess):
     """Steps at a constant rate on the clock q = 1 - p: no stationary law."""
 
     pace: ClassVar[Pace] = "survival"
+    growth: ClassVar[float | None] = 1.0  # constant over survival, which grows so over its log
     rate: float
     centre: int
 
