@@ -86,6 +86,27 @@ def test_from_one_founder_it_is_pure_death_read_backwards():
     np.testing.assert_allclose(found, stats.binom.pmf(range(8), 7, p), atol=1e-12)
 
 
+def test_the_likelihood_bound_is_tight_up_to_the_source():
+    """By the chain rule -log p = KL(x_0 | x_1 ‖ p(x_0)) + the integral at the exact law."""
+    process, pmf = mb.Yule(0.8, maximum=3), np.array([0.5, 0.2, 0.3])
+    points = rows([1, 2, 3])
+    law = exact.Empirical(process, points, torch.tensor(pmf))
+    model = mb.Transport(process, law, shape=(1,))
+    bound = model.log_likelihood(points, draws=2000, generator=generator("cpu", 3), block=2**12)
+    x = np.arange(400)
+    noised = np.array([stats.nbinom.pmf(x - n, n, 1 / 1.8) for n in (1, 2, 3)])
+
+    def entropy(q):
+        terms = noised * np.log(np.maximum(noised, 1e-300) / np.maximum(q, 1e-300))
+        return np.where(noised > 0, terms, 0).sum(1)
+
+    prior = model.coupling.prior(process, points)
+    np.testing.assert_allclose(prior, entropy(noised[0]), atol=1e-9)
+    wanted = np.log(pmf) - prior.numpy() + entropy(pmf @ noised)
+    off, error = bound.nats.numpy() - wanted, bound.standard_error.numpy()
+    assert (error < 0.1).all() and (np.abs(off) < 5 * error).all()
+
+
 def test_refuses():
     with pytest.raises(ValueError, match="centre must be at least 1, not 0"):
         mb.Yule(1.0, centre=0)

@@ -158,7 +158,6 @@ class _Walk(IntegerProcess):
     """Steps at a constant rate on the clock q = 1 - p: no stationary law."""
 
     pace: ClassVar[Pace] = "survival"
-    growth: ClassVar[float | None] = 1.0  # constant over survival, which grows so over its log
     rate: float
     centre: int
 
@@ -218,6 +217,7 @@ class RandomWalk(_Walk):
     maximum: int | None = None
     schedule: Schedule = field(default_factory=Cosine)
     lowest: ClassVar[int | None] = None
+    growth: ClassVar[float | None] = 1.0  # constant over survival, which grows so over its log
 
     def transition(self, x: Tensor, s: Time, t: Time) -> Skellam:
         """State x + Poisson - Poisson, each of mean κ(p_s - p_t), for t <= s."""
