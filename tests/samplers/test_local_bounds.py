@@ -61,15 +61,22 @@ def test_draws_follow_the_data(process):
     assert_follows(drawn, pmf.numpy())
 
 
-def test_inner_times_are_passed_with_the_right_law():
-    process, g, n = BirthDeath(4.0), generator("cpu", "inner"), 1500
-    model = Transport(process, exact.Empirical(process, POINTS, WEIGHTS), shape=(1,))
-    y = POINTS[torch.multinomial(WEIGHTS, n, True, generator=g)]
-    x = process.transition(y, 1.0, 0.2).sample(generator=g)
-    drawn = Gillespie().step(model, x, 0.2, 0.6, generator=g)
-    states = torch.arange(40).unsqueeze(1).expand(40, 3)
-    each = process.transition(POINTS.T.expand(40, 3), 1.0, 0.6).site_log_prob(states).exp()
-    assert_follows(drawn, (each.double() @ WEIGHTS).numpy())
+@pytest.mark.parametrize("process", PROCESSES, ids=NAMES)
+def test_a_walk_from_one_state_has_the_right_law_at_an_inner_time(process):
+    """Σ_y p(y | x_t) p(x_s | x_t, y), after about one jump."""
+    n, t, s, seen = 4000, 0.5, 0.55, 2
+    law = exact.Empirical(process, POINTS, WEIGHTS)
+    model = Transport(process, law, shape=(1,))
+    start = torch.full((n, 1), seen)
+    drawn = Gillespie().step(model, start, t, s, generator=generator("cpu", "inner"))
+    states = torch.arange(-20, 40).unsqueeze(1)
+    here, posterior = torch.full_like(states, seen), law(start[:1], t).log_weights[0].exp()
+    each = [
+        process.bridge(here, torch.full_like(states, int(y)), t, s, 1.0).site_log_prob(states)
+        for y in POINTS
+    ]
+    wanted = torch.cat(each, 1).double().exp() @ posterior.double()
+    assert_follows(drawn + 20, wanted.numpy())
 
 
 def constant(rate):
