@@ -112,6 +112,7 @@ COUNT_CASES: dict[str, Callable[[], Case]] = {
     "birth-categorical": lambda: case(
         mb.PureBirth(2.0, maximum=5), mb.CategoricalHead(), COUNTS, state=COUNTS + 1
     ),
+    "yule": lambda: case(mb.Yule(1.5), mb.TwoMeansHead(), COUNTS + 1, state=COUNTS + 2),
 }
 
 # Chains

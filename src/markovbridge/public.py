@@ -34,6 +34,7 @@ from markovbridge.processes import (
     RandomWalk,
     SubVP,
     UniformChain,
+    Yule,
 )
 from markovbridge.processes.schedules import Cosine, Linear, Logistic, Survival
 from markovbridge.samplers import (
@@ -113,6 +114,7 @@ __all__ = [
     "UniformChain",
     "VE",
     "VP",
+    "Yule",
     "exact",
     "statistics",
 ]

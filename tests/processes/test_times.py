@@ -32,6 +32,7 @@ OBJECTS = [
     processes.BirthDeath(1.5, 2),
     processes.RandomWalk(2.0, 1, 2),
     processes.PureBirth(2.0, 0, 2),
+    processes.Yule(2.0, 1, 2),
     processes.LinearDiffusion(),
     processes.LinearDiffusion(schedule=mb.Cosine(), direction="noising"),
     schedules.Cosine(),
@@ -83,7 +84,7 @@ def others(owner, name, times):
     real = isinstance(owner, processes.LinearDiffusion)
     x = REALS if real else STATES
     y = REALS + 1 if real else torch.full_like(STATES, 2)
-    if isinstance(owner, processes.PureBirth):
+    if isinstance(owner, processes.PureBirth | processes.Yule):
         y = torch.zeros_like(x)
     if getattr(owner, "absorbing", None) == 3:
         x = torch.full_like(x, 3)

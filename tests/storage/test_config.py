@@ -28,6 +28,7 @@ OBJECTS = [
     mb.PathKL(0.5),
     mb.PathKL(1.0) + 0.1 * mb.EndNLL() + 2 * mb.Instantaneous(100),
     mb.FiniteTime(7),
+    mb.FiniteTime(7, weight="exact"),
     mb.Bridge(),
     mb.Gillespie(),
     exact.NegativeBinomial(mb.PureDeath(), 3.0, 2.0),

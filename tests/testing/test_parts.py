@@ -53,6 +53,7 @@ HEADS = {
         (mb.TwoMeansHead(), mb.BirthDeath(2.0, maximum=5)),
         (mb.TwoMeansHead(), mb.RandomWalk(2.0)),
         (mb.TwoMeansHead(), mb.PureBirth(2.0)),
+        (mb.TwoMeansHead(), mb.Yule(2.0)),
     ],
     mb.EndpointHead: [
         (mb.EndpointHead(), BROWNIAN),

@@ -1,5 +1,6 @@
 """Objectives for counts: the likelihood bound against entropies, the published losses by hand."""
 
+import functools
 import math
 
 import numpy as np
@@ -157,6 +158,58 @@ def test_the_two_published_losses_agree_up_to_the_number_of_steps():
     # Both approximate the integral over survival.
     assert finite.sum() == pytest.approx(1 - math.exp(-15), rel=1e-6)
     assert instantaneous.sum() == pytest.approx(1, rel=0.01)
+
+
+STEPS = 3
+MEANS = [0.7, 2.2]  # of two models: y(x, t) = mean (1 - t) + x / 5
+
+
+def two_laws(x, t):
+    """The laws of two models, which know nothing but some mean."""
+    late = (1 - torch.as_tensor(t, dtype=torch.float64)).reshape(-1, 1)
+    for mean in MEANS:
+        yield laws.Shifted(x, laws.Poisson((mean * late + x / 5 + 0.1).log()))
+
+
+def test_the_exact_weight_gives_the_path_kl_of_the_steps():
+    """By enumeration of the states of every step, for one count of 4."""
+    process, count = PureDeath(), 4
+    objective = FiniteTime(STEPS, weight="exact")
+    x = torch.arange(count + 1).unsqueeze(1)
+    losses, nats = [0.0, 0.0], [0.0, 0.0]
+    for k in range(STEPS):
+        t, s = k / STEPS, (k + 1) / STEPS
+        p, p_s = (float(process.schedule.survival(time)) for time in (t, s))
+        here = stats.binom.pmf(range(count + 1), count, p)
+        time = torch.full((count + 1,), t, dtype=torch.float64)
+        for model, law in enumerate(two_laws(x, time)):
+            loss = objective(process, law, x, torch.full_like(x, count), time)
+            losses[model] += float(loss @ torch.tensor(here)) / STEPS
+            share, y = (p_s - p) / (1 - p), law.excess(x).flatten().numpy()
+            for state in range(count + 1):
+                born = np.arange(count - state + 1)
+                pinned = stats.binom.pmf(born, count - state, share)
+                ratio = stats.binom.logpmf(born, count - state, share)
+                ratio = ratio - stats.poisson.logpmf(born, y[state] * share)
+                nats[model] += here[state] * float(pinned[pinned > 0] @ ratio[pinned > 0])
+    assert losses[0] - losses[1] == pytest.approx(nats[0] - nats[1], rel=1e-9)
+    for model in (0, 1):
+        network = functools.partial(_law_of, model)
+        transport = Transport(process, network, shape=(1,))
+        bound = transport.log_likelihood(
+            torch.tensor([[count]]), draws=4000, steps=STEPS, generator=generator("cpu", model)
+        )
+        assert abs(float(bound.nats) + nats[model]) < 4.5 * float(bound.standard_error)
+        assert float(bound.standard_error) < 0.1
+
+
+def _law_of(model, x, t, condition=None):
+    return list(two_laws(x, t))[model]
+
+
+def test_the_exact_weight_is_the_share_of_what_is_left_that_is_born():
+    found = weights(FiniteTime(4, weight="exact"), Linear(), 4)
+    np.testing.assert_allclose(found / 4, [1 / 4, 1 / 3, 1 / 2, 1], rtol=1e-6)
 
 
 def test_the_published_loss_of_an_untrained_network():

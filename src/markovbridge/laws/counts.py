@@ -146,6 +146,14 @@ class NegativeBinomial(SiteLaw):
     def variance(self) -> Tensor:
         return self.mean + self.mean**2 / self.size
 
+    @property
+    def window(self) -> tuple[Tensor, Tensor]:
+        # Chernoff: with β = μ/(μ + r) at most (1 + √β)^r β^(k/2) lies from k on; here e^-41.
+        log_mean, size = torch.broadcast_tensors(self.log_mean.double(), self.size.double())
+        log_ratio = F.logsigmoid(log_mean - size.log())
+        most = 2 * (41 + size * (0.5 * log_ratio).exp().log1p()) / -log_ratio
+        return torch.zeros_like(most, dtype=torch.int64), most.ceil().long()
+
     def log_excess(self, origin: Tensor) -> Tensor:
         return self._log_excess(origin, self.log_mean)
 

@@ -29,6 +29,7 @@ from markovbridge.processes.sdes import (
     SubVP,
 )
 from markovbridge.processes.supports import Interval, Positive, Rounded, Support
+from markovbridge.processes.yule import Yule
 
 __all__ = [
     "AbsorbingChain",
@@ -64,4 +65,5 @@ __all__ = [
     "UniformChain",
     "VE",
     "VP",
+    "Yule",
 ]

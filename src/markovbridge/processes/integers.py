@@ -75,9 +75,9 @@ class IntegerProcess(JumpProcess):
         """Largest value of the data, without which the way up to them has no bound."""
         if self.maximum is None:
             raise ValueError(
-                f"the rates of {type(self).__name__} have no bound while the data have none, so "
-                "its jumps cannot be simulated one by one: set `maximum` of the process to the "
-                "largest value of the data, or take Trapezoidal() or Bridge()"
+                f"the rates of {type(self).__name__} have no bound while the data have none: set "
+                "`maximum` of the process to the largest value of the data, or take Trapezoidal() "
+                "or Bridge()"
             )
         return self.maximum
 

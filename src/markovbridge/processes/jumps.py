@@ -35,6 +35,15 @@ class JumpProcess(DiscreteProcess):
     `Gillespie` then needs no `bounds`: the rate when it last looked is one.
     """
 
+    growth: ClassVar[float | None] = None
+    """How fast the rates of the exact reverse grow towards the data, beside what they are.
+
+    With q(x -> x') the rates of the reference per unit of the clock τ = -log p and r(x) their
+    sum, the largest of r(x') - r(x) - d log q(x' -> x)/dτ over the moves x -> x'. Between two
+    jumps the total λ of the reverse then obeys -dλ/dτ <= (growth + λ) λ, from which `Gillespie`
+    has bounds for a short while where `bounds` has none. None if it is not stated.
+    """
+
     @abstractmethod
     def moves(self, x: Tensor) -> Tensor:
         """The states a jump leads to, (batch, *event, jumps)."""

@@ -66,6 +66,7 @@ class BirthDeath(IntegerProcess):
     immigration: float
     maximum: int | None = None
     schedule: Schedule = field(default_factory=Cosine)
+    growth: ClassVar[float | None] = 1.0  # one unit more, one more that may die
 
     def __post_init__(self) -> None:
         _check_positive("immigration", self.immigration)
@@ -216,6 +217,7 @@ class RandomWalk(_Walk):
     maximum: int | None = None
     schedule: Schedule = field(default_factory=Cosine)
     lowest: ClassVar[int | None] = None
+    growth: ClassVar[float | None] = 1.0  # constant over survival, which grows so over its log
 
     def transition(self, x: Tensor, s: Time, t: Time) -> Skellam:
         """State x + Poisson - Poisson, each of mean κ(p_s - p_t), for t <= s."""
@@ -256,29 +258,16 @@ class RandomWalk(_Walk):
         return ((x - mean) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
 
 
-@dataclass(frozen=True)
-class PureBirth(_Walk):
-    """Units appear at a constant rate and never leave: counts with a dark current.
+class Births(_Walk):
+    """Units appear on the way to the source and never leave; how fast is left to subclasses.
 
-    Attributes:
-        rate: Expected new units κ from data to source.
-        centre: The source is `centre` + Poisson(κ); about the mean of the data.
-        maximum: Largest value of the data, None if unbounded.
-        schedule: One minus the share of the new units that have come, over time.
+    Between given ends the new units come independently, each at a time that is uniform on the
+    clock q, whether they come at a constant rate or are born to those that are there.
     """
 
-    rate: float
-    centre: int = 0
-    maximum: int | None = None
-    schedule: Schedule = field(default_factory=Cosine)
     start_within: ClassVar[str] = (
         "units only come on the way to the source, so set `centre` to the least value of the data"
     )
-
-    def transition(self, x: Tensor, s: Time, t: Time) -> Shifted:
-        """State x + Poisson(κ(p_s - p_t)), for t <= s."""
-        t, s = self.schedule.ordered(t, s)
-        return Shifted(x, Poisson(self._log_steps(x, s, t).expand(x.shape)))
 
     def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> Shifted:
         """x_t | x_s = x, x_u = y: y + Binomial(x - y, (p_u - p_t)/(p_u - p_s)).
@@ -301,11 +290,6 @@ class PureBirth(_Walk):
         down = (x - y).clamp_min(0).to(self.schedule.at(t).dtype)
         return torch.zeros_like(down), down
 
-    def guess(self, x: Tensor, t: Time, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """None up; down the share κq/(μ + κq) of x."""
-        new = self._log_steps(x, 1.0, t).exp().to(torch.float32)
-        return torch.zeros_like(x, dtype=torch.float32), x * (new / (mean + new).clamp_min(1e-12))
-
     def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
         """None up, all of x down."""
         return torch.zeros_like(x), x
@@ -316,6 +300,33 @@ class PureBirth(_Walk):
         return TwoMeans(
             torch.full_like(log_up, -torch.inf), log_down, Binomial(x, 1 - share, share)
         )
+
+
+@dataclass(frozen=True)
+class PureBirth(Births):
+    """Units appear at a constant rate and never leave: counts with a dark current.
+
+    Attributes:
+        rate: Expected new units κ from data to source.
+        centre: The source is `centre` + Poisson(κ); about the mean of the data.
+        maximum: Largest value of the data, None if unbounded.
+        schedule: One minus the share of the new units that have come, over time.
+    """
+
+    rate: float
+    centre: int = 0
+    maximum: int | None = None
+    schedule: Schedule = field(default_factory=Cosine)
+
+    def transition(self, x: Tensor, s: Time, t: Time) -> Shifted:
+        """State x + Poisson(κ(p_s - p_t)), for t <= s."""
+        t, s = self.schedule.ordered(t, s)
+        return Shifted(x, Poisson(self._log_steps(x, s, t).expand(x.shape)))
+
+    def guess(self, x: Tensor, t: Time, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """None up; down the share κq/(μ + κq) of x."""
+        new = self._log_steps(x, 1.0, t).exp().to(torch.float32)
+        return torch.zeros_like(x, dtype=torch.float32), x * (new / (mean + new).clamp_min(1e-12))
 
     def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
         """(x - μ - κq) / sqrt(σ² + κq)."""

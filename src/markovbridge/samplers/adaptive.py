@@ -1,14 +1,17 @@
-r"""Steps that choose themselves, for amounts whose rates per unit of survival are martingales.
+r"""Steps that choose themselves, for amounts.
 
-Those are pure death, pure birth and the random walk. Between the rates λ_p(x_p) and λ_m(x_m) of
-a θ-trapezoidal leap lies an estimate of what steps cost. With rates frozen at its beginning, a
-step from p to s has the path KL
-∫ (Φ(τ) - Φ(p)) dτ, Φ = E Σ λ log λ (`markovbridge.samplers.grids`), and
+Between the rates λ_p(x_p) and λ_m(x_m) of a θ-trapezoidal leap lies an estimate of what steps
+cost. In the clock of the process (`JumpProcess.pace`), a step with rates frozen at its beginning
+has the path KL ∫ D dm, with the rate
 
-    Φ(m) - Φ(p)  =  E Σ [λ_m log(λ_m/λ_p) - λ_m + λ_p].
+    D(m)  =  E Σ [λ_m log(λ_m/λ_p) - λ_m + λ_p].
 
-Towards the data λ = y/q takes the values 0 and 1/q, so that Φ grows like -A log q; A is
-estimated from the last step, and the next one, a share r of the mortality q that is left, costs
+Where rates are martingales over survival, as those of pure death, pure birth and the random walk
+are, this is Φ(m) - Φ(p), Φ = E Σ λ log λ (`markovbridge.samplers.grids`).
+
+Towards the data λ = y/q takes the values 0 and 1/q, so that D grows like -A log q; A is
+estimated from the last step, and the next one, a share r of the clock q that is left, mortality
+or -log p, costs
 
     A q [r + (1 - r) log(1 - r)]        nats: A q r²/2 for a short one, A q for all the rest.
 
@@ -27,11 +30,12 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws.numbers import by_row
+from markovbridge.processes.clock import elapsed, instant
 from markovbridge.processes.jumps import JumpProcess
-from markovbridge.samplers.base import Sampler, instead
+from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.model import Model
-from markovbridge.samplers.second_order import Trapezoidal, leaps
+from markovbridge.samplers.second_order import Trapezoidal, leaping, leaps
 
 FIRST = 0.01  # length of the first step, as a share of what remains
 GROWTH = 4.0  # most that a step is longer, or shorter, than the one before
@@ -40,7 +44,7 @@ TINY = 1e-30
 
 @dataclass(frozen=True)
 class Adaptive(Sampler):
-    """θ-trapezoidal leaps of lengths chosen by one tolerance: pure death, pure birth, walks.
+    """θ-trapezoidal leaps of lengths chosen by one tolerance, for jump processes of amounts.
 
     It makes its own steps between the times of the grid, so give it `steps=1`. They are the
     same for all samples of a block: a sample is a function of the generator's state, its index
@@ -51,6 +55,9 @@ class Adaptive(Sampler):
             its hazards frozen. A leap is of second order and errs less. A quarter of it makes
             steps half as long.
         theta: As of `Trapezoidal`.
+
+    Under processes whose clock is -log p, which is infinite at survival 0, the first step is one
+    of the bridge, to a survival of 0.01.
     """
 
     tolerance: float = 0.1
@@ -70,18 +77,15 @@ class Adaptive(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        process = model.process
-        if not (
-            isinstance(process, JumpProcess) and process.additive and process.pace == "survival"
-        ):
-            raise TypeError(
-                "Adaptive chooses steps by rates that only the law of x_1 makes change per unit "
-                f"of survival, which those of {type(process).__name__} do by themselves: take "
-                f"{instead(process)}"
-            )
-        schedule, leap = process.schedule, Trapezoidal(self.theta).leap
-        left, after = float(schedule.mortality(t)), float(schedule.mortality(s))
-        here, length = t, FIRST * left
+        process = leaping(self, model)
+        leap, here = Trapezoidal(self.theta).leap, t
+        if process.pace == "log" and float(process.schedule.survival(t)) == 0:
+            here = min(_time(process, -math.log(FIRST)), s)
+            x = Bridge().step(model, x, t, here, generator=generator)
+            if here == s:
+                return x
+        left, after = _left(process, here), _left(process, s)
+        length = FIRST * left
         while True:
             last = left - length <= after * (1 + 1e-9)
             there = s if last else _time(process, left - length)
@@ -106,9 +110,19 @@ class Adaptive(Sampler):
         return None
 
 
-def _time(process: JumpProcess, mortality: float) -> float:
-    q = torch.tensor(mortality, dtype=torch.float64)
-    return float(process.schedule.time(1 - q, q))
+def _left(process: JumpProcess, t: float) -> float:
+    """What is left of the clock of a process, until the data."""
+    if process.pace == "survival":
+        return float(process.schedule.mortality(t))
+    return float(elapsed(process.schedule, 1.0, t))
+
+
+def _time(process: JumpProcess, left: float) -> float:
+    """When this much is left of it."""
+    q = torch.tensor(left, dtype=torch.float64)
+    if process.pace == "survival":
+        return float(process.schedule.time(1 - q, q))
+    return float(instant(process.schedule, q))
 
 
 def _share(cost: float) -> float:

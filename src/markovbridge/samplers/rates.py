@@ -8,12 +8,42 @@ with a sentence.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws.numbers import by_row, poisson
 from markovbridge.processes.jumps import JumpProcess
+
+
+@dataclass
+class Events:
+    """Counts the proposals of a step, and stops at a number of them.
+
+    Attributes:
+        most: That number.
+    """
+
+    most: int
+    made: int = 0
+
+    def count(self, x: Tensor) -> None:
+        """One more, of states x.
+
+        Raises:
+            FloatingPointError: If that is too many.
+        """
+        self.made += 1
+        if self.made > self.most:
+            raise FloatingPointError(
+                f"{self.most} jumps were proposed within one step, up to a state of "
+                f"{int(x.abs().max())}, and the end of the step was not reached: what the model "
+                "says of x_1 may have come apart, as it can under guidance beyond 1. Take a "
+                "sampler of steps such as Bridge(), or, if there are truly so many, raise "
+                "`events` of Gillespie"
+            )
 
 
 def sound(rates: Tensor, t: float | Tensor) -> Tensor:
@@ -53,4 +83,11 @@ def leap(
     return torch.where(first < 1, moves.gather(-1, which.unsqueeze(-1)).squeeze(-1), x)
 
 
-doors.guard(__name__)
+def moved(x: Tensor, moves: Tensor, which: Tensor) -> Tensor:
+    """States after one jump each, `which` counting the jumps of all sites, (batch,)."""
+    target = by_row(moves).gather(1, which.unsqueeze(1))
+    site = (which // moves.shape[-1]).unsqueeze(1)
+    return by_row(x).scatter(1, site, target).reshape(x.shape)
+
+
+doors.guard(__name__, inside=("moved",))

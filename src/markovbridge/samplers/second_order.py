@@ -67,13 +67,19 @@ def _check_theta(theta: float) -> None:
         raise ValueError(f"theta is the share of a step before the inner time, in (0, 1): {theta}")
 
 
-def _leaping(sampler: Sampler, model: Model) -> JumpProcess:
+def leaping(sampler: Sampler, model: Model) -> JumpProcess:
     """The process, or an error if its states are no amounts that leap."""
     process = model.process
-    if not isinstance(process, JumpProcess) or not process.additive:
+    if not isinstance(process, JumpProcess):
         raise TypeError(
             f"{type(sampler).__name__} leaps amounts, which move by steps of a size at known "
             f"rates; {type(process).__name__} has none: take {instead(process)}"
+        )
+    if not process.additive:
+        raise TypeError(
+            f"{type(sampler).__name__} leaps amounts, whose jumps within a step add up; a state "
+            f"of {type(process).__name__} jumps at most once in a leap, which is then of first "
+            f"order however rates are extrapolated: take {instead(process)}"
         )
     return process
 
@@ -106,7 +112,7 @@ class Trapezoidal(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        if not leaps(_leaping(self, model), x, t, s):
+        if not leaps(leaping(self, model), x, t, s):
             return Bridge().step(model, x, t, s, generator=generator)
         return self.leap(model, x, t, s, generator=generator)[0]
 
@@ -125,7 +131,7 @@ class Trapezoidal(Sampler):
             State (batch, *event), and rates per unit of the clock of the process, (batch,
             *event, jumps) twice.
         """
-        process = _leaping(self, model)
+        process = leaping(self, model)
         parts = cut(process.schedule, process.pace, t, s, self.theta)
         early, late = parts.units
         law = model.law(x, t)
@@ -298,4 +304,4 @@ def _with_mean(table: Tensor, signed: Tensor, x: Tensor) -> Tensor:
     return torch.where(wanted < mean, lower, (1 - biased) * table + biased * size)
 
 
-doors.guard(__name__, inside=("leaps", "weight"))
+doors.guard(__name__, inside=("leaping", "leaps", "weight"))

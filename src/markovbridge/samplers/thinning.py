@@ -7,7 +7,8 @@ exact if λ <= B. A bound that holds for *any* law of x_1, learned ones included
 the rates are averages over x_1 of pinned rates, so their maximum over x_1 will
 do, which a process states for a window of time (`bounds`). Windows are short
 enough for the bound to be no more than about `SLACK` times what it is at their
-start.
+start. Where data are unbounded there is no such maximum, and windows are those of
+`samplers.local_bounds`.
 
 A chain jumps infinitely often where its survival is 0, and may do so at the data,
 so time is cut at survival and at mortality `ends`; what lies beyond is one step
@@ -17,7 +18,6 @@ of the bridge each.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,41 +27,14 @@ from markovbridge.laws.numbers import by_row
 from markovbridge.processes.clock import instant, match, speed
 from markovbridge.processes.jumps import Bounds, JumpProcess
 from markovbridge.processes.schedules import Schedule
+from markovbridge.samplers import local_bounds
 from markovbridge.samplers.base import instead
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.model import Model
-from markovbridge.samplers.rates import sound
+from markovbridge.samplers.rates import Events, moved, sound
 
 SLACK = 2.0  # by how much a window may loosen the bound
 FLAT = 0.98  # a window this short, as a ratio of clocks, is short enough in any case
-
-
-@dataclass
-class Events:
-    """Counts the proposals of a step, and stops at a number of them.
-
-    Attributes:
-        most: That number.
-    """
-
-    most: int
-    made: int = 0
-
-    def count(self, x: Tensor) -> None:
-        """One more, of states x.
-
-        Raises:
-            FloatingPointError: If that is too many.
-        """
-        self.made += 1
-        if self.made > self.most:
-            raise FloatingPointError(
-                f"{self.most} jumps were proposed within one step, up to a state of "
-                f"{int(x.abs().max())}, and the end of the step was not reached: what the model "
-                "says of x_1 may have come apart, as it can under guidance beyond 1. Take a "
-                "sampler of steps such as Bridge(), or, if there are truly so many, raise "
-                "`events` of Gillespie"
-            )
 
 
 def simulate(
@@ -77,7 +50,7 @@ def simulate(
 
     Raises:
         TypeError: If the process states no bound of its rates.
-        ValueError: If it has none, its data being unbounded.
+        ValueError: If it has none, its data being unbounded, and states no `growth` either.
         RuntimeError: If a rate exceeds the bound: the law is not one of x_1.
         FloatingPointError: If a rate is not finite, or there are too many jumps.
     """
@@ -88,12 +61,18 @@ def simulate(
             f"simulated one by one: take {instead(process)}"
         )
     schedule = process.schedule
-    first, last = max(t, _time(schedule, ends)), min(s, _time(schedule, 1 - ends))
+    local = process.states is None and process.growth is not None
+    # A law by two means alone leaves the data if it takes the last jump: make it before.
+    left = ends**2 if local else ends
+    first, last = max(t, _time(schedule, ends)), min(s, _time(schedule, 1 - left))
     if t < first:
         x = Bridge().step(model, x, t, min(first, s), generator=generator)
     if first < last:
         x = x.clone()
         clock, stop = _clock(schedule, first), _clock(schedule, last)
+        if local:
+            x = local_bounds.run(model, process, x, clock, stop, events, generator)
+            clock = stop
         while clock > stop:
             low, bounds = _window(process, clock, stop)
             x = _jumps(model, process, x, clock, low, bounds, events, generator)
@@ -162,11 +141,4 @@ def _jumps(
         x = torch.where(match(accepted, x), jumped, x)
 
 
-def moved(x: Tensor, moves: Tensor, which: Tensor) -> Tensor:
-    """States after one jump each, `which` counting the jumps of all sites, (batch,)."""
-    target = by_row(moves).gather(1, which.unsqueeze(1))
-    site = (which // moves.shape[-1]).unsqueeze(1)
-    return by_row(x).scatter(1, site, target).reshape(x.shape)
-
-
-doors.guard(__name__, inside=("moved",))
+doors.guard(__name__)

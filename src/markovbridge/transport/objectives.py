@@ -15,6 +15,14 @@ x1, t)`. Each objective also says which times it wants.
       finite time     (p_s - p_t) (y - m log y)
 
   where s is the next time towards the data. Up to a factor `steps` they agree.
+  `FiniteTime(steps, weight="exact")` is the relative entropy of K = `steps` steps instead: the
+  pinned step from x_t is x_t + Binomial(m, r), r = (p_s - p_t)/(1 - p_t), that of a sampler
+  which knows the mean alone x_t + Poisson(y r), and
+
+      KL(Binomial(m, r) ‖ Poisson(y r))  =  r (y - m log y)  +  a term without y,
+
+  which K times the loss at one random step has the sum of. Up to that term its mean is the
+  bound of `log_likelihood(steps=K)`, in nats.
 - `EndNLL` is -log p(x_1 | x_t), for heads that carry a law worth its name.
 - `EndMSE` and `DriftMatching` are the conditional-expectation loss and the drift
   loss of diffusion bridge mixtures (Peluchetti, https://arxiv.org/abs/2312.14589):
@@ -42,6 +50,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -52,6 +61,8 @@ from markovbridge.laws import Delta, Law
 from markovbridge.laws.numbers import by_row
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
+
+TINY = 1e-30  # floor of the mortality at the data
 
 
 class Objective(ABC):
@@ -196,12 +207,25 @@ class Instantaneous(_Published):
 
 @dataclass(frozen=True)
 class FiniteTime(_Published):
-    """The finite-time loss as published, on a grid of `steps` times."""
+    """The finite-time loss, on a grid of `steps` times.
+
+    Attributes:
+        steps: Number of steps K of the path, equally long in t.
+        weight: "published" weighs a step by p_s - p_t. "exact" divides that by 1 - p_t and
+            multiplies it by K, which makes the mean loss the path KL of K steps of the bridge
+            with a Poisson kernel, in nats, up to a term that is free of the model.
+    """
 
     steps: int = 1000
+    weight: Literal["published", "exact"] = "published"
 
     def _weight(self, process: Process, t: Tensor, s: Tensor) -> Tensor:
-        return process.schedule.increment(t, s)
+        gained = process.schedule.increment(t, s)
+        if self.weight == "published":
+            return gained
+        left = process.schedule.mortality(t)
+        # Next to the data float32 times may fall onto it, where nothing is left to be born.
+        return self.steps * torch.where(left > 0, gained / left.clamp_min(TINY), 1.0).clamp_max(1)
 
 
 @dataclass(frozen=True)
