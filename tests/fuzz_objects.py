@@ -204,7 +204,7 @@ FACTORIES = {
     sparse.csr_matrix: lambda: [sparse.csr_matrix(COUNTS.numpy())],
     CountRows: lambda: [COUNTS, COUNTS.numpy(), sparse.csr_matrix(COUNTS.numpy())],
     Model: lambda: _transports(),
-    parts.Named: lambda: [parts.Named("markovbridge.PureDeath", mb.PureDeath)],
+    parts.Named: lambda: [parts.Named("markovbridge.PureDeath", lambda: mb.PureDeath)],
     nn.Module: lambda: [nn.Linear(3, 3), nn.Flatten()],
     np.random.Generator: lambda: [np.random.default_rng(0)],
     **{cls: functools.partial(_of_laws, cls) for cls in {type(law) for law in _laws()}},

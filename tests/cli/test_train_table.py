@@ -110,6 +110,14 @@ def test_a_folder_of_10x_is_a_table_and_a_run_is_a_run(cells, capsys):
     capsys.readouterr()
 
 
+def test_a_file_is_no_class_of_ones_own(cells, monkeypatch):
+    """`cells.csv` could be a class `csv` of a module `cells`, which is not imported for it."""
+    (cells / "cells.py").write_text("raise SystemExit('ran')")
+    monkeypatch.syspath_prepend(cells)
+    words = ["--data.path", "cells.csv", "--data.ignore", "[batch]", "--dry-run"]
+    assert main(["train", "table", *SMALL, *words]) == 0
+
+
 def test_a_table_that_is_not_there_is_missed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "nothing.h5ad"]) == 2

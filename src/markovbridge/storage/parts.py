@@ -53,13 +53,14 @@ class ForeignClass(ValueError):
 
 
 class Named(NamedTuple):
-    """A class that the user, not a file, has named somewhere: its path, and it itself.
+    """A class that the user, not a file, has named somewhere: its path, and what imports it.
 
-    It itself is None where it is one of this package, or does not exist.
+    That gives None where it is one of this package, or does not exist. It is asked only where a
+    class is wanted: a file of data may well be called `module.name`.
     """
 
     path: str
-    cls: Any
+    load: Callable[[], Any]
 
 
 @functools.cache
@@ -197,7 +198,8 @@ def options(
     found = {}
     for key, item in value.items():
         below = _below(place, key)
-        if below in own and foreign(path := _path(item)) and path != own[below].path:
+        chosen = below in own and bool(kinds(known[key]))
+        if chosen and foreign(path := _path(item)) and path != own[below].path:
             continue  # the user names another class, so what the file says of it is not asked
         found[key] = checked(item, known[key], below, own)
     return found
@@ -221,9 +223,8 @@ def _spec(
     if hint is not Any and not wanted:
         raise ValueError(f"{place} is {shown(path)}; it must be {_words(hint)}")
     theirs = own.get(place)
-    if theirs is not None and theirs.cls is not None and theirs.path == path:
-        cls = theirs.cls
-    else:
+    cls = theirs.load() if theirs is not None and theirs.path == path else None
+    if cls is None:
         try:
             cls = find(path, wanted, place)
         except ForeignClass:

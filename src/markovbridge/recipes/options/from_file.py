@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def _named(words: Sequence[str]) -> dict[str, Named]:
             keys.pop()
         path = _path(value or "")
         if path is not None:
-            found[".".join(keys)] = Named(path, _load(path) if foreign(path) else None)
+            found[".".join(keys)] = Named(path, partial(_load, path))
     return found
 
 
@@ -80,7 +81,9 @@ def _path(value: str) -> str | None:
 
 
 def _load(path: str) -> Any:
-    """A class that the user names, or None if there is no such class."""
+    """A class of their own that the user names, or None if there is no such class."""
+    if not foreign(path):
+        return None
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
