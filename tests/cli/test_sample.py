@@ -26,7 +26,7 @@ def test_samples_are_those_of_python(run):
         torch.set_num_threads(threads)
     assert found.dtype == np.uint8
     assert np.array_equal(found, expected.numpy())
-    told = {"sampler": "Trapezoidal, Mean", "steps": 5, "evaluations": 10, "seed": 7, "n": 40}
+    told = {"sampler": "Trapezoidal, MeanHead", "steps": 5, "evaluations": 10, "seed": 7, "n": 40}
     assert told.items() <= meta.items()
     assert meta["weights"] == "ema"
     assert meta["block"] == 16
@@ -44,7 +44,7 @@ def test_samples_are_those_of_python(run):
 def test_steps_even_in_the_schedule(run):
     assert sample(run, "--n", "4", "--grid", "schedule", "--sampler", "Bridge") == 0
     _, meta = samples(run)
-    assert meta["sampler"] == "Bridge, Mean" and meta["grid"] == "schedule"
+    assert meta["sampler"] == "Bridge, MeanHead" and meta["grid"] == "schedule"
     with np.load(run / "path.npz", allow_pickle=False) as path:
         assert np.allclose(path["times"], [0, 0.2, 0.4, 0.6, 0.8, 1])
 
@@ -148,7 +148,7 @@ def test_evaluations_are_counted(run):
     found, meta = samples(run)
     # Each birth of the slowest sample takes at least a proposal and a rate.
     assert meta["evaluations"] >= found.reshape(4, -1).sum(1).max()
-    assert meta["sampler"] == "Gillespie, Mean"
+    assert meta["sampler"] == "Gillespie, MeanHead"
     assert sample(run, "--n", "4", "--sampler", "Trapezoidal") == 0
     assert samples(run)[1]["evaluations"] == 10
 
@@ -156,7 +156,7 @@ def test_evaluations_are_counted(run):
 def test_head_and_weights_can_be_chosen(run):
     assert sample(run, "--n", "16", "--head.kernel", "nearest", "--weights", "raw") == 0
     found, meta = samples(run)
-    assert meta["sampler"] == "Bridge, Mean(kernel=nearest)"
+    assert meta["sampler"] == "Bridge, MeanHead(kernel=nearest)"
     assert meta["weights"] == "raw"
     model = Transport.from_pretrained(run / "model", head=MeanHead(kernel="nearest"))
     from markovbridge.training import checkpoint

@@ -35,7 +35,7 @@ def trained(request, counts, tmp_path_factory):
         "data": {"class_path": "CountTable", "init_args": fields},
         "process": {"class_path": "PureDeath", "init_args": {"maximum": None}},
         "network": {"class_path": "MLP", "init_args": network},
-        "head": "NegativeBinomial",
+        "head": "NegativeBinomialHead",
         "objective": "PathKL",
         "condition": "covariates",
         "trainer": {"steps": 5, "batch_size": 8, "warmup": 1, "threads": 1},

@@ -54,7 +54,7 @@ def test_what_is_written_is_what_python_gives(run):
     evaluations = model.default_sampler().evaluations(4)
     assert (meta["n"], meta["steps"], meta["seed"]) == (40, 4, 7)
     assert meta["evaluations"] == evaluations
-    assert meta["sampler"] in ("Midpoint, Endpoint", "Bridge, Categorical")
+    assert meta["sampler"] in ("Midpoint, EndpointHead", "Bridge, CategoricalHead")
     assert (run / "translated.png").read_bytes().startswith(b"\x89PNG")
     assert not (run / "translated.parts").exists()
     # Each row goes its own way, however many there are.

@@ -44,6 +44,8 @@ OBJECTS = [
 # What does not depend on time, and does not look at it.
 BLIND = {
     ("PureDeath", "strengths"),
+    ("LinearDiffusion", "bridged"),  # without an offset
+    ("LinearDiffusion", "carried"),
     *((kind, "pinned") for kind in vars(processes)),
     *((kind, "inward") for kind in ("UniformChain", "AbsorbingChain", "Ehrenfest")),
 }
