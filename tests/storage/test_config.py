@@ -119,6 +119,25 @@ def test_files_name_classes_of_the_package_only(config, message):
             from_config(nested)
 
 
+@pytest.mark.parametrize("path", sorted(parts.classes()))
+def test_a_users_class_is_imported_only_where_one_is_wanted(path):
+    """Of every option that is no class: what looks like the name of one stays a text."""
+
+    def load():
+        raise AssertionError("imported")
+
+    cls = parts.classes()[path]
+    for name, hint in parts.arguments(cls).items():
+        if not parts.kinds(hint):
+            try:
+                found = parts.options(
+                    {name: "mouse.h5ad"}, cls, "", {name: parts.Named("cells.csv", load)}
+                )
+            except ValueError:
+                continue  # no text is wanted there
+            assert found == {name: "mouse.h5ad"}
+
+
 def test_files_call_every_class_by_a_public_name_and_older_ones_are_understood():
     """No file says in which module of a namespace a class is, so that it can move."""
     for cls in set(parts.classes().values()):

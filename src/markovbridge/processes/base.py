@@ -203,6 +203,8 @@ class DiscreteProcess(Process):
     """A process on integers, site by site."""
 
     dtype: ClassVar[torch.dtype] = torch.int64
+    noun: ClassVar[str] = "process"
+    """What errors call it."""
     additive: ClassVar[bool] = False
     """Whether states are amounts, so that several jumps of one step add up."""
 
@@ -286,9 +288,10 @@ class DiscreteProcess(Process):
         if x.numel() and size is not None:
             low, high = x.min().item(), x.max().item()
             if low < 0 or high >= size:
+                bad = low if low < 0 else high
                 raise ValueError(
-                    f"{name} holds {low if low < 0 else high}, but the states of this process are "
-                    f"0 .. {size - 1}: relabel the data, or give the process more states"
+                    f"{name} holds {bad}, but the states of this {self.noun} are 0 .. {size - 1}: "
+                    f"relabel the data, or give the {self.noun} more states"
                 )
         return x.to(torch.int64)
 

@@ -36,7 +36,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.processes.clock import match
-from markovbridge.processes.motion import Motion, Tables
+from markovbridge.processes.motion import Tabled, Tables
 from markovbridge.processes.rate_matrices import checked
 from markovbridge.processes.schedules import Schedule, Time
 
@@ -58,7 +58,7 @@ FORGOTTEN = 1e-2  # total variation between laws at t = 0 that counts as forgott
 LARGEST = 2**27  # numbers of all series: 1 GiB
 
 
-class Driven(Motion):
+class Driven(Tabled):
     """Rates that are a function of time, by tables.
 
     Args:
@@ -261,18 +261,6 @@ class Driven(Motion):
         return _normalised(left @ right)
 
     # What a chain is asked.
-
-    def log_rows(self, x: Tensor, s: Time, t: Time) -> Tensor:
-        """Of the tables."""
-        return self._tables.log_rows(x, s, t)
-
-    def log_columns(self, x: Tensor, s: Time, t: Time) -> Tensor:
-        """Of the tables."""
-        return self._tables.log_columns(x, s, t)
-
-    def push(self, weights: Tensor, s: Time, t: Time) -> Tensor:
-        """With the tables."""
-        return self._tables.push(weights, s, t)
 
     @cached_property
     def _end(self) -> Tensor:

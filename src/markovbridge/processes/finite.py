@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -43,8 +43,7 @@ LOOKS = 65  # times at which the pace of the clock is looked at
 class FiniteProcess(DiscreteProcess):
     """A chain on the states 0 .. size-1, from the data to the source."""
 
-    direction: ClassVar[Literal["forward", "noising"]] = "noising"
-    additive: ClassVar[bool] = False
+    noun: ClassVar[str] = "chain"
 
     ordered: bool
     """Whether states are amounts: one standardised number for the network, or one-hot."""
@@ -159,25 +158,6 @@ class FiniteProcess(DiscreteProcess):
             return value.unsqueeze(1)
         other = x >= self.states
         return torch.stack([torch.where(other, 0.0, value), other.to(value.dtype)], 1)
-
-    def check(self, x: Tensor, name: str = "x") -> Tensor:
-        """States as int64: integers in 0 .. size-1."""
-        if x.dtype == torch.bool or x.is_complex():
-            raise TypeError(f"{name} must hold integer states, not {x.dtype}")
-        if x.is_floating_point():
-            bad = ~(torch.isfinite(x) & (x == x.round()))
-            if bool(bad.any()):
-                raise ValueError(
-                    f"{name} holds {x[bad][0].item()}, which is no state: use integers"
-                )
-        if x.numel():
-            low, high = x.min().item(), x.max().item()
-            if low < 0 or high >= self.size:
-                raise ValueError(
-                    f"{name} holds {low if low < 0 else high}, but the states of this chain are "
-                    f"0 .. {self.size - 1}: relabel the data, or give the chain more states"
-                )
-        return x.to(torch.int64)
 
     def project(self, x: Tensor) -> Tensor:
         """Cut at the first and last state, for samplers that add jumps up."""

@@ -156,7 +156,25 @@ class Tables:
             yield rows, tables(*some), index[rows] - first
 
 
-class Fixed(Motion):
+class Tabled(Motion):
+    """A motion by tables, which a subclass makes."""
+
+    _tables: Tables
+
+    def log_rows(self, x: Tensor, s: Time, t: Time) -> Tensor:
+        """Of the tables."""
+        return self._tables.log_rows(x, s, t)
+
+    def log_columns(self, x: Tensor, s: Time, t: Time) -> Tensor:
+        """Of the tables."""
+        return self._tables.log_columns(x, s, t)
+
+    def push(self, weights: Tensor, s: Time, t: Time) -> Tensor:
+        """With the tables."""
+        return self._tables.push(weights, s, t)
+
+
+class Fixed(Tabled):
     """One rate matrix times the clock, by tables.
 
     Args:
@@ -171,18 +189,6 @@ class Fixed(Motion):
     def _make(self, s: Tensor, t: Tensor) -> Tensor:
         """exp(Qτ) with τ the clock time from s back to t."""
         return self.semigroup(elapsed(self._tables.schedule, s, t))
-
-    def log_rows(self, x: Tensor, s: Time, t: Time) -> Tensor:
-        """Of the tables."""
-        return self._tables.log_rows(x, s, t)
-
-    def log_columns(self, x: Tensor, s: Time, t: Time) -> Tensor:
-        """Of the tables."""
-        return self._tables.log_columns(x, s, t)
-
-    def push(self, weights: Tensor, s: Time, t: Time) -> Tensor:
-        """With the tables."""
-        return self._tables.push(weights, s, t)
 
     def log_stationary(self) -> Tensor:
         """The limit of the chain, if it is the same from every state."""
