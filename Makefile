@@ -28,7 +28,7 @@ demo: $(BIN)/.installed  ## Train on the 8x8 digits, sample, evaluate, draw, rep
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --threads
 
 test: lint  ## Lint, type-check, run the tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

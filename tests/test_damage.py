@@ -25,7 +25,7 @@ from damage.truth import Impossible, compressed
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "fuzz_readers.py"
-FILES = 160
+FILES = 100
 
 # Modules that read files, and the formats of which the campaign goes through them.
 READ_BY = {

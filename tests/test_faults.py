@@ -14,9 +14,9 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TABLES = {"train table", "overwrite table", "sample table", "tables"}  # which other packages write
 # Most of how a file, a folder and a log are written; of all else a share.
 SOME = [
-    (["--faults", "0.4", "--pairs", "1"], {"report", "save_pretrained"}),
-    (["--faults", "0.01"], {"sample", "inspect", "CountModel.save", *TABLES}),
-    (["--faults", "0.008"], {"train", "overwrite", "restore", "impute", "translate", "evaluate"}),
+    (["--faults", "0.25", "--pairs", "1"], {"report", "save_pretrained"}),
+    (["--faults", "0.006"], {"sample", "inspect", "CountModel.save", *TABLES}),
+    (["--faults", "0.005"], {"train", "overwrite", "restore", "impute", "translate", "evaluate"}),
 ]
 
 

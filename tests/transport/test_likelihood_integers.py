@@ -7,7 +7,6 @@ import pytest
 import torch
 from scipy import stats
 
-import markovbridge as mb
 from laws_draws import Draws, concrete
 from laws_examples import EXAMPLES
 from markovbridge import Logistic, PureDeath, Survival, Transport, exact, laws
@@ -157,17 +156,3 @@ def test_what_is_infinite_and_what_is_not_known_are_told_apart():
         laws.Normal(torch.zeros(1, 1), torch.ones(1, 1)).relative_entropy(
             sums.Skellam(torch.zeros(1, 1).long(), torch.zeros(1, 1), torch.zeros(1, 1))
         )
-
-
-@pytest.mark.parametrize("kind", [mb.RandomWalk, mb.PureBirth, mb.BirthDeath])
-def test_told_its_start_the_bound_is_that_given_it(kind):
-    process = kind(2.0, maximum=3)
-    points, weights = torch.tensor([[0], [1], [3]]), torch.tensor([0.5, 0.3, 0.2])
-    law = mb.exact.Empirical(process, points, weights)
-    model = mb.Transport(process, law, shape=(1,))
-    x1 = points.repeat(8, 1)
-    x0 = process.noised(x1).sample(generator=torch.Generator().manual_seed(0))
-    wanted = law(x0, torch.zeros(len(x0))).log_prob(x1).double()
-    noise = torch.Generator().manual_seed(1)
-    bound = model.log_likelihood(x1, x0=x0, draws=8000, block=8192, generator=noise)
-    assert abs(float((bound.nats - wanted).mean())) < 0.05
