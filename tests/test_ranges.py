@@ -23,6 +23,7 @@ DEATH = mb.PureDeath(8)
 POISSON = exact.Poisson(DEATH, 3.0)
 THIRDS = torch.full((3,), 1 / 3)
 CHAIN = mb.UniformChain(3)
+SETTING = mb.processes.Setting(CHAIN, mb.Noised(), THIRDS, THIRDS)
 
 
 def looked(**options):
@@ -116,7 +117,11 @@ def looked(**options):
         ),
         (lambda: metrics.held_out_table({}), ValueError, "one prediction or more"),
         (lambda: png.encode_png(np.zeros((2, 2))), ValueError, "pixels must be uint8"),
-        (lambda: mb.heads.TwoMeansHead()(CHAIN, *[THIRDS] * 5), TypeError, "TwoMeansHead is for"),
+        (
+            lambda: mb.heads.TwoMeansHead()(SETTING, *[THIRDS] * 3),
+            TypeError,
+            "TwoMeansHead is for",
+        ),
         (lambda: Observed(COUNTS, COUNTS), ValueError, "mask must be bool"),
         (lambda: Observed(COUNTS, COUNTS[:1] > 0), ValueError, "mask must be bool"),
         (lambda: covariances.Diagonal([1.0, None]), TypeError, "variances must be a Tensor, an"),

@@ -1,7 +1,6 @@
 """Couplings against the joint laws they stand for."""
 
 import itertools
-import json
 import math
 
 import pytest
@@ -20,15 +19,13 @@ from markovbridge import (
     OrnsteinUhlenbeck,
     Paired,
     PureDeath,
-    SubVP,
     Transport,
     exact,
 )
 from markovbridge.couplings import Gaussian
 from markovbridge.couplings.base import same
 from markovbridge.covariances import Dense, Matern, Torus
-from markovbridge.networks import MLP
-from markovbridge.processes import Interval
+from markovbridge.processes import Interval, Setting
 from markovbridge.storage.config import from_config, to_config
 
 LEVEL = 1e-5
@@ -127,7 +124,7 @@ def test_noised_vp_is_denoising_diffusion():
         torch.testing.assert_close(posterior.variance, tilde.expand(1, 4), rtol=1e-9, atol=0)
         # The head's law around a predicted end makes the two variances of that paper.
         for spread, variance in ((0.0, tilde), (1.0, beta[i])):
-            head = EndpointHead("noise", coupling=coupling, spread=spread).around(process, x1, t)
+            head = EndpointHead("noise", spread=spread).around(process, x1, t)
             gain = process.weights(t, s, 1.0)[1]
             total = posterior.variance + gain**2 * head.variance
             torch.testing.assert_close(total, variance.expand(1, 4), rtol=1e-9, atol=0)
@@ -177,9 +174,24 @@ def test_moments_of_a_source_standardise():
     process = LinearDiffusion(Brownian(0.1))
     rows = 5 + 3 * torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
     coupling = Independent(rows)
-    features = coupling.standardise(process, rows, 0.0, torch.zeros(2), torch.ones(2))
+    setting = Setting(process, coupling, torch.zeros(2), torch.ones(2))
+    features = setting.standardise(rows, 0.0)
     assert abs(float(features.mean())) < 1e-4
     assert abs(float(features.var(correction=0)) - 1) < 1e-4
+
+
+def test_what_is_not_known_of_a_source_is_that_of_the_data():
+    process, x = LinearDiffusion(), torch.zeros(3, 2)
+    mean, variance = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])
+    for coupling, known in (
+        (Paired(), (mean, variance)),
+        (Independent(lambda like, g: like), (mean, variance)),
+        (MinibatchOT(Gaussian(0.5, 2.0)), (torch.tensor(0.5), torch.tensor(4.0))),
+        (Dirac(7.0), (torch.full((2,), 7.0), torch.tensor(0.0))),
+    ):
+        found = Setting(process, coupling, mean, variance).source(x)
+        assert all(torch.equal(a, b) for a, b in zip(found, known, strict=True)), coupling
+    assert Setting(process, Noised(), mean, variance).source(x) is None
 
 
 def test_minibatch_transport_is_the_best_matching():
@@ -247,75 +259,6 @@ def test_translate_is_reproducible_row_by_row():
     assert not torch.equal(again[3], moved[3])
 
 
-def headed(coupling, head, process=None):
-    process = LinearDiffusion() if process is None else process
-    network = MLP((2,), 1, 1, width=8)
-    return Transport(process, network, head, shape=(2,), coupling=coupling)
-
-
-def test_the_coupling_is_given_once():
-    coupling = Independent(Gaussian(torch.tensor([1.0, -2.0]), 0.5))
-    assert headed(coupling, EndpointHead("residual")).head.coupling is coupling
-    assert isinstance(headed(None, EndpointHead("residual")).head.coupling, Noised)
-    assert headed(None, EndpointHead("residual", coupling=coupling)).coupling is coupling
-    law = exact.Empirical(LinearDiffusion(), torch.zeros(4, 2), coupling=coupling)
-    assert Transport(LinearDiffusion(), law, shape=(2,)).coupling is coupling
-    same = Independent(Gaussian(torch.tensor([1.0, -2.0]), 0.5))
-    assert headed(coupling, EndpointHead("residual", coupling=same)).coupling is coupling
-    Transport(LinearDiffusion(), law, shape=(2,), coupling=same)
-
-
-@pytest.mark.parametrize(
-    ("own", "given", "message"),
-    [
-        (Independent(), Noised(), "Independent, but .* is Noised: give"),
-        (Independent(), Independent(Gaussian(std=2.0)), "another Independent"),
-        (Independent(), Independent(Gaussian(torch.ones(2))), "another Independent"),
-        (Dirac(torch.tensor([0.0, 1.0])), Dirac(torch.tensor([0.0, 2.0])), "another Dirac"),
-    ],
-)
-def test_two_couplings_are_refused(own, given, message):
-    with pytest.raises(ValueError, match="the head is for " + message):
-        headed(given, EndpointHead("residual", coupling=own))
-    law = exact.Empirical(LinearDiffusion(), torch.zeros(4, 2), coupling=own)
-    with pytest.raises(ValueError, match="the exact law is for " + message):
-        Transport(LinearDiffusion(), law, shape=(2,), coupling=given)
-
-
-def test_a_saved_model_says_its_coupling_once_and_may_say_it_twice(tmp_path):
-    coupling = Independent(Gaussian(torch.tensor([1.0, -2.0]), 0.5))
-    model = headed(coupling, EndpointHead("residual"))
-    model.save_pretrained(tmp_path / "model")
-    path = tmp_path / "model" / "config.json"
-    config = json.loads(path.read_text())
-    assert config["head"]["init_args"]["coupling"] is None
-    config["head"]["init_args"]["coupling"] = config["coupling"]  # as once was written,
-    del config["sha256"]  # before configurations had a hash of their own
-    other = Independent(Gaussian(torch.tensor([3.0, 4.0]), 0.5))
-    for text in (path.read_text(), json.dumps(config)):
-        path.write_text(text)
-        found = Transport.from_pretrained(tmp_path / "model")
-        assert to_config(found.head) == to_config(model.head)
-        replaced = Transport.from_pretrained(tmp_path / "model", coupling=other)
-        assert replaced.head.coupling is replaced.coupling is other
-    rows = Independent(torch.ones(4, 2))
-    headed(rows, EndpointHead()).save_pretrained(tmp_path / "rows")
-    assert Transport.from_pretrained(tmp_path / "rows", coupling=rows).coupling is rows
-
-
-@pytest.mark.parametrize(
-    ("coupling", "head", "process", "message"),
-    [
-        (Independent(preserve=True), EndpointHead("start"), LinearDiffusion(), "preserve=True"),
-        (Paired(), EndpointHead("noise"), LinearDiffusion(), "predict the residual, the end"),
-        (Noised(), EndpointHead("drift"), LinearDiffusion(SubVP()), "no noise at the source"),
-    ],
-)
-def test_heads_that_say_nothing_are_refused(coupling, head, process, message):
-    with pytest.raises(ValueError, match=message):
-        headed(coupling, head, process)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -332,7 +275,9 @@ def test_heads_that_say_nothing_are_refused(coupling, head, process, message):
         (lambda p, x: Dirac(torch.zeros(3)).start(p, x), r"shape \(3,\), which"),
         (lambda p, x: Dirac(torch.zeros(3)).given_end(p, x, 0.5), r"shape \(3,\), which"),
         (
-            lambda p, x: headed(Paired(), EndpointHead()).loss(x, x0=x[:3]),
+            lambda p, x: Transport(
+                p, Both(), EndpointHead(), shape=(2,), coupling=Paired(preserve=True)
+            ).loss(x, x0=x[:3]),
             "x0 has 3 rows and x1 has",
         ),
         (lambda p, x: Noised().kernel(PureDeath(), 0.5), "LinearDiffusion"),

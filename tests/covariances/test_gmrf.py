@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from markovbridge import VP, EndMSE, EndpointHead, LinearDiffusion, Noised, Transport
+from markovbridge import VP, EndMSE, EndpointHead, LinearDiffusion, Transport
 from markovbridge.covariances import GMRF, Exponential, Matern
 from markovbridge.covariances.gmrf import lattice_variance
 from markovbridge.networks import MLP
@@ -81,15 +81,13 @@ def test_gradients_flow_through_every_operation(sizes, nu, normal):
 
 def test_a_head_that_predicts_the_score_learns_under_a_markov_field():
     process = LinearDiffusion(VP(), covariance=GMRF(Matern(1.0, 2.0, 1.0)), direction="noising")
-    coupling = Noised()
     transport = Transport(
         process,
         MLP((4, 4), 1, 1, width=8, depth=1),
-        EndpointHead("score", coupling=coupling),
+        EndpointHead("score"),
         shape=(4, 4),
         mean=0.0,
         variance=1.0,
-        coupling=coupling,
         objective=EndMSE(),
     )
     generator = torch.Generator().manual_seed(0)

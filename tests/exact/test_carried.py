@@ -264,7 +264,7 @@ def test_pairs_are_those_of_the_law():
         cross = float(np.cov(x0.numpy().ravel(), x1.numpy().ravel())[0, 1])
         expected = -0.4 / len(means)
         assert abs(cross - expected) < 5 * (2 * 0.25 * 2 / N) ** 0.5
-        mean, variance = each.coupling.moments(UNSTABLE, x1, *x1.new_ones(2, 1))
+        mean, variance = each.coupling.moments(UNSTABLE, x1)
         assert float(mean) == pytest.approx(np.mean(means))
         assert float(variance) == pytest.approx(np.mean(spreads) + np.var(means))
 

@@ -6,6 +6,7 @@ import torch
 import markovbridge as mb
 from grid.worlds import CONDITIONS, mean_raws, table_raws, through, two_means
 from markovbridge import heads, laws
+from markovbridge.processes import Setting
 
 
 def _needs(head):
@@ -25,8 +26,8 @@ def _logistic(world):
     head.outputs(world.process)
     zeros = torch.zeros(1, 6, 1)
     x, t = torch.zeros(1, 1, dtype=torch.int64), torch.tensor([0.5]).double()
-    about = (torch.tensor([1.0]), torch.tensor([0.7]))
-    law = head(world.process, zeros, x, t, *about)
+    setting = Setting(world.process, mb.Noised(), torch.tensor([1.0]), torch.tensor([0.7]))
+    law = head(setting, zeros, x, t)
     table = law.table() if isinstance(law, laws.LogisticMixture) else law
     log = table.logits[0, 0].double()
     if not isinstance(law, laws.LogisticMixture):
@@ -37,7 +38,7 @@ def _logistic(world):
 
     def through_head(world, atoms, x, t):
         t = torch.as_tensor(t).expand(len(x))
-        return head(world.process, torch.zeros(len(x), 6, world.sites), x, t, *about)
+        return head(setting, torch.zeros(len(x), 6, world.sites), x, t)
 
     return through_head
 

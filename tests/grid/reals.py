@@ -63,8 +63,7 @@ class Normal:
         law = self.law(label, known)(x, t)
         if not self.mean_only:
             return law
-        head = heads.EndpointHead(coupling=self.coupling_)
-        return head.around(self.process, law.mean.to(x.dtype), t)
+        return heads.EndpointHead().around(self.process, law.mean.to(x.dtype), t)
 
 
 def condition(mean, spread, known):

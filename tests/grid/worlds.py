@@ -209,11 +209,14 @@ def rows(law, index):
     raise TypeError(f"no rows of {type(law).__name__}")
 
 
-def _moments(world):
+def setting(world):
+    """What heads are told: the moments of a site."""
     values = torch.arange(VALUES, dtype=torch.float64)
     site = torch.tensor(world.table()).sum(tuple(range(1, world.sites)))
     mean = float(site @ values)
-    return torch.tensor([mean]).float(), torch.tensor([float(site @ values**2) - mean**2]).float()
+    variance = float(site @ values**2) - mean**2
+    moments = torch.tensor([mean]).float(), torch.tensor([variance]).float()
+    return processes.Setting(world.process, mb.Noised(), *moments)
 
 
 def _unsoftplus(log):
@@ -223,7 +226,7 @@ def _unsoftplus(log):
 
 def _scale(world, t, x):
     q = world.process.schedule.mortality(t).double().reshape(-1, 1)
-    return (q.clamp_min(1e-30) * _moments(world)[0].double()).log().expand(x.shape)
+    return (q.clamp_min(1e-30) * setting(world).mean.double()).log().expand(x.shape)
 
 
 def through(head, raws):
@@ -232,7 +235,7 @@ def through(head, raws):
     def law(world, atoms, x, t):
         t = torch.as_tensor(t).expand(len(x))
         raw = raws(world, atoms, x, t)
-        return head(world.process, raw, x, t, *_moments(world))
+        return head(setting(world), raw, x, t)
 
     return law
 

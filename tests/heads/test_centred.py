@@ -6,9 +6,9 @@ import pytest
 import torch
 from scipy import stats
 
-from markovbridge import laws
+from markovbridge import Noised, laws
 from markovbridge.heads import CategoricalHead, CentredHead, LogisticMixtureHead, MeanHead
-from markovbridge.processes import PureDeath
+from markovbridge.processes import PureDeath, Setting
 from markovbridge.transport.objectives import EndNLL, PathKL
 
 SIZE = 12
@@ -118,9 +118,10 @@ def test_the_mean_is_that_of_the_mean_head(table, t):
     generator = torch.Generator().manual_seed(0)
     raw = torch.randn(5, head.outputs(process), 3, generator=generator)
     x = torch.randint(0, 5, (5, 3), generator=generator) if t > 0 else torch.zeros(5, 3).long()
-    times, moments = torch.full((5,), t), (torch.tensor(4.0), torch.tensor(6.0))
-    law = head(process, raw, x, times, *moments)
-    alone = MeanHead()(process, raw[:, :1], x, times, *moments)
+    times = torch.full((5,), t)
+    setting = Setting(process, Noised(), torch.tensor(4.0), torch.tensor(6.0))
+    law = head(setting, raw, x, times)
+    alone = MeanHead()(setting, raw[:, :1], x, times)
     torch.testing.assert_close(law.log_excess(x), alone.log_excess(x))
     above = (law.mean - x).clamp_min(1e-30)
     torch.testing.assert_close(above, alone.excess(x), rtol=1e-5, atol=2e-6)
@@ -130,8 +131,9 @@ def test_the_likelihood_of_the_table_tells_the_mean_nothing():
     process, head = PureDeath(maximum=SIZE), CentredHead()
     raw = torch.zeros(2, head.outputs(process), 3, requires_grad=True)
     x, x1 = torch.ones(2, 3).long(), torch.full((2, 3), 4)
-    t, moments = torch.full((2,), 0.5), (torch.tensor(4.0), torch.tensor(6.0))
-    law = head(process, raw, x, t, *moments)
+    t = torch.full((2,), 0.5)
+    setting = Setting(process, Noised(), torch.tensor(4.0), torch.tensor(6.0))
+    law = head(setting, raw, x, t)
     (table,) = torch.autograd.grad(EndNLL()(process, law, x, x1, t).sum(), raw, retain_graph=True)
     (mean,) = torch.autograd.grad(PathKL()(process, law, x, x1, t).sum(), raw)
     assert not table[:, 0].any() and table[:, 1:].any()

@@ -14,6 +14,7 @@ from markovbridge import (
     LogisticMixtureHead,
     MeanHead,
     NegativeBinomialHead,
+    Noised,
     PathKL,
     PureDeath,
     Transport,
@@ -21,6 +22,7 @@ from markovbridge import (
 )
 from markovbridge.doors.randomness import generator
 from markovbridge.heads.counts import log_softplus
+from markovbridge.processes import Setting
 from problems import SCHEDULES, assert_follows
 
 TOP = 16
@@ -56,7 +58,7 @@ def process(request):
 def head_law(head, process, raw, x, t, mean=MEAN, variance=VARIANCE):
     """The law for (batch, outputs) raw outputs and one site."""
     t = torch.as_tensor(t, dtype=torch.float32).expand(len(x))
-    return head(process, raw.unsqueeze(-1), x, t, mean, variance)
+    return head(Setting(process, Noised(), mean, variance), raw.unsqueeze(-1), x, t)
 
 
 def random_raw(head, process, n, scale, key):
@@ -176,7 +178,8 @@ def test_losses_and_gradients_are_finite_everywhere(process, name):
     x, y = (torch.tensor([[case[i]] for case in cases]) for i in (1, 2))
     t = torch.tensor([case[3] for case in cases], dtype=torch.float32)
     for mean, variance in ((4.0, 30.0), (1e-6, 1e-6), (15.9, 0.5)):
-        law = head(process, raw.unsqueeze(-1), x, t, torch.tensor(mean), torch.tensor(variance))
+        setting = Setting(process, Noised(), torch.tensor(mean), torch.tensor(variance))
+        law = head(setting, raw.unsqueeze(-1), x, t)
         for key, objective in OBJECTIVES.items():
             if key == "end" and name not in WITH_LAW:
                 continue  # a rounded mean has no probability for most ends
@@ -245,7 +248,7 @@ def test_the_path_loss_of_a_mixture_depends_on_its_mean_alone(process):
     raw = torch.randn(n, 9, generator=g).unsqueeze(-1)
     x, t = torch.randint(0, 4, (n, 1), generator=g), 0.05 + 0.9 * torch.rand(n, generator=g)
     x1 = x + torch.randint(0, 6, (n, 1), generator=g)
-    mixed = NegativeBinomialHead(3)(process, raw, x, t, MEAN, VARIANCE)
+    mixed = NegativeBinomialHead(3)(Setting(process, Noised(), MEAN, VARIANCE), raw, x, t)
     poisson = MeanHead().around(x, mixed.log_excess(x))
     for objective in (PathKL(), PathKL(damping=1.0)):
         torch.testing.assert_close(
@@ -323,9 +326,9 @@ def test_kernels_share_the_loss():
     process, x, x1 = PureDeath(TOP), torch.tensor([[0], [2]]), torch.tensor([[3], [2]])
     raw = torch.tensor([[0.3], [-0.7]], requires_grad=True)
     t = torch.tensor([0.3, 0.6])
-    found = []
+    found, setting = [], Setting(process, Noised(), MEAN, VARIANCE)
     for kernel in ("poisson", "stochastic", "nearest"):
-        law = MeanHead(kernel)(process, raw.unsqueeze(-1), x, t, MEAN, VARIANCE)
+        law = MeanHead(kernel)(setting, raw.unsqueeze(-1), x, t)
         loss = PathKL()(process, law, x, x1, t)
         found.append((loss, torch.autograd.grad(loss.sum(), raw)[0]))
     for loss, gradient in found[1:]:

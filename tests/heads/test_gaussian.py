@@ -27,7 +27,7 @@ from markovbridge.couplings import Gaussian
 from markovbridge.covariances import Matern, Torus
 from markovbridge.laws import Delta
 from markovbridge.networks import MLP
-from markovbridge.processes import Interval
+from markovbridge.processes import Interval, Setting
 from markovbridge.storage.config import from_config, to_config
 from markovbridge.transport import Transport
 
@@ -97,8 +97,8 @@ def test_every_prediction_is_the_same_mean(predicts, setting, clock):
         raw[0], end[0] = 0.0, mean
     if (predicts, setting) == ("residual", "point"):
         raw[0], end[0] = 0.0, mean
-    head = EndpointHead(predicts, coupling=coupling)
-    law = head(process, raw.unsqueeze(1), x, t, mean, variance)
+    setting = Setting(process, coupling, mean, variance)
+    law = EndpointHead(predicts)(setting, raw.unsqueeze(1), x, t)
     torch.testing.assert_close(law.mean, end, rtol=1e-7, atol=1e-7)
 
 
@@ -109,8 +109,8 @@ def test_any_output_is_a_finite_mean(predicts, setting, clock):
     process = replace(process, schedule=CLOCKS[clock])
     x, raw = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([0.0, 2**-24, 0.5, 1 - 2**-24])
-    head = EndpointHead(predicts, coupling=coupling, spread=1.0)
-    law = head(process, raw.unsqueeze(1), x, t, torch.zeros(8), torch.ones(8))
+    setting = Setting(process, coupling, torch.zeros(8), torch.ones(8))
+    law = EndpointHead(predicts, spread=1.0)(setting, raw.unsqueeze(1), x, t)
     assert bool(torch.isfinite(law.mean).all())
     assert bool(torch.isfinite(law.variance).all())
 
@@ -119,9 +119,8 @@ def test_a_drift_without_noise_is_refused():
     process = LinearDiffusion(SubVP())  # g(0) = 0: at the source the drift is that of the SDE
     state = torch.zeros(1, 8)
     with pytest.raises(ValueError, match="no noise at the source"):
-        EndpointHead("drift")(
-            process, state[:, None], state, torch.zeros(1), state[0], state[0] + 1
-        )
+        setting = Setting(process, Noised(), state[0], state[0] + 1)
+        EndpointHead("drift")(setting, state[:, None], state, torch.zeros(1))
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -134,8 +133,8 @@ def test_the_end_says_what_the_noise_was(setting):
     noise = kernel.noise(x, end)
     torch.testing.assert_close(noise[:3], z[:3], rtol=1e-9, atol=1e-9)
     assert noise[3].tolist() == [0.0] * 8
-    head = EndpointHead("noise", coupling=coupling)
-    law = head(process, noise.unsqueeze(1), x, t, torch.zeros(8), torch.ones(8))
+    setting = Setting(process, coupling, torch.zeros(8), torch.ones(8))
+    law = EndpointHead("noise")(setting, noise.unsqueeze(1), x, t)
     torch.testing.assert_close(law.mean, end, rtol=1e-7, atol=1e-7)
 
 
@@ -143,8 +142,8 @@ def test_the_end_says_what_the_noise_was(setting):
 def test_at_the_source_a_mixture_knows_the_mean_of_the_data(predicts):
     process, coupling = SETTINGS["mixture"]
     mean, variance = torch.full((8,), 3.0), torch.ones(8)
-    head = EndpointHead(predicts, coupling=coupling)
-    law = head(process, torch.zeros(2, 1, 8), torch.zeros(2, 8), torch.zeros(2), mean, variance)
+    setting = Setting(process, coupling, mean, variance)
+    law = EndpointHead(predicts)(setting, torch.zeros(2, 1, 8), torch.zeros(2, 8), torch.zeros(2))
     assert bool(torch.isfinite(law.mean).all())
     if predicts not in ("drift",):
         torch.testing.assert_close(law.mean, mean.expand(2, 8))
@@ -161,13 +160,13 @@ def test_the_residual_is_what_regression_leaves_at_unit_variance(source):
     }[source]
     x1 = 3 + 2 * torch.randn(40000, 1, dtype=torch.float64, generator=generator)
     mean, variance = torch.tensor([3.0]).double(), torch.tensor([4.0]).double()
-    head = EndpointHead("residual", coupling=coupling)
+    setting, head = Setting(process, coupling, mean, variance), EndpointHead("residual")
     for t in (0.05, 0.5, 0.95):
         x0 = coupling.pair(process, x1, generator=generator)
         x = process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
         times = torch.full((len(x),), t, dtype=torch.float64)
         none = torch.zeros(len(x), 1, 1, dtype=torch.float64)
-        guess, more = (head(process, none + k, x, times, mean, variance).mean for k in (0, 1))
+        guess, more = (head(setting, none + k, x, times).mean for k in (0, 1))
         raw = (x1 - guess) / (more - guess)
         assert abs(float(raw.var()) - 1) < 5 * math.sqrt(2 / len(raw))
         shared = float((raw * (x - x.mean()) / x.std()).mean())
@@ -176,10 +175,9 @@ def test_the_residual_is_what_regression_leaves_at_unit_variance(source):
 
 def test_a_coupling_of_unknown_source_takes_a_residual():
     process = LinearDiffusion(Brownian(0.5))
-    head = EndpointHead("residual", coupling=Paired())
-    mean, variance = torch.zeros(8), torch.ones(8)
+    setting = Setting(process, Paired(), torch.zeros(8), torch.ones(8))
     x, t = torch.randn(2, 8), torch.tensor([0.0, 1.0])
-    law = head(process, torch.zeros(2, 1, 8), x, t, mean, variance)
+    law = EndpointHead("residual")(setting, torch.zeros(2, 1, 8), x, t)
     # A source like the data, independent of them, says nothing of the end; the end says all.
     torch.testing.assert_close(law.mean, torch.stack([torch.zeros(8), x[1]]))
 
@@ -225,7 +223,7 @@ def test_a_transport_trains_saves_and_loads(tmp_path):
     transport.save_pretrained(tmp_path / "model")
     loaded = Transport.from_pretrained(tmp_path / "model")
     assert loaded.process == process
-    assert loaded.head == transport.head == replace(head, coupling=Noised())
+    assert loaded.head == transport.head == head
     samples = [
         model.sample(5, steps=4, generator=torch.Generator().manual_seed(1))
         for model in (transport, loaded)
@@ -248,11 +246,10 @@ def test_processes_survive_their_configuration(process):
 
 def test_nonsense_is_refused():
     state = torch.zeros(1, 1)
-    with pytest.raises(ValueError, match="'noise' means depends on the coupling"):
-        EndpointHead("noise")(LinearDiffusion(), state[None], state, state[0], state, state)
     with pytest.raises(ValueError, match="predicts"):
         EndpointHead("velocity")
     with pytest.raises(ValueError, match="spread"):
         EndpointHead(spread=-1.0)
+    setting = Setting(PureDeath(), Noised(), state, state)
     with pytest.raises(TypeError, match="needs a diffusion, not PureDeath"):
-        EndpointHead()(PureDeath(), *[torch.zeros(1, 1, 1)] * 5)
+        EndpointHead()(setting, state[None], state, state[0])

@@ -3,10 +3,17 @@
 import pytest
 import torch
 
-from markovbridge import CategoricalHead, LogisticMixtureHead, PathKL, Transport, TwoMeansHead
+from markovbridge import (
+    CategoricalHead,
+    LogisticMixtureHead,
+    Noised,
+    PathKL,
+    Transport,
+    TwoMeansHead,
+)
 from markovbridge.laws import SiteLaw
 from markovbridge.networks import MLP
-from markovbridge.processes import BirthDeath, DiscreteTimeChain, PureDeath, RandomWalk
+from markovbridge.processes import BirthDeath, DiscreteTimeChain, PureDeath, RandomWalk, Setting
 from markovbridge.transport.objectives import EndNLL
 from problems_chains import CHAINS, UNBOUNDED
 
@@ -28,7 +35,7 @@ def test_two_means_are_finite_from_end_to_end(name, size):
     x = states_at(process, y, t)
     raw = torch.full((len(t), 2, 4), size, requires_grad=True)
     mean, variance = torch.tensor(2.5), torch.tensor(3.0)
-    law = head(process, raw, x, t, mean, variance)
+    law = head(Setting(process, Noised(), mean, variance), raw, x, t)
     inner = (t > 0) & (t < 1)
     loss = process.divergence(law, x, y, t)[inner].sum()
     loss.backward()
@@ -40,7 +47,8 @@ def test_two_means_are_finite_from_end_to_end(name, size):
 def test_zero_output_is_what_the_mean_of_the_data_says():
     process = BirthDeath(immigration=4.0)
     x, t = torch.tensor([[3, 8]]), torch.tensor([0.5])
-    law = TwoMeansHead()(process, torch.zeros(1, 2, 2), x, t, torch.tensor(2.0), torch.tensor(1.0))
+    setting = Setting(process, Noised(), torch.tensor(2.0), torch.tensor(1.0))
+    law = TwoMeansHead()(setting, torch.zeros(1, 2, 2), x, t)
     # At survival 1/2: one unit in two has died, and two immigrants stand beside one survivor.
     torch.testing.assert_close(law.log_up.exp(), torch.tensor([[1.0, 1.0]]))
     torch.testing.assert_close(law.log_down.exp(), torch.tensor([[2.0, 16 / 3]]))
@@ -58,7 +66,8 @@ def test_tables_are_laws_from_end_to_end(name, head):
     y = torch.randint(0, process.states, (len(TIMES), 3), generator=torch.manual_seed(1))
     x = states_at(process, y, TIMES)
     raw = torch.randn(len(TIMES), head.outputs(process), 3, generator=torch.manual_seed(3))
-    law = head(process, raw, x, TIMES, torch.tensor(2.0), torch.tensor(2.0))
+    setting = Setting(process, Noised(), torch.tensor(2.0), torch.tensor(2.0))
+    law = head(setting, raw, x, TIMES)
     assert isinstance(law, SiteLaw)
     each = [law.site_log_prob(torch.full_like(y, v)).exp() for v in range(process.states)]
     torch.testing.assert_close(torch.stack(each).sum(0), torch.ones(len(TIMES), 3))

@@ -13,6 +13,7 @@ from markovbridge import exact, processes
 from markovbridge.couplings import Gaussian
 from markovbridge.couplings.base import same
 from markovbridge.covariances import Dense
+from markovbridge.processes import Setting
 from markovbridge.samplers import EulerMaruyama, Midpoint, ProbabilityFlow
 from markovbridge.storage.config import from_config, to_config
 
@@ -113,11 +114,12 @@ def test_less_the_noiseless_path_it_is_the_plain_process(pair):
         close(process.end_of_drift(x, drift / speed, t), y)
         score = process.score(x, y, 2 * y, t)
         close(score, plain.score(x - h, y - begin, 2 * y - end, t))
-        moments = y.abs()[:1], y.abs()[1:2]
-        for start in (None, (x[:1], x[:1].abs())):
-            less = None if start is None else (start[0] - begin, start[1])
-            found = process.standardise(x, t, *moments, start)
-            close(found, plain.standardise(x - h, t, moments[0] - end, moments[1], less))
+        mean, variance = y.abs()[:2]
+        sources = mb.Independent(Gaussian(x[0], 0.7)), mb.Independent(Gaussian(x[0] - begin, 0.7))
+        for moved, still in ((mb.Noised(), mb.Noised()), sources):
+            found = Setting(process, moved, mean, variance).standardise(x, t)
+            other = Setting(plain, still, mean - end, variance).standardise(x - h, t)
+            close(found, other)
     ends = process.bridge(x, y, 0.0, 0.0, 1.0).mean, process.bridge(x, y, 0.0, 1.0, 1.0).mean
     close(ends[0], x)
     close(ends[1], y)

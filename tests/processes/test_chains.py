@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.linalg import expm
 
-from markovbridge import processes
+from markovbridge import Noised, processes
 from markovbridge.laws import Categorical
+from markovbridge.processes import Setting
 from markovbridge.processes.exponential import Semigroup
 from problems_chains import (
     CHAINS,
@@ -233,7 +234,8 @@ def test_features_have_unit_variance(name):
     for t in (0.05, 0.5, 0.95):
         marginal = law @ torch.tensor(table(process, 1.0, t))
         x = torch.arange(process.size).unsqueeze(1)
-        z = process.standardise(x, t, mean, variance)[:, 0, 0].double()
+        setting = Setting(process, Noised(), mean, variance)
+        z = setting.standardise(x, t)[:, 0, 0].double()
         assert float(marginal @ z) == pytest.approx(0, abs=1e-5)
         assert float(marginal @ z**2) == pytest.approx(1, abs=1e-5)
 
@@ -241,7 +243,8 @@ def test_features_have_unit_variance(name):
 def test_a_mask_has_a_feature_of_its_own():
     process = processes.AbsorbingChain(4, ordered=True)
     x = torch.tensor([[0, 3, 4]])
-    features = process.standardise(x, 0.5, torch.tensor(1.0), torch.tensor(4.0))
+    setting = Setting(process, Noised(), torch.tensor(1.0), torch.tensor(4.0))
+    features = setting.standardise(x, 0.5)
     torch.testing.assert_close(features, torch.tensor([[[-0.5, 1.0, 0.0], [0.0, 0.0, 1.0]]]))
     assert process.features == 2 and processes.AbsorbingChain(4).features == 5
 

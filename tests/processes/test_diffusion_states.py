@@ -12,14 +12,17 @@ from markovbridge import (
     VP,
     Brownian,
     Coefficients,
+    Independent,
     LinearDiffusion,
+    Noised,
     OrnsteinUhlenbeck,
 )
+from markovbridge.couplings import Gaussian
 from markovbridge.covariances import (
     Isotropic,
     Matern,
 )
-from markovbridge.processes import Interval, Positive, Rounded
+from markovbridge.processes import Interval, Positive, Rounded, Setting
 
 LEVEL = 1e-5
 
@@ -41,15 +44,15 @@ def test_standardised_states_have_unit_variance():
     mean, variance = torch.tensor([3.0]), torch.tensor([4.0])
     reversal = diffusion("ve", "noising")
     x = reversal.transition(data, 1.0, 0.3).sample(generator=generator)
-    features = reversal.standardise(x, 0.3, mean, variance)
+    features = Setting(reversal, Noised(), mean, variance).standardise(x, 0.3)
     assert features.shape == (50000, 1, 1)
     assert abs(float(features.mean())) < 5 / 50000**0.5
     assert abs(float(features.var()) - 1) < 5 * (2 / 50000) ** 0.5
     mixture = LinearDiffusion(Brownian(0.5), covariance=Isotropic(2.0))
     source = -1 + 0.5 * torch.randn(50000, 1, generator=generator)
     x = mixture.bridge(source, data, 0.0, 0.4, 1.0).sample(generator=generator)
-    start = torch.tensor([-1.0]), torch.tensor([0.25])
-    features = mixture.standardise(x, 0.4, mean, variance, start)
+    coupling = Independent(Gaussian(-1.0, 0.5))
+    features = Setting(mixture, coupling, mean, variance).standardise(x, 0.4)
     assert abs(float(features.mean())) < 5 / 50000**0.5
     assert abs(float(features.var()) - 1) < 5 * (2 / 50000) ** 0.5
 

@@ -14,7 +14,7 @@ import markovbridge as mb
 from markovbridge import exact, laws
 from markovbridge.doors.randomness import generator
 from markovbridge.exact import Reverse
-from markovbridge.processes import driven
+from markovbridge.processes import Setting, driven
 from markovbridge.storage import config
 from problems_chains import conserve, pairs, random_rates, table
 
@@ -33,6 +33,7 @@ def quick(t):
 
 
 CHAIN = mb.FiniteChain(mixed)
+ONES = torch.ones(2)
 FORGETFUL = mb.FiniteChain(quick)
 STATES = torch.arange(3).unsqueeze(1)
 DATA = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
@@ -226,7 +227,7 @@ def test_it_trains_and_has_features_of_unit_variance():
     even = torch.tensor([0.5, 0.0, 0.5], dtype=torch.float64)  # the two values next to μ ± σ
     for t in (0.1, 0.6, 0.95):
         law = even @ torch.tensor(table(ordered, 1.0, t))
-        z = ordered.standardise(STATES, t, torch.tensor(1.0), torch.tensor(1.0))[:, 0, 0].double()
+        z = Setting(ordered, mb.Noised(), *ONES).standardise(STATES, t)[:, 0, 0].double()
         assert float(law @ z) == pytest.approx(0, abs=1e-5)
         assert float(law @ z**2) == pytest.approx(1, abs=1e-5)
 
@@ -237,7 +238,7 @@ def test_a_start_that_is_remembered_has_no_source():
     assert_allclose(CHAIN.noised(STATES).log_probs[:, 0].exp().numpy(), WHOLE, atol=1e-11)
     law = FORGETFUL.source(STATES).log_probs[0, 0].exp().double()
     assert_allclose(law.numpy(), table(FORGETFUL, 1.0, 0.0).mean(0), atol=1e-6)
-    assert CHAIN.standardise(STATES, 0.5, torch.tensor(1.0), torch.tensor(1.0)).shape == (3, 3, 1)
+    assert Setting(CHAIN, mb.Noised(), *ONES).standardise(STATES, 0.5).shape == (3, 3, 1)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from scipy import sparse
 from scipy.linalg import expm
 
 import markovbridge as mb
-from markovbridge import exact, laws
-from markovbridge.processes import limits
+from markovbridge import Noised, exact, laws
+from markovbridge.processes import Setting, limits
 from markovbridge.processes import sparse as vectors
 from markovbridge.processes.exponential import Semigroup
 from markovbridge.processes.limits import Limit
@@ -185,8 +185,8 @@ def test_hundreds_of_states_against_a_closed_form(urn):
         chain.divergence(law, x, y, 0.6), closed.divergence(law, x, y, 0.6), rtol=1e-8, atol=1e-9
     )
     t = torch.tensor([0.2, 0.5, 0.9])
-    moments = torch.tensor(300.0), torch.tensor(100.0)
-    assert chain.standardise(x, t, *moments).shape == (3, 1, 1)
+    setting = Setting(chain, Noised(), torch.tensor(300.0), torch.tensor(100.0))
+    assert setting.standardise(x, t).shape == (3, 1, 1)
 
 
 def test_no_table_is_made_of_many_states(urn, monkeypatch):

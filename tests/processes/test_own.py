@@ -9,7 +9,7 @@ import markovbridge as mb
 from markovbridge import exact, laws
 from markovbridge.doors.randomness import generator
 from markovbridge.networks import MLP
-from markovbridge.processes import JumpProcess
+from markovbridge.processes import JumpProcess, Setting
 from markovbridge.samplers import SecondOrderBridge
 
 URN = mb.Ehrenfest(3)
@@ -133,7 +133,7 @@ def test_what_a_process_need_not_state_is_what_a_chain_states():
         lambda p: p.expected_rates(law, x, t),
         lambda p: p.divergence(law, x, y, t),
         lambda p: p.project(x + 2),
-        lambda p: p.standardise(x, t, torch.ones(2), torch.ones(2)),
+        lambda p: Setting(p, mb.Noised(), *torch.ones(2, 2)).standardise(x, t),
     ):
         torch.testing.assert_close(ask(OWN), ask(CHAIN), check_dtype=False)
     for bad, what in ((x - 1, "holds -1"), (x + 1.5, "holds 1.5"), (x + 1, "0 .. 2")):

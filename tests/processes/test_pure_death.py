@@ -8,8 +8,9 @@ import pytest
 import torch
 from scipy import linalg, special, stats
 
-from markovbridge import Logistic, PureDeath, laws
+from markovbridge import Logistic, Noised, PureDeath, laws
 from markovbridge.doors.randomness import generator
+from markovbridge.processes import Setting
 from problems import PROBLEMS, SCHEDULES, TOP, assert_follows, thinning
 
 N = 12
@@ -276,7 +277,8 @@ def test_standardised_inputs_have_mean_0_and_variance_1(process, problem):
         p = float(process.schedule.survival(t))
         weight = problem.pmf @ thinning(p)
         x = torch.arange(TOP + 1).unsqueeze(1)
-        features = process.standardise(x, t, torch.tensor(mean), torch.tensor(variance))
+        setting = Setting(process, Noised(), torch.tensor(mean), torch.tensor(variance))
+        features = setting.standardise(x, t)
         assert features.shape == (TOP + 1, process.features, 1)
         z = features.double().reshape(-1).numpy()
         assert weight @ z == pytest.approx(0, abs=1e-5)
@@ -287,7 +289,8 @@ def test_standardised_inputs_are_finite_everywhere(process):
     t = torch.tensor([0.0, 1e-8, 0.5, 1 - 1e-7, 1.0])
     x = torch.zeros((5, 2), dtype=torch.int64)
     for mean, variance in ((1e-6, 1e-6), (120.0, 6000.0)):
-        features = process.standardise(x, t, torch.tensor(mean), torch.tensor(variance))
+        setting = Setting(process, Noised(), torch.tensor(mean), torch.tensor(variance))
+        features = setting.standardise(x, t)
         assert bool(torch.isfinite(features).all())
         assert float(features.abs().max()) < 1e4
 

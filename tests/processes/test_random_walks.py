@@ -5,9 +5,10 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from markovbridge import processes
+from markovbridge import Noised, processes
 from markovbridge.laws import Atoms, Categorical
 from markovbridge.laws.sums import TwoMeans
+from markovbridge.processes import Setting
 from problems import assert_follows
 from problems_chains import UNBOUNDED, noised_counts, speed, survival
 
@@ -157,9 +158,8 @@ def test_features_have_unit_variance(name):
     variance = data @ np.arange(6) ** 2 - mean**2
     for t in (0.05, 0.5, 0.95):
         law = sum(data[y] * noised_counts(name, y, values, t) for y in range(6))
-        z = process.standardise(column(values), t, torch.tensor(mean), torch.tensor(variance))[
-            :, 0, 0
-        ].double()
+        setting = Setting(process, Noised(), torch.tensor(mean), torch.tensor(variance))
+        z = setting.standardise(column(values), t)[:, 0, 0].double()
         assert law @ z.numpy() == pytest.approx(0, abs=1e-5)
         assert law @ z.numpy() ** 2 == pytest.approx(1, abs=1e-5)
 

@@ -90,6 +90,7 @@ def others(owner, name, times):
         y = torch.zeros_like(x)
     if getattr(owner, "absorbing", None) == 3:
         x = torch.full_like(x, 3)
+    process = owner if isinstance(owner, processes.Process) else processes.PureDeath()
     table = laws.Categorical(torch.zeros(2, 3, 3))
     law = laws.Gaussian(y, torch.tensor(0.0), mb.covariances.Isotropic()) if real else table
     values = {
@@ -97,7 +98,7 @@ def others(owner, name, times):
         "y": y,
         "law": law,
         "mean": torch.ones(3),
-        "variance": torch.ones(3),
+        "setting": processes.Setting(process, mb.Noised(), torch.ones(3), torch.ones(3)),
         "weights": torch.ones(2, 3, getattr(owner, "size", 3) or 3),
         "values": y,
         "mask": torch.tensor([True, False, True]),
@@ -105,7 +106,7 @@ def others(owner, name, times):
         "up": STEPS,
         "down": STEPS,
         "drift": REALS,
-        "start": None if name in ("standardise", "regression") else REALS,
+        "start": REALS,
         "end": REALS,
     }
     needed = inspect.signature(getattr(type(owner), name)).parameters

@@ -11,6 +11,7 @@ from scipy import stats
 from markovbridge import (
     LinearDiffusion,
     Masking,
+    Noised,
     PureDeath,
     Transport,
     heads,
@@ -22,6 +23,7 @@ from markovbridge.data.rows import parts
 from markovbridge.evaluation.restoration import expected
 from markovbridge.heads import CentredHead, EndpointHead, Head, MeanHead, NegativeBinomialHead
 from markovbridge.networks import MLP
+from markovbridge.processes import Setting
 from markovbridge.samplers import Adaptive, Bridge, Trapezoidal
 from markovbridge.samplers.extrapolation import capped, extremes, far_out, narrow
 from markovbridge.training import Trainer, TrainingConfig
@@ -89,9 +91,10 @@ def test_no_head_expects_more_than_training_bears_out(head):
     largest = SEEN[1].double()
     most = torch.maximum(2 * largest, x + 2 * largest * q)
     moments = torch.tensor([10.0, 300.0]), torch.tensor([30.0, 3000.0])
+    setting = Setting(process, Noised(), *moments)
     for value in (-3.0, 0.0, 4.0, 19.0):
         raw = torch.full((4, head.outputs(process), 2), value)
-        law = head(process, raw, x, t, *moments)
+        law = head(setting, raw, x, t)
         cut = capped(process, law, x, t, SEEN)
         if maximum is None:
             # Rounding adds at most a unit.

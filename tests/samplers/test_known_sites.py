@@ -217,7 +217,7 @@ def test_what_the_network_is_told(name):
     x1 = data(process, 5)
     mask = torch.zeros(x1.shape, dtype=torch.bool)
     mask[:, 0] = True
-    features = Observed(x1, mask).features(process, transport.mean, transport.variance)
+    features = Observed(x1, mask).features(transport.setting)
     assert features.shape == (5, masking.features(process), *SHAPE)
     assert features[:, -1].equal(mask.float()) and (features[:, :, 1] == 0).all()
     if name != "absorbing":  # (x - mean)/std of the data

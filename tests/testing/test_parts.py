@@ -201,22 +201,22 @@ class Table(Head):
     def outputs(self, process):
         return process.states
 
-    def __call__(self, process, raw, x, t, mean, variance):
+    def __call__(self, setting, raw, x, t):
         return laws.Categorical(raw.movedim(1, -1))
 
 
 class Mixed(Table):
-    def __call__(self, process, raw, x, t, mean, variance):
+    def __call__(self, setting, raw, x, t):
         return laws.Categorical((raw - raw.mean(0)).movedim(1, -1))
 
 
 class Infinite(Table):
-    def __call__(self, process, raw, x, t, mean, variance):
+    def __call__(self, setting, raw, x, t):
         return laws.Categorical((100 * raw).exp().movedim(1, -1))
 
 
 class Deaf(Table):
-    def __call__(self, process, raw, x, t, mean, variance):
+    def __call__(self, setting, raw, x, t):
         return laws.Categorical(raw.detach().movedim(1, -1) + 0 * raw.movedim(1, -1))
 
 
@@ -226,7 +226,7 @@ class Turned(laws.Categorical):
 
 
 class Backwards(Table):
-    def __call__(self, process, raw, x, t, mean, variance):
+    def __call__(self, setting, raw, x, t):
         return Turned(raw.movedim(1, -1))
 
 

@@ -30,7 +30,7 @@ from markovbridge.storage.png import is_image, to_shades
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.transport import Transport
 from markovbridge.transport.draws import BLOCK, STEPS
-from markovbridge.transport.saved import coupling_once, hash_weights
+from markovbridge.transport.saved import hash_weights
 
 
 class Drawing(NamedTuple):
@@ -133,9 +133,9 @@ class Draws(Weighted, Placed, OnRun):
         """
         transport, team = drawing.transport, drawing.team
         sampler = transport.default_sampler() if self.sampler is None else self.sampler
-        parts = coupling_once(
-            {part: to_config(getattr(transport, part)) for part in ("head", "process", "coupling")}
-        )
+        parts = {
+            part: to_config(getattr(transport, part)) for part in ("head", "process", "coupling")
+        }
         parts["sampler"] = to_config(sampler)
         head = _told(transport.head, parts["head"])
         meta = {

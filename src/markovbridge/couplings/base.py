@@ -106,15 +106,12 @@ class Coupling(ABC):
             ValueError: If it is not known, with what to use instead.
         """
 
-    @abstractmethod
-    def moments(
-        self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
+    def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """Mean and variance of x_0 per site, broadcastable to the event of x.
 
-        Those of the data are given, for a source of which nothing is said but that it may
-        resemble them. None is time reversal: x_0 is the data, noised.
+        None if nothing is known of them, as by default.
         """
+        return None
 
     def prior(self, process: Process, x1: Tensor) -> Tensor:
         """KL(Π(x_0 | x_1) ‖ where sampling starts), the first term of a likelihood bound.
@@ -130,18 +127,6 @@ class Coupling(ABC):
             f"under {type(self).__name__} the law of the source given the data is not known: "
             "pass x0 for a bound on log p(x1 | x0)"
         )
-
-    def standardise(
-        self, process: Process, x: Tensor, t: Time, mean: Tensor, variance: Tensor
-    ) -> Tensor:
-        """`Process.standardise`, told the moments of the source where they are of use."""
-        return process.standardise_from(self, x, t, mean, variance)
-
-    def regression(
-        self, process: LinearDiffusion, x: Tensor, t: Time, mean: Tensor, variance: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """`LinearDiffusion.regression`; source and data count as independent unless noised."""
-        return process.regression(x, t, mean, variance, self.moments(process, x, mean, variance))
 
 
 def same(a: Any, b: Any) -> bool:

@@ -71,9 +71,6 @@ class Noised(Coupling):
             offset=process.offset,
         )
 
-    def moments(self, process: Process, x: Tensor, mean: Tensor, variance: Tensor) -> None:
-        return None
-
     def prior(self, process: Process, x1: Tensor) -> Tensor:
         return process.noised(x1).relative_entropy(process.source(x1))
 
@@ -121,10 +118,8 @@ class Dirac(Coupling):
         found = GivenEnd(value.to(start.device), start, gain, variance, none, none)
         return bridged(process, found, t)
 
-    def moments(
-        self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        return self._point(process, x[:1])[0], torch.zeros_like(mean)
+    def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self._point(process, x[:1])[0], torch.zeros((), device=x.device)
 
     def prior(self, process: Process, x1: Tensor) -> Tensor:
         return x1.new_zeros(len(x1), dtype=torch.float64)
@@ -155,11 +150,6 @@ class Paired(Coupling):
 
     def kernel(self, process: Process, t: Time) -> GivenEnd:
         raise unknown(self)
-
-    def moments(
-        self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        return mean, variance
 
 
 doors.guard(__name__, own=("value",))

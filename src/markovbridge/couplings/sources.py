@@ -266,10 +266,8 @@ class _Sourced(Coupling):
     ) -> Tensor:
         return self._source.draw(process, like, generator)
 
-    def moments(
-        self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
-        return self._source.moments(process, x) or (mean, variance)
+    def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        return self._source.moments(process, x)
 
 
 @dataclass(frozen=True, eq=False)

@@ -131,9 +131,7 @@ class Pairs(Coupling):
     def kernel(self, process: Process, t: Time) -> GivenEnd:
         raise unknown(self)
 
-    def moments(
-        self, process: Process, x: Tensor, mean: Tensor, variance: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor]:
         source = self._law.marginal(x[:1], 0.0)
         return source.mean[0], source.variance[0]
 

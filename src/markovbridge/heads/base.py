@@ -9,7 +9,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.couplings import Coupling
 from markovbridge.laws import Law
-from markovbridge.processes.base import Process
+from markovbridge.processes.base import Process, Setting
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
 
@@ -21,32 +21,28 @@ class Head(ABC):
     def outputs(self, process: Process) -> int:
         """How many numbers per site the network must put out."""
 
-    def coupled(self, process: Process, coupling: Coupling) -> Head:
-        """This head, told the coupling of its transport; itself if that does not matter.
+    def check(self, process: Process, coupling: Coupling) -> None:
+        """Check that it can be used with a process and a coupling.
 
         Raises:
-            TypeError: If the head is none for this process.
-            ValueError: If it says nothing of the data under this coupling, with what to use.
+            TypeError: If it is none for this process.
+            ValueError: If it says nothing of the data under them, with what to use.
         """
-        return self
+        self.outputs(process)
 
     def sampler(self, process: Process) -> Sampler:
         """The sampler to take if none is named: `Bridge`, which every law can be drawn by."""
         return Bridge()
 
     @abstractmethod
-    def __call__(
-        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
-    ) -> Law:
+    def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
         """Make the law.
 
         Args:
-            process: The reference process.
+            setting: What the output is relative to: process, coupling, and moments of the data.
             raw: The network's output, (batch, outputs, *event), float32.
             x: State at t, (batch, *event).
             t: Times, (batch,).
-            mean: Mean of the data, broadcastable to event.
-            variance: Variance of the data, broadcastable to event.
         """
 
 

@@ -23,7 +23,7 @@ from markovbridge import doors, laws
 from markovbridge.heads.base import Head
 from markovbridge.heads.counts import CategoricalHead, LogisticMixtureHead, MeanHead, leaping
 from markovbridge.laws import Law
-from markovbridge.processes.base import Process
+from markovbridge.processes.base import Process, Setting
 from markovbridge.samplers.base import Sampler
 
 
@@ -51,11 +51,9 @@ class CentredHead(Head):
         """Leaps of second order, which ask for the mean alone."""
         return leaping(process)
 
-    def __call__(
-        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
-    ) -> Law:
-        about = MeanHead()(process, raw[:, :1], x, t, mean, variance)
-        law = self.table(process, raw[:, 1:], x, t, mean, variance).table()
+    def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
+        about = MeanHead()(setting, raw[:, :1], x, t)
+        law = self.table(setting, raw[:, 1:], x, t).table()
         return laws.Tilted.towards(law, x, about.log_excess(x))
 
 

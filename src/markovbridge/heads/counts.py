@@ -24,7 +24,7 @@ from torch import Tensor
 from markovbridge import doors, laws
 from markovbridge.heads.base import Head
 from markovbridge.laws import LOG_TINY, Law, Shifted
-from markovbridge.processes.base import DiscreteProcess, Process
+from markovbridge.processes.base import DiscreteProcess, Process, Setting
 from markovbridge.processes.clock import match
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
@@ -64,9 +64,9 @@ def leaping(process: Process) -> Sampler:
     return Trapezoidal() if process.thins else Bridge()
 
 
-def _log_scale(process: Process, x: Tensor, t: Tensor, mean: Tensor) -> Tensor:
+def _log_scale(setting: Setting, x: Tensor, t: Tensor) -> Tensor:
     """Log of qμ, what remains on average."""
-    return _log_mortality(process, t, x) + mean.clamp_min(1e-6).log()
+    return _log_mortality(setting.process, t, x) + setting.mean.clamp_min(1e-6).log()
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,8 @@ class MeanHead(Head):
         """Leaps of second order, which ask for the mean alone; `Bridge` for another kernel."""
         return leaping(process) if self.kernel == "poisson" else Bridge()
 
-    def __call__(
-        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
-    ) -> Law:
-        return self.around(x, self._log_mean(process, raw[:, 0], x, t, mean))
+    def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
+        return self.around(x, self._log_mean(setting, raw[:, 0], x, t))
 
     def around(self, x: Tensor, log_mean: Tensor) -> Shifted:
         """The law of x_1 whose remaining count has this log-mean and the head's kernel."""
@@ -107,18 +105,16 @@ class MeanHead(Head):
             return Shifted(x, laws.Poisson(log_mean))
         return Shifted(x, laws.Rounded(log_mean, stochastic=self.kernel == "stochastic"))
 
-    def _log_mean(
-        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor
-    ) -> Tensor:
+    def _log_mean(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Tensor:
         if not self.bounded:
             log = (
                 log_softplus(raw + CENTRE) if self.link == "softplus" else raw.clamp(-LIMIT, LIMIT)
             )
-            return _log_scale(process, x, t, mean) + log
-        maximum = _maximum(process, self)
+            return _log_scale(setting, x, t) + log
+        maximum = _maximum(setting.process, self)
         # Binomial(maximum, θ) data have m = (maximum - x) · θq/(1 - θp): the first guess.
-        share = (mean / maximum).clamp(1e-6, 1 - 1e-6)
-        odds = _log_mortality(process, t, x) + (share / (1 - share)).log()
+        share = (setting.mean / maximum).clamp(1e-6, 1 - 1e-6)
+        odds = _log_mortality(setting.process, t, x) + (share / (1 - share)).log()
         room = (maximum - x).clamp_min(math.exp(LOG_TINY)).log()
         return (room + F.logsigmoid(raw + odds)).clamp_min(LOG_TINY)
 
@@ -140,9 +136,8 @@ class CategoricalHead(Head):
             )
         return process.states
 
-    def __call__(
-        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
-    ) -> Law:
+    def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
+        process = setting.process
         self.outputs(process)  # refuses what follows cannot do
         assert isinstance(process, DiscreteProcess)
         return laws.Categorical(raw.movedim(1, -1) + process.evidence(x, t))
@@ -171,10 +166,9 @@ class LogisticMixtureHead(Head):
             _maximum(process, self)
         return 3 * self.components
 
-    def __call__(
-        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
-    ) -> Law:
+    def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
         weights, centres, scales = raw.float().movedim(1, -1).chunk(3, -1)
+        process, mean, variance = setting.process, setting.mean, setting.variance
         self.outputs(process)
         assert isinstance(process, DiscreteProcess) and process.states is not None
         if process.thins:
@@ -223,10 +217,9 @@ class NegativeBinomialHead(Head):
         """Leaps of second order, which ask for the mean alone."""
         return leaping(process)
 
-    def __call__(
-        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
-    ) -> Law:
-        scale = _log_scale(process, x, t, mean)
+    def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
+        mean, variance = setting.mean, setting.variance
+        scale = _log_scale(setting, x, t)
         # The size that fits the data's own over-dispersion: μ²/(σ² - μ).
         prior = (mean**2 / (variance - mean).clamp_min(1e-3 * mean + 1e-6)).clamp(1e-2, 1e3)
         if self.components == 1:

@@ -36,7 +36,7 @@ of the reference itself; for VP these are the two variances of DDPM, β̃ and β
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -44,10 +44,9 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.couplings import Coupling
-from markovbridge.couplings.base import check_same
 from markovbridge.heads.base import Head
 from markovbridge.laws import Delta, Gaussian, Law
-from markovbridge.processes.base import Process
+from markovbridge.processes.base import Process, Setting
 from markovbridge.processes.clock import coefficient
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.reals import Diffusion
@@ -64,13 +63,10 @@ class EndpointHead(Head):
 
     Attributes:
         predicts: What the network's output stands for, see above.
-        coupling: What all but "end" and "drift" are relative to: None is the coupling of the
-            transport, which fills it in. To be given to a head that is called without one.
         spread: Variance of the law around the mean, in units of v_{t1}/a_{t1}² Γ.
     """
 
     predicts: Literal["end", "residual", "drift", "noise", "score", "start"] = "end"
-    coupling: Coupling | None = None
     spread: float = 0.0
 
     def __post_init__(self) -> None:
@@ -83,20 +79,17 @@ class EndpointHead(Head):
         """One."""
         return 1
 
-    def coupled(self, process: Process, coupling: Coupling) -> EndpointHead:
-        """This head with the coupling of its transport.
+    def check(self, process: Process, coupling: Coupling) -> None:
+        """Check that what is predicted says something of the data.
 
         Raises:
             TypeError: If the process is no diffusion, or none whose numbers are known where what
                 is predicted needs them.
-            ValueError: If the head was made for another coupling, or what it predicts says
-                nothing of the data under this one.
+            ValueError: If it says nothing of the data under this coupling.
         """
         if self.predicts != "end" or self.spread > 0:
             _linear(process, self)
         process = _diffusion(process)
-        if self.coupling is not None:
-            check_same("head", self.coupling, coupling)
         if self.predicts == "start" and coupling.preserve:
             raise ValueError(
                 "with preserve=True the network is given x_0, so that predicting the start says "
@@ -107,17 +100,13 @@ class EndpointHead(Head):
             _linear(process, self).end_of_drift(state, state, 0.0)
         elif self.predicts not in ("end", "residual"):
             coupling.kernel(process, 0.5)
-        return replace(self, coupling=coupling)
 
     def sampler(self, process: Process) -> Sampler:
         """Steps of second order where the mean alone is learned."""
         return Midpoint() if self.spread == 0 else Bridge()
 
-    def __call__(
-        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
-    ) -> Law:
-        process = _diffusion(process)
-        return self.around(process, self.end(process, raw[:, 0], x, t, mean, variance), t)
+    def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
+        return self.around(_diffusion(setting.process), self.end(setting, raw[:, 0], x, t), t)
 
     def around(self, process: Diffusion, end: Tensor, t: Tensor | float) -> Law:
         """The law of x_1 with this mean."""
@@ -128,35 +117,22 @@ class EndpointHead(Head):
         scale = (self.spread * noise).sqrt() / gain
         return Gaussian(end, coefficient(scale, end), process.covariance)
 
-    def end(
-        self,
-        process: Diffusion,
-        raw: Tensor,
-        x: Tensor,
-        t: Tensor,
-        mean: Tensor,
-        variance: Tensor,
-    ) -> Tensor:
+    def end(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """E[x_1 | x_t = x] from the network's output, (batch, *event)."""
         if self.predicts == "end":
-            return mean + variance.sqrt() * raw
-        process = _linear(process, self)
+            return setting.mean + setting.variance.sqrt() * raw
+        process = _linear(setting.process, self)
         if self.predicts == "drift":
             return process.end_of_drift(x, raw, t)
-        if self.coupling is None:
-            raise ValueError(
-                f"what {self.predicts!r} means depends on the coupling: a Transport fills it in, "
-                "a head on its own needs it as `coupling`"
-            )
         if self.predicts == "residual":
-            guess, open_ = self.coupling.regression(process, x, t, mean, variance)
+            guess, open_ = process.regression(x, t, setting)
             return guess + open_ * raw
-        kernel = self.coupling.kernel(process, t)
+        kernel = setting.kernel(t)
         if self.predicts == "start":
-            return kernel.end_of_start(x, raw, mean)
+            return kernel.end_of_start(x, raw, setting.mean)
         scale = coefficient(kernel.variance.sqrt(), x)
         noise = raw if self.predicts == "noise" else -scale * (process.covariance @ raw)
-        return kernel.end_of_centre(x - scale * noise, mean)
+        return kernel.end_of_centre(x - scale * noise, setting.mean)
 
 
 def _diffusion(process: Process) -> Diffusion:

@@ -24,7 +24,7 @@ from markovbridge.heads.base import Head
 from markovbridge.heads.counts import CENTRE, log_softplus
 from markovbridge.laws import LOG_TINY
 from markovbridge.laws.sums import TwoMeans as Law
-from markovbridge.processes.base import Process
+from markovbridge.processes.base import Process, Setting
 from markovbridge.processes.integers import IntegerProcess
 
 
@@ -42,12 +42,10 @@ class TwoMeansHead(Head):
         _stepping(process)
         return 2
 
-    def __call__(
-        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
-    ) -> Law:
-        process = _stepping(process)
+    def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
+        process = _stepping(setting.process)
         tiny = math.exp(LOG_TINY)
-        up, down = (steps.clamp_min(tiny) for steps in process.guess(x, t, mean))
+        up, down = (steps.clamp_min(tiny) for steps in process.guess(x, t, setting.mean))
         log_up = up.log() + log_softplus(raw[:, 0] + CENTRE)
         if process.lowest is None:
             log_down = down.log() + log_softplus(raw[:, 1] + CENTRE)

@@ -1,6 +1,6 @@
 """Reference Markov processes: how the reference moves, and what its bridge is."""
 
-from markovbridge.processes.base import DiscreteProcess, Process
+from markovbridge.processes.base import DiscreteProcess, Process, Setting
 from markovbridge.processes.categories import AbsorbingChain, UniformChain
 from markovbridge.processes.chains import DiscretisedGaussianChain, FiniteChain
 from markovbridge.processes.diffusions import LinearDiffusion
@@ -59,6 +59,7 @@ __all__ = [
     "RandomWalk",
     "Rounded",
     "Schedule",
+    "Setting",
     "SubVP",
     "Support",
     "Survival",

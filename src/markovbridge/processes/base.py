@@ -16,6 +16,7 @@ https://arxiv.org/abs/2312.14589, at generator level).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -26,6 +27,7 @@ from markovbridge import doors
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.laws.base import UNBOUNDED
 from markovbridge.processes.baselines import Baseline, Pairing
+from markovbridge.processes.linear import GivenEnd
 from markovbridge.processes.schedules import Linear, Schedule, Time
 from markovbridge.processes.supports import Support
 
@@ -93,14 +95,13 @@ class Process(ABC):
         )
 
     @abstractmethod
-    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+    def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """Network features (batch, features, *event) of unit variance given t.
 
         Args:
             x: State at t, (batch, *event).
             t: Time.
-            mean: Mean of the data, broadcastable to event.
-            variance: Variance of the data, broadcastable to event.
+            setting: Moments of the data, and of the source.
         """
 
     @property
@@ -164,12 +165,6 @@ class Process(ABC):
             "continuous time"
         )
 
-    def standardise_from(
-        self, coupling: Pairing, x: Tensor, t: Time, mean: Tensor, variance: Tensor
-    ) -> Tensor:
-        """As `standardise`, told the coupling where the moments of its source are of use."""
-        return self.standardise(x, t, mean, variance)
-
     @property
     def samplers(self) -> tuple[str, ...]:
         """The samplers to take when another one is refused, the best first."""
@@ -197,6 +192,44 @@ class Process(ABC):
             raise ValueError(f"survival must lie in (0, 1), not {survival}")
         p = torch.tensor(survival, dtype=torch.float64)
         return float(self.schedule.time(p, 1 - p))
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What the numbers of a model are relative to, those that its network sees and puts out.
+
+    Attributes:
+        process: The reference process.
+        coupling: Which source goes with which data point.
+        mean: Mean of the data, broadcastable to event.
+        variance: Variance of the data, likewise.
+    """
+
+    process: Process
+    coupling: Pairing
+    mean: Tensor
+    variance: Tensor
+
+    def source(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and variance of x_0 per site, broadcastable to the event of x.
+
+        Those of the data, where nothing is known. None is time reversal: x_0 is the data, noised.
+        """
+        if self.coupling.reverses:
+            return None
+        return self.coupling.moments(self.process, x) or (self.mean, self.variance)
+
+    def standardise(self, x: Tensor, t: Time) -> Tensor:
+        """Network features of x_t = x, (batch, features, *event); see `Process.standardise`."""
+        return self.process.standardise(x, t, self)
+
+    def kernel(self, t: Time) -> GivenEnd:
+        """The law of x_t given x_1 in numbers, for linear diffusions.
+
+        Raises:
+            ValueError: If it is not known, with what to use instead.
+        """
+        return self.coupling.kernel(self.process, t)
 
 
 class DiscreteProcess(Process):
@@ -257,7 +290,7 @@ class DiscreteProcess(Process):
         """One number for amounts and where states are unbounded; else one-hot."""
         return 1 if self.additive or self.size is None else self.size
 
-    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+    def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """One-hot states scaled by the source's law; of amounts (x - m)/√v.
 
         There m and v are those of x_t if x_1 is one of the two values next to μ ± σ.
@@ -267,7 +300,8 @@ class DiscreteProcess(Process):
             law = self.source(x[:1]).site_table(x[:1], size).exp().float()
             spread = (law * (1 - law)).clamp_min(0.25 / size).sqrt()
             return ((F.one_hot(x, size) - law) / spread).movedim(-1, 1)
-        ends = [mean - variance.sqrt(), mean + variance.sqrt()]
+        deviation = setting.variance.sqrt()
+        ends = [setting.mean - deviation, setting.mean + deviation]
         ends = [self.project(end.round().to(self.dtype).expand(x.shape)) for end in ends]
         low, high = (self.transition(end, 1.0, t) for end in ends)
         centre, apart = (low.mean + high.mean) / 2, (high.mean - low.mean) / 2

@@ -59,10 +59,8 @@ class Pairing(Protocol):
         """The law of x_t given x_1, for linear diffusions; ValueError if it is not known."""
         ...
 
-    def moments(
-        self, process: Any, x: Tensor, mean: Tensor, variance: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
-        """Mean and variance of x_0 per site, from those of the data; None is time reversal."""
+    def moments(self, process: Any, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and variance of x_0 per site; None if nothing is known of them."""
         ...
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.doors import checks
-from markovbridge.processes.base import DiscreteProcess
+from markovbridge.processes.base import DiscreteProcess, Setting
 from markovbridge.processes.driven import Driven
 from markovbridge.processes.finite import FiniteJumpProcess
 from markovbridge.processes.motion import Motion
@@ -136,11 +136,11 @@ class FiniteChain(_MovingChain):
             return of_moves(rates["states"], rows, columns, values, self.schedule)
         return of_matrix(torch.as_tensor(rates), self.schedule)
 
-    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+    def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """As every finite chain; amounts whose rates change with time as other processes do."""
         if self.ordered and not self.clocked:  # survival says nothing of what is left
-            return DiscreteProcess.standardise(self, x, t, mean, variance)
-        return super().standardise(x, t, mean, variance)
+            return DiscreteProcess.standardise(self, x, t, setting)
+        return super().standardise(x, t, setting)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from markovbridge.doors import checks
 from markovbridge.laws import Gaussian, Law
 from markovbridge.laws.numbers import by_row
 from markovbridge.processes import decoders
+from markovbridge.processes.base import Setting
 from markovbridge.processes.baselines import Baseline, Normals, Pairing
 from markovbridge.processes.clock import coefficient
 from markovbridge.processes.linear import LinearPaths
@@ -142,13 +143,6 @@ class LinearDiffusion(LinearPaths, Diffusion):
         """Root mean square of the drift beside that of the reference."""
         own = self._reference(x, self.schedule.at(t).double())
         return (self.drift(x, law.mean, t) - own).double().square().mean().sqrt()
-
-    def standardise_from(
-        self, coupling: Pairing, x: Tensor, t: Time, mean: Tensor, variance: Tensor
-    ) -> Tensor:
-        """As `standardise`, with the moments of the source."""
-        moments = coupling.moments(self, x, mean, variance)
-        return self.standardise(x, t, mean, variance, moments)
 
     def noised(self, x1: Tensor) -> Law:
         """x_0 given x_1: the SDE run from the data to the source."""
@@ -260,49 +254,29 @@ class LinearDiffusion(LinearPaths, Diffusion):
         weight = 0.5 * self.rates(t)[1] * (gain / variance) ** 2
         return weight.to(each) * each
 
-    def standardise(
-        self,
-        x: Tensor,
-        t: Time,
-        mean: Tensor,
-        variance: Tensor,
-        start: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
+    def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """(x - E x_t)/√Var x_t, from the moments of both ends.
 
-        Args:
-            x: State at t, (batch, *event).
-            t: Time.
-            mean: Mean of the data, broadcastable to event.
-            variance: Variance of the data, likewise.
-            start: Mean and variance of a source independent of the data. None is the source
-                of time reversal, the data noised.
+        They count as independent, unless x_0 is the data, noised.
         """
-        gain, centre, noise = self._marginal(x, t, mean, start)
-        spread = gain**2 * variance + noise
+        gain, centre, noise = self._marginal(x, t, setting)
+        spread = gain**2 * setting.variance + noise
         return ((x - centre) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
 
-    def regression(
-        self,
-        x: Tensor,
-        t: Time,
-        mean: Tensor,
-        variance: Tensor,
-        start: tuple[Tensor, Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def regression(self, x: Tensor, t: Time, setting: Setting) -> tuple[Tensor, Tensor]:
         """The regression of x_1 on x_t, site by site, and the standard deviation it leaves.
 
         Args as for `standardise`; both results are broadcastable to x.
         """
-        gain, centre, noise = self._marginal(x, t, mean, start)
+        mean, variance = setting.mean, setting.variance
+        gain, centre, noise = self._marginal(x, t, setting)
         spread = (gain**2 * variance + noise).clamp_min(torch.finfo(x.dtype).tiny)
         guess = mean + gain * variance / spread * (x - centre)
         return guess, (variance * noise / spread).sqrt()
 
-    def _marginal(
-        self, x: Tensor, t: Time, mean: Tensor, start: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _marginal(self, x: Tensor, t: Time, setting: Setting) -> tuple[Tensor, Tensor, Tensor]:
         """Of x_t: its gain on x_1, its mean, and the variance that is not the gain's."""
+        mean, start = setting.mean, setting.source(x)
         site = self.covariance.variance(x.shape[1:]).to(x)
         if start is None:
             scale, noise = self.piece(t, 1.0)

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import Categorical, Law
-from markovbridge.processes.base import DiscreteProcess
+from markovbridge.processes.base import DiscreteProcess, Setting
 from markovbridge.processes.baselines import Baseline, Pairing, Values
 from markovbridge.processes.clock import instant, match, speed
 from markovbridge.processes.jumps import Bounds, JumpProcess
@@ -127,7 +127,7 @@ class FiniteProcess(DiscreteProcess):
         """For ordered states the number, and whether it is none of the data's; else one-hot."""
         return 1 + (self.size > self.states) if self.ordered else self.size
 
-    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+    def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """(x - m)/√v, or one-hot states scaled by the stationary law.
 
         A site shows the data with share p, else the stationary law (m_π, v_π over the values
@@ -148,6 +148,7 @@ class FiniteProcess(DiscreteProcess):
         p = match(self.schedule.survival(t), x).to(torch.float32)
         q = match(self.schedule.mortality(t), x).to(torch.float32)
         k = p / (p + q * weight).clamp_min(1e-12)
+        mean, variance = setting.mean, setting.variance
         centre = k * mean + (1 - k) * first
         if self.additive:
             spread = k**2 * variance + (1 - k) * (1 + k) * (second - first**2)

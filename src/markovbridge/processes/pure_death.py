@@ -41,6 +41,7 @@ from markovbridge.laws import (
     Shifted,
 )
 from markovbridge.laws.numbers import by_row
+from markovbridge.processes.base import Setting
 from markovbridge.processes.baselines import Baseline, Counts, Pairing
 from markovbridge.processes.clock import Pace, match
 from markovbridge.processes.jumps import JumpProcess, log_divergence
@@ -225,13 +226,13 @@ class PureDeath(JumpProcess):
         """One: the standardised count."""
         return 1
 
-    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+    def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """(x - pμ) / sqrt(p²σ² + pqμ): thinning keeps pμ and adds its own variance."""
         t = self.schedule.at(t)
         p = match(self.schedule.survival(t), x).to(torch.float32)
         q = match(self.schedule.mortality(t), x).to(torch.float32)
-        spread = (p**2 * variance + p * q * mean).clamp_min(1e-12).sqrt()
-        return ((x - p * mean) / spread).unsqueeze(1)
+        spread = p**2 * setting.variance + p * q * setting.mean
+        return ((x - p * setting.mean) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
 
     def check(self, x: Tensor, name: str = "x") -> Tensor:
         """Counts as int64: integers, not negative, not above `maximum`."""

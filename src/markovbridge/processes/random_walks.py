@@ -45,6 +45,7 @@ from markovbridge.laws.sums import (
     meetings,
     survivors,
 )
+from markovbridge.processes.base import Setting
 from markovbridge.processes.clock import Pace, match, shares
 from markovbridge.processes.integers import IntegerProcess
 from markovbridge.processes.schedules import Cosine, Reading, Schedule, Time
@@ -145,12 +146,12 @@ class BirthDeath(IntegerProcess):
             log_up, log_down, Convolved(Binomial(x, 1 - share, share), Poisson(log_up))
         )
 
-    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+    def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """(x - pμ - Λq) / sqrt(p²σ² + pqμ + Λq)."""
         p = match(self.schedule.survival(t), x).to(torch.float32)
         q = match(self.schedule.mortality(t), x).to(torch.float32)
-        spread = p**2 * variance + p * q * mean + self.immigration * q
-        centre = p * mean + self.immigration * q
+        spread = p**2 * setting.variance + p * q * setting.mean + self.immigration * q
+        centre = p * setting.mean + self.immigration * q
         return ((x - centre) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
 
 
@@ -252,10 +253,10 @@ class RandomWalk(_Walk):
         """State x plus a difference of Poissons."""
         return TwoMeans(log_up, log_down, Skellam(x, log_up, log_down))
 
-    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+    def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """(x - μ) / sqrt(σ² + 2κq)."""
-        spread = variance + 2 * self._log_steps(x, 1.0, t).exp().to(torch.float32)
-        return ((x - mean) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
+        spread = setting.variance + 2 * self._log_steps(x, 1.0, t).exp().to(torch.float32)
+        return ((x - setting.mean) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
 
 
 class Births(_Walk):
@@ -328,10 +329,11 @@ class PureBirth(Births):
         new = self._log_steps(x, 1.0, t).exp().to(torch.float32)
         return torch.zeros_like(x, dtype=torch.float32), x * (new / (mean + new).clamp_min(1e-12))
 
-    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+    def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """(x - μ - κq) / sqrt(σ² + κq)."""
         new = self._log_steps(x, 1.0, t).exp().to(torch.float32)
-        return ((x - mean - new) / (variance + new).clamp_min(1e-12).sqrt()).unsqueeze(1)
+        spread = (setting.variance + new).clamp_min(1e-12).sqrt()
+        return ((x - setting.mean - new) / spread).unsqueeze(1)
 
 
 def _check_positive(name: str, value: float) -> None:

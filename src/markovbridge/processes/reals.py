@@ -17,7 +17,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.laws import Law
 from markovbridge.laws.numbers import by_row
-from markovbridge.processes.base import Process
+from markovbridge.processes.base import Process, Setting
 from markovbridge.processes.clock import coefficient
 from markovbridge.processes.schedules import Time
 
@@ -93,15 +93,16 @@ class Diffusion(Process):
         """One: the standardised state."""
         return 1
 
-    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+    def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """(x - m)/√v, m and v being those of x_t if x_1 is one of the two values μ ± σ.
 
         Of a process stated from source to data, they are those of x_1.
         """
         if self.direction == "forward":
-            centre, spread = mean, variance.clamp_min(1e-12).sqrt()
+            centre, spread = setting.mean, setting.variance.clamp_min(1e-12).sqrt()
         else:
-            ends = (mean - variance.sqrt(), mean + variance.sqrt())
+            deviation = setting.variance.sqrt()
+            ends = (setting.mean - deviation, setting.mean + deviation)
             low, high = (self.transition(end.expand(x.shape).to(x), 1.0, t) for end in ends)
             centre, apart = (low.mean + high.mean) / 2, (high.mean - low.mean) / 2
             spread = ((low.variance + high.variance) / 2 + apart**2).clamp_min(1e-12).sqrt()

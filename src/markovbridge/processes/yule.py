@@ -26,6 +26,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import NegativeBinomial, Shifted
+from markovbridge.processes.base import Setting
 from markovbridge.processes.clock import match
 from markovbridge.processes.random_walks import Births
 from markovbridge.processes.schedules import Cosine, Schedule, Time
@@ -72,12 +73,12 @@ class Yule(Births):
         new = self._log_steps(x, 1.0, t).exp().to(torch.float32)
         return torch.zeros_like(x, dtype=torch.float32), x * (new / (1 + new))
 
-    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+    def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """(x - gμ) / sqrt(g²σ² + g(g - 1)μ), g = 1 + κq."""
         new = self._log_steps(x, 1.0, t).exp().to(torch.float32)
         grown = 1 + new
-        spread = grown**2 * variance + grown * new * mean
-        return ((x - grown * mean) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
+        spread = grown**2 * setting.variance + grown * new * setting.mean
+        return ((x - grown * setting.mean) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
 
 
 doors.guard(__name__)

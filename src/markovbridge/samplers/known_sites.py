@@ -19,7 +19,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import Law
-from markovbridge.processes.base import Process
+from markovbridge.processes.base import Process, Setting
 from markovbridge.processes.clock import match
 
 
@@ -45,13 +45,13 @@ class Observed:
                 f"{self.mask.dtype} of {tuple(self.mask.shape)}: write mask > 0"
             )
 
-    def features(self, process: Process, mean: Tensor, variance: Tensor) -> Tensor:
+    def features(self, setting: Setting) -> Tensor:
         """What a network is told: standardised values, and which are known.
 
         Returns:
             (batch, process.features + 1, *event) float32, 0 where a site is not known.
         """
-        values = process.standardise(self.values, 1.0, mean, variance)
+        values = setting.standardise(self.values, 1.0)
         shown = self.mask.unsqueeze(1)
         return torch.cat([torch.where(shown, values, 0.0), shown.to(values.dtype)], 1).float()
 

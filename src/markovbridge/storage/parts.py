@@ -29,7 +29,15 @@ from markovbridge import doors
 from markovbridge.doors.checks import shown
 from markovbridge.networks import Network
 from markovbridge.storage.documents import PlainLoader
-from markovbridge.storage.public_names import PACKAGE, name_of, ours, public, today
+from markovbridge.storage.public_names import (
+    PACKAGE,
+    gone,
+    name_of,
+    ours,
+    public,
+    remaining,
+    today,
+)
 
 SPEC = ("class_path", "init_args")
 SIMPLE = (str, Path, int, float, bool, type(None), dict, Mapping)
@@ -189,7 +197,10 @@ def options(
     name, known = getattr(owner, "__name__", str(owner)), arguments(owner)
     if not isinstance(value, dict):
         raise ValueError(f"{_at(place)}the options of {name} are given by name: {shown(value)}")
+    value = remaining(owner, value)
     for key in value:
+        if key in gone(owner):
+            raise ValueError(f"{name} has no option {_below(place, key)!r}: {gone(owner)[key]}")
         if key not in known:
             raise ValueError(
                 f"there is no option {_below(place, key)!r}{_close(key, known)}; {name} has "

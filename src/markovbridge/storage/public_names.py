@@ -33,6 +33,9 @@ HEADS = (
     *("Centred", "Endpoint"),
 )
 
+# Options that classes once had, with what to do where one says something.
+GONE = {"EndpointHead": {"coupling": "give the coupling once, beside the head"}}
+
 
 @functools.cache
 def namespaces() -> dict[str, types.ModuleType]:
@@ -76,7 +79,33 @@ def renamed(config: Any) -> Any:
     path = found.get("class_path")
     if isinstance(path, str) and (cls := public().get(today(path))) is not None:
         found["class_path"] = name_of(cls)
-    return found
+        if isinstance(options := found.get("init_args"), Mapping):
+            found["init_args"] = remaining(cls, options)
+    return coupling_once(found)
+
+
+def gone(owner: Any) -> dict[str, str]:
+    """The options that a class once had, with what to do where one says something."""
+    return GONE.get(owner.__name__, {}) if inspect.isclass(owner) and ours(owner) else {}
+
+
+def remaining(owner: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a class without those that it once had, if these say nothing."""
+    left = gone(owner)
+    return {key: value for key, value in options.items() if key not in left or value is not None}
+
+
+def coupling_once(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's configuration without the coupling that its head repeats, as older ones did."""
+    head, coupling = config.get("head"), config.get("coupling")
+    options = head.get("init_args") if isinstance(head, Mapping) else None
+    if not isinstance(head, Mapping) or not isinstance(options, Mapping):
+        return dict(config)
+    once = "coupling" not in gone(public().get(today(str(head.get("class_path")))))
+    if once or options.get("coupling") != coupling:
+        return dict(config)
+    left = {key: value for key, value in options.items() if key != "coupling"}
+    return {**config, "head": {**head, "init_args": left}}
 
 
 def today(path: str) -> str:
@@ -94,4 +123,4 @@ def ours(cls: type) -> bool:
     return cls.__module__.split(".")[0] == PACKAGE
 
 
-doors.guard(__name__, inside=("namespaces", "ours", "today"))
+doors.guard(__name__, inside=("coupling_once", "gone", "namespaces", "ours", "remaining", "today"))

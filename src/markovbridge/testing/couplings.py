@@ -184,12 +184,12 @@ def _off(
 
 def _moments(ledger: Ledger, coupling: Coupling, process: Process, x: Tensor) -> None:
     """Moments of sources have a shape that fits the event."""
-    mean, variance = torch.zeros(x.shape[1:]), torch.ones(x.shape[1:])
-    found = ledger.ask("moments", lambda: coupling.moments(process, x, mean, variance), ValueError)
+    found = ledger.ask("moments", lambda: coupling.moments(process, x), ValueError)
     if found is None:
-        ledger.skip("moments", "x_0 is the data point, noised")
+        ledger.skip("moments", "nothing is known of them")
         return
-    fits = all(torch.broadcast_shapes(part.shape, mean.shape) == mean.shape for part in found)
+    event = x.shape[1:]
+    fits = all(torch.broadcast_shapes(part.shape, event) == event for part in found)
     good = fits and bool(found[0].isfinite().all()) and bool((found[1] >= 0).all())
     ledger.demand("moments", good, "`moments` must be a mean and a variance for each site")
 

@@ -11,7 +11,7 @@ from markovbridge.couplings.base import Coupling
 from markovbridge.doors import checks
 from markovbridge.heads.base import Head
 from markovbridge.laws import Law, SiteLaw
-from markovbridge.processes.base import Process
+from markovbridge.processes.base import Process, Setting
 from markovbridge.processes.jumps import JumpProcess
 from markovbridge.samplers.base import Sampler
 from markovbridge.testing.laws import check_config, check_draws, check_law, densities, gap
@@ -39,7 +39,7 @@ def check_head(
         head: The head.
         process: A process that it is for.
         x1: Data points, (n, *event).
-        coupling: The coupling of the transport; by default that of the head, or time reversal.
+        coupling: The coupling of the transport; by default time reversal.
         times: Times that are looked at, inside (0, 1), beside both ends.
         draws: Draws of each law, compared with its probabilities at level 1e-5.
         seed: Seed of all draws.
@@ -54,13 +54,13 @@ def check_head(
     """
     checks.whole(draws, "draws", least=100)
     ledger = Ledger(type(head).__name__)
-    own = getattr(head, "coupling", None)
-    coupling = coupling or (own if isinstance(own, Coupling) else Noised())
-    coupled, generator = head.coupled(process, coupling), seeded(seed)
+    coupling, generator = coupling or Noised(), seeded(seed)
+    head.check(process, coupling)
     x1 = process.check(x1).to(process.dtype)
     x1 = x1.repeat(-(-ROWS // len(x1)), *[1] * (x1.ndim - 1))[:ROWS]
-    about = x1.float().mean(0), x1.float().var(0, correction=0).clamp_min(0.1)
-    outputs = coupled.outputs(process)
+    variance = x1.float().var(0, correction=0).clamp_min(0.1)
+    setting = Setting(process, coupling, x1.float().mean(0), variance)
+    outputs = head.outputs(process)
     whole = isinstance(outputs, int) and outputs >= 1
     ledger.demand("outputs", whole, f"`outputs` is {outputs!r}; it must be a number from 1")
     x0 = coupling.pair(process, x1, generator=generator)
@@ -70,16 +70,16 @@ def check_head(
         for scale in SCALES:
             shape = (len(x1), outputs, *x1.shape[1:])
             raw = scale * torch.randn(shape, generator=generator)
-            law = coupled(process, raw, x, at, *about)
+            law = head(setting, raw, x, at)
             name = f"the law at t = {t:g} of outputs of size {scale:g}"
             _sound(ledger, name, process, law, x, at, seed)
-            single = coupled(process, raw[-1:], x[-1:], at[-1:], *about)
+            single = head(setting, raw[-1:], x[-1:], at[-1:])
             error = gap(law.mean[-1:], single.mean)
             ledger.judge("rows, one by one", error, 1e-4, f"{name} depends on other rows")
             if t in times and scale == 1:
-                _draws(ledger, name, process, coupled, (raw, x, at, *about), draws, seed)
-                _gradient(ledger, name, process, coupled, (raw, x, at, *about), x1)
-    sampler = coupled.sampler(process)
+                _draws(ledger, name, setting, head, (raw, x, at), draws, seed)
+                _gradient(ledger, name, setting, head, (raw, x, at), x1)
+    sampler = head.sampler(process)
     ledger.demand("sampler", isinstance(sampler, Sampler), "`sampler` gives no Sampler")
     check_config(ledger, head)
     return ledger.report()
@@ -114,18 +114,17 @@ def _sound(
 def _draws(
     ledger: Ledger,
     name: str,
-    process: Process,
+    setting: Setting,
     head: Head,
-    asked: tuple[Tensor, ...],
+    asked: tuple[Tensor, Tensor, Tensor],
     n: int,
     seed: int,
 ) -> None:
     """Draws against probabilities, and moments against both."""
-    raw, x, t, *about = asked
-    law, rows = head(process, *asked), len(x)  # pyright: ignore[reportCallIssue]
-    many = [part.repeat(n, *[1] * (part.ndim - 1)) for part in (raw, x, t)]
-    drawn = head(process, *many, *about).sample(generator=seeded(seed))  # pyright: ignore
-    drawn = drawn.reshape(n, rows, *x.shape[1:])
+    process, x = setting.process, asked[1]
+    raw, states, t = (part.repeat(n, *[1] * (part.ndim - 1)) for part in asked)
+    drawn = head(setting, raw, states, t).sample(generator=seeded(seed))
+    law, drawn = head(setting, *asked), drawn.reshape(n, *x.shape)
     if process.dtype.is_floating_point:
         off = moments_off(drawn, law.mean, law.variance)
         ledger.judge(
@@ -179,17 +178,17 @@ def _values(process: Process, law: Law) -> Tensor | None:
 def _gradient(
     ledger: Ledger,
     name: str,
-    process: Process,
+    setting: Setting,
     head: Head,
-    asked: tuple[Tensor, ...],
+    asked: tuple[Tensor, Tensor, Tensor],
     x1: Tensor,
 ) -> None:
     """A loss has a gradient that reaches the network."""
-    raw, x, t, *about = asked
+    raw, x, t = asked
     raw = raw.clone().requires_grad_()
     with torch.enable_grad():
-        law = head(process, raw, x, t, *about)  # pyright: ignore[reportCallIssue]
-        loss = ledger.ask("gradient", lambda: process.divergence(law, x, x1, t), TypeError)
+        law = head(setting, raw, x, t)
+        loss = ledger.ask("gradient", lambda: setting.process.divergence(law, x, x1, t), TypeError)
         loss = law.log_prob(x1) if loss is None else loss
         (slope,) = torch.autograd.grad(loss.sum(), raw)
     good = bool(slope.isfinite().all()) and bool((slope != 0).any())

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.couplings import Noised
 from markovbridge.doors import checks
 from markovbridge.laws import Law
-from markovbridge.processes.base import DiscreteProcess, Process
+from markovbridge.processes.base import DiscreteProcess, Process, Setting
 from markovbridge.testing.integers import Space, check_tables
 from markovbridge.testing.jumps import check_jumps
 from markovbridge.testing.laws import (
@@ -178,11 +179,11 @@ def _alike(ledger: Ledger, name: str, first: Law | _Row, second: Law) -> None:
 def _features(ledger: Ledger, process: Process, x: Tensor, times: tuple[float, ...]) -> None:
     """What a network sees of the states."""
     x = x.to(process.dtype)
-    mean = x.float().mean(0)
     variance = x.float().var(0, correction=0).clamp_min(1e-2)
+    setting = Setting(process, Noised(), x.float().mean(0), variance)
     for t in (0.0, *times, 1.0):
         at = torch.full((len(x),), t)
-        seen = process.standardise(x, at, mean, variance)
+        seen = setting.standardise(x, at)
         wanted = (len(x), process.features, *x.shape[1:])
         ledger.demand(
             "features",

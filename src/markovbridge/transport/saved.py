@@ -22,6 +22,7 @@ from markovbridge.storage.documents import load_json
 from markovbridge.storage.files import make_folder, put, sealed, standing, unsealed, written_folder
 from markovbridge.storage.locks import locked
 from markovbridge.storage.parts import arguments
+from markovbridge.storage.public_names import coupling_once
 from markovbridge.storage.reading import reading, tensors
 from markovbridge.transport.draws import Sampling
 
@@ -52,7 +53,7 @@ def save(transport: Sampling, directory: Path, card: dict[str, Any]) -> None:
         "markovbridge": version("markovbridge"),
         "shape": list(transport.shape),
         "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},
-        **coupling_once({part: to_config(getattr(transport, part)) for part in PARTS}),
+        **{part: to_config(getattr(transport, part)) for part in PARTS},
     }
     if directory == Path():
         raise ValueError(f"the folder of a model is {str(directory)!r}; give it a name")
@@ -75,7 +76,7 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
         expected = config["weights"]["sha256"]
         weights_file = path.with_name(WEIGHTS)
         shape = _shape(config["shape"])
-        saved = coupling_once({part: {**NEW, **config}[part] for part in PARTS})
+        saved = {part: {**NEW, **config}[part] for part in PARTS}
     if not weights_file.is_file():
         raise FileNotFoundError(f"{weights_file} is missing")
     weights = weights_file.read_bytes()
@@ -130,7 +131,7 @@ def configuration(directory: Path) -> tuple[Path, dict[str, Any]]:
         ) from error
     if found.get("format") != FORMAT:
         raise ValueError(f"{path} has format {found.get('format')}; this version reads {FORMAT}")
-    return path, found
+    return path, coupling_once(found)
 
 
 def hash_weights(module: torch.nn.Module) -> str:
@@ -153,14 +154,6 @@ def _foreign(directory: Path) -> Path | None:
     """A file in a folder that no model has, if there is one."""
     known = {WEIGHTS, "config.json", "README.md", ".DS_Store"}
     return next((path for path in sorted(directory.iterdir()) if path.name not in known), None)
-
-
-def coupling_once(parts: dict[str, Any]) -> dict[str, Any]:
-    """Configured parts whose head does not repeat the coupling, as heads in use do."""
-    head = parts["head"]
-    if not head or head.get("init_args", {}).get("coupling") != parts["coupling"]:
-        return parts
-    return {**parts, "head": {**head, "init_args": {**head["init_args"], "coupling": None}}}
 
 
 def _card(transport: Sampling, config: dict[str, Any], facts: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from markovbridge.data.rows import Rows, parts
 from markovbridge.doors import checks
 from markovbridge.heads import Head
 from markovbridge.laws import Law
-from markovbridge.processes import Process
+from markovbridge.processes import Process, Setting
 from markovbridge.processes.schedules import Reading, Time
 from markovbridge.samplers.extrapolation import extremes, floor
 from markovbridge.samplers.grids import ErrorCurve
@@ -99,8 +99,8 @@ class Transport(Dynamics):
         shape: Event shape.
         mean: Mean of the data, broadcastable to event (see `statistics`).
         variance: Variance of the data, likewise.
-        coupling: Which source goes with which data point; None is that of the exact law or
-            head, and `Noised`, time reversal, if they have none of their own.
+        coupling: Which source goes with which data point; None is that of the exact law, and
+            `Noised`, time reversal, if there is none.
         objective: The loss.
         covariates: What the numbers of a condition mean: kept for those who sample, to
             `encode` classes and covariates.
@@ -141,13 +141,14 @@ class Transport(Dynamics):
         self.shape = tuple(int(n) for n in shape)
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"shape must be the event shape, such as (1, 28, 28), not {shape}")
-        own = getattr(network if head is None else head, "coupling", None)
         if coupling is None:
+            own = getattr(network, "coupling", None) if head is None else None
             coupling = own if isinstance(own, Coupling) else Noised()
-        self.coupling = coupling
+        self.coupling, self.head = coupling, head
         if head is None:
             _check_law(network, process, coupling)
-        self.head = None if head is None else head.coupled(process, coupling)
+        else:
+            head.check(process, coupling)
         told = callable(getattr(network, "given_start", None))
         if head is None and self.coupling.preserve and not told:
             raise ValueError(
@@ -191,6 +192,11 @@ class Transport(Dynamics):
                 )
             self.see(seen)
 
+    @property
+    def setting(self) -> Setting:
+        """What the numbers of the network are relative to."""
+        return Setting(self.process, self.coupling, self.mean, self.variance)
+
     def see(self, x: Tensor | Rows) -> None:
         """Widen the range of the training data, `seen`, by that of data (N, *event)."""
         if tuple(x.shape[1:]) != self.shape:
@@ -224,11 +230,7 @@ class Transport(Dynamics):
         return law if observed is None else pinned(self.process, x, t, law, observed)
 
     def _laws(
-        self,
-        x: Tensor,
-        t: Reading,
-        conditions: Sequence[Tensor | None],
-        given: Given,
+        self, x: Tensor, t: Reading, conditions: Sequence[Tensor | None], given: Given
     ) -> list[Law]:
         """What the network says of x_1 under each of several conditions, in one call."""
         if self.head is None:
@@ -243,10 +245,8 @@ class Transport(Dynamics):
         condition, count = conditions[0], len(conditions)
         if count > 1:
             features = features.repeat(count, *[1] * (features.ndim - 1))
-            times, condition = (
-                times.repeat(count),
-                torch.cat([c for c in conditions if c is not None]),
-            )
+            times = times.repeat(count)
+            condition = torch.cat([c for c in conditions if c is not None])
         with torch.autocast(x.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             raw = self.network(features, times, condition)
         expected = (count * len(x), self.head.outputs(self.process), *self.shape)
@@ -255,23 +255,20 @@ class Transport(Dynamics):
                 f"the network gave {tuple(raw.shape)}; its head needs {expected}: "
                 "(batch, outputs, *event)"
             )
-        return [
-            self.head(self.process, part, x, t, self.mean, self.variance)
-            for part in raw.float().split(len(x))
-        ]
+        setting = self.setting
+        return [self.head(setting, part, x, t) for part in raw.float().split(len(x))]
 
     def _features(self, x: Tensor, t: Tensor, given: Given) -> Tensor:
         """What the network sees: x_t, x_0 if the coupling is preserved, known sites of x_1."""
-        moments = self.mean, self.variance
-        parts = [self.coupling.standardise(self.process, x, t, *moments)]
+        setting = self.setting
+        parts = [setting.standardise(x, t)]
         if self.coupling.preserve:
-            start = self._start(given)
-            parts.append(self.coupling.standardise(self.process, start, 0.0, *moments))
+            parts.append(setting.standardise(self._start(given), 0.0))
         if self.masking is not None:
             observed = given.observed
             if observed is None:
                 observed = Observed(x, torch.zeros_like(x, dtype=torch.bool))
-            parts.append(observed.features(self.process, *moments))
+            parts.append(observed.features(setting))
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def _start(self, given: Given) -> Tensor:

@@ -23,6 +23,7 @@ from markovbridge.recipes.options.words import pairs, strays
 from markovbridge.storage.documents import PlainLoader
 from markovbridge.storage.errors import closest
 from markovbridge.storage.parts import foreign
+from markovbridge.storage.public_names import gone
 
 FRAME = re.compile(  # lines of jsonargparse that say where it was
     r"\s*(Parser key|Problem with given|Does not validate|Subtypes|Errors|Given value"
@@ -117,6 +118,8 @@ def _inside(config: Mapping[str, Any], owner: Any, place: str) -> str | None:
 
 def unknown(place: str, name: str, owner: Any) -> str:
     """That a class has no option of a name, and those it has."""
+    if remedy := gone(owner).get(name):
+        return f"{owner.__name__} has no option {place!r}: {remedy}"
     known = hints.options(owner)
     return (
         f"there is no option {place!r}{closest(name, known)}; {owner.__name__} has "
