@@ -21,6 +21,7 @@ from markovbridge.data.sparse import Stored
 from markovbridge.data.tables.objects import TableObject, read_object
 from markovbridge.evaluation import linear_restoration, metrics, restoration
 from markovbridge.evaluation.metrics.points import CountRows
+from markovbridge.processes.baselines import Pairing
 from markovbridge.samplers import Masking
 from markovbridge.samplers.model import Model
 from markovbridge.storage import parts
@@ -53,6 +54,13 @@ def _transports():
             covariates=told,
         ),
     ]
+
+
+def _settings():
+    """Of these models, and of a process of steps."""
+    moments = torch.ones(3), torch.full((3,), 2.0)
+    steps = mb.processes.Setting(mb.BirthDeath(2.0, maximum=8), mb.Noised(), *moments)
+    return [*(transport.setting for transport in _transports()), steps]
 
 
 @functools.cache
@@ -161,6 +169,8 @@ FACTORIES = {
         mb.heads.Denoiser(mb.LinearDiffusion(), lambda x, sigma, condition: x, mb.Dirac(0.0))
     ],
     mb.processes.FiniteChain: _chains,
+    mb.processes.Setting: _settings,
+    Pairing: lambda: [mb.Noised(), mb.Dirac(0.0)],
     mb.processes.DiscreteTimeChain: _discrete_chains,
     covariances.Diagonal: lambda: [
         covariances.Diagonal([0.5, 1.0, 2.0]),
