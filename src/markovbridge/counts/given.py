@@ -66,7 +66,7 @@ def encoded(
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class GivenTable:
     """A table that a model is given.
 
     Attributes:
@@ -80,7 +80,7 @@ class Given:
     order: Tensor | None
 
     @classmethod
-    def of(cls, table: TableObject, names: Sequence[str] | None, expected: int) -> Given:
+    def of(cls, table: TableObject, names: Sequence[str] | None, expected: int) -> GivenTable:
         """A table that a model of `expected` features is given, `names` being theirs."""
         width = table.x.shape[1]
         facts: dict[str, Any] = {"width": width, "expected": expected, "what": "X", "say": _warn}

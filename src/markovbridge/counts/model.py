@@ -37,7 +37,7 @@ from markovbridge.counts.estimator import Estimator
 from markovbridge.counts.files import Facts
 from markovbridge.counts.given import (
     LIBRARY,
-    Given,
+    GivenTable,
     chosen,
     depths,
     encoded,
@@ -378,12 +378,12 @@ class CountModel(Estimator):
             raise ValueError("this CountModel is not fitted yet: call fit(X) first")
         return self.transport_
 
-    def _read(self, X: Any, missing: bool = False) -> Given:
+    def _read(self, X: Any, missing: bool = False) -> GivenTable:
         """A table of the features that the model knows."""
         encoding = self.covariates_
         names = [] if encoding is None else [column.name for column in encoding.columns]
         table = read_object(X, layer=self.layer, known=names, missing=missing)
-        return Given.of(table, self._names, self.n_features_in_)
+        return GivenTable.of(table, self._names, self.n_features_in_)
 
     def _condition(self, values: Mapping[str, Any], n: int) -> Tensor | None:
         if self.covariates_ is None:

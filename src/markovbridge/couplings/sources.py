@@ -223,9 +223,9 @@ class Function(Start):
 
 # What a source may be given as; at run time, what a recipe can name.
 if TYPE_CHECKING:
-    Given = Start | Source | Tensor | Callable[[Tensor, torch.Generator | None], Tensor]
+    AnySource = Start | Source | Tensor | Callable[[Tensor, torch.Generator | None], Tensor]
 else:
-    Given = Start
+    AnySource = Start
 
 
 def _start(source: Start | Source | Tensor | Callable[..., Tensor]) -> Start:
@@ -250,7 +250,7 @@ def _start(source: Start | Source | Tensor | Callable[..., Tensor]) -> Start:
 class _Sourced(Coupling):
     """What couplings share that draw from a source of their own."""
 
-    source: Given = field(default_factory=Gaussian)
+    source: AnySource = field(default_factory=Gaussian)
     preserve: bool = False
 
     def __post_init__(self) -> None:

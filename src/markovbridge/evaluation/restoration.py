@@ -39,7 +39,7 @@ from markovbridge import doors
 from markovbridge.doors import checks, randomness
 from markovbridge.laws.numbers import binomial
 from markovbridge.samplers.model import Given
-from markovbridge.samplers.walks import Bound, check_rows
+from markovbridge.samplers.walks import BoundModel, check_rows
 from markovbridge.transport.draws import Sampling
 from markovbridge.transport.options import Options
 
@@ -193,7 +193,7 @@ def expected(
     with transport.evaluating():
         for index in torch.arange(len(x)).split(block):
             told = None if condition is None else condition[index].to(transport.device)
-            model = Bound(transport, Given(told, guidance), transport.seen)
+            model = BoundModel(transport, Given(told, guidance), transport.seen)
             found.append(model.law(x[index].to(transport.device), t).mean)
     return torch.cat(found)
 

@@ -3,7 +3,7 @@ r"""What a model is, to all who ask one: samplers, likelihoods, restoration, gri
 A sampler steps a `Model`: a process, a coupling, and the law of x_1 given x_t. What the law is
 given beside x_t is one object, `Given`, so that it travels as one: a condition and how strongly
 it acts, the start of the walk, known sites of x_1. `given` of a model is what it is bound to
-already; `markovbridge.samplers.walks.Bound` binds.
+already; `markovbridge.samplers.walks.BoundModel` binds.
 
 What takes data asks a `DataModel`, which checks them too. `Transport` is both.
 """

@@ -26,7 +26,7 @@ from markovbridge.samplers.known_sites import Observed
 from markovbridge.samplers.model import DataModel, Given
 
 
-class Bound:
+class BoundModel:
     """A model bound to what is given beside x_t, for samplers: a `Model`.
 
     Args:
@@ -46,7 +46,7 @@ class Bound:
 
 
 def walk(
-    model: Bound,
+    model: BoundModel,
     x: Tensor,
     grid: Sequence[float],
     sampler: Sampler,

@@ -35,7 +35,7 @@ from markovbridge.samplers.extrapolation import far_out, narrow, tell
 from markovbridge.samplers.grids import ErrorCurve
 from markovbridge.samplers.known_sites import Masking, Observed, broadcast
 from markovbridge.samplers.model import NOTHING, Given
-from markovbridge.samplers.walks import Bound, blocks, check_grid, check_rows, rows, walk
+from markovbridge.samplers.walks import BoundModel, blocks, check_grid, check_rows, rows, walk
 from markovbridge.transport.options import Options
 
 BLOCK = 64
@@ -341,7 +341,7 @@ class Sampling(nn.Module, ABC):
         )
         with self.evaluating():
             x = walk(
-                Bound(self, given, self.seen),
+                BoundModel(self, given, self.seen),
                 x,
                 self.grid(steps, start=t),
                 sampler,
