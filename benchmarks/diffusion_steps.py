@@ -34,11 +34,11 @@ from markovbridge import (
     VP,
     Bridge,
     Brownian,
-    Cosine,
+    CosineSchedule,
     EulerMaruyama,
     Independent,
-    Linear,
     LinearDiffusion,
+    LinearSchedule,
     Noised,
     ProbabilityFlow,
     Transport,
@@ -138,7 +138,7 @@ def samples(name: str, schedule, steps: int, variance: float) -> tuple[float, fl
 
 def bias(b: float, coupling: Independent | Noised, steps: int = 4000) -> tuple[float, float]:
     """Mean and variance of the exact process of VP with ∫β = b from N(0, 1)."""
-    process = LinearDiffusion(VP(b, b), direction="noising", schedule=Cosine())
+    process = LinearDiffusion(VP(b, b), direction="noising", schedule=CosineSchedule())
     law = data(process, 0.25, coupling)
     mean, variance = 0.0, 1.0
     ends = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
@@ -159,14 +159,14 @@ def main() -> int:
     print("variance of the samples, N(0, 1) -> N(2, 1/4)")
     print(f"{'steps':18s}" + "".join(f"{n:>12d}" for n in STEPS))
     for name in SAMPLERS:
-        found = [samples(name, Linear(), n, 0.25) for n in STEPS]
+        found = [samples(name, LinearSchedule(), n, 0.25) for n in STEPS]
         print(f"{name:18s}" + "".join(f"{variance:12.6f}" for _, variance in found))
         failed += any(abs(mean - 2) > 1e-6 for mean, _ in found)
         for (_, variance), expected in zip(found, EXPECTED.get(name, ()), strict=False):
             failed += abs(variance - expected) > 1e-6
     print("\nerror of the standard deviation, N(0, 1) -> N(2, 9/4)")
     print(f"{'steps':26s}" + "".join(f"{n:>11d}" for n in DOUBLED) + f"{'order':>8s}")
-    for schedule in (Linear(), Cosine()):
+    for schedule in (LinearSchedule(), CosineSchedule()):
         for name in SAMPLERS:
             error = [math.sqrt(samples(name, schedule, n, 2.25)[1]) - 1.5 for n in DOUBLED]
             exact_already = max(map(abs, error)) < 1e-9

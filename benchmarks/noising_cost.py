@@ -27,7 +27,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from markovbridge import Logistic, PureDeath
+from markovbridge import LogisticSchedule, PureDeath
 from markovbridge.doors.randomness import generator
 
 TIMES, LEVELS = 1000, 256
@@ -77,7 +77,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     g = generator("cpu", "noising cost")
-    process = PureDeath(LEVELS - 1, Logistic(15))
+    process = PureDeath(LEVELS - 1, LogisticSchedule(15))
     x1 = torch.randint(0, LEVELS, BATCH, generator=g, dtype=torch.uint8)
 
     build = time.perf_counter()

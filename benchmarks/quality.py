@@ -43,7 +43,7 @@ BLOCK = 256
 CHANGES = {
     "ours": [],
     "published": (
-        ["--process.schedule", "markovbridge.Logistic", "--process.schedule.t_end", "15"]
+        ["--process.schedule", "markovbridge.LogisticSchedule", "--process.schedule.t_end", "15"]
         + ["--process.schedule.exact_ends", "false"]
         + ["--objective", "markovbridge.FiniteTime", "--statistics", "all"]
     ),
@@ -80,12 +80,12 @@ class Row:
 
 def published_grid(model: mb.Transport, steps: int) -> Tensor:
     """Logit-spaced survival, its ends moved to 0 and 1."""
-    return grids.like(model.process, mb.Logistic(15), steps)
+    return grids.like(model.process, mb.LogisticSchedule(15), steps)
 
 
 def cosine_grid(model: mb.Transport, steps: int) -> Tensor:
     """Even steps of the cosine schedule."""
-    return grids.like(model.process, mb.Cosine(), steps)
+    return grids.like(model.process, mb.CosineSchedule(), steps)
 
 
 def default_grid(model: mb.Transport, steps: int) -> int:

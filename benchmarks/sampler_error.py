@@ -21,13 +21,13 @@ import time
 import torch
 from torch import Tensor
 
-from markovbridge import Cosine, Logistic, PureDeath, Transport, exact
+from markovbridge import CosineSchedule, LogisticSchedule, PureDeath, Transport, exact
 from markovbridge.laws import Categorical
 
 STATES = 32
 ENDS = {"poisson": 96}  # ends x1 summed over: the Poisson leap can aim above 31
 STEPS = (5, 10, 20, 50, 100, 200)
-GRIDS = {"logit15": Logistic(15), "cosine": Cosine()}
+GRIDS = {"logit15": LogisticSchedule(15), "cosine": CosineSchedule()}
 EXPECTED = {
     ("logit15", "nearest"): (0.852, 0.468, 0.296, 0.185, 0.149, 0.139),
     ("logit15", "stochastic"): (0.805, 0.433, 0.226, 0.094, 0.050, 0.026),

@@ -9,7 +9,14 @@ pixel.
 
 import torch
 
-from markovbridge import Cosine, Linear, Logistic, PureDeath, Transport, exact
+from markovbridge import (
+    CosineSchedule,
+    LinearSchedule,
+    LogisticSchedule,
+    PureDeath,
+    Transport,
+    exact,
+)
 from markovbridge.samplers import grids
 from sampler_error import ENDS, STATES, Posterior, data_law
 
@@ -27,12 +34,12 @@ def main() -> None:
     curve = grids.measure(estimate, x1, generator=torch.Generator().manual_seed(1), block=500)
     made = {
         "cosine": lambda n: grids.uniform(n),
-        "linear": lambda n: grids.like(process, Linear(), n),
-        "logistic(15)": lambda n: grids.like(process, Logistic(15), n),
-        "logistic(6)": lambda n: grids.like(process, Logistic(6), n),
+        "linear": lambda n: grids.like(process, LinearSchedule(), n),
+        "logistic(15)": lambda n: grids.like(process, LogisticSchedule(15), n),
+        "logistic(6)": lambda n: grids.like(process, LogisticSchedule(6), n),
         "equal error": curve.grid,
     }
-    assert process.schedule == Cosine()
+    assert process.schedule == CosineSchedule()
     print(f"{'grid':14} {'kernel':8}" + "".join(f"{n:>9}" for n in STEPS))
     for name, grid in made.items():
         times = {n: grid(n).tolist() for n in STEPS}

@@ -7,13 +7,13 @@ from markovbridge import (
     VP,
     Brownian,
     Coefficients,
-    Cosine,
-    Linear,
+    CosineSchedule,
     LinearDiffusion,
-    Logistic,
+    LinearSchedule,
+    LogisticSchedule,
     OrnsteinUhlenbeck,
     SubVP,
-    Survival,
+    SurvivalSchedule,
 )
 
 
@@ -35,10 +35,10 @@ SDES = {
     "own": Coefficients(pull, noise),
 }
 CLOCKS = {
-    "linear": Linear(),
-    "cosine": Cosine(),
-    "logistic": Logistic(8),
-    "survival": Survival(lambda t: t**1.5),
+    "linear": LinearSchedule(),
+    "cosine": CosineSchedule(),
+    "logistic": LogisticSchedule(8),
+    "survival": SurvivalSchedule(lambda t: t**1.5),
 }
 EVERY = [(name, direction) for name in SDES for direction in ("forward", "noising")]
 

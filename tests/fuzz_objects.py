@@ -163,7 +163,9 @@ def _files(kind):
 FACTORIES = {
     mb.Transport: _transports,
     mb.CountModel: lambda: [_count_model()],
-    mb.PureDeath: lambda: [mb.PureDeath(), mb.PureDeath(8), mb.PureDeath(8, mb.Linear())] * 3,
+    mb.PureDeath: lambda: (
+        [mb.PureDeath(), mb.PureDeath(8), mb.PureDeath(8, mb.LinearSchedule())] * 3
+    ),
     mb.LinearDiffusion: lambda: [mb.LinearDiffusion(), mb.LinearDiffusion(mb.processes.VP())] * 3,
     mb.heads.Denoiser: lambda: [
         mb.heads.Denoiser(mb.LinearDiffusion(), lambda x, sigma, condition: x, mb.Dirac(0.0))

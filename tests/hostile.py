@@ -36,7 +36,8 @@ DONE = []
 RECIPE = {
     "data": spec("markovbridge.data.Digits", {}),
     "process": spec(
-        "markovbridge.PureDeath", {"maximum": 16, "schedule": spec("markovbridge.Cosine", {})}
+        "markovbridge.PureDeath",
+        {"maximum": 16, "schedule": spec("markovbridge.CosineSchedule", {})},
     ),
     "network": spec("markovbridge.networks.MLP", {"width": 8, "depth": 1}),
     "head": spec("markovbridge.MeanHead", {}),
@@ -238,9 +239,9 @@ def texts(file):
         "a name where anything is": "process: {class_path: FiniteChain, init_args: "
         f"{{rate_matrix: {CANARY}.Net}}}}\n",
         "a function where one is": "process: {class_path: PureDeath, init_args: {schedule: "
-        f"{{class_path: Survival, init_args: {{function: {CANARY}.Net}}}}}}}}\n",
+        f"{{class_path: SurvivalSchedule, init_args: {{function: {CANARY}.Net}}}}}}}}\n",
         "a function with arguments": "process: {class_path: PureDeath, init_args: {schedule: "
-        f"{{class_path: Survival, init_args: {{function: {run}}}}}}}}}\n",
+        f"{{class_path: SurvivalSchedule, init_args: {{function: {run}}}}}}}}}\n",
         "a name in a message": "head: {class_path: Mean, init_args: {kernel: "
         f'"class_path \'{CANARY}.Net\' Parser key \\"x\\""}}}}\n',
         "a number as path": "process: {class_path: 3}\n",

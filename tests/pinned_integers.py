@@ -34,20 +34,20 @@ COUNT_CASES: dict[str, Callable[[], Case]] = {
         mb.PureDeath(), mb.MeanHead(link="exp"), COUNTS, objective=mb.PathKL()
     ),
     "death-mean-bounded": lambda: case(
-        death(schedule=mb.Logistic(8.0)),
+        death(schedule=mb.LogisticSchedule(8.0)),
         mb.MeanHead("stochastic", bounded=True),
         COUNTS,
         objective=mb.FiniteTime(20),
     ),
     "death-mean-published": lambda: case(
-        death(schedule=mb.Logistic(exact_ends=False)),
+        death(schedule=mb.LogisticSchedule(exact_ends=False)),
         mb.MeanHead("nearest"),
         COUNTS,
         **TOLD,
         objective=mb.Instantaneous(20),
     ),
     "death-negative-binomial": lambda: case(
-        mb.PureDeath(schedule=mb.Linear()),
+        mb.PureDeath(schedule=mb.LinearSchedule()),
         mb.NegativeBinomialHead(),
         COUNTS,
         objective=mb.EndNLL(),
@@ -70,7 +70,7 @@ COUNT_CASES: dict[str, Callable[[], Case]] = {
         death(), mb.CentredHead(mb.LogisticMixtureHead(2)), COUNTS, objective=mb.EndMSE()
     ),
     "death-own-schedule": lambda: case(
-        death(schedule=mb.Survival(squared)), mb.MeanHead(), COUNTS, saved=False
+        death(schedule=mb.SurvivalSchedule(squared)), mb.MeanHead(), COUNTS, saved=False
     ),
     "death-attention": lambda: case(
         death(),
@@ -143,7 +143,7 @@ CHAIN_CASES: dict[str, Callable[[], Case]] = {
         objective=mb.PathKL(),
     ),
     "uniform": lambda: case(
-        mb.UniformChain(5, schedule=mb.Linear()),
+        mb.UniformChain(5, schedule=mb.LinearSchedule()),
         mb.CategoricalHead(),
         COUNTS,
         **TOLD,

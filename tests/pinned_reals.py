@@ -55,7 +55,7 @@ DIFFUSION_CASES: dict[str, Callable[[], Case]] = {
     ),
     "ornstein": lambda: case(
         mb.LinearDiffusion(
-            mb.OrnsteinUhlenbeck(-0.7), covariances.Diagonal([0.5, 1.0, 1.5]), mb.Cosine()
+            mb.OrnsteinUhlenbeck(-0.7), covariances.Diagonal([0.5, 1.0, 1.5]), mb.CosineSchedule()
         ),
         mb.EndpointHead("drift"),
         REALS,
@@ -147,7 +147,7 @@ DIFFUSION_CASES: dict[str, Callable[[], Case]] = {
         coupling=mb.Independent(couplings.Data(mb.data.Synthetic((3,), maximum=3, n=40))),
     ),
     "positive": lambda: case(
-        mb.LinearDiffusion(support=processes.Positive()),
+        mb.LinearDiffusion(support=processes.PositiveSupport()),
         mb.EndpointHead("end"),
         REALS.exp(),
         state=REALS,
@@ -157,14 +157,14 @@ DIFFUSION_CASES: dict[str, Callable[[], Case]] = {
         mb.LinearDiffusion(
             mb.Brownian(),
             covariances.Torus(covariances.PowerLaw(), **LINE),
-            support=processes.Interval(-3.0, 3.0),
+            support=processes.IntervalSupport(-3.0, 3.0),
         ),
         mb.EndpointHead("end"),
         REALS,
         coupling=mb.Independent(),
     ),
     "rounded": lambda: case(
-        mb.LinearDiffusion(support=processes.Rounded(5)),
+        mb.LinearDiffusion(support=processes.RoundedSupport(5)),
         mb.EndpointHead("end"),
         COUNTS.float(),
         state=REALS,

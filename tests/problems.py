@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from markovbridge import Cosine, Linear, Logistic, Survival, exact
+from markovbridge import CosineSchedule, LinearSchedule, LogisticSchedule, SurvivalSchedule, exact
 
 LEVEL = 1e-5  # of every statistical test
 TOP = 100  # probability tables run over 0 .. TOP; what is left out is below 1e-12
@@ -28,11 +28,11 @@ def squared_complement(t):
 
 
 SCHEDULES = {
-    "linear": Linear(),
-    "cosine": Cosine(),
-    "logistic": Logistic(15),
-    "published": Logistic(15, exact_ends=False),
-    "survival": Survival(squared, squared_complement),
+    "linear": LinearSchedule(),
+    "cosine": CosineSchedule(),
+    "logistic": LogisticSchedule(15),
+    "published": LogisticSchedule(15, exact_ends=False),
+    "survival": SurvivalSchedule(squared, squared_complement),
 }
 
 

@@ -38,7 +38,7 @@ KINDS = [
     (exact, exact.DataLaw),
     (networks, networks.Network),
 ]
-ELSEWHERE = {networks.UNet, processes.Mirrored}
+ELSEWHERE = {networks.UNet, processes.MirroredSchedule}
 
 
 @pytest.fixture(autouse=True)

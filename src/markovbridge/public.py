@@ -36,7 +36,12 @@ from markovbridge.processes import (
     UniformChain,
     Yule,
 )
-from markovbridge.processes.schedules import Cosine, Linear, Logistic, Survival
+from markovbridge.processes.schedules import (
+    CosineSchedule,
+    LinearSchedule,
+    LogisticSchedule,
+    SurvivalSchedule,
+)
 from markovbridge.samplers import (
     Bridge,
     Corrected,
@@ -71,7 +76,7 @@ __all__ = [
     "CentredHead",
     "Coefficients",
     "Corrected",
-    "Cosine",
+    "CosineSchedule",
     "CountModel",
     "Dirac",
     "DiscreteTimeChain",
@@ -88,9 +93,9 @@ __all__ = [
     "Given",
     "Independent",
     "Instantaneous",
-    "Linear",
+    "LinearSchedule",
     "LinearDiffusion",
-    "Logistic",
+    "LogisticSchedule",
     "LogisticMixtureHead",
     "Masking",
     "MeanHead",
@@ -106,7 +111,7 @@ __all__ = [
     "PureDeath",
     "RandomWalk",
     "SubVP",
-    "Survival",
+    "SurvivalSchedule",
     "TauLeaping",
     "Transport",
     "Trapezoidal",

@@ -14,12 +14,12 @@ def test_overrides_reach_into_classes(capsys):
     changed = config(
         capsys,
         *("train", "digits", "--trainer.steps", "500", "--head.kernel", "stochastic"),
-        *("--process.schedule", "Linear", "--trainer.clip", "null"),
+        *("--process.schedule", "LinearSchedule", "--trainer.clip", "null"),
     )
-    assert plain["process"]["init_args"]["schedule"]["class_path"] == "markovbridge.Cosine"
+    assert plain["process"]["init_args"]["schedule"]["class_path"] == "markovbridge.CosineSchedule"
     plain["trainer"].update(steps=500, clip=None)
     plain["head"]["init_args"]["kernel"] = "stochastic"
-    plain["process"]["init_args"]["schedule"]["class_path"] = "markovbridge.Linear"
+    plain["process"]["init_args"]["schedule"]["class_path"] = "markovbridge.LinearSchedule"
     assert changed == plain
 
 
@@ -90,7 +90,7 @@ def test_sums_of_objectives(capsys):
             "not correspond to a subclass of Head",
         ),
         (["train", "digits", "--head", "no_such.Head"], "head: No module named 'no_such'"),
-        (["train", "digits", "--process.schedule", "Linea"], "(did you mean 'Linear'?)"),
+        (["train", "digits", "--process.schedule", "Linear"], "(did you mean 'LinearSchedule'?)"),
         (["train", "digits", "--process.maximum", "x"], "process.maximum is 'x'; it must be a wh"),
         (
             ["train", "digits", "--network.widht", "3"],

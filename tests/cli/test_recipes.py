@@ -77,7 +77,7 @@ def test_dry_run(name, capsys, monkeypatch, tmp_path, pytestconfig):
 def test_the_papers_settings(name, t_end):
     recipe = config(name)
     schedule = recipe["process"]["init_args"]["schedule"]
-    assert schedule["class_path"] == "markovbridge.Logistic"
+    assert schedule["class_path"] == "markovbridge.LogisticSchedule"
     assert schedule["init_args"] == {"t_end": t_end, "exact_ends": False}
     assert recipe["objective"] == {
         "class_path": "markovbridge.Instantaneous",

@@ -168,10 +168,10 @@ def test_flags_before_other_options(capsys):
 def test_what_cannot_be_given_is_not_offered(capsys):
     assert main(["train", "digits", "--help"]) == 0
     text = capsys.readouterr().out.replace(",", " ").replace(".", " ").split()
-    assert not {"Mirrored", "Survival", "Sum", "Rows", "Function"} & set(text)
-    assert {"Cosine", "PathKL", "Independent"} & set(text)
+    assert not {"MirroredSchedule", "SurvivalSchedule", "Sum", "Rows", "Function"} & set(text)
+    assert {"CosineSchedule", "PathKL", "Independent"} & set(text)
     assert main(["train", "digits", "--process.schedule", "Mirrord", "--dry-run"]) == 2
-    assert "which is none of Cosine, Linear, Logistic;" in error(capsys)
+    assert "which is none of CosineSchedule, LinearSchedule, LogisticSchedule;" in error(capsys)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["recipes"], ["recipes", "digits"], ["data"]])
@@ -221,12 +221,12 @@ def test_a_damaged_configuration(sampled, tmp_path, capsys, monkeypatch, name, t
 
 
 def test_a_recipe_is_an_object():
-    recipe = recipes.load("digits", {"network.width": 8, "process.schedule": "Linear"})
+    recipe = recipes.load("digits", {"network.width": 8, "process.schedule": "LinearSchedule"})
     assert recipe.split == "all" and recipe.trainer.steps == 5000
     dataset = recipe.dataset()
     transport = recipe.transport(dataset)
     assert isinstance(transport.network, MLP) and transport.network.config["width"] == 8
-    assert type(transport.process.schedule).__name__ == "Linear"
+    assert type(transport.process.schedule).__name__ == "LinearSchedule"
     assert len(recipe.examples(dataset, transport).x) == 1797
     with pytest.raises(UsageError, match=r"no option --trainer.stepz \(did you mean 'trainer.st"):
         recipes.load("digits", {"trainer.stepz": 8})

@@ -25,7 +25,7 @@ from markovbridge import (
 from markovbridge.couplings import Gaussian
 from markovbridge.couplings.base import same
 from markovbridge.covariances import Dense, Matern, Torus
-from markovbridge.processes import Interval, Setting
+from markovbridge.processes import IntervalSupport, Setting
 from markovbridge.storage.config import from_config, to_config
 
 LEVEL = 1e-5
@@ -138,7 +138,7 @@ def test_dirac_starts_where_it_says():
     counts = Dirac(0.0).pair(PureDeath(maximum=5), torch.ones(3, 2, dtype=torch.int64))
     assert counts.dtype == torch.int64
     assert not bool(counts.any())
-    bounded = LinearDiffusion(support=Interval(0.0, 4.0))
+    bounded = LinearDiffusion(support=IntervalSupport(0.0, 4.0))
     torch.testing.assert_close(Dirac(2.0).start(bounded, like), torch.zeros(3, 2))
 
 

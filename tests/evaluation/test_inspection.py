@@ -6,7 +6,15 @@ import math
 import pytest
 import torch
 
-from markovbridge import Brownian, Cosine, Dirac, Independent, Linear, LinearDiffusion, PureDeath
+from markovbridge import (
+    Brownian,
+    CosineSchedule,
+    Dirac,
+    Independent,
+    LinearDiffusion,
+    LinearSchedule,
+    PureDeath,
+)
 from markovbridge.cli import main
 from markovbridge.couplings import Noised
 from markovbridge.evaluation.inspection import look
@@ -50,7 +58,7 @@ def test_effective_number_of_two_points():
 
 def test_counts_jump_at_the_rate_of_births():
     """Births of pure death from 0 to y: y p'(t) a site, with p = t on the linear clock."""
-    process, coupling = PureDeath(schedule=Linear()), Noised()
+    process, coupling = PureDeath(schedule=LinearSchedule()), Noised()
     y = torch.full((1, 4), 6)
     law = Empirical(process, y, coupling=coupling)
     view = look("exact", process, law, coupling, y.expand(4000, 4), times=4)
@@ -60,7 +68,7 @@ def test_counts_jump_at_the_rate_of_births():
 
 
 def test_looks_are_a_function_of_the_seed():
-    process, coupling = LinearDiffusion(schedule=Cosine()), Independent()
+    process, coupling = LinearDiffusion(schedule=CosineSchedule()), Independent()
     points = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
     law = Empirical(process, points, coupling=coupling)
     calls = []

@@ -14,8 +14,8 @@ from markovbridge import (
     Brownian,
     Dirac,
     Independent,
-    Linear,
     LinearDiffusion,
+    LinearSchedule,
     MinibatchOT,
     Noised,
     OrnsteinUhlenbeck,
@@ -237,7 +237,11 @@ def test_another_coupling_is_refused(law, truth):
 @pytest.mark.parametrize(("law", "truth"), CASES)
 def test_another_process_is_refused(law, truth):
     process = process_of(law)
-    other = PureDeath(schedule=Linear()) if process is DEATH else LinearDiffusion(Brownian(3.0))
+    other = (
+        PureDeath(schedule=LinearSchedule())
+        if process is DEATH
+        else LinearDiffusion(Brownian(3.0))
+    )
     with pytest.raises(ValueError, match="the exact law is for .*, but the process is"):
         Transport(other, law, shape=(1,))
     if isinstance(law, exact.DataLaw):
@@ -304,7 +308,7 @@ def test_a_reverse_process_is_one_of_time_reversal():
     with pytest.raises(ValueError, match="the exact law is for Dirac"):
         exact.Reverse(PureDeath(maximum=7), data)
     with pytest.raises(ValueError, match="but the process is"):
-        exact.Reverse(PureDeath(7, Linear()), exact.Empirical(PureDeath(), POINTS))
+        exact.Reverse(PureDeath(7, LinearSchedule()), exact.Empirical(PureDeath(), POINTS))
 
 
 def test_a_class_of_ones_own_says_its_coupling():

@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy import stats
 
-from markovbridge import Cosine, Logistic, PureDeath, Transport, exact, laws
+from markovbridge import CosineSchedule, LogisticSchedule, PureDeath, Transport, exact, laws
 from problems import PROBLEMS, SCHEDULES, TOP, Problem, distance, entropy, thinning
 
 BY_NAME = {problem.name: problem for problem in PROBLEMS}
@@ -223,7 +223,7 @@ def benchmark():
 def test_the_two_pixel_table(benchmark, grid):
     """The first columns of the table that the benchmark checks as a whole."""
     law = benchmark.data_law()
-    process = PureDeath(31, {"logit15": Logistic(15), "cosine": Cosine()}[grid])
+    process = PureDeath(31, {"logit15": LogisticSchedule(15), "cosine": CosineSchedule()}[grid])
     posterior = benchmark.Posterior(process, law)
     for kernel in ("nearest", "stochastic", "poisson", "law"):
         for steps, expected in zip((5, 10), benchmark.EXPECTED[grid, kernel], strict=False):

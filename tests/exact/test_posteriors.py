@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from markovbridge import Brownian, Linear, PureDeath, exact
+from markovbridge import Brownian, LinearSchedule, PureDeath, exact
 from markovbridge.doors.randomness import generator
 from markovbridge.exact import empirical
 from problems import PROBLEMS, SCHEDULES, TOP, assert_follows, posterior, thinning
@@ -69,7 +69,7 @@ def test_mean_is_the_closed_form(problem, schedule):
 
 
 def test_posterior_is_bayes(problem):
-    process = PureDeath(schedule=Linear())
+    process = PureDeath(schedule=LinearSchedule())
     x = states(problem)
     for p in SURVIVALS:
         expected = posterior(problem.pmf, p)[: len(x)]
@@ -84,7 +84,7 @@ def test_posterior_is_bayes(problem):
 
 
 def test_marginal_is_thinned_data(problem):
-    process = PureDeath(schedule=Linear())
+    process = PureDeath(schedule=LinearSchedule())
     x = torch.arange(TOP + 1).unsqueeze(1)
     for p in SURVIVALS:
         law = problem.law(process).marginal(x, p)
@@ -119,7 +119,7 @@ def test_a_time_for_each_state(problem):
 
 def test_everything_follows_from_the_mean(problem):
     """E[(m)_j | x] = y(x) y(x+1) ... y(x+j-1), and Var(m)/y = y(x+1) - y(x) + 1."""
-    process, p = PureDeath(schedule=Linear()), 0.3
+    process, p = PureDeath(schedule=LinearSchedule()), 0.3
     law = problem.law(process)
     top = 8 if problem.maximum is None else problem.maximum
     x = torch.arange(top + 1).unsqueeze(1)
@@ -154,7 +154,7 @@ def test_a_constant_is_a_binomial_of_certain_units():
 
 
 def test_mixture_of_counts_is_bayes_on_the_mixed_table():
-    process = PureDeath(schedule=Linear())
+    process = PureDeath(schedule=LinearSchedule())
     parts = (PROBLEMS[1], PROBLEMS[2], PROBLEMS[4])
     weights = (0.5, 0.3, 0.2)
     law = exact.Mixture(process, weights, [p.law(process) for p in parts])
@@ -177,7 +177,7 @@ def test_mixture_of_counts_is_bayes_on_the_mixed_table():
 
 def test_mixture_weighs_whole_events():
     """Two classes of two sites: what one site shows tells about the other."""
-    process, p = PureDeath(schedule=Linear()), 0.4
+    process, p = PureDeath(schedule=LinearSchedule()), 0.4
     means = np.array([[0.5, 4.0], [3.0, 0.2]])
     parts = [exact.Poisson(process, torch.tensor(mean)) for mean in means]
     law = exact.Mixture(process, (0.25, 0.75), parts)
@@ -268,7 +268,7 @@ def test_empirical_taken_apart_into_sites():
 
 
 def test_marginal_of_a_data_set():
-    process, (points, weights) = PureDeath(5, Linear()), two_sites()
+    process, (points, weights) = PureDeath(5, LinearSchedule()), two_sites()
     law = exact.Empirical(process, points, weights)
     p, n = 0.6, 20_000
     every = torch.cartesian_prod(torch.arange(6), torch.arange(6))
@@ -292,7 +292,7 @@ def test_marginal_of_a_data_set():
 def test_covariances_of_the_posterior_are_differences_of_the_mean():
     """Cov(m_i, m_j | x) = y_i(x) [y_j(x + e_i) - y_j(x) + δ_ij], which is symmetric, and
     with u = -log q the mean falls as ∂_u y_i = -Σ_j Cov(m_i, m_j | x)."""
-    process = PureDeath(5, Linear())
+    process = PureDeath(5, LinearSchedule())
     g = generator("cpu", "full table")
     points = torch.cartesian_prod(torch.arange(6), torch.arange(6))
     weights = torch.rand(36, generator=g, dtype=torch.float64)

@@ -30,7 +30,7 @@ CHAINS = {
     "grey": (mb.DiscretisedGaussianChain(3), (0, 2), GENERAL),
     "absorbing": (mb.AbsorbingChain(3), (0, 3), ([[0, 2], [1, 1], [2, 2]], [[3, 3], [3, 3]])),
     "death": (
-        mb.PureDeath(schedule=mb.Logistic(exact_ends=False)),
+        mb.PureDeath(schedule=mb.LogisticSchedule(exact_ends=False)),
         (0, 4),
         ([[1, 2], [3, 2], [3, 4]], [[0, 2], [1, 0]]),
     ),

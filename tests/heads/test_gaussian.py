@@ -10,13 +10,13 @@ from markovbridge import (
     VE,
     VP,
     Brownian,
-    Cosine,
+    CosineSchedule,
     Dirac,
     EndpointHead,
     Independent,
-    Linear,
     LinearDiffusion,
-    Logistic,
+    LinearSchedule,
+    LogisticSchedule,
     Noised,
     OrnsteinUhlenbeck,
     Paired,
@@ -27,7 +27,7 @@ from markovbridge.couplings import Gaussian
 from markovbridge.covariances import Matern, Torus
 from markovbridge.laws import Delta
 from markovbridge.networks import MLP
-from markovbridge.processes import Interval, Setting
+from markovbridge.processes import IntervalSupport, Setting
 from markovbridge.storage.config import from_config, to_config
 from markovbridge.transport import Transport
 
@@ -55,7 +55,7 @@ def outputs(predicts, process, coupling, x, end, t, mean, variance):
     if predicts == "end":
         return (end - mean) / variance.sqrt()
     if predicts == "drift":  # per unit of clock: that of the process which the clock runs
-        plain = replace(process, schedule=Linear())
+        plain = replace(process, schedule=LinearSchedule())
         return plain.drift(x, end, process.schedule.survival(t))
     if predicts == "noise":
         return (x - kernel.centre(end)) / deviation
@@ -80,7 +80,7 @@ CASES = [
 ]
 
 
-CLOCKS = {"linear": Linear(), "cosine": Cosine(), "logistic": Logistic()}
+CLOCKS = {"linear": LinearSchedule(), "cosine": CosineSchedule(), "logistic": LogisticSchedule()}
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
@@ -205,7 +205,7 @@ def test_the_full_spread_is_the_noise_of_brownian_motion():
 
 def test_a_transport_trains_saves_and_loads(tmp_path):
     process = LinearDiffusion(
-        VP(), covariance=TORUS, direction="noising", support=Interval(0.0, 1.0)
+        VP(), covariance=TORUS, direction="noising", support=IntervalSupport(0.0, 1.0)
     )
     head = EndpointHead("residual", spread=0.5)
     transport = Transport(
@@ -237,7 +237,7 @@ def test_a_transport_trains_saves_and_loads(tmp_path):
     [
         LinearDiffusion(),
         LinearDiffusion(OrnsteinUhlenbeck(-1.0), direction="noising").reversed(),
-        LinearDiffusion(VE(), covariance=TORUS, support=Interval(-1.0, 1.0)),
+        LinearDiffusion(VE(), covariance=TORUS, support=IntervalSupport(-1.0, 1.0)),
     ],
 )
 def test_processes_survive_their_configuration(process):

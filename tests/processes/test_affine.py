@@ -36,7 +36,7 @@ TIMES = (0.15, 0.5, 0.85)
 def pair(request):
     """A process with the drift, and the same without."""
     name, direction = request.param
-    plain = mb.LinearDiffusion(SDES[name], GAMMA, mb.Cosine(), direction)
+    plain = mb.LinearDiffusion(SDES[name], GAMMA, mb.CosineSchedule(), direction)
     return replace(plain, offset=C), plain
 
 

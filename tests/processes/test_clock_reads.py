@@ -66,8 +66,11 @@ def test_networks_and_exact_laws_are_given_plain_tensors():
 def test_a_reading_is_a_tensor_like_any_other():
     """For heads, objectives and processes of a user's, which know of no readings."""
     t = torch.tensor([0.25, 0.5])
-    reading = mb.Cosine().at(t)
-    assert isinstance(reading, torch.Tensor) and mb.Cosine().at(t).schedule == mb.Cosine()
+    reading = mb.CosineSchedule().at(t)
+    assert (
+        isinstance(reading, torch.Tensor)
+        and mb.CosineSchedule().at(t).schedule == mb.CosineSchedule()
+    )
     assert reading.schedule.at(reading) is reading and reading.expand(2) is reading
     assert reading.double() is reading.double() and reading.double().dtype == torch.float64
     for plain in (
@@ -85,6 +88,6 @@ def test_a_reading_is_a_tensor_like_any_other():
 
 def test_times_that_need_a_gradient_keep_it():
     t = torch.tensor([0.3, 0.6], dtype=torch.float64, requires_grad=True)
-    reading = mb.Linear().at(t)
+    reading = mb.LinearSchedule().at(t)
     (slope,) = torch.autograd.grad((reading.survival**2).sum(), t)
     torch.testing.assert_close(slope, 2 * t.detach())

@@ -22,7 +22,7 @@ from markovbridge.covariances import (
     Isotropic,
     Matern,
 )
-from markovbridge.processes import Interval, Positive, Rounded, Setting
+from markovbridge.processes import IntervalSupport, PositiveSupport, RoundedSupport, Setting
 
 LEVEL = 1e-5
 
@@ -70,10 +70,10 @@ def test_states_are_real_and_finite():
 @pytest.mark.parametrize(
     ("support", "inside", "outside", "low", "high"),
     [
-        (Positive(), [1e-6, 1.0, 1e6], 0.0, 0, math.inf),
-        (Interval(-1.0, 3.0), [-0.999, 0.0, 2.999], 3.0, -1, 3),
-        (Interval(0.0, 0.1), [0.001, 0.05, 0.099], 0.1, 0, 0.1),
-        (Interval(-0.1, 0.0), [-0.099, -0.05, -0.001], 0.0, -0.1, 0),
+        (PositiveSupport(), [1e-6, 1.0, 1e6], 0.0, 0, math.inf),
+        (IntervalSupport(-1.0, 3.0), [-0.999, 0.0, 2.999], 3.0, -1, 3),
+        (IntervalSupport(0.0, 0.1), [0.001, 0.05, 0.099], 0.1, 0, 0.1),
+        (IntervalSupport(-0.1, 0.0), [-0.099, -0.05, -0.001], 0.0, -0.1, 0),
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -92,7 +92,7 @@ def test_support_is_kept(support, inside, outside, low, high, dtype):
 
 
 def test_counts_are_rounded():
-    support = Rounded(16)
+    support = RoundedSupport(16)
     process = LinearDiffusion(support=support)
     counts = torch.arange(17, dtype=torch.uint8).reshape(1, -1)
     states = process.check(counts)
@@ -109,7 +109,7 @@ def test_counts_are_rounded():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Rounded(0),
+        lambda: RoundedSupport(0),
         lambda: Brownian(0.0),
         lambda: OrnsteinUhlenbeck(400.0),
         lambda: VE(1.0, 0.5),
@@ -118,7 +118,7 @@ def test_counts_are_rounded():
         lambda: Coefficients(lambda r: (r - 0.3).abs(), torch.ones_like),
         lambda: Coefficients(lambda r: 1.0, torch.ones_like),
         lambda: LinearDiffusion(direction="backward"),
-        lambda: Interval(1.0, 1.0),
+        lambda: IntervalSupport(1.0, 1.0),
         lambda: LinearDiffusion().bridge(torch.zeros(1, 1), torch.zeros(1, 1), 0.5, 0.2, 1.0),
     ],
 )

@@ -12,7 +12,7 @@ from markovbridge import (
     VP,
     Brownian,
     Coefficients,
-    Cosine,
+    CosineSchedule,
     LinearDiffusion,
     OrnsteinUhlenbeck,
     SubVP,
@@ -252,7 +252,7 @@ def test_end_of_drift_inverts_drift():
 )
 def test_what_is_infinite_is_refused(call):
     with pytest.raises(ValueError, match=r"t = 1: ask|t = 0 or t = 1|no density"):
-        call(LinearDiffusion(schedule=Cosine()), torch.zeros(2, 3))
+        call(LinearDiffusion(schedule=CosineSchedule()), torch.zeros(2, 3))
 
 
 def test_back_and_forth_is_the_process_itself():

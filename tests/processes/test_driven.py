@@ -75,7 +75,9 @@ REVERSE = matrix(
 )
 
 
-@pytest.mark.parametrize("schedule", [mb.Cosine(), mb.Linear(), mb.Logistic(8.0)])
+@pytest.mark.parametrize(
+    "schedule", [mb.CosineSchedule(), mb.LinearSchedule(), mb.LogisticSchedule(8.0)]
+)
 def test_the_numbers_of_an_integrator_whatever_the_schedule(schedule):
     chain = mb.FiniteChain(mixed, schedule=schedule)
     assert_allclose(table(chain, 1.0, 0.0), WHOLE, rtol=0, atol=1e-11)
@@ -190,7 +192,9 @@ def test_pinned_rates_are_those_of_the_bridge():
     torch.testing.assert_close((law / h)[off], rates[off], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("schedule", [mb.Cosine(), mb.Linear(), mb.Logistic(6.0)])
+@pytest.mark.parametrize(
+    "schedule", [mb.CosineSchedule(), mb.LinearSchedule(), mb.LogisticSchedule(6.0)]
+)
 def test_bounds_hold_for_all_times_of_their_window(schedule):
     chain = mb.FiniteChain(CASES["waves"], schedule=schedule)
     x, y = pairs(5, 5)

@@ -61,8 +61,8 @@ TIMES = [(1.0, 0.9), (1.0, 0.3), (0.6, 0.01), (1.0, 0.0), (0.4, 0.4)]
 
 def motions(name):
     rates = MATRICES[name]
-    made = Sparse(sparse.csr_matrix(jumps(rates)), mb.Cosine())
-    return made, Fixed(Semigroup(torch.tensor(jumps(rates))), mb.Cosine())
+    made = Sparse(sparse.csr_matrix(jumps(rates)), mb.CosineSchedule())
+    return made, Fixed(Semigroup(torch.tensor(jumps(rates))), mb.CosineSchedule())
 
 
 @pytest.mark.parametrize("name", MATRICES)
@@ -144,7 +144,7 @@ def test_the_stationary_law_by_powers_and_by_a_solution(name, powers, monkeypatc
 
 def test_a_state_that_all_lead_to_has_rates_from_all():
     rates = conserve(np.eye(S, k=1) + np.eye(S)[np.zeros(S, dtype=int)])
-    motion = Sparse(sparse.csr_matrix(jumps(rates)), mb.Cosine())
+    motion = Sparse(sparse.csr_matrix(jumps(rates)), mb.CosineSchedule())
     x = torch.tensor([[0, 5], [7, 1]])
     assert torch.equal(motion.moves(x)[0, 0], torch.arange(S))
     assert_allclose(motion.inward(x, 0.5), jumps(rates).T[x])

@@ -67,8 +67,8 @@ def test_every_sampler_makes_the_data(sampler, kind):
 @pytest.mark.parametrize(
     ("mine", "ours"),
     [
-        (Redrawn(3), mb.UniformChain(3, schedule=mb.Linear())),
-        (Thinned(2), mb.PureDeath(2, schedule=mb.Linear())),
+        (Redrawn(3), mb.UniformChain(3, schedule=mb.LinearSchedule())),
+        (Thinned(2), mb.PureDeath(2, schedule=mb.LinearSchedule())),
     ],
     ids=["values", "counts"],
 )

@@ -75,12 +75,12 @@ def test_a_start_that_tells_of_the_data_has_no_such_baseline():
 
 
 RATES = torch.tensor([[-1.0, 0.7, 0.3], [0.2, -0.6, 0.4], [0.5, 0.8, -1.3]], dtype=torch.float64)
-CHAIN = mb.FiniteChain(RATES, schedule=mb.Linear())
+CHAIN = mb.FiniteChain(RATES, schedule=mb.LinearSchedule())
 CHAIN_DATA = torch.tensor([[0, 1], [1, 1], [2, 2], [2, 2], [1, 0], [0, 0]])
 
 
 class Own(JumpProcess):
-    """A chain by five methods, its clock being -log t, as that of a chain on `Linear` is."""
+    """A chain by five methods, its clock being -log t, as on `LinearSchedule`."""
 
     def _table(self, s, t):
         """P(x_t = w | x_s = v) for t <= s: (..., 3, 3)."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import linalg, special, stats
 
-from markovbridge import Logistic, Noised, PureDeath, laws
+from markovbridge import LogisticSchedule, Noised, PureDeath, laws
 from markovbridge.doors.randomness import generator
 from markovbridge.processes import Setting
 from problems import PROBLEMS, SCHEDULES, TOP, assert_follows, thinning
@@ -241,7 +241,7 @@ def test_noised_is_where_the_schedule_starts(process):
 
 def test_the_share_of_images_that_are_not_black_at_the_published_start():
     # One in nine CIFAR-10 images: mean 120.7 over 3072 pixels, survival e^-15.
-    process = PureDeath(255, Logistic(15, exact_ends=False))
+    process = PureDeath(255, LogisticSchedule(15, exact_ends=False))
     x = torch.full((1, 3, 32, 32), 121)
     black = float(process.noised(x).log_prob(torch.zeros_like(x)).exp())
     assert 1 - black == pytest.approx(0.107, abs=0.001)

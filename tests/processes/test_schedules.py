@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from markovbridge import Cosine, Linear, Logistic, PureDeath, Survival
+from markovbridge import (
+    CosineSchedule,
+    LinearSchedule,
+    LogisticSchedule,
+    PureDeath,
+    SurvivalSchedule,
+)
 from problems import SCHEDULES, squared
 
 mp.mp.dps = 60
@@ -106,7 +112,7 @@ def test_time_is_the_inverse(case):
 def test_the_logistic_is_the_published_grid():
     # p = exp(-τ) with the first and last of 1000 times symmetric in logit p.
     for t_end, first, share in ((15, 3.06e-7, 0.306), (10, 4.5e-5, 0.46)):
-        schedule = Logistic(t_end, exact_ends=False)
+        schedule = LogisticSchedule(t_end, exact_ends=False)
         assert -math.log(float(schedule.survival(0.0))) == pytest.approx(t_end, rel=1e-12)
         assert float(schedule.mortality(1 - 1e-12)) == pytest.approx(first, rel=0.01)
         p = schedule.survival(torch.linspace(0, 1, 1000, dtype=torch.float64))
@@ -118,12 +124,12 @@ def test_the_logistic_is_the_published_grid():
 
 
 def test_grid():
-    grid = Cosine().grid(4)
+    grid = CosineSchedule().grid(4)
     assert grid.tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert grid.dtype == torch.float64
-    assert Linear().grid(2, start=0.5).tolist() == [0.5, 0.75, 1]
+    assert LinearSchedule().grid(2, start=0.5).tolist() == [0.5, 0.75, 1]
     with pytest.raises(ValueError, match="steps must be at least 1, not 0"):
-        Cosine().grid(0)
+        CosineSchedule().grid(0)
 
 
 def test_answers_have_the_shape_and_type_of_the_time(case):
@@ -141,16 +147,16 @@ def test_times_outside_the_unit_interval_are_refused(t):
         with pytest.raises(
             ValueError, match=r"time .* is outside \[0, 1\]: 0 is the source|t must be finite"
         ):
-            Cosine().survival(time)
+            CosineSchedule().survival(time)
 
 
 def test_integer_times_are_the_ends():
-    assert Cosine().at(torch.tensor([0, 1])).dtype == torch.float32
-    assert Cosine().survival(torch.tensor([0, 1])).tolist() == [0, 1]
+    assert CosineSchedule().at(torch.tensor([0, 1])).dtype == torch.float32
+    assert CosineSchedule().survival(torch.tensor([0, 1])).tolist() == [0, 1]
 
 
 def test_a_function_without_its_complement_is_right_to_float64():
-    plain, full = Survival(squared), SCHEDULES["survival"]
+    plain, full = SurvivalSchedule(squared), SCHEDULES["survival"]
     t = torch.tensor(TIMES, dtype=torch.float64)
     torch.testing.assert_close(plain.mortality(t), full.mortality(t), rtol=0, atol=3e-16)
     with torch.no_grad():
@@ -170,18 +176,18 @@ def test_a_function_without_its_complement_is_right_to_float64():
 )
 def test_impossible_survival_functions_are_refused(function, message):
     with pytest.raises(ValueError, match=message):
-        Survival(function)
+        SurvivalSchedule(function)
 
 
 @pytest.mark.parametrize("t_end", [0.0, 0.5, -1.0, float("nan")])
 def test_the_logistic_needs_a_time_to_forget(t_end):
     with pytest.raises(ValueError, match="t_end must exceed log 2"):
-        Logistic(t_end)
+        LogisticSchedule(t_end)
 
 
 def test_the_cosine_has_constant_fisher_rao_speed():
     # The angle arcsin sqrt(p) moves at constant speed.
     t = np.linspace(0.01, 0.99, 50)
-    angle = np.arcsin(np.sqrt(Cosine().survival(torch.tensor(t)).numpy()))
+    angle = np.arcsin(np.sqrt(CosineSchedule().survival(torch.tensor(t)).numpy()))
     np.testing.assert_allclose(angle, t * np.pi / 2, rtol=1e-12)
-    assert PureDeath().schedule == Cosine()
+    assert PureDeath().schedule == CosineSchedule()

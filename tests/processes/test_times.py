@@ -34,12 +34,12 @@ OBJECTS = [
     processes.PureBirth(2.0, 0, 2),
     processes.Yule(2.0, 1, 2),
     processes.LinearDiffusion(),
-    processes.LinearDiffusion(schedule=mb.Cosine(), direction="noising"),
-    schedules.Cosine(),
-    schedules.Linear(),
-    schedules.Logistic(),
-    schedules.Logistic().mirrored(),
-    schedules.Survival(lambda t: t**2),
+    processes.LinearDiffusion(schedule=mb.CosineSchedule(), direction="noising"),
+    schedules.CosineSchedule(),
+    schedules.LinearSchedule(),
+    schedules.LogisticSchedule(),
+    schedules.LogisticSchedule().mirrored(),
+    schedules.SurvivalSchedule(lambda t: t**2),
 ]
 # What does not depend on time, and does not look at it.
 BLIND = {
@@ -170,7 +170,7 @@ def test_a_reading_is_as_good_as_its_times(owner, name, times):
         plain = good | {t: torch.full((2,), good[t], dtype=dtype) for t in times}
         expected = tensors(call(owner, name, plain))
         assert expected
-        for reader in (schedule, mb.Logistic(3.0)):
+        for reader in (schedule, mb.LogisticSchedule(3.0)):
             read = plain | {t: reader.at(plain[t]) for t in times}
             for _ in range(2):  # what is remembered is the same
                 answer = tensors(call(owner, name, read))

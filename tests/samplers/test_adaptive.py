@@ -5,7 +5,14 @@ import pytest
 import torch
 from scipy import stats
 
-from markovbridge import Cosine, Linear, Logistic, PureDeath, Transport, exact
+from markovbridge import (
+    CosineSchedule,
+    LinearSchedule,
+    LogisticSchedule,
+    PureDeath,
+    Transport,
+    exact,
+)
 from markovbridge.processes import UniformChain
 from markovbridge.samplers import Adaptive
 from problems import assert_follows
@@ -23,7 +30,7 @@ class Counted:
 
 
 def made(tolerance, *, n=20_000, schedule=None, block=2000, steps=1, law=None):
-    process = PureDeath(schedule=schedule or Cosine())
+    process = PureDeath(schedule=schedule or CosineSchedule())
     network = Counted(law(process) if law else exact.NegativeBinomial(process, 8.0, 1.0))
     x = Transport(process, network, shape=(1,)).sample(
         n,
@@ -35,7 +42,7 @@ def made(tolerance, *, n=20_000, schedule=None, block=2000, steps=1, law=None):
     return x, network.times
 
 
-@pytest.mark.parametrize("schedule", [Cosine(), Linear(), Logistic(15)])
+@pytest.mark.parametrize("schedule", [CosineSchedule(), LinearSchedule(), LogisticSchedule(15)])
 def test_a_constant_hazard_is_exact_in_few_steps(schedule):
     x, times = made(0.1, schedule=schedule, law=lambda process: exact.Poisson(process, 2.5))
     assert_follows(x, stats.poisson.pmf(range(40), 2.5))

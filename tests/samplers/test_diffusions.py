@@ -9,7 +9,7 @@ from markovbridge import (
     VP,
     Bridge,
     Brownian,
-    Cosine,
+    CosineSchedule,
     Dirac,
     EndpointHead,
     EulerMaruyama,
@@ -25,7 +25,7 @@ from markovbridge import (
     statistics,
 )
 from markovbridge.covariances import Dense, Isotropic
-from markovbridge.processes import Interval
+from markovbridge.processes import IntervalSupport
 from walked import LEVEL, brownian, gaussian, model, plug_in, terminal, uniform
 
 TABLE = {
@@ -66,7 +66,7 @@ def test_law_sampled_bridge_steps_are_exact(steps):
 
 @pytest.mark.parametrize("steps", [1, 3, 10])
 def test_law_sampled_bridge_steps_are_exact_on_a_mixture(steps):
-    process = LinearDiffusion(OrnsteinUhlenbeck(1.5), schedule=Cosine())
+    process = LinearDiffusion(OrnsteinUhlenbeck(1.5), schedule=CosineSchedule())
     parts = [gaussian(process, m, v) for m, v in ((-2.0, 0.25), (1.0, 0.09))]
     mixture = exact.Mixture(process, (0.3, 0.7), parts)
     samples = model(process, mixture).sample(
@@ -254,7 +254,7 @@ def test_statistics_of_reals_may_be_negative():
 
 
 def test_samples_respect_the_support():
-    process = LinearDiffusion(Brownian(), support=Interval(-1.0, 1.0))
+    process = LinearDiffusion(Brownian(), support=IntervalSupport(-1.0, 1.0))
     transport = model(process, gaussian(process, 1.0, 4.0))
     seen = []
     samples = transport.sample(

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from markovbridge import Cosine, Linear, Logistic, PureDeath, Transport, exact
+from markovbridge import (
+    CosineSchedule,
+    LinearSchedule,
+    LogisticSchedule,
+    PureDeath,
+    Transport,
+    exact,
+)
 from markovbridge.couplings import Dirac
 from markovbridge.processes import Brownian, LinearDiffusion
 from markovbridge.samplers import grids
@@ -22,7 +29,7 @@ def test_uniform(start):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_like_steps_as_the_other_schedule(name):
-    process, schedule = PureDeath(schedule=SCHEDULES[name]), Logistic(6)
+    process, schedule = PureDeath(schedule=SCHEDULES[name]), LogisticSchedule(6)
     times = grids.like(process, schedule, 8)
     assert times[0] == 0 and times[-1] == 1
     inner = process.schedule.survival(times)[1:-1]
@@ -31,8 +38,8 @@ def test_like_steps_as_the_other_schedule(name):
 
 
 def test_like_from_an_inner_time():
-    process = PureDeath(schedule=Cosine())
-    times = grids.like(process, Linear(), 5, start=0.5)
+    process = PureDeath(schedule=CosineSchedule())
+    times = grids.like(process, LinearSchedule(), 5, start=0.5)
     expected = torch.linspace(0.5, 1, 6, dtype=torch.float64)  # survival at 0.5 is 0.5
     torch.testing.assert_close(process.schedule.survival(times), expected)
 
@@ -65,7 +72,7 @@ def test_refuses():
     with pytest.raises(ValueError, match="starts in"):
         grids.uniform(3, 1.0)
     with pytest.raises(ValueError, match="no length"):
-        grids.like(PureDeath(schedule=Logistic(5)), Logistic(60), 50)
+        grids.like(PureDeath(schedule=LogisticSchedule(5)), LogisticSchedule(60), 50)
 
 
 def test_equal_error_of_counts():

@@ -17,7 +17,7 @@ from markovbridge import (
 )
 from markovbridge.covariances import Isotropic
 from markovbridge.laws import Delta
-from markovbridge.processes.schedules import Cosine, Linear
+from markovbridge.processes.schedules import CosineSchedule, LinearSchedule
 from markovbridge.samplers import Midpoint
 
 
@@ -55,7 +55,7 @@ def moments(process, coupling, steps, variance):
     return m, v
 
 
-@pytest.mark.parametrize("schedule", [Linear(), Cosine()])
+@pytest.mark.parametrize("schedule", [LinearSchedule(), CosineSchedule()])
 @pytest.mark.parametrize("variance", [0.25, 2.25])
 def test_second_order_in_the_law(schedule, variance):
     process = LinearDiffusion(Brownian(), schedule=schedule)
@@ -69,7 +69,7 @@ def test_second_order_in_the_law(schedule, variance):
 
 
 def test_second_order_of_other_dynamics():
-    process = LinearDiffusion(VP(5.0, 5.0), direction="noising", schedule=Cosine())
+    process = LinearDiffusion(VP(5.0, 5.0), direction="noising", schedule=CosineSchedule())
     errors = []
     for steps in (16, 32, 64):
         _, found = moments(process, Independent(), steps, 0.25)

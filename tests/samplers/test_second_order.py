@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from markovbridge import Linear, PureDeath, Transport, exact
+from markovbridge import LinearSchedule, PureDeath, Transport, exact
 from markovbridge.couplings import Noised
 from markovbridge.processes import AbsorbingChain, LinearDiffusion, UniformChain
 from markovbridge.samplers import SecondOrderBridge, Trapezoidal
@@ -113,7 +113,7 @@ def output(step, survival, theta):
 
 
 def transport(states=TOP + 1):
-    process = PureDeath(maximum=TOP, schedule=Linear())
+    process = PureDeath(maximum=TOP, schedule=LinearSchedule())
     every = torch.cartesian_prod(torch.arange(TOP + 1), torch.arange(TOP + 1))
     law = exact.Empirical(process, every, torch.from_numpy(LAW).flatten(), states=states)
     return Transport(process, law, shape=(2,))

@@ -35,7 +35,7 @@ def test_everything_else_is_that_of_a_chain():
     dynamics = ring()
     known = Known.of(dynamics, {(1, 1, 0, 0): 0.5, (1, 0, 1, 0): 0.5})
     data = known.states[known.law > 0]
-    joint = Enumerated.of(dynamics, data, mb.Cosine())
+    joint = Enumerated.of(dynamics, data, mb.CosineSchedule())
     numbers = joint.number(data)
     torch.testing.assert_close(joint.event(numbers), data)
     torch.testing.assert_close(joint.law(data), known.law)

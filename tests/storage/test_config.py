@@ -18,8 +18,8 @@ from problems import squared
 
 OBJECTS = [
     mb.PureDeath(),
-    mb.PureDeath(16, mb.Logistic(10.0, exact_ends=False)),
-    mb.PureDeath(255, mb.Linear()),
+    mb.PureDeath(16, mb.LogisticSchedule(10.0, exact_ends=False)),
+    mb.PureDeath(255, mb.LinearSchedule()),
     mb.MeanHead("nearest", bounded=True),
     mb.CategoricalHead(),
     mb.LogisticMixtureHead(5),
@@ -48,7 +48,7 @@ def test_the_form_is_the_one_of_recipes():
         "class_path": "markovbridge.PureDeath",
         "init_args": {
             "maximum": 16,
-            "schedule": {"class_path": "markovbridge.Cosine", "init_args": {}},
+            "schedule": {"class_path": "markovbridge.CosineSchedule", "init_args": {}},
         },
     }
 
@@ -88,25 +88,28 @@ class Foreign:
     ("config", "message"),
     [
         (to_config(Foreign()), "Foreign is not part of markovbridge, and a file may not name"),
-        (to_config(mb.Survival(squared)), "problems.squared is not part of markovbridge"),
+        (to_config(mb.SurvivalSchedule(squared)), "problems.squared is not part of markovbridge"),
         ({"class_path": "os.system", "init_args": {"command": "true"}}, "os.system is not part"),
         ({"class_path": "markovbridge_evil.Part"}, "is not part of markovbridge"),
         (
             {"class_path": "markovbridge.processes.schedules.Sine"},
             "Sine does not exist in this version",
         ),
-        ({"class_path": "markovbridge.clocks.Linear"}, "does not exist in this version"),
+        ({"class_path": "markovbridge.clocks.LinearSchedule"}, "does not exist in this version"),
         ({"class_path": "markovbridge.storage.config.from_config"}, "from_config is not a class"),
         # Classes that a module of the package merely uses.
         ({"class_path": "markovbridge.storage.config.Path"}, "Path is not part of markovbridge"),
         ({"class_path": "markovbridge.transport.saved.shutil.Error"}, "does not exist"),
         (
-            {"class_path": "markovbridge.processes.schedules.Linear", "init_args": {"speed": 2}},
-            "there is no option '.*speed'; Linear has none",
+            {
+                "class_path": "markovbridge.processes.schedules.LinearSchedule",
+                "init_args": {"speed": 2},
+            },
+            "there is no option '.*speed'; LinearSchedule has none",
         ),
         (
             {
-                "class_path": "markovbridge.processes.schedules.Logistic",
+                "class_path": "markovbridge.processes.schedules.LogisticSchedule",
                 "init_args": {"t_end": 0.1},
             },
             "t_end must exceed log 2",
@@ -150,3 +153,24 @@ def test_files_call_every_class_by_a_public_name_and_older_ones_are_understood()
         old = {"class_path": f"{cls.__module__}.{own}", "init_args": {}}
         assert public_names.renamed({"a": [old]}) == {"a": [{"class_path": name, "init_args": {}}]}
         assert parts.find(old["class_path"]) is cls
+
+
+@pytest.mark.parametrize(
+    ("path", "cls"),
+    [
+        ("markovbridge.Mean", mb.MeanHead),
+        ("markovbridge.heads.gaussian.Endpoint", mb.EndpointHead),
+        ("markovbridge.Cosine", mb.CosineSchedule),
+        ("markovbridge.schedules.Linear", mb.LinearSchedule),
+        ("markovbridge.processes.schedules.Mirrored", mb.processes.MirroredSchedule),
+        ("markovbridge.processes.supports.Rounded", mb.processes.RoundedSupport),
+    ],
+)
+def test_names_that_were_shorter_are_understood(path, cls):
+    assert parts.find(path) is cls
+    today = {"class_path": public_names.name_of(cls), "init_args": {}}
+    assert public_names.renamed({"class_path": path, "init_args": {}}) == today
+
+
+def test_a_law_keeps_the_name_that_a_support_had():
+    assert public_names.today("markovbridge.laws.Rounded") == "markovbridge.laws.Rounded"

@@ -47,7 +47,7 @@ def test_processes_on_reals_pass(make, sites):
 
 def test_data_in_other_coordinates_and_correlated_noise_pass():
     torus = mb.covariances.Torus(mb.covariances.Exponential(1.0, 2.0))
-    process = mb.LinearDiffusion(covariance=torus, support=mb.processes.Positive())
+    process = mb.LinearDiffusion(covariance=torus, support=mb.processes.PositiveSupport())
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(4, 1, 4, 4, generator=generator) + 0.5
     assert "Bayes: the bridge" in check_process(process, x, draws=FEW).checked

@@ -8,7 +8,7 @@ import torch
 
 from markovbridge import Bridge, LinearDiffusion, PureDeath, Transport, laws
 from markovbridge.doors.randomness import fresh_key, generator
-from markovbridge.processes import Interval, Rounded
+from markovbridge.processes import IntervalSupport, RoundedSupport
 from markovbridge.samplers.known_sites import Masking
 from markovbridge.transport.options import Options
 
@@ -82,7 +82,7 @@ def test_options_of_a_wrong_kind_are_refused(verb):
             getattr(model, verb)(wrong, *whole[1:])
 
 
-@pytest.mark.parametrize("support", [None, Rounded(255), Interval(0.0, 1.0)])
+@pytest.mark.parametrize("support", [None, RoundedSupport(255), IntervalSupport(0.0, 1.0)])
 def test_what_is_not_finite_is_no_sample(support):
     def broken(x, t, condition):
         return laws.Delta(torch.where(t[:, None] < 0.5, x, torch.nan))

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from likelihoods import TABLE, check, generator, pairs
-from markovbridge import Logistic, NegativeBinomialHead, PureDeath, Transport, exact, laws
+from markovbridge import LogisticSchedule, NegativeBinomialHead, PureDeath, Transport, exact, laws
 from markovbridge.heads import MeanHead
 from markovbridge.processes import (
     AbsorbingChain,
@@ -229,7 +229,7 @@ def test_infinite_and_unknown_bounds_of_steps_say_so():
     real = Transport(LinearDiffusion(), lambda x, t, c: laws.Delta(x), shape=(1,))
     with pytest.raises(TypeError, match="counts and categories"):
         real.log_likelihood(x.double(), steps=10)
-    published = PureDeath(schedule=Logistic(15, exact_ends=False))
+    published = PureDeath(schedule=LogisticSchedule(15, exact_ends=False))
     with pytest.raises(ValueError, match="survival at t = 0"):
         Transport(published, exact.Poisson(published, 1.0), shape=(1,)).log_likelihood(x)
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from laws_draws import Draws, concrete
 from laws_examples import EXAMPLES
-from markovbridge import Logistic, PureDeath, Survival, Transport, exact, laws
+from markovbridge import LogisticSchedule, PureDeath, SurvivalSchedule, Transport, exact, laws
 from markovbridge.couplings import MinibatchOT, Paired
 from markovbridge.heads import TwoMeansHead
 from markovbridge.laws import sums
@@ -32,7 +32,7 @@ def noised_birth_death(kept):
 
 KEPT = 0.3  # by a schedule that leaves survivors at the source
 SURVIVORS = BirthDeath(
-    3.0, 3, Survival(lambda t: KEPT + (1 - KEPT) * t, lambda t: (1 - KEPT) * (1 - t))
+    3.0, 3, SurvivalSchedule(lambda t: KEPT + (1 - KEPT) * t, lambda t: (1 - KEPT) * (1 - t))
 )
 CASES = {
     "birth and death": (BirthDeath(3.0, 3), noised_birth_death(0.0)),
@@ -145,7 +145,7 @@ def test_what_is_infinite_and_what_is_not_known_are_told_apart():
     with pytest.raises(ValueError, match=r"data point 1 is infinite: .* `centre` to the least"):
         transport.log_likelihood(data)
     assert torch.isfinite(transport.log_likelihood(data[:1]).nats).all()
-    left = PureDeath(9, Logistic(2.0, exact_ends=False))
+    left = PureDeath(9, LogisticSchedule(2.0, exact_ends=False))
     transport = Transport(left, exact.Empirical(left, data), shape=(1,))
     with pytest.raises(ValueError, match=r"is infinite: .* survival at t = 0 is .*exact_ends"):
         transport.log_likelihood(data)

@@ -15,8 +15,8 @@ from markovbridge.processes import (
     VP,
     Brownian,
     LinearDiffusion,
-    Positive,
-    Rounded,
+    PositiveSupport,
+    RoundedSupport,
 )
 from markovbridge.processes.decoders import log_interval, truncation
 
@@ -109,7 +109,7 @@ def test_given_source():
 
 
 def test_density_is_that_of_the_data_not_of_its_coordinates():
-    process = LinearDiffusion(Brownian(), support=Positive())
+    process = LinearDiffusion(Brownian(), support=PositiveSupport())
     coupling = Dirac(1.0)  # log 1 = 0
     mean, std = torch.tensor([0.2]).double(), torch.tensor([0.5]).double()
     network = Linear(process, coupling, mean, std)
@@ -123,8 +123,8 @@ def test_density_is_that_of_the_data_not_of_its_coordinates():
 @pytest.mark.parametrize(
     "process",
     [
-        LinearDiffusion(Brownian(0.8), support=Rounded(4)),
-        LinearDiffusion(VP(), Isotropic(0.3), direction="noising", support=Rounded(4)),
+        LinearDiffusion(Brownian(0.8), support=RoundedSupport(4)),
+        LinearDiffusion(VP(), Isotropic(0.3), direction="noising", support=RoundedSupport(4)),
     ],
     ids=["brownian", "vp"],
 )

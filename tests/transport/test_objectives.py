@@ -12,8 +12,8 @@ from markovbridge import (
     EndNLL,
     FiniteTime,
     Instantaneous,
-    Linear,
-    Logistic,
+    LinearSchedule,
+    LogisticSchedule,
     PathKL,
     PureDeath,
     Transport,
@@ -127,7 +127,7 @@ def expecting(y, x):
 
 def test_published_losses_by_hand():
     """On four steps of p(t) = t: at t = 1/4 the next survival is 1/2."""
-    process = PureDeath(schedule=Linear())
+    process = PureDeath(schedule=LinearSchedule())
     x, x1 = torch.tensor([[1, 0]]), torch.tensor([[4, 2]])
     law, y = expecting(1.5, x), 1.5
     each = 2 * y - (3 + 2) * math.log(y)
@@ -149,7 +149,7 @@ def weights(objective, schedule, steps):
 
 
 def test_the_two_published_losses_agree_up_to_the_number_of_steps():
-    schedule = Logistic(15, exact_ends=False)
+    schedule = LogisticSchedule(15, exact_ends=False)
     instantaneous = weights(Instantaneous(1000), schedule, 1000) / 1000
     finite = weights(FiniteTime(1000), schedule, 1000)
     ratio = instantaneous / finite
@@ -208,13 +208,13 @@ def _law_of(model, x, t, condition=None):
 
 
 def test_the_exact_weight_is_the_share_of_what_is_left_that_is_born():
-    found = weights(FiniteTime(4, weight="exact"), Linear(), 4)
+    found = weights(FiniteTime(4, weight="exact"), LinearSchedule(), 4)
     np.testing.assert_allclose(found / 4, [1 / 4, 1 / 3, 1 / 2, 1], rtol=1e-6)
 
 
 def test_the_published_loss_of_an_untrained_network():
     """A zero output is y = log 2 everywhere: log 2 - log(log 2) mean(x_1)/2 per pixel."""
-    process = PureDeath(schedule=Logistic(15, exact_ends=False))
+    process = PureDeath(schedule=LogisticSchedule(15, exact_ends=False))
     y, steps, count = math.log(2), 1000, 6
     total = 0.0
     for k in range(0, steps):

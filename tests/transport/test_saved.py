@@ -68,7 +68,7 @@ def test_what_is_saved(tmp_path):
     parameters = sum(p.numel() for p in model.parameters())
     for text in ("| data | digits |", "| steps | 700 |", f"| parameters | {parameters:,} |"):
         assert text in card
-    assert "PureDeath(maximum=9, schedule=Cosine())" in card
+    assert "PureDeath(maximum=9, schedule=CosineSchedule())" in card
 
 
 def test_saving_again_replaces_everything(tmp_path):
@@ -96,7 +96,7 @@ def test_an_interrupted_save_leaves_the_model_before_it(tmp_path):
 
 
 def test_an_exact_transport_is_saved_too(tmp_path):
-    process = PureDeath(schedule=mb.Linear())
+    process = PureDeath(schedule=mb.LinearSchedule())
     model = Transport(process, exact.NegativeBinomial(process, 3.0, 2.0), shape=(2,))
     model.save_pretrained(tmp_path / "model")
     found = Transport.from_pretrained(tmp_path / "model")

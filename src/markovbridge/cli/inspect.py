@@ -24,7 +24,7 @@ from markovbridge.doors.randomness import generator
 from markovbridge.evaluation.inspection import View, look
 from markovbridge.evaluation.report.inspection import write_inspection
 from markovbridge.exact import Empirical
-from markovbridge.processes import LinearDiffusion, Process, Rounded
+from markovbridge.processes import LinearDiffusion, Process, RoundedSupport
 from markovbridge.storage.config import from_config, to_config
 from markovbridge.storage.errors import UsageError, closest
 from markovbridge.training.run_folder import RunFolder
@@ -115,7 +115,7 @@ class Inspect(Weighted):
             if transport.coupling.preserve:
                 raise UsageError(f"{name} preserves its coupling, which a law of x_t cannot show")
         elif process is None:
-            support = None if dataset.maximum is None else Rounded(dataset.maximum)
+            support = None if dataset.maximum is None else RoundedSupport(dataset.maximum)
             process = LinearDiffusion(support=support)
         order = generator("cpu", "inspect points", seed)
         x = dataset.x[_some(len(dataset), self.points, order)]

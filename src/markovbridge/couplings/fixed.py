@@ -28,7 +28,7 @@ class Noised(Coupling):
     """Time reversal: x0 is the data point itself, carried to t = 0 by the reference.
 
     Sampling starts from the law the reference forgets to. For pure death that is the
-    black state; where the schedule leaves survivors at t = 0 (`Logistic` as published)
+    black state; where the schedule leaves survivors at t = 0 (`LogisticSchedule` as published)
     the two differ, and samples carry that prior mismatch. So they do for VP, VE and
     sub-VP, whose prior N(0, (1 + v)/a² Γ) is that of centred data of unit variance.
     """

@@ -19,7 +19,8 @@ predicts    the network's output is                   needs a coupling with a Ga
 =========== ======================================== ================================
 
 "drift" is per unit of the clock of the schedule, because per unit of time there is none
-where the clock stands still, as `Cosine` does at both ends; with `Linear` the two are one.
+where the clock stands still, as `CosineSchedule` does at both ends; with `LinearSchedule` the
+two are one.
 "residual" is the preconditioning of EDM (https://arxiv.org/abs/2206.00364) for any
 coupling: the guess is the regression of x_1 on x_t site by site, and the output is in
 units of what that leaves open, so it has unit variance at every time. "noise", "score"

@@ -12,12 +12,12 @@ from markovbridge.processes.pure_death import PureDeath
 from markovbridge.processes.random_walks import BirthDeath, PureBirth, RandomWalk
 from markovbridge.processes.reals import Diffusion
 from markovbridge.processes.schedules import (
-    Cosine,
-    Linear,
-    Logistic,
-    Mirrored,
+    CosineSchedule,
+    LinearSchedule,
+    LogisticSchedule,
+    MirroredSchedule,
     Schedule,
-    Survival,
+    SurvivalSchedule,
 )
 from markovbridge.processes.sdes import (
     VE,
@@ -28,7 +28,12 @@ from markovbridge.processes.sdes import (
     OrnsteinUhlenbeck,
     SubVP,
 )
-from markovbridge.processes.supports import Interval, Positive, Rounded, Support
+from markovbridge.processes.supports import (
+    IntervalSupport,
+    PositiveSupport,
+    RoundedSupport,
+    Support,
+)
 from markovbridge.processes.yule import Yule
 
 __all__ = [
@@ -36,33 +41,33 @@ __all__ = [
     "Brownian",
     "Coefficients",
     "BirthDeath",
-    "Cosine",
+    "CosineSchedule",
     "Diffusion",
     "DiscreteProcess",
     "DiscreteTimeChain",
     "DiscretisedGaussianChain",
     "Ehrenfest",
     "FiniteChain",
-    "Interval",
+    "IntervalSupport",
     "IntegerProcess",
     "JumpProcess",
-    "Linear",
+    "LinearSchedule",
     "LinearDiffusion",
     "LinearSDE",
-    "Logistic",
-    "Mirrored",
+    "LogisticSchedule",
+    "MirroredSchedule",
     "OrnsteinUhlenbeck",
-    "Positive",
+    "PositiveSupport",
     "Process",
     "PureBirth",
     "PureDeath",
     "RandomWalk",
-    "Rounded",
+    "RoundedSupport",
     "Schedule",
     "Setting",
     "SubVP",
     "Support",
-    "Survival",
+    "SurvivalSchedule",
     "UniformChain",
     "VE",
     "VP",

@@ -28,7 +28,7 @@ from markovbridge.laws import Law, SiteLaw
 from markovbridge.laws.base import UNBOUNDED
 from markovbridge.processes.baselines import Baseline, Pairing
 from markovbridge.processes.linear import GivenEnd
-from markovbridge.processes.schedules import Linear, Schedule, Time
+from markovbridge.processes.schedules import LinearSchedule, Schedule, Time
 from markovbridge.processes.supports import Support
 
 LOOKS = 36  # times at which the error of a best guess is measured
@@ -41,8 +41,8 @@ class Process(ABC):
     type of the times: float64 for Python floats.
     """
 
-    schedule: Schedule = Linear()
-    """How fast time runs: what divides steps and times of training. `Linear` says nothing."""
+    schedule: Schedule = LinearSchedule()
+    """How fast time runs: what divides steps and training times; `LinearSchedule` says nothing."""
     direction: ClassVar[Literal["forward", "noising"]] = "noising"
     dtype: ClassVar[torch.dtype]
     """The type of states."""
@@ -53,8 +53,8 @@ class Process(ABC):
     support: Support | None = None
     """Coordinates of the data in which states are carried; None if states are the data."""
     start_within: ClassVar[str] = (
-        "take the Cosine schedule, or Logistic(exact_ends=True), under which nothing of the data "
-        "is left at t = 0"
+        "take CosineSchedule(), or LogisticSchedule(exact_ends=True), under which nothing of the "
+        "data is left at t = 0"
     )
     """What to do where data start outside of the source."""
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.processes.clock import match, shares
 from markovbridge.processes.finite import FiniteJumpProcess
-from markovbridge.processes.schedules import Cosine, Schedule, Time
+from markovbridge.processes.schedules import CosineSchedule, Schedule, Time
 
 
 class _Redraw(FiniteJumpProcess):
@@ -78,7 +78,7 @@ class UniformChain(_Redraw):
     """
 
     categories: int
-    schedule: Schedule = field(default_factory=Cosine)
+    schedule: Schedule = field(default_factory=CosineSchedule)
     ordered: bool = False
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ class AbsorbingChain(_Redraw):
 
     categories: int
     mask: int | None = None
-    schedule: Schedule = field(default_factory=Cosine)
+    schedule: Schedule = field(default_factory=CosineSchedule)
     ordered: bool = False
 
     def __post_init__(self) -> None:

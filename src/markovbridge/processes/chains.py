@@ -28,7 +28,7 @@ from markovbridge.processes.driven import Driven
 from markovbridge.processes.finite import FiniteJumpProcess
 from markovbridge.processes.motion import Motion
 from markovbridge.processes.rate_matrices import Matrix, checked, sparse
-from markovbridge.processes.schedules import Cosine, Schedule, Time
+from markovbridge.processes.schedules import CosineSchedule, Schedule, Time
 from markovbridge.processes.sparse import of_matrix, of_moves
 
 
@@ -113,7 +113,7 @@ class FiniteChain(_MovingChain):
     """
 
     rate_matrix: Matrix
-    schedule: Schedule = field(default_factory=Cosine)
+    schedule: Schedule = field(default_factory=CosineSchedule)
     ordered: bool = False
 
     def __post_init__(self) -> None:
@@ -159,7 +159,7 @@ class DiscretisedGaussianChain(_MovingChain):
 
     categories: int
     width: float | None = None
-    schedule: Schedule = field(default_factory=Cosine)
+    schedule: Schedule = field(default_factory=CosineSchedule)
     ordered: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:

@@ -7,8 +7,8 @@ a bound.
 
 - **Reals**: the reference itself, x_1 ~ N(a x_end, v Γ). It is tight as the truncation goes
   to 0. Data carried in coordinates z = φ(x) (`supports`) have the density of z times |φ'|.
-- **Counts as reals** (`Rounded`): a count is a cell of coordinates, and the decoder gives the
-  cell of each site its probability under N(a x_end, v Γ_ii). What is bounded is the log
+- **Counts as reals** (`RoundedSupport`): a count is a cell of coordinates, and the decoder gives
+  the cell of each site its probability under N(a x_end, v Γ_ii). What is bounded is the log
   *probability* of the counts, in the units of every other process on counts. Where the noise
   that is left is far smaller than a cell nothing is gained but the errors of a network that
   does not know of cells, and where it is larger the decoder is lost: the path is stopped
@@ -27,7 +27,7 @@ from markovbridge import doors
 from markovbridge.laws.numbers import by_row
 from markovbridge.processes.clock import coefficient, match
 from markovbridge.processes.linear import LinearPaths
-from markovbridge.processes.supports import Rounded
+from markovbridge.processes.supports import RoundedSupport
 
 TRUNCATION = 1e-4  # mortality at which the paths of reals are stopped
 CELL = 0.25  # standard deviation at the stop, in cells
@@ -36,7 +36,7 @@ NODES = 40  # of the Gauss–Hermite rule over x_end
 
 def truncation(process: LinearPaths, event: torch.Size) -> float:
     """The mortality at which paths are stopped."""
-    if not isinstance(process.support, Rounded):
+    if not isinstance(process.support, RoundedSupport):
         return TRUNCATION
     most = float(process.covariance.variance(event).max())
     wanted = (CELL * 2 / process.support.maximum) ** 2 / most
@@ -74,7 +74,7 @@ def decoder(process: LinearPaths, x0: Tensor, x1: Tensor, end: float) -> Tensor:
         none = process.bridged(torch.zeros_like(x1), 0.0, t, 1.0)
         mean = mean - process.carried(coefficient(gain, x1) * none, t, 1.0)
     spread = gain**2 * noise
-    if isinstance(process.support, Rounded):
+    if isinstance(process.support, RoundedSupport):
         return _cells(process, process.support.maximum, x1, mean, spread, variance)
     far = squared_norm(process, mean) + spread * x1[0].numel()
     determinant = process.covariance.logdet(x1.shape[1:])
@@ -122,7 +122,7 @@ def squared_norm(process: LinearPaths, x: Tensor) -> Tensor:
 def log_volume(process: LinearPaths, data: Tensor) -> Tensor:
     """Log |dz/dx| of the coordinates z in which data x are carried, (batch,); 0 for counts."""
     support = process.support
-    if support is None or isinstance(support, Rounded):
+    if support is None or isinstance(support, RoundedSupport):
         return torch.zeros(len(data), dtype=torch.float64)
     with torch.enable_grad():
         x = data.detach().double().requires_grad_()

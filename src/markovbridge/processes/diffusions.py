@@ -43,7 +43,7 @@ from markovbridge.processes.baselines import Baseline, Normals, Pairing
 from markovbridge.processes.clock import coefficient
 from markovbridge.processes.linear import LinearPaths
 from markovbridge.processes.reals import Diffusion
-from markovbridge.processes.schedules import Linear, Reading, Schedule, Time
+from markovbridge.processes.schedules import LinearSchedule, Reading, Schedule, Time
 from markovbridge.processes.sdes import Brownian, LinearSDE
 from markovbridge.processes.supports import Support
 
@@ -55,7 +55,7 @@ class LinearDiffusion(LinearPaths, Diffusion):
     Attributes:
         sde: The pull f and the noise g, on a clock of their own.
         covariance: Γ, how the noise is correlated over the event.
-        schedule: The clock over time, a time change; `Linear` is none. With direction
+        schedule: The clock over time, a time change; `LinearSchedule` is none. With direction
             "forward" the clock of the SDE shows the survival p(t), from the source on; with
             "noising" the mortality 1 - p(t), from the data on.
         direction: Which way the SDE is stated: from source to data, or from data to source.
@@ -67,7 +67,7 @@ class LinearDiffusion(LinearPaths, Diffusion):
 
     sde: LinearSDE = field(default_factory=Brownian)
     covariance: Covariance = field(default_factory=Isotropic)
-    schedule: Schedule = field(default_factory=Linear)
+    schedule: Schedule = field(default_factory=LinearSchedule)
     # A choice here, a fact of the class in other processes.
     direction: Literal["forward", "noising"] = "forward"  # pyright: ignore
     support: Support | None = None
@@ -77,8 +77,8 @@ class LinearDiffusion(LinearPaths, Diffusion):
         for name, kind, example in (
             ("sde", LinearSDE, "Brownian(1.0)"),
             ("covariance", Covariance, "Isotropic()"),
-            ("schedule", Schedule, "Linear()"),
-            ("support", Support | None, "Positive()"),
+            ("schedule", Schedule, "LinearSchedule()"),
+            ("support", Support | None, "PositiveSupport()"),
         ):
             value = getattr(self, name)
             if isinstance(value, kind):
@@ -180,7 +180,7 @@ class LinearDiffusion(LinearPaths, Diffusion):
         """The y whose pinned drift at x, per unit of clock, is `drift`, for t < 1.
 
         Per unit of clock, because per unit of time there is no drift where the clock stands
-        still, as `Cosine` does at t = 0.
+        still, as `CosineSchedule` does at t = 0.
 
         Raises:
             ValueError: At t = 1, and where the SDE has no noise: drifts do not depend on y.

@@ -31,7 +31,7 @@ from markovbridge.laws import Law
 from markovbridge.laws.numbers import by_row
 from markovbridge.processes.clock import match
 from markovbridge.processes.finite import TableProcess
-from markovbridge.processes.schedules import Linear, Reading, Schedule, Time
+from markovbridge.processes.schedules import LinearSchedule, Reading, Schedule, Time
 
 TOLERANCE = 1e-6  # of row sums: float32 matrices pass
 FORGOTTEN = 1e-2  # total variation between laws after all steps that counts as forgotten
@@ -53,7 +53,7 @@ class DiscreteTimeChain(TableProcess):
 
     transition_matrices: Tensor | Sequence[Sequence[Sequence[float]]] | Any
     ordered: bool = False
-    schedule: Schedule = field(default_factory=Linear, init=False)
+    schedule: Schedule = field(default_factory=LinearSchedule, init=False)
 
     def __post_init__(self) -> None:
         matrices = checks.numbers(self.transition_matrices, "transition_matrices")

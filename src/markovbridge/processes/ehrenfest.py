@@ -33,7 +33,7 @@ from markovbridge.doors import checks
 from markovbridge.processes.clock import shares
 from markovbridge.processes.exponential import LEAST
 from markovbridge.processes.finite import FiniteJumpProcess, TableProcess
-from markovbridge.processes.schedules import Cosine, Schedule, Time
+from markovbridge.processes.schedules import CosineSchedule, Schedule, Time
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Ehrenfest(TableProcess, FiniteJumpProcess):
     """
 
     maximum: int
-    schedule: Schedule = field(default_factory=Cosine)
+    schedule: Schedule = field(default_factory=CosineSchedule)
     ordered: bool = field(default=True, init=False)
     additive: ClassVar[bool] = True
 

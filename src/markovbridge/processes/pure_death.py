@@ -45,7 +45,7 @@ from markovbridge.processes.base import Setting
 from markovbridge.processes.baselines import Baseline, Counts, Pairing
 from markovbridge.processes.clock import Pace, match
 from markovbridge.processes.jumps import JumpProcess, log_divergence
-from markovbridge.processes.schedules import Cosine, Schedule, Time
+from markovbridge.processes.schedules import CosineSchedule, Schedule, Time
 
 TINY = 1e-30  # floor of denominators that vanish at the data
 EARLY, LATE = 24, 12  # times of `error_times` below survival SETTLED, and above
@@ -62,7 +62,7 @@ class PureDeath(JumpProcess):
     """
 
     maximum: int | None = None
-    schedule: Schedule = field(default_factory=Cosine)
+    schedule: Schedule = field(default_factory=CosineSchedule)
     direction: ClassVar[Literal["forward", "noising"]] = "noising"
     additive: ClassVar[bool] = True
     pace: ClassVar[Pace] = "survival"

@@ -48,7 +48,7 @@ from markovbridge.laws.sums import (
 from markovbridge.processes.base import Setting
 from markovbridge.processes.clock import Pace, match, shares
 from markovbridge.processes.integers import IntegerProcess
-from markovbridge.processes.schedules import Cosine, Reading, Schedule, Time
+from markovbridge.processes.schedules import CosineSchedule, Reading, Schedule, Time
 
 TINY = 1e-30  # floor of denominators that vanish at an end of time
 
@@ -66,7 +66,7 @@ class BirthDeath(IntegerProcess):
 
     immigration: float
     maximum: int | None = None
-    schedule: Schedule = field(default_factory=Cosine)
+    schedule: Schedule = field(default_factory=CosineSchedule)
     growth: ClassVar[float | None] = 1.0  # one unit more, one more that may die
 
     def __post_init__(self) -> None:
@@ -216,7 +216,7 @@ class RandomWalk(_Walk):
     rate: float
     centre: int = 0
     maximum: int | None = None
-    schedule: Schedule = field(default_factory=Cosine)
+    schedule: Schedule = field(default_factory=CosineSchedule)
     lowest: ClassVar[int | None] = None
     growth: ClassVar[float | None] = 1.0  # constant over survival, which grows so over its log
 
@@ -317,7 +317,7 @@ class PureBirth(Births):
     rate: float
     centre: int = 0
     maximum: int | None = None
-    schedule: Schedule = field(default_factory=Cosine)
+    schedule: Schedule = field(default_factory=CosineSchedule)
 
     def transition(self, x: Tensor, s: Time, t: Time) -> Shifted:
         """State x + Poisson(κ(p_s - p_t)), for t <= s."""

@@ -6,16 +6,16 @@ q(t) = 1 - p(t). Both are primary: q is computed from its own formula, because
 1 - p loses all digits near the data. Any process with a clock uses the same
 object, its elapsed time from the data being -log p.
 
-=========== ============================ =====================================
-schedule    p(t)                         equal steps in t are equal steps in
-=========== ============================ =====================================
-`Linear`    t                            survival
-`Cosine`    sin²(πt/2)                   arcsin √p, the Fisher–Rao distance
-`Logistic`  sigmoid(L (2t - 1))          logit p, accumulated Fisher information
-`Survival`  a function of the user's     whatever it says
-=========== ============================ =====================================
+================== ======================== =======================================
+schedule           p(t)                     equal steps in t are equal steps in
+================== ======================== =======================================
+`LinearSchedule`   t                        survival
+`CosineSchedule`   sin²(πt/2)               arcsin √p, the Fisher–Rao distance
+`LogisticSchedule` sigmoid(L (2t - 1))      logit p, accumulated Fisher information
+`SurvivalSchedule` a function of the user's whatever it says
+================== ======================== =======================================
 
-`Logistic` is the time grid of Blackout Diffusion (Santos et al., ICML 2023,
+`LogisticSchedule` is the time grid of Blackout Diffusion (Santos et al., ICML 2023,
 https://arxiv.org/abs/2305.11089), there with t_end = 15 for colour images and 10
 for binarised MNIST.
 
@@ -223,7 +223,7 @@ class Schedule(ABC):
 
     def mirrored(self) -> Schedule:
         """The clock of the process run backwards, from data to source: q(1 - t)."""
-        return Mirrored(self)
+        return MirroredSchedule(self)
 
     def grid(self, steps: int, start: float = 0.0) -> Tensor:
         """Times of `steps` equal steps from `start` to the data: (steps + 1,), float64."""
@@ -234,7 +234,7 @@ class Schedule(ABC):
 
 
 @dataclass(frozen=True)
-class Mirrored(Schedule):
+class MirroredSchedule(Schedule):
     """Another schedule run backwards: survival p(t) is its mortality at 1 - t."""
 
     schedule: Schedule
@@ -257,7 +257,7 @@ class Mirrored(Schedule):
 
 
 @dataclass(frozen=True)
-class Linear(Schedule):
+class LinearSchedule(Schedule):
     """Survival p(t) = t."""
 
     def _survival(self, t: Tensor) -> Tensor:
@@ -274,7 +274,7 @@ class Linear(Schedule):
 
 
 @dataclass(frozen=True)
-class Cosine(Schedule):
+class CosineSchedule(Schedule):
     """Survival p(t) = sin²(πt/2): constant Fisher–Rao speed, the default.
 
     At equal numbers of steps its sampling error is a fourth or fifth of the
@@ -295,7 +295,7 @@ class Cosine(Schedule):
 
 
 @dataclass(frozen=True)
-class Logistic(Schedule):
+class LogisticSchedule(Schedule):
     """Logit survival linear in t: the grid of Blackout Diffusion.
 
     Attributes:
@@ -341,7 +341,7 @@ class Logistic(Schedule):
 
 
 @dataclass(frozen=True)
-class Survival(Schedule):
+class SurvivalSchedule(Schedule):
     """A schedule given by a function of the user's.
 
     Attributes:

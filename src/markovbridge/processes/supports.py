@@ -8,7 +8,7 @@ between, statistics of the data included, lives in the coordinates.
 What lies beyond the numbers of its type, or rounds to an end of the range, is decoded to the
 nearest number inside, so that samples are data.
 
-`Rounded` is for counts as reals, which image diffusion is: the diffusion itself knows
+`RoundedSupport` is for counts as reals, which image diffusion is: the diffusion itself knows
 nothing of whole numbers, and what it ends at is rounded and cut off. Its law is that of
 the reals before; counts have processes of their own.
 """
@@ -38,7 +38,7 @@ class Support(ABC):
 
 
 @dataclass(frozen=True)
-class Positive(Support):
+class PositiveSupport(Support):
     """Data on (0, ∞), carried as log x."""
 
     def encode(self, x: Tensor, name: str = "x") -> Tensor:
@@ -55,7 +55,7 @@ class Positive(Support):
 
 
 @dataclass(frozen=True)
-class Interval(Support):
+class IntervalSupport(Support):
     """Data on (low, high), carried as logit((x - low)/(high - low))."""
 
     low: float = 0.0
@@ -84,7 +84,7 @@ class Interval(Support):
 
 
 @dataclass(frozen=True)
-class Rounded(Support):
+class RoundedSupport(Support):
     """Counts 0 .. maximum, carried as reals between -1 and 1.
 
     Attributes:

@@ -29,7 +29,7 @@ from markovbridge.laws import NegativeBinomial, Shifted
 from markovbridge.processes.base import Setting
 from markovbridge.processes.clock import match
 from markovbridge.processes.random_walks import Births
-from markovbridge.processes.schedules import Cosine, Schedule, Time
+from markovbridge.processes.schedules import CosineSchedule, Schedule, Time
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Yule(Births):
     rate: float
     centre: int = 1
     maximum: int | None = None
-    schedule: Schedule = field(default_factory=Cosine)
+    schedule: Schedule = field(default_factory=CosineSchedule)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -27,7 +27,7 @@ def load(name: str | Path, options: Mapping[str, Any] | None = None) -> Recipe:
     Args:
         name: As of `find`; or the path of a table of counts, for the recipe `table`.
         options: Options that replace those of the recipe, by name, as plain values:
-            {"network.width": 8, "process.schedule": "Linear"}.
+            {"network.width": 8, "process.schedule": "LinearSchedule"}.
 
     Raises:
         ValueError: If there is no such recipe or option, or it cannot be what was given.

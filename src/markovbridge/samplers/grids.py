@@ -15,7 +15,8 @@ every sample becomes the same compromise. `measure` takes e(t) from a model and 
 root mean square of its own errors.
 
 The cosine schedule is close to the best there is: on the exactly known two-pixel law
-(`benchmarks/step_grids.py`) those far from it (`Logistic(15)`) have three to six times its error.
+(`benchmarks/step_grids.py`) those far from it (`LogisticSchedule(15)`) have three to six times
+its error.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def like(process: Process, schedule: Schedule, steps: int, start: float = 0.0) -
 
     Args:
         process: Whose times are wanted.
-        schedule: Whose steps: Cosine(), Linear(), Logistic(15), ...
+        schedule: Whose steps: CosineSchedule(), LinearSchedule(), LogisticSchedule(15), ...
         steps: How many.
         start: Time of the process at which to start.
 

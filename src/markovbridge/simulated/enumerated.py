@@ -17,7 +17,7 @@ from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.processes import FiniteChain
 from markovbridge.processes.finite import FiniteProcess
-from markovbridge.processes.schedules import Schedule, Survival
+from markovbridge.processes.schedules import Schedule, SurvivalSchedule
 from markovbridge.simulated.dynamics import JumpDynamics, rows_of, stated
 from markovbridge.simulated.sources import positions
 
@@ -69,7 +69,7 @@ class Enumerated:
                     "rates of this dynamics change with time, and a FiniteChain has one matrix: "
                     "make a chain of `rate_matrix(dynamics, states, t)` yourself"
                 )
-        clock = Survival(_left, _lost) if schedule is None else schedule
+        clock = SurvivalSchedule(_left, _lost) if schedule is None else schedule
         return cls(states, FiniteChain(matrix, clock))
 
     def number(self, x: Tensor) -> Tensor:

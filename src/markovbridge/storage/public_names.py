@@ -27,11 +27,15 @@ MOVED = {
     "objectives": "transport",
     "schedules": "processes",
 }
-# Heads that those files call by these names.
-HEADS = (
-    *("Mean", "Categorical", "LogisticMixture", "NegativeBinomial", "TwoMeans"),
-    *("Centred", "Endpoint"),
-)
+# Classes that those files call by shorter names, by where they are and what these end in today.
+SHORTER = {
+    (
+        "heads",
+        "Head",
+    ): "Mean Categorical LogisticMixture NegativeBinomial TwoMeans Centred Endpoint",
+    ("processes", "Schedule"): "Linear Cosine Logistic Survival Mirrored",
+    ("processes", "Support"): "Interval Positive Rounded",
+}
 
 # Options that classes once had, with what to do where one says something.
 GONE = {"EndpointHead": {"coupling": "give the coupling once, beside the head"}}
@@ -66,10 +70,10 @@ def name_of(cls: type) -> str:
 
 
 def renamed(config: Any) -> Any:
-    """A configuration that calls classes of this package by the names of today.
+    """A configuration of an older version as it would be written today.
 
-    Files of older versions say in which module of a namespace a class was:
-    markovbridge.processes.pure_death.PureDeath is markovbridge.PureDeath.
+    Such files say in which module of a namespace a class was: what is
+    markovbridge.processes.pure_death.PureDeath there is markovbridge.PureDeath.
     """
     if isinstance(config, (list, tuple)):
         return [renamed(value) for value in config]
@@ -81,7 +85,7 @@ def renamed(config: Any) -> Any:
         found["class_path"] = name_of(cls)
         if isinstance(options := found.get("init_args"), Mapping):
             found["init_args"] = remaining(cls, options)
-    return coupling_once(found)
+    return _coupling_once(found)
 
 
 def gone(owner: Any) -> dict[str, str]:
@@ -95,7 +99,24 @@ def remaining(owner: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in left or value is not None}
 
 
-def coupling_once(config: Mapping[str, Any]) -> dict[str, Any]:
+def today(path: str) -> str:
+    """The path of a class without the module that it was in below a namespace."""
+    if not path.startswith(f"{PACKAGE}."):
+        return path
+    package, *inside, name = path.split(".")
+    inside = [MOVED.get(place, place) for place in inside[:1]]
+    for (space, end), names in SHORTER.items():
+        if name in names.split() and inside in ([], [space]):
+            name += end
+    return ".".join([package, *inside, name])
+
+
+def ours(cls: type) -> bool:
+    """Whether a class is of this package."""
+    return cls.__module__.split(".")[0] == PACKAGE
+
+
+def _coupling_once(config: Mapping[str, Any]) -> dict[str, Any]:
     """A model's configuration without the coupling that its head repeats, as older ones did."""
     head, coupling = config.get("head"), config.get("coupling")
     options = head.get("init_args") if isinstance(head, Mapping) else None
@@ -108,19 +129,4 @@ def coupling_once(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "head": {**head, "init_args": left}}
 
 
-def today(path: str) -> str:
-    """The path of a class without the module that it was in below a namespace."""
-    if not path.startswith(f"{PACKAGE}."):
-        return path
-    package, *inside, name = path.split(".")
-    if name in HEADS and inside[:1] in ([], ["heads"]):
-        name += "Head"
-    return ".".join([package, *(MOVED.get(place, place) for place in inside[:1]), name])
-
-
-def ours(cls: type) -> bool:
-    """Whether a class is of this package."""
-    return cls.__module__.split(".")[0] == PACKAGE
-
-
-doors.guard(__name__, inside=("coupling_once", "gone", "namespaces", "ours", "remaining", "today"))
+doors.guard(__name__, inside=("gone", "namespaces", "ours", "remaining", "today"))

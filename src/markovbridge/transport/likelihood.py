@@ -14,7 +14,7 @@ bound is p'/(1 - p)). With other couplings a mixture of bridges is not Markov, t
 and the bound contains the relative entropy between them.
 
 A diffusion is stopped shortly before the end, its path measures being singular there, and
-finished by a decoder (`Process.decoder`). Of counts carried as reals (`Rounded`) the
+finished by a decoder (`Process.decoder`). Of counts carried as reals (`RoundedSupport`) the
 bound is one on their probability, as for the processes on counts.
 
 With `steps` the bound is that of the `Bridge` sampler with these steps instead, whose kernel
@@ -207,7 +207,7 @@ class _Paths:
         p = last * u * (1 + left + left**2)  # 1 - (1 - v)³, without cancellation
         t = schedule.time(p, q)
         speed = schedule.rate(t)
-        # A schedule that jumps at an end (`Logistic`) spends no time there.
+        # A schedule that jumps at an end (`LogisticSchedule`) spends no time there.
         inside = (speed > 0) & (t > 0) & (t < 1)
         t = torch.where(inside, t, 0.5)
         x0, x1 = self._ends(rows)

@@ -22,7 +22,7 @@ from markovbridge.storage.documents import load_json
 from markovbridge.storage.files import make_folder, put, sealed, standing, unsealed, written_folder
 from markovbridge.storage.locks import locked
 from markovbridge.storage.parts import arguments
-from markovbridge.storage.public_names import coupling_once
+from markovbridge.storage.public_names import renamed
 from markovbridge.storage.reading import reading, tensors
 from markovbridge.transport.draws import Sampling
 
@@ -131,7 +131,7 @@ def configuration(directory: Path) -> tuple[Path, dict[str, Any]]:
         ) from error
     if found.get("format") != FORMAT:
         raise ValueError(f"{path} has format {found.get('format')}; this version reads {FORMAT}")
-    return path, coupling_once(found)
+    return path, renamed(found)
 
 
 def hash_weights(module: torch.nn.Module) -> str:

@@ -191,6 +191,6 @@ def test_small_words():
         "12 min 5 s",
         "3 h 20 min",
     ]
-    schedule = {"class_path": "markovbridge.processes.schedules.Cosine", "init_args": {}}
+    schedule = {"class_path": "markovbridge.processes.schedules.CosineSchedule", "init_args": {}}
     process = {"class_path": "m.PureDeath", "init_args": {"maximum": 16, "schedule": schedule}}
-    assert describe(process) == "PureDeath(maximum=16, schedule=Cosine())"
+    assert describe(process) == "PureDeath(maximum=16, schedule=CosineSchedule())"

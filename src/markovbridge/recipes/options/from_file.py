@@ -20,7 +20,7 @@ from markovbridge.recipes.options.words import pairs
 from markovbridge.storage.documents import PlainLoader, read_yaml
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.parts import ForeignClass, Named, foreign, options
-from markovbridge.storage.public_names import coupling_once
+from markovbridge.storage.public_names import renamed
 
 
 def read(file: Path, owner: type, words: Sequence[str], own: Sequence[str]) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def read(file: Path, owner: type, words: Sequence[str], own: Sequence[str]) -> d
                 f"{file}: {said} is for the command line alone, as --{said}: no file decides "
                 "what is written where"
             )
-        return options(coupling_once(content), owner, "", _named(words))
+        return options(renamed(content), owner, "", _named(words))
     except ForeignClass as error:
         raise UsageError(f"{file}: {own_class(error)}") from error
     except ValueError as error:

@@ -4,7 +4,7 @@ The value of an option is, in rising order, that of the class, of a configuratio
 recipe, see `from_file`), and of the words. An option that is a class is given by name, and its
 own options with a dot:
 
-    --process.schedule Linear --head.kernel stochastic
+    --process.schedule LinearSchedule --head.kernel stochastic
 """
 
 from __future__ import annotations
