@@ -254,7 +254,7 @@ class DiscreteProcess(Process):
         """
         return self.size
 
-    def kernel(self, law: Law, x: Tensor, t: Tensor, s: Tensor) -> SiteLaw | None:
+    def step_law(self, law: Law, x: Tensor, t: Tensor, s: Tensor) -> SiteLaw | None:
         """The law of x_s that `Bridge` draws from x_t = x, in closed form; None without one.
 
         Bounded data need none: it is a sum over their values.

@@ -179,7 +179,7 @@ class PureDeath(JumpProcess):
             x0 = coupling.pair(self, x1[:1]).expand(x1.shape)
         return Counts(self.schedule, x1, x0)
 
-    def kernel(self, law: Law, x: Tensor, t: Tensor, s: Tensor) -> Shifted | None:
+    def step_law(self, law: Law, x: Tensor, t: Tensor, s: Tensor) -> Shifted | None:
         """Of Poissons and negative binomials above x: thinned, both stay what they are.
 
         On all counts: what `project` cuts is left out, as mass above the maximum only makes a

@@ -261,9 +261,9 @@ def _step_ratio(
     s: Tensor,
 ) -> Tensor:
     """Log p(x_s | x_t, x_1) - log p(x_s | x_t) for one step of the bridge sampler: (batch,)."""
-    kernel = process.kernel(law, x_t, t, s)
-    if kernel is not None:
-        return pinned.log_prob(x_s).double() - kernel.log_prob(x_s)
+    stepped = process.step_law(law, x_t, t, s)
+    if stepped is not None:
+        return pinned.log_prob(x_s).double() - stepped.log_prob(x_s)
     if process.states is None:
         raise TypeError(
             f"the kernel of a {type(law).__name__} law on unbounded counts is not implemented: "
