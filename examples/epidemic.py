@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from markovbridge.evaluation.plots import plot_paths
 from markovbridge.simulated import (
     Ends,
     Leaping,
@@ -99,8 +100,8 @@ def draw(path, frames, found, known):
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    times = torch.linspace(1, 0, len(frames)).numpy()
-    left.plot(times, frames[:, :40, 1].numpy(), color="tab:red", alpha=0.2)
+    since = torch.linspace(1, 0, len(frames)).tolist()
+    plot_paths(frames, times=since, site=1, n=40, color="tab:red", alpha=0.2, ax=left)
     left.plot([1], [OBSERVED[1]], "ko", label="observed")
     left.set(xlabel="time since the beginning", ylabel="infected", title="reverse paths")
     left.legend()

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
+from markovbridge.evaluation.plots import plot_values
 from markovbridge.networks import MLP
-from markovbridge.simulated import OneTime, Reactions, ReverseRates, Source, Thinning, fit
+from markovbridge.simulated import OneTime, Reactions, ReverseRates, Source, fit
 
 SITES, PARTICLES = 12, 4
 PACE = 12.0
@@ -69,14 +70,10 @@ def draw(path, model, generator):
     import matplotlib.pyplot as plt
 
     times = torch.linspace(0, 1, 121).tolist()
-    start = model.source.sample(3, generator=generator)
-    frames = model.frames(start, times, Thinning(), generator=generator)
+    frames = model.frames(3, times, generator=generator)
     figure, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
     for k, axis in enumerate(axes):
-        sites = [k - 0.5 for k in range(SITES + 1)]
-        axis.pcolormesh(times, sites, frames[1:, k].T.numpy(), cmap="Greys")
-        axis.set_xlabel("t")
-    axes[0].set_ylabel("site")
+        plot_values(frames[:, k], times, cmap="Greys", ax=axis).set_ylabel("" if k else "site")
     figure.suptitle("Reverse paths: from anywhere to a train")
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 import markovbridge as mb
+from markovbridge.evaluation.plots import plot_marginals, plot_values
 from markovbridge.exact import Reverse
 
 STATES, T, S = 12, 0.55, 0.75
@@ -33,9 +34,6 @@ def main(output=None):
     data = data / data.sum()
     reverse = Reverse(mb.FiniteChain(ring()), data)
 
-    times = torch.linspace(0, 1, 61).tolist()
-    marginals = torch.stack([reverse.marginal(t) for t in times])
-    ratios = torch.stack([reverse.ratios(t).roll(-1, 1).diagonal() for t in times[:-1]])
     generator, matrix = reverse.generator(T), reverse.matrix(T, S)
 
     # The reverse matrix carries f_t to f_s, and the generator is its derivative.
@@ -54,40 +52,26 @@ def main(output=None):
     print(f"20 reverse mappings against the data: {float((law - data).abs().max()):.1e}")
 
     if output is not None:
-        draw(output, times, marginals, ratios, generator, matrix)
+        draw(output, reverse)
     return reverse
 
 
-def draw(output, times, marginals, ratios, generator, matrix):
+def draw(output, reverse):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
-    panels = (
-        (axes[0, 0], marginals.T, "marginals f_t(x)", (0, 1, -0.5, STATES - 0.5)),
-        (
-            axes[0, 1],
-            ratios.T.log2(),
-            "score ratios log2 f_t(x+1)/f_t(x)",
-            (0, 1, -0.5, STATES - 0.5),
-        ),
-        (axes[1, 0], generator.clone().fill_diagonal_(0.0), f"reverse rates at t = {T}", None),
-        (axes[1, 1], matrix, f"reverse matrix p(x_{S} | x_{T})", None),
+    times = torch.linspace(0, 1, 61).tolist()
+    plot_marginals(reverse, times=times, ax=axes[0, 0]).set_title("marginals f_t(x)")
+    up = torch.stack([reverse.ratios(t).roll(-1, 1).diagonal() for t in times[:-1]]).log2()
+    style = {"label": "log2", "cmap": "RdBu_r", "vmin": -3, "vmax": 3}
+    plot_values(up, times[:-1], ax=axes[0, 1], **style).set_title("score ratios f_t(x+1)/f_t(x)")
+    matrices = (
+        (reverse.generator(T).fill_diagonal_(0.0), f"reverse rates at t = {T}"),
+        (reverse.matrix(T, S), f"reverse matrix p(x_{S} | x_{T})"),
     )
-    for axis, values, title, extent in panels:
-        colours = "RdBu_r" if "log2" in title else "viridis"
-        limit = 3 if "log2" in title else None
-        image = axis.imshow(
-            values.numpy(),
-            origin="lower",
-            aspect="auto",
-            extent=extent,
-            cmap=colours,
-            vmin=-limit if limit else None,
-            vmax=limit,
-        )
-        axis.set_title(title)
-        axis.set_xlabel("t" if extent else "to x'")
-        axis.set_ylabel("x" if extent else "from x")
+    for axis, (values, title) in zip(axes[1], matrices, strict=True):
+        image = axis.imshow(values.numpy(), origin="lower", aspect="auto")
+        axis.set(title=title, xlabel="to x'", ylabel="from x")
         figure.colorbar(image, ax=axis)
     figure.savefig(Path(output), dpi=110)
     plt.close(figure)

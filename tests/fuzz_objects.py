@@ -19,7 +19,7 @@ from markovbridge import counts, covariances, data, exact, laws, simulated, trai
 from markovbridge.data import covariates
 from markovbridge.data.sparse import Stored
 from markovbridge.data.tables.objects import TableObject, read_object
-from markovbridge.evaluation import linear_restoration, metrics, restoration
+from markovbridge.evaluation import linear_restoration, metrics, plots, restoration
 from markovbridge.evaluation.metrics.points import CountRows
 from markovbridge.processes.baselines import Pairing
 from markovbridge.samplers import Masking
@@ -216,6 +216,9 @@ FACTORIES = {
     sparse.csr_matrix: lambda: [sparse.csr_matrix(COUNTS.numpy())],
     CountRows: lambda: [COUNTS, COUNTS.numpy(), sparse.csr_matrix(COUNTS.numpy())],
     Model: lambda: _transports(),
+    plots.Shaped: lambda: _transports() + _reverse_rates(),
+    plots.Walking: lambda: _transports() + _reverse_drifts(),
+    plots.Known: lambda: [exact.Reverse(mb.UniformChain(3), torch.ones(3))],
     parts.Named: lambda: [parts.Named("markovbridge.PureDeath", lambda: mb.PureDeath)],
     nn.Module: lambda: [nn.Linear(3, 3), nn.Flatten()],
     np.random.Generator: lambda: [np.random.default_rng(0)],

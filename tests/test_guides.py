@@ -54,6 +54,9 @@ def test_own(capsys):
     assert names["on"].shape == (8, 6) and names["lit"].shape == names["drawn"].shape == (4, 6)
     assert bool((names["likelihood"] < 0).all()) and bool(names["likelihood"].isfinite().all())
     assert names["rates"].shape == (4, 6, 1) and names["drift"].shape == (4, 2)
+    assert names["exactly"].collections[0].get_array().shape == (2, 61)
+    assert names["going"].collections[0].get_array().shape == (2, 60)
+    assert len(names["paths"].lines) == 5
     exact = Empirical(names["process"], names["lights"])
     model = Transport(names["process"], exact, shape=(6,))
     on = model.sample(64, steps=5)
@@ -89,6 +92,9 @@ def test_simulated():
     assert bool(names["bound"].nats.isfinite().all())
     assert names["spins"].shape == (16, 5) and names["moved"].shape == (16, 2)
     assert names["exact"].shape == (32, 5)
+    assert names["picture"].collections[0].get_array().shape == (10, 41)
+    assert names["hopping"].collections[0].get_array().shape == (1, 60)
+    assert len(names["noising"].lines) == 2
 
 
 def test_covariances(monkeypatch, tmp_path):

@@ -257,3 +257,28 @@ def test_what_does_not_fit_is_named():
         it.loss(data(1), generator=rng())
     with pytest.raises(ValueError, match=r"x1 must be \('batch', 1\)"):
         it.loss(torch.zeros(2, 3))
+
+
+def test_frames_walk_as_samples_do():
+    model = ReverseDrift(OU(), Small(1, 1), normal(0.0, 1.0), steps=8)
+    grid = [k / 8 for k in range(9)]
+    frames = model.frames(5, grid, generator=rng(3))
+    torch.testing.assert_close(frames, model.sample(5, keep=True, generator=rng(3)))
+    # The same steps, of which fewer are looked at.
+    few = model.frames(frames[2], (0.25, 0.25, 0.75, 1.0), generator=rng(4))
+    assert torch.equal(few[0], few[1]) and len(few) == 4
+    rest = [k / 8 for k in range(2, 9)]
+    torch.testing.assert_close(few[2:], model.frames(frames[2], rest, generator=rng(4))[[4, 6]])
+
+
+def test_frames_refuse_times_that_do_not_fit():
+    model = ReverseDrift(OU(), Small(1, 1), normal(0.0, 1.0), steps=8)
+    for x, times, message in (
+        (3, (0.5, 1.0), "the source is at t = 0, and the first of the times is 0.5"),
+        (3, (), "times hold none"),
+        (torch.zeros(2, 1), (0.5, 0.25), "after 0.5 comes 0.25"),
+        (torch.zeros(2, 1), (0.5, 1.25), "after 0.5 comes 1.25"),
+        (torch.zeros(2, 3), (0.5, 1.0), r"x must be \('batch', 1\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.frames(x, times)

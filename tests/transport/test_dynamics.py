@@ -162,3 +162,64 @@ def test_what_a_process_does_not_have_is_refused():
     )
     with pytest.raises(ValueError, match="preserve=False"):
         kept.score(real, 0.5)
+
+
+def _counts():
+    process = mb.Ehrenfest(3)
+    points = torch.tensor([[0, 3], [2, 1], [3, 3]])
+    return mb.Transport(process, exact.Empirical(process, points), shape=(2,))
+
+
+def test_frames_are_those_of_the_walk_of_a_sample():
+    """In two blocks, so that they are put together again."""
+    model, times = _counts(), (0.0, 0.3, 0.7, 1.0)
+    rng = torch.Generator().manual_seed
+    frames = model.frames(70, times, generator=rng(0))
+    assert frames.shape == (4, 70, 2)
+    grid = torch.tensor(times).double()
+    assert torch.equal(frames[-1], model.sample(70, steps=grid, generator=rng(0)))
+    assert torch.equal(frames[:, :5], model.frames(5, times, generator=rng(0)))
+    again = model.frames(frames[0], times, sampler=mb.Bridge(), generator=rng(1))
+    assert torch.equal(again[0], frames[0])
+    assert torch.equal(again[-1], model.translate(frames[0], steps=grid, generator=rng(1)))
+    later = model.frames(frames[2], times[2:], generator=rng(2))
+    restored = model.restore(frames[2], times[2], steps=grid[2:], generator=rng(2))
+    assert torch.equal(later, torch.stack([frames[2], restored]))
+
+
+def test_frames_have_the_marginals_of_the_process():
+    model, times = _counts(), (0.0, 0.4, 0.8, 1.0)
+    frames = model.frames(4000, times, generator=torch.Generator().manual_seed(0))
+    for x, t in zip(frames, times, strict=True):
+        laws = model.process.transition(torch.tensor([[0], [2], [3]]), 1.0, t)
+        expected = laws.log_probs.exp()[:, 0].mean(0)
+        share = torch.bincount(x[:, 0], minlength=4).double() / len(x)
+        torch.testing.assert_close(share, expected.double(), atol=4.5 / 2 / 4000**0.5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("x", "times", "options", "message"),
+    [
+        (3, (0.0, 1.0), {"steps": 5}, "`steps` is what `times` are for"),
+        (3, (), {}, "two or more, the last being 1, not none"),
+        (3, (0.0, 0.5), {}, "a grid must increase from 0.0 to 1"),
+        (3, (0.5, 1.0), {}, "a grid must increase from 0.0 to 1"),
+    ],
+)
+def test_frames_refuse_other_times(x, times, options, message):
+    with pytest.raises(ValueError, match=message):
+        _counts().frames(x, times, **options)
+
+
+def test_rates_of_leaving_and_change_sum_over_jumps():
+    model, x, t = _counts(), torch.tensor([[0, 3], [1, 2]]), 0.6
+    rates, moves = model.rates(x, t), model.process.moves(x)
+    down, up = rates[..., 0], rates[..., 1]
+    assert moves[1, 0].tolist() == [0, 2]
+    torch.testing.assert_close(model.change(x, t), up - down)
+    torch.testing.assert_close(model.leaving(x, t), up + down)
+    chain = mb.UniformChain(3)
+    model = mb.Transport(chain, exact.Empirical(chain, x.clamp_max(2)), shape=(2,))
+    rates = model.rates(x.clamp_max(2), t)
+    stay = rates.gather(-1, x.clamp_max(2).unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(model.leaving(x.clamp_max(2), t), rates.sum(-1) - stay)

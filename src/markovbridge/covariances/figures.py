@@ -26,6 +26,7 @@ from markovbridge.covariances.grid import Grid
 from markovbridge.covariances.spectra import euclidean, periodogram, wavenumbers
 from markovbridge.covariances.torus import Torus
 from markovbridge.doors.randomness import generator
+from markovbridge.storage.lazily import optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,19 +58,13 @@ def plot(
     Raises:
         ModuleNotFoundError: Without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import NullFormatter
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "drawing fits needs matplotlib: pip install 'markovbridge[plots]'"
-        ) from error
-
+    figures = optional("matplotlib.figure", "drawing fits", "plots")
+    tickers = optional("matplotlib.ticker", "drawing fits", "plots")
     x = centred(data, mean)
     event = tuple(x.shape[1:])
     sizes = check_event(event, dimension)[1]
     if axes is None:
-        figure = Figure(figsize=(8, 3.2), layout="constrained")
+        figure = figures.Figure(figsize=(8, 3.2), layout="constrained")
         axes = [figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)]
     power, distance = axes
 
@@ -84,7 +79,7 @@ def plot(
         lags, products = model_covariance(fitted.covariance, event, sizes)
         distance.plot(*by_norm(lags, products, 1.0), label=label)
     power.set(xscale="log", yscale="log", xlabel="wavenumber (radians per site)", ylabel="power")
-    power.xaxis.set_minor_formatter(NullFormatter())
+    power.xaxis.set_minor_formatter(tickers.NullFormatter())
     distance.set(xlabel="distance (sites)", ylabel="covariance")
     distance.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     distance.legend(frameon=False)

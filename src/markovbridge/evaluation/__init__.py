@@ -6,6 +6,7 @@
 | `restoration`, `linear_restoration` | what draws given an observation say; the best linear |
 | `consistency` | whether a mean obeys what a mean must |
 | `inspection` | what happens between source and data |
+| `plots` | pictures of it: marginals, rates, paths |
 | `held_out_likelihood` | nats on held-out data, beside the simplest model of all |
 | `report` | one page of all of it |
 """

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -129,9 +131,8 @@ class ReverseDrift(Learned):
         self.points = checks.whole(points, "points", least=1)
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next((p.device for p in self.parameters()), torch.device("cpu"))
+    def shape(self) -> tuple[int, ...]:
+        return self.dynamics.shape
 
     def correction(self, x: Tensor, t: Tensor) -> Tensor:
         """What the network says of ∂ log f_t(x) - 2b/σ², as x.
@@ -187,15 +188,31 @@ class ReverseDrift(Learned):
         self, n: int, *, keep: bool = False, generator: torch.Generator | None = None
     ) -> Tensor:
         """Data by Euler steps, (n, *event); or all states, t = 0 first: (steps + 1, n, *event)."""
-        checks.whole(n, "n", least=0)
-        x = self.source.sample(n, generator=generator).to(self.device)
-        x = rows_of(x, self.dynamics.shape, "the sample of the source")
+        x = self._sources(n, generator)
         path = [x]
         for k in range(self.steps):
-            mean, std = self._reverse(x, k)
+            mean, std = self._reverse(x, k / self.steps, 1 / self.steps)
             x = mean + std * _normal(x, generator)
             path = [*path, x] if keep else [x]
         return torch.stack(path) if keep else x
+
+    @torch.no_grad()
+    def frames(
+        self, x: Tensor | int, times: Sequence[float], *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        found = [self._begun(x, times, generator)]
+        for t, s in pairwise(times):
+            if not 0 <= t <= s <= 1:
+                raise ValueError(f"times must increase within [0, 1]: after {t:g} comes {s:g}")
+            # Steps as long as those of `sample`, or a little shorter.
+            count = math.ceil((s - t) * self.steps - 1e-9)
+            x = found[-1]
+            for k in range(count):
+                h = (s - t) / count
+                mean, std = self._reverse(x, t + k * h, h)
+                x = mean + std * _normal(x, generator)
+            found.append(x)
+        return torch.stack(found)
 
     @torch.no_grad()
     def log_likelihood(
@@ -220,7 +237,7 @@ class ReverseDrift(Learned):
             x, still = path[-1], torch.zeros_like(rows)
             total = self.source.log_prob(x).double()
             for k, y in enumerate(path.flip(0)[1:]):
-                mean, std = self._reverse(x, k)
+                mean, std = self._reverse(x, k / self.steps, h)
                 t = _full(y, (k + 1) / self.steps)
                 back = self.dynamics.noise(y, t) * math.sqrt(h)
                 total = total + _log_normal(y, mean, std)
@@ -230,9 +247,9 @@ class ReverseDrift(Learned):
 
         return self._bound(x1, paths, value)
 
-    def _reverse(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of step k up."""
-        t, h = _full(x, k / self.steps), 1 / self.steps
+    def _reverse(self, x: Tensor, at: float, h: float) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of a step of length h up."""
+        t = _full(x, at)
         return x + self.drift(x, t) * h, self.dynamics.noise(x, t) * math.sqrt(h)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.doors.randomness import generator
+from markovbridge.simulated.dynamics import rows_of
+from markovbridge.simulated.sources import Source
 from markovbridge.simulated.walks import Visits
 from markovbridge.storage.files import read_bytes, write_bytes
 from markovbridge.storage.reading import tensors
@@ -27,6 +29,18 @@ from markovbridge.transport.likelihood import Bound
 
 class Learned(nn.Module, ABC):
     """A reverse process with weights."""
+
+    source: Source
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Event shape, without the batch."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
 
     @abstractmethod
     def paths(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Visits:
@@ -43,6 +57,46 @@ class Learned(nn.Module, ABC):
             ValueError: If x1 is not (batch, *event).
         """
         return self.loss_of(self.paths(x1, generator=generator), generator=generator)
+
+    @abstractmethod
+    def frames(
+        self, x: Tensor | int, times: Sequence[float], *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """States on the way to the data, for pictures, or from an observed state.
+
+        Args:
+            x: States at the first of the times, (batch, *event), or how many to draw from the
+                source, which is at t = 0.
+            times: When, in increasing order.
+            generator: Source of randomness.
+
+        Returns:
+            The states at these times, (times, batch, *event).
+        """
+
+    def _begun(
+        self, x: Tensor | int, times: Sequence[float], rng: torch.Generator | None
+    ) -> Tensor:
+        """The states that `frames` starts from.
+
+        Raises:
+            ValueError: If they, or times, do not fit.
+        """
+        if not len(times):
+            raise ValueError("times hold none: give one or more, in increasing order")
+        if isinstance(x, Tensor):
+            return rows_of(x, self.shape).to(self.device)
+        if times[0] != 0:
+            raise ValueError(
+                f"the source is at t = 0, and the first of the times is {times[0]:g}: begin with "
+                "0, or give the states to start from"
+            )
+        return self._sources(x, rng)
+
+    def _sources(self, n: int, rng: torch.Generator | None) -> Tensor:
+        """States to start from, (n, *event)."""
+        x = self.source.sample(checks.whole(n, "n", least=0), generator=rng).to(self.device)
+        return rows_of(x, self.shape, "the sample of the source")
 
     def _bound(self, x1: Tensor, paths: int, value: Callable[[Tensor], Tensor]) -> Bound:
         """Means over paths of the value of each, which is given rows of data, (rows,)."""

@@ -39,11 +39,6 @@ class Ratios(nn.Module):
         super().__init__()
         self.dynamics, self.network = dynamics, network
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next((p.device for p in self.parameters()), torch.device("cpu"))
-
     def log_ratios(self, x: Tensor, t: Tensor) -> Tensor:
         """What the network says of log f_t(origins(x)[m]) / f_t(x): (batch, M) float64.
 
@@ -64,6 +59,21 @@ class Ratios(nn.Module):
         # Where nothing leads to x the network may say anything.
         log = torch.where(inward > 0, self.log_ratios(x, t), 0.0)
         return inward * log.exp()
+
+    def leaving(self, x: Tensor, t: Tensor) -> Tensor:
+        """Rate at which the reverse changes each number of the event: (batch, *event) float64."""
+        return self._summed((self._steps(x) != 0).double(), x, t)
+
+    def change(self, x: Tensor, t: Tensor) -> Tensor:
+        """Mean change of each number by the reverse, per unit of t: (batch, *event) float64."""
+        return self._summed(self._steps(x).double(), x, t)
+
+    def _steps(self, x: Tensor) -> Tensor:
+        """By how much each jump of the reverse changes x, (batch, M, *event)."""
+        return self.dynamics.origins(x) - x.unsqueeze(1)
+
+    def _summed(self, steps: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        return torch.einsum("bm,bm...->b...", self.rates(x, t), steps)
 
     def excess(self, x: Tensor, t: Tensor) -> Tensor:
         """Σ λ - Σ r, the total rate of the reverse above that of the noising, (batch,)."""

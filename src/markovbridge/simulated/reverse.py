@@ -58,6 +58,10 @@ class ReverseRates(Ratios, Learned):
         self.objective = OneTime() if objective is None else objective
         self.windows = checks.turns(windows, "windows")
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.dynamics.shape
+
     @torch.no_grad()
     def paths(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Path:
         x1 = rows_of(x1, self.dynamics.shape, "x1").to(self.device)
@@ -82,15 +86,13 @@ class ReverseRates(Ratios, Learned):
             sampler: How to walk; None is `Thinning()`.
             generator: Source of randomness.
         """
-        checks.whole(n, "n", least=0)
-        x0 = self.source.sample(n, generator=generator).to(self.device)
-        x0 = rows_of(x0, self.dynamics.shape, "the sample of the source")
+        x0 = self._sources(n, generator)
         return (Thinning() if sampler is None else sampler).run(self, x0, generator=generator)
 
     @torch.no_grad()
     def frames(
         self,
-        x: Tensor,
+        x: Tensor | int,
         times: Sequence[float],
         sampler: Thinning | Leaping | None = None,
         *,
@@ -99,7 +101,8 @@ class ReverseRates(Ratios, Learned):
         """States on the way to the data, for pictures, or from an observed state.
 
         Args:
-            x: States at the first of the times, (batch, *event).
+            x: States at the first of the times, (batch, *event), or how many to draw from the
+                source, which is at t = 0.
             times: When, in increasing order.
             sampler: How to walk from each to the next; None is `Thinning()`.
             generator: Source of randomness.
@@ -107,8 +110,8 @@ class ReverseRates(Ratios, Learned):
         Returns:
             The states at these times, (times, batch, *event).
         """
-        x = rows_of(x, self.dynamics.shape).to(self.device)
-        walker, found = Thinning() if sampler is None else sampler, [x]
+        walker = Thinning() if sampler is None else sampler
+        found = [self._begun(x, times, generator)]
         for t, s in pairwise(times):
             found.append(walker.run(self, found[-1], t, s, generator=generator))
         return torch.stack(found)

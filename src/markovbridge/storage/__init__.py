@@ -7,7 +7,7 @@
 | `config`, `parts`, `public_names` | objects as configuration, and what a file may name |
 | `errors` | the error of wrong names, and what was meant instead |
 | `png` | pictures as bytes |
-| `lazily` | packages whose names are imported when they are asked for |
+| `lazily` | what is imported when it is asked for: public names, optional packages |
 """
 
 __all__: list[str] = []

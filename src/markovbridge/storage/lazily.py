@@ -1,6 +1,7 @@
-"""Packages whose public names are imported when the first of them is asked for.
+"""What is imported when it is asked for: public names of this package, and packages of others.
 
-Such a package has a module `public`, which imports what it offers, and in its `__init__`
+A package whose names come late has a module `public`, which imports what it offers, and in its
+`__init__`
 
     def __getattr__(name: str) -> Any:
         return offered(__name__, name)
@@ -13,6 +14,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 
@@ -31,3 +33,18 @@ def offered(package: str, name: str) -> Any:
             setattr(sys.modules[package], name, found)  # so that this is asked once a name
             return found
     raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+
+def optional(module: str, what: str, extra: str = "counts") -> ModuleType:
+    """Import a module of a package that only `what` needs, and `extra` brings.
+
+    Raises:
+        ImportError: If it is missing, with what brings it; of the class that Python raised.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.split(".")[0]
+        raise type(error)(
+            f"{what} needs {package}; run `pip install 'markovbridge[{extra}]'`"
+        ) from error

@@ -19,7 +19,8 @@ import numpy as np
 
 from markovbridge import doors
 from markovbridge.data.tables.format import Format, Request, Writer, full, index
-from markovbridge.data.tables.table import Table, as_block, measured, optional, strings
+from markovbridge.data.tables.table import Table, as_block, measured, strings
+from markovbridge.storage.lazily import optional
 from markovbridge.storage.reading import afford, reading, unpacked
 
 

@@ -18,7 +18,8 @@ from markovbridge.data.compressed import assemble
 from markovbridge.data.tables import members
 from markovbridge.data.tables.format import Format, Request, Writer, full, index
 from markovbridge.data.tables.stored import StoredMatrix, check_shape
-from markovbridge.data.tables.table import Table, as_block, measured, optional, strings
+from markovbridge.data.tables.table import Table, as_block, measured, strings
+from markovbridge.storage.lazily import optional
 from markovbridge.storage.reading import reading
 
 PLAIN = ("array", "categorical", "nullable", "string-array")  # kinds of columns of obs

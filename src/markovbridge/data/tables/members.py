@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from markovbridge import doors
-from markovbridge.data.tables.table import optional, strings
+from markovbridge.data.tables.table import strings
+from markovbridge.storage.lazily import optional
 from markovbridge.storage.reading import DEFLATED, SLACK, afford, reading
 
 VALUE = 64  # bytes of a name in memory, at least

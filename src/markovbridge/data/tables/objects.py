@@ -32,7 +32,8 @@ from markovbridge.data.tables.another import another
 from markovbridge.data.tables.format import Format
 from markovbridge.data.tables.frames import cells
 from markovbridge.data.tables.source import CountTable
-from markovbridge.data.tables.table import as_block, compact, measured, optional, strings
+from markovbridge.data.tables.table import as_block, compact, measured, strings
+from markovbridge.storage.lazily import optional
 
 KINDS = ("array", "sparse", "frame", "anndata")
 NAME = Path("X")  # what tables without a file are called in messages

@@ -6,12 +6,10 @@ first value that is none is named with its row and column, and with what it usua
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -64,21 +62,6 @@ class Table:
         close = getattr(self.matrix, "close", None)
         if close is not None:
             close()
-
-
-def optional(module: str, what: str) -> ModuleType:
-    """Import a package that only `what` needs.
-
-    Raises:
-        ImportError: If it is missing, with what brings it.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        package = module.split(".")[0]
-        raise ImportError(
-            f"{what} needs {package}; run `pip install 'markovbridge[counts]'`"
-        ) from error
 
 
 def measured(matrix: Any) -> tuple[Any, np.ndarray | None]:
