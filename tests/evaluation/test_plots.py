@@ -98,6 +98,13 @@ def test_marginals_of_counts_are_those_of_thinning():
         assert row.tolist() == pytest.approx(law, abs=1e-6)
 
 
+def test_marginals_of_states_are_shares_of_the_values_that_occur():
+    x = torch.tensor([[-2, -2, 1, -2], [0, 0, 0, 0]]).unsqueeze(-1)
+    ax = plot_marginals(x)
+    assert drawn(ax).tolist() == [[0.75, 0, 0, 0.25], [0, 0, 1, 0]]
+    assert ax.get_ylim() == (-2.5, 1.5)
+
+
 def test_marginals_of_large_counts_and_of_reals_are_quantiles():
     counts = torch.arange(2000).reshape(1, -1, 1).expand(2, -1, 1)
     ax = plot_marginals(counts)
@@ -239,6 +246,8 @@ def test_what_cannot_be_drawn_is_refused():
         plot_rates(model, site=0)
     with pytest.raises(ValueError, match=r"must be one event \(3,\), not \(4, 3\)"):
         plot_rates(model, site=0, at=POINTS)
+    with pytest.raises(TypeError, match="ax must be .*Axes"):
+        plot_values(torch.ones(2, 2), ax=3)
     with pytest.raises(TypeError, match="of must be .* Walking"):
         plot_paths(CHAIN)
 

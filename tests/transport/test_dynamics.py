@@ -218,8 +218,3 @@ def test_rates_of_leaving_and_change_sum_over_jumps():
     assert moves[1, 0].tolist() == [0, 2]
     torch.testing.assert_close(model.change(x, t), up - down)
     torch.testing.assert_close(model.leaving(x, t), up + down)
-    chain = mb.UniformChain(3)
-    model = mb.Transport(chain, exact.Empirical(chain, x.clamp_max(2)), shape=(2,))
-    rates = model.rates(x.clamp_max(2), t)
-    stay = rates.gather(-1, x.clamp_max(2).unsqueeze(-1)).squeeze(-1)
-    torch.testing.assert_close(model.leaving(x.clamp_max(2), t), rates.sum(-1) - stay)

@@ -350,8 +350,10 @@ def _edges(places: np.ndarray) -> np.ndarray:
 
 
 def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
+    if hasattr(ax, "pcolormesh") and not isinstance(ax, type):
         return ax
+    if ax is not None:
+        raise TypeError(f"ax must be Axes of matplotlib or None, not {checks.shown(ax)}")
     figure = optional("matplotlib.figure", "drawing", "plots")
     return figure.Figure(figsize=(5.4, 3.2), layout="constrained").add_subplot()
 

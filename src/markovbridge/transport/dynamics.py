@@ -65,8 +65,7 @@ class Dynamics(Sampling):
         Raises:
             TypeError: If the process does not jump.
         """
-        rates = self.rates(x, t, given)
-        return torch.where(self._steps(x) == 0, 0.0, rates).sum(-1)
+        return self.rates(x, t, given).sum(-1)
 
     def change(self, x: Tensor, t: Time, given: Given = NOTHING) -> Tensor:
         """Mean change of each site by jumps, per unit of time: (batch, *event).
@@ -80,12 +79,8 @@ class Dynamics(Sampling):
             TypeError: If the process does not jump.
         """
         rates = self.rates(x, t, given)
-        return (self._steps(x) * rates).sum(-1)
-
-    def _steps(self, x: Tensor) -> Tensor:
-        """By how much each jump changes its site, (batch, *event, jumps)."""
         assert isinstance(self.process, JumpProcess), "it has rates"
-        return self.process.moves(x) - x.unsqueeze(-1)
+        return ((self.process.moves(x) - x.unsqueeze(-1)) * rates).sum(-1)
 
     def drift(self, x: Tensor, t: Time, given: Given = NOTHING) -> Tensor:
         """Drift of the generative process at x, per unit of time, for t < 1.
