@@ -350,12 +350,12 @@ def _edges(places: np.ndarray) -> np.ndarray:
 
 
 def _axes(ax: Axes | None) -> Axes:
-    if hasattr(ax, "pcolormesh") and not isinstance(ax, type):
-        return ax
-    if ax is not None:
+    if ax is None:
+        figure = optional("matplotlib.figure", "drawing", "plots")
+        return figure.Figure(figsize=(5.4, 3.2), layout="constrained").add_subplot()
+    if not hasattr(ax, "pcolormesh") or isinstance(ax, type):
         raise TypeError(f"ax must be Axes of matplotlib or None, not {checks.shown(ax)}")
-    figure = optional("matplotlib.figure", "drawing", "plots")
-    return figure.Figure(figsize=(5.4, 3.2), layout="constrained").add_subplot()
+    return ax
 
 
 def _times(times: Sequence[float] | None, count: int | None) -> list[float]:
