@@ -262,6 +262,12 @@ def test_what_are_no_rates_is_refused(rates, message):
         mb.FiniteChain(rates)
 
 
+def test_rates_that_are_seldom_not_zero():
+    chain = mb.FiniteChain(lambda t: 4 * A if 0.6 < t < 0.9 else 0 * A)
+    assert_allclose(table(chain, 1.0, 0.0), expm(0.3 * 4 * A), atol=1e-10)
+    assert_allclose(table(chain, 0.6, 0.0), np.eye(3), atol=1e-12)
+
+
 def test_rates_in_float32_are_taken_for_what_they_are():
     chain = mb.FiniteChain(lambda t: torch.tensor(mixed(t), dtype=torch.float32))
     assert len(chain.motion._powers) < 16

@@ -303,3 +303,30 @@ def test_sparse_matrices_are_what_dense_ones_are_and_are_saved(form):
 def test_what_is_no_sparse_rate_matrix_is_refused(rates, kind, message):
     with pytest.raises(kind, match=message):
         mb.FiniteChain(rates)
+
+
+def test_a_cycle_that_comes_back_between_two_looks_is_no_rest():
+    """Rings of as many states as there are products between looks."""
+    n = vectors.LAG
+    one = np.roll(np.eye(n), 1, 1)
+    rates = np.kron(np.eye(2), 300.0 * one)
+    chain = Sparse(sparse.csr_matrix(rates), mb.Cosine())
+    x = torch.tensor([[0], [n + 3]])
+    tau = -2 * np.log(np.sin(np.pi * 0.6 / 2))  # -log p of the cosine schedule
+    for found, at in ((chain.log_rows, (0, 3)), (chain.log_columns, (0, 3))):
+        law = found(x, 1.0, 0.6).exp()[:, 0].numpy()
+        wanted = expm(300.0 * tau * (one - np.eye(n)))
+        wanted = wanted if found == chain.log_rows else wanted.T
+        assert_allclose(law[0, :n], wanted[at[0]], atol=1e-10)
+        assert_allclose(law[1, n:], wanted[at[1]], atol=1e-10)
+
+
+def test_a_cycle_of_uneven_classes_has_its_stationary_law():
+    """64 states, then 60 single ones, and round again: a law comes back after 61 jumps."""
+    many, n = 64, limits.LAG
+    rates = np.zeros((many + n - 1, many + n - 1))
+    rates[:many, many] = 1.0
+    rates[np.arange(many, many + n - 2), np.arange(many + 1, many + n - 1)] = 1.0
+    rates[-1, :many] = 1 / many
+    law = Limit(sparse.csr_matrix(rates)).laws[0].numpy()
+    assert_allclose(law, np.r_[np.full(many, 1 / n / many), np.full(n - 1, 1 / n)], rtol=1e-12)

@@ -1,5 +1,7 @@
 """Joint processes on their enumeration, against numbers worked out elsewhere."""
 
+import math
+
 import pytest
 import torch
 
@@ -65,10 +67,35 @@ def test_what_cannot_be_listed_is_named():
         reachable(up, torch.zeros(1, 1, dtype=torch.int64), 50)
     with pytest.raises(ValueError, match=r"x holds \[3\], which is none of the states listed"):
         rate_matrix(up, torch.arange(3).unsqueeze(1), 0.5)
-    timed = Reactions(torch.tensor([[1]]), lambda x, t: t.unsqueeze(1) + 0 * x, most=2)
-    with pytest.raises(ValueError, match="rates of this dynamics change with time"):
-        Enumerated.of(timed, torch.zeros(1, 1, dtype=torch.int64))
     with pytest.raises(ValueError, match="the chain has 3 states, but 4 are listed"):
         Enumerated(PAIR, mb.UniformChain(3))
     with pytest.raises(ValueError, match="one is in the list twice"):
         Enumerated(PAIR[[0, 1, 1]], mb.UniformChain(3))
+
+
+@pytest.mark.parametrize("season", [1, 2, 4])
+def test_rates_that_change_with_time(season):
+    """Also where they are the same at both ends and in the middle."""
+
+    def rates(x, t):
+        births = 2 + 1.8 * torch.sin(2 * math.pi * season * t)
+        return torch.stack([births * (x[:, 0] < 5), x[:, 0].double()], 1)
+
+    dynamics = Reactions(torch.tensor([[1], [-1]]), rates, most=5)
+    joint = Enumerated.of(dynamics, torch.zeros(1, 1, dtype=torch.int64))
+    assert torch.equal(joint.states, torch.arange(6).unsqueeze(1))
+    moved = torch.eye(6, dtype=torch.float64)
+    for k in range(400):  # from 1 down to 0.3, in short steps at their middle
+        t = 1 - 0.7 * (k + 0.5) / 400
+        moved = moved @ torch.matrix_exp(rate_matrix(dynamics, joint.states, t) * 0.7 / 400)
+    law = joint.chain.transition(joint.number(joint.states), 1.0, 0.3)
+    torch.testing.assert_close(law.log_probs[:, 0].exp(), moved, atol=1e-5, rtol=0)
+
+
+def test_states_that_are_reached_for_a_while_only():
+    window = Reactions(
+        torch.tensor([[1]]),
+        lambda x, t: ((t > 0.6) & (t < 0.7)).double().unsqueeze(1).expand(len(x), 1),
+        most=3,
+    )
+    assert len(reachable(window, torch.zeros(1, 1, dtype=torch.int64))) == 4

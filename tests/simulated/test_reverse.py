@@ -266,6 +266,8 @@ def test_sources():
         Tabulated(x[[0, 0]], torch.ones(2)).log_prob(x)
     with pytest.raises(ValueError, match=r"probabilities must be \(2,\)"):
         Tabulated(x, torch.ones(3))
+    with pytest.raises(ValueError, match="a positive, finite sum"):
+        Tabulated(x, torch.tensor([1.0, math.inf]))
     from markovbridge import laws
 
     poisson = OfLaw(lambda n: laws.Poisson(torch.full((n, 3), math.log(2))))

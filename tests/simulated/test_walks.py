@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from markovbridge.simulated import JumpDynamics, Reactions, leap, simulate, walk
+from markovbridge.simulated.walks import Noising
 from problems_simulated import Flips, Known, epidemic, follows, ring
 
 N = 20_000
@@ -114,3 +115,13 @@ def test_what_is_wrong_is_named():
     with pytest.raises(ValueError, match=r"leave out \[1\] of 2 changes"):
         Reactions(torch.tensor([[1], [0]]), lambda x, t: 1.0 + 0 * x)
     assert issubclass(Misshapen, JumpDynamics)
+
+
+def test_every_window_ends_below_where_it_begins():
+    """Whatever rounding makes of k/windows; else a simulation stands still."""
+    dynamics = ring()
+    for windows in range(1, 100):
+        edges = torch.arange(windows, 0, -1).double() / windows
+        found = Noising(dynamics, windows).window(edges, torch.zeros(()).double())
+        below = torch.arange(windows - 1, -1, -1).double() / windows
+        torch.testing.assert_close(found, below, atol=1e-12, rtol=0)

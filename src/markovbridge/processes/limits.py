@@ -33,7 +33,7 @@ from markovbridge.processes.exponential import LEAST
 FLAT = 14.0  # range of log π up to which errors of eigenvectors stay below 1e-11
 WIDEST = 8192  # states of which eigenvectors are kept: 512 MiB
 POWERS = 4000  # of U that are tried, before a system is solved
-LAG = 61  # powers between looks: prime, so that cycles do not look settled
+LAG = 61  # powers between looks: prime, so that few cycles look settled
 SETTLED = 1e-14
 
 
@@ -162,10 +162,12 @@ def _power_limit(jumps: Any) -> np.ndarray | None:
     step, kept = (jumps / exits.max()).T.tocsr(), 1 - exits / exits.max()
     law, change = np.full(size, 1 / size), math.inf
     for _ in range(POWERS // LAG):
-        before = law
+        before = previous = law
         for _ in range(LAG):
-            law = step @ law + kept * law
-        last, change = change, float((np.abs(law - before) / np.maximum(law, LEAST)).max())
+            previous, law = law, step @ law + kept * law
+        # Against the last law as well: a cycle may come back after so many powers.
+        apart = np.maximum(np.abs(law - before), np.abs(law - previous))
+        last, change = change, float((apart / np.maximum(law, LEAST)).max())
         if change == 0 or (change < last and change / (1 - change / last) < SETTLED):
             return law
     return None

@@ -40,7 +40,7 @@ FEW = 512  # states of which tables are made
 DENSE = 0.25  # share of moves that are possible from which a matrix is kept dense
 BLOCK = 2**22  # numbers of vectors held at once: 32 MiB
 MANY = 8000  # products beyond which eigenvectors are better
-LAG = 61  # products between looks whether vectors have settled: prime, so that cycles do not
+LAG = 61  # products between looks whether vectors have settled: prime, so that few cycles do
 SETTLED = 1e-14
 UNDER = 1e-280  # below it numbers are zero, before they slow down
 LONG = 3e10  # numbers read and written, beyond which a warning is due: about half a minute
@@ -170,7 +170,7 @@ class Sparse(Motion):
         alone = len(which) == vectors.shape[1] and bool((which == torch.arange(len(which))).all())
         out = torch.zeros(self.size, len(which), dtype=torch.float64)
         left = torch.ones_like(mean)
-        before, change = vectors, math.inf
+        before, previous, change = vectors, vectors, math.inf
         for m in range(terms + 1):
             weight = torch.exp(
                 torch.xlogy(torch.tensor(float(m)), mean) - math.lgamma(m + 1) - mean
@@ -178,12 +178,15 @@ class Sparse(Motion):
             out.addcmul_(vectors if alone else vectors[:, which], weight)
             left = left - weight
             if m % LAG == 0 and m:
-                last, change = change, float(_change(before, vectors))
+                # Against the last vectors as well: a cycle may come back after so many products.
+                apart = torch.maximum(_change(before, vectors), _change(previous, vectors))
+                last, change = change, float(apart)
                 # Changes fall like a power: the rest of them is a geometric series.
                 if change == 0 or (change < last and change / (1 - change / last) < SETTLED):
                     out.addcmul_(vectors if alone else vectors[:, which], left.clamp_min(0))
                     break
                 before = vectors
+            previous = vectors
             vectors = torch.from_numpy(step @ vectors.numpy())
             if m % 8 == 0:
                 vectors.masked_fill_(vectors < UNDER, 0.0)

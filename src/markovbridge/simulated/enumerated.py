@@ -3,11 +3,13 @@
 States of the whole event are listed, and a chain runs on their numbers. To the chain an event is
 one site, so that `FiniteChain`, its bridges, models, samplers, likelihoods and `exact.Reverse`
 know nothing of sites, and need not: `number` turns events into states of the chain, `event` turns
-them back. A few thousand states are the limit of the chain's tables.
+them back. A few thousand states are the limit of the chain; some hundred, where rates change with
+time.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +25,8 @@ from markovbridge.simulated.sources import positions
 
 MOST = 4096
 SAME = 1e-9  # relative difference of rates at two times that are one
+# When rates are looked at: no period has all of them in step.
+LOOKS = (0.5, 0.0, 1.0, *((k * (math.sqrt(5) - 1) / 2) % 1 for k in range(1, 30)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,23 +58,22 @@ class Enumerated:
         """The chain of a dynamics, on all states that it reaches.
 
         Args:
-            dynamics: Any, with rates that do not change with time.
+            dynamics: Any. Rates that change with time make a chain whose rates are a function of
+                it, which has some hundred states at most.
             start: States to start from, (n, *event): all data.
-            schedule: The clock; None is that of the dynamics itself, 1 - t at time t.
+            schedule: The clock; None is that of the dynamics itself, 1 - t at time t. Where rates
+                change with time it says when training looks, and not how fast the chain moves.
 
         Raises:
-            ValueError: If rates change with time, or there are more than 4096 states.
+            ValueError: If there are more than 4096 states, or rates that change with time take
+                too much memory.
         """
         states = reachable(dynamics, start)
-        matrix = rate_matrix(dynamics, states, 0.5)
-        for t in (0.0, 1.0):
-            if not torch.allclose(rate_matrix(dynamics, states, t), matrix, rtol=SAME, atol=0):
-                raise ValueError(
-                    "rates of this dynamics change with time, and a FiniteChain has one matrix: "
-                    "make a chain of `rate_matrix(dynamics, states, t)` yourself"
-                )
         clock = SurvivalSchedule(_left, _lost) if schedule is None else schedule
-        return cls(states, FiniteChain(matrix, clock))
+        first, *others = (stated(dynamics, states, _at(t, states)) for t in LOOKS)
+        if all(torch.allclose(rates, first, rtol=SAME, atol=0) for rates in others):
+            return cls(states, FiniteChain(rate_matrix(dynamics, states, 0.5), clock))
+        return cls(states, FiniteChain(lambda t: rate_matrix(dynamics, states, t), clock))
 
     def number(self, x: Tensor) -> Tensor:
         """Events (batch, *event) as states of the chain, (batch, 1).
@@ -95,7 +98,7 @@ def reachable(dynamics: JumpDynamics, start: Tensor, most: int = MOST) -> Tensor
     """All states that moves lead to, whatever the time, those of `start` among them.
 
     Args:
-        dynamics: The process; which moves are possible is asked at t = 0, 1/2 and 1.
+        dynamics: The process; which moves are possible is asked at times spread over [0, 1].
         start: States to start from, (n, *event).
         most: How many there may be.
 
@@ -110,8 +113,10 @@ def reachable(dynamics: JumpDynamics, start: Tensor, most: int = MOST) -> Tensor
     front = known
     while len(front):
         moves = dynamics.moves(front).flatten(0, 1)
-        ever = sum(stated(dynamics, front, _at(t, front)) for t in (0.0, 0.5, 1.0))
-        found = moves[torch.as_tensor(ever).flatten() > 0].unique(dim=0)
+        ever = torch.zeros(len(moves), dtype=torch.bool, device=front.device)
+        for t in LOOKS:
+            ever |= stated(dynamics, front, _at(t, front)).flatten() > 0
+        found = moves[ever].unique(dim=0)
         new = found[positions(known, found, missing=True) < 0]
         known, front = torch.cat([known, new]), new
         if len(known) > most:

@@ -7,6 +7,7 @@ the data. `Ends` draws the latter by simulation and knows no density, which a li
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,8 +101,8 @@ class Tabulated(Source):
                 f"probabilities must be ({len(self.states)},), one for each state, not "
                 f"{tuple(p.shape)}"
             )
-        if not bool((p >= 0).all()) or not float(p.sum()) > 0:
-            raise ValueError("probabilities must be at least 0 with a positive sum")
+        if not bool((p >= 0).all()) or not 0 < float(p.double().sum()) < math.inf:
+            raise ValueError("probabilities must be at least 0 with a positive, finite sum")
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         checks.whole(n, "n", least=0)

@@ -33,7 +33,8 @@ class Noising(Walker):
         return chosen(self.dynamics.moves(x), which)
 
     def window(self, t: Tensor, stop: Tensor) -> Tensor:
-        return torch.maximum(((t * self.windows).ceil() - 1) / self.windows, stop)
+        # An edge that rounding put above a multiple of 1/windows begins the next window.
+        return torch.maximum(((t * self.windows - 1e-9).ceil() - 1) / self.windows, stop)
 
     def bound(self, x: Tensor, t: Tensor, edge: Tensor) -> Tensor:
         return self.dynamics.bound(x, t, edge).double()
