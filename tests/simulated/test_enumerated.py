@@ -67,6 +67,10 @@ def test_what_cannot_be_listed_is_named():
         reachable(up, torch.zeros(1, 1, dtype=torch.int64), 50)
     with pytest.raises(ValueError, match=r"x holds \[3\], which is none of the states listed"):
         rate_matrix(up, torch.arange(3).unsqueeze(1), 0.5)
+    joint = Enumerated.of(Flips(), PAIR[:1])
+    with pytest.raises(ValueError, match=r"x holds \[0.5, 0.0\], which is none of the states"):
+        joint.number(torch.tensor([[0.0, 1.0], [0.5, 0.0]]))
+    assert joint.number(torch.tensor([[0.0, 1.0]])).tolist() == [[1]]
     with pytest.raises(ValueError, match="the chain has 3 states, but 4 are listed"):
         Enumerated(PAIR, mb.UniformChain(3))
     with pytest.raises(ValueError, match="one is in the list twice"):

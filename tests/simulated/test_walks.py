@@ -1,5 +1,7 @@
 """Simulated noising has the law of the matrix exponential, state by state."""
 
+import math
+
 import pytest
 import torch
 
@@ -125,3 +127,26 @@ def test_every_window_ends_below_where_it_begins():
         found = Noising(dynamics, windows).window(edges, torch.zeros(()).double())
         below = torch.arange(windows - 1, -1, -1).double() / windows
         torch.testing.assert_close(found, below, atol=1e-12, rtol=0)
+
+
+def test_times_at_which_no_path_is_are_refused():
+    x, dynamics = torch.tensor([[1, 1, 0, 0]]), ring()
+    for at, start, stop in ((0.9, 0.5, 0.0), (0.2, 1.0, 0.5), (math.nan, 1.0, 0.0)):
+        with pytest.raises(ValueError, match="times must lie between stop and start"):
+            walk(dynamics, x, torch.tensor([[at]]), start, stop)
+    ends = torch.tensor([0.3, 0.7]).double()  # above and below what float32 makes of them
+    fast, looks = ring(30.0), ends.float().unsqueeze(1)
+    path = walk(fast, x.expand(2, -1), looks, 1.0, ends, generator=rng())
+    assert torch.equal(path.states[:, 0], path.end) and len(path.rows)
+
+
+def test_what_is_no_state_is_named():
+    for call in (simulate, leap):
+        with pytest.raises(ValueError, match=r"x holds \[2, 0, 0, 0\], which is no state of Reac"):
+            call(ring(), torch.tensor([[1, 0, 0, 0], [2, 0, 0, 0]]))
+
+
+def test_no_rows_are_simulated_to_none():
+    x = torch.zeros(0, 4, dtype=torch.int64)
+    for made in (simulate(ring(), x), leap(ring(), x), walk(ring(), x, torch.zeros(0, 2)).end):
+        assert made.shape == (0, 4)

@@ -161,7 +161,7 @@ class Reactions(JumpDynamics):
         return inside if self.allowed is None else inside & self.allowed(x)
 
     def rates(self, x: Tensor, t: Tensor) -> Tensor:
-        stays = self.possible(self.moves(x).flatten(0, 1)).reshape(len(x), -1)
+        stays = self.possible(self.moves(x).flatten(0, 1)).reshape(len(x), self.labels)
         return torch.where(stays, self._asked(x, t), 0.0)
 
     def inward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -218,4 +218,19 @@ def rows_of(x: Tensor, shape: tuple[int, ...], name: str = "x") -> Tensor:
     return x
 
 
-doors.guard(__name__, inside=("rows_of", "stated"))
+def states_of(dynamics: JumpDynamics, x: Tensor, name: str = "x") -> Tensor:
+    """States of a dynamics, (batch, *event).
+
+    Raises:
+        ValueError: If they are none, naming the first that is not.
+    """
+    bad = ~dynamics.possible(rows_of(x, dynamics.shape, name))
+    if bool(bad.any()):
+        raise ValueError(
+            f"{name} holds {checks.shown(x[bad][0].tolist())}, which is no state of "
+            f"{type(dynamics).__name__}: see its `possible`"
+        )
+    return x
+
+
+doors.guard(__name__, inside=("rows_of", "stated", "states_of"))

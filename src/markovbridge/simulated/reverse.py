@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from markovbridge import doors
 from markovbridge.doors import checks
-from markovbridge.simulated.dynamics import JumpDynamics, rows_of
+from markovbridge.simulated.dynamics import JumpDynamics, states_of
 from markovbridge.simulated.fitting import Learned
 from markovbridge.simulated.objectives import OneTime, PathObjective, times, weights
 from markovbridge.simulated.ratios import Ratios
@@ -64,7 +64,7 @@ class ReverseRates(Ratios, Learned):
 
     @torch.no_grad()
     def paths(self, x1: Tensor, *, generator: torch.Generator | None = None) -> Path:
-        x1 = rows_of(x1, self.dynamics.shape, "x1").to(self.device)
+        x1 = states_of(self.dynamics, x1, "x1").to(self.device)
         return self.objective.paths(self, x1, self.windows, generator)
 
     def loss_of(self, paths: Path, *, generator: torch.Generator | None = None) -> Tensor:
@@ -137,7 +137,7 @@ class ReverseRates(Ratios, Learned):
             ValueError: If x1 is not (batch, *event), or there are less than 2 paths.
             TypeError: If the source knows no probabilities.
         """
-        x1 = rows_of(x1, self.dynamics.shape, "x1").to(self.device)
+        x1 = states_of(self.dynamics, x1, "x1").to(self.device)
 
         def value(rows: Tensor) -> Tensor:
             t = times(len(rows), points, generator=generator, device=rows.device)

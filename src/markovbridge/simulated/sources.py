@@ -129,14 +129,16 @@ def positions(states: Tensor, x: Tensor, *, missing: bool = False) -> Tensor:
     Raises:
         ValueError: If a state is in the list twice, or x is not in it.
     """
-    both = torch.cat([states.flatten(1), x.flatten(1).to(states)])
+    rows = x.flatten(1).to(states)
+    both = torch.cat([states.flatten(1), rows])
     unique, code = both.unique(dim=0, return_inverse=True)
     where = torch.full((len(unique),), -1, dtype=torch.int64, device=states.device)
     own = code[: len(states)]
     where[own] = torch.arange(len(states), device=states.device)
     if len(own.unique()) < len(states):
         raise ValueError("states must be distinct: one is in the list twice")
-    found = where[code[len(states) :]]
+    whole = (rows == x.flatten(1).to(states.device)).all(1)  # 0.5 is not listed where 0 is
+    found = torch.where(whole, where[code[len(states) :]], -1)
     if not missing and bool((found < 0).any()):
         stranger = x[found < 0][0].tolist()
         raise ValueError(f"x holds {checks.shown(stranger)}, which is none of the states listed")

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.doors import checks
-from markovbridge.simulated.dynamics import JumpDynamics, rows_of, stated
+from markovbridge.simulated.dynamics import JumpDynamics, stated, states_of
 from markovbridge.simulated.walkers import Walker, Watch, chosen, jumps, leaps, times_of
+
+EDGE = 1e-6  # by which rounding may put a time outside: those of float32 are
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,16 @@ def walk(
         ValueError: If shapes or times do not fit, or rates are none.
         RuntimeError: If a rate exceeds `dynamics.bound`.
     """
-    x = rows_of(x, dynamics.shape)
+    x = states_of(dynamics, x)
     if times.ndim != 2 or len(times) != len(x):
         raise ValueError(f"times must be ({len(x)}, points), not {tuple(times.shape)}")
-    watch = Watch(x, times.to(x.device, torch.float64))
+    first, last = (times_of(t, x).unsqueeze(1) for t in (start, stop))
+    looks = times.to(x.device, torch.float64)
+    if not bool(((looks >= last - EDGE) & (looks <= first + EDGE)).all()):
+        raise ValueError(
+            "times must lie between stop and start of their row: no path is elsewhere"
+        )
+    watch = Watch(x, torch.minimum(torch.maximum(looks, last), first))
     end = _simulated(dynamics, x, start, stop, windows, watch, generator)
     none = torch.zeros(0, dtype=torch.int64, device=x.device)
     return Path(
@@ -135,7 +143,7 @@ def simulate(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Draw states at `stop` given those at `start`, exactly: (batch, *event); see `walk`."""
-    x = rows_of(x, dynamics.shape)
+    x = states_of(dynamics, x)
     return _simulated(dynamics, x, start, stop, windows, None, generator)
 
 
@@ -150,7 +158,7 @@ def leap(
 ) -> Tensor:
     """Draw states at `stop` given those at `start` in `steps` leaps: (batch, *event)."""
     checks.turns(steps, "steps")
-    x = rows_of(x, dynamics.shape)
+    x = states_of(dynamics, x)
     first, last = times_of(start, x), times_of(stop, x)
     if start < stop:
         raise ValueError(f"noising runs down in time, not from {start} to {stop}")

@@ -173,7 +173,12 @@ class _Normal:
         self.shape, self.coupling, self.calls = x1.shape[1:], coupling, 0
         self.mean = flat.mean(0)
         self.spread = torch.cov(flat.mT).reshape(flat.shape[1], flat.shape[1])
-        self.root = torch.linalg.cholesky(self.spread)
+        self.root, singular = torch.linalg.cholesky_ex(self.spread)
+        if bool(singular):
+            raise ValueError(
+                "the points of x1 have no spread in some direction, and a Gaussian with their "
+                "covariance has no density: give points that vary in each of their numbers"
+            )
         self.law = exact.Gaussian.coupled(
             linear(process), coupling, self.mean.reshape(self.shape), self.spread
         )
