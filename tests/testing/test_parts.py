@@ -331,3 +331,9 @@ def test_a_broken_sampler_is_told(broken, sentence):
     with pytest.raises(CheckError, match=sentence):
         data = COUNTS[[0, 0, 0, 0, 0, 1, 2, 3]]
         check_sampler(broken, mb.UniformChain(3), data, steps=3, allowed=0.0)
+
+
+def test_points_without_spread_are_named():
+    points = torch.tensor([[1.0, 2.0], [2.0, 2.0], [3.0, 2.0], [5.0, 2.0]])
+    with pytest.raises(ValueError, match="have no spread in some direction"):
+        check_sampler(mb.Midpoint(), mb.LinearDiffusion(), points)

@@ -103,6 +103,11 @@ class NoisedOff(Urn):
         return super().transition(x1, 1.0, 0.6)
 
 
+class SourceOff(Urn):
+    def source(self, like):
+        return laws.Categorical(torch.zeros(*like.shape, self.size))
+
+
 class Rounding(laws.Categorical):
     def sample(self, *, generator=None):
         return super().sample(generator=generator).float()
@@ -160,6 +165,7 @@ class Forgiving(Urn):
 
 
 BROKEN = {
+    SourceOff: "`source` is not the law at t = 0",
     WrongBridge: "bridge",
     BridgeOfOtherTimes: "`bridge` between .* not the product of transitions",
     RatesOff: "`rates` at .* are not the limit of the bridge",
@@ -225,6 +231,11 @@ class Narrowed(mb.LinearDiffusion):
         return Narrow(law.loc, law.scale, law.covariance)
 
 
+class SourceLoud(mb.LinearDiffusion):
+    def source(self, like):
+        return laws.Normal(torch.zeros_like(like), torch.full_like(like, 1.5))
+
+
 class Faster(mb.LinearDiffusion):
     def transition(self, x, s, t):
         law = super().transition(x, s, t)
@@ -246,6 +257,15 @@ class Faster(mb.LinearDiffusion):
 def test_a_broken_diffusion_is_told(broken, sentence, sites):
     with pytest.raises(CheckError, match=sentence):
         check_process(broken(mb.OrnsteinUhlenbeck(-0.7)), REALS.expand(-1, sites))
+
+
+def test_a_source_that_is_not_where_noising_ends_is_told():
+    with pytest.raises(CheckError, match="`source` does not have the moments at t = 0"):
+        check_process(SourceLoud(mb.VP(), direction="noising"), REALS)
+    kept = check_process(mb.LinearDiffusion(mb.VP(), direction="noising"), REALS)
+    assert "source" in kept.checked
+    left = check_process(mb.LinearDiffusion(mb.VE(), direction="noising"), REALS)
+    assert "something is left of the data" in left.skipped["source"]
 
 
 def test_what_cannot_be_checked_is_refused():

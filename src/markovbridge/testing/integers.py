@@ -26,6 +26,7 @@ MOST = 400  # states that tables are made of
 VALUES = 5  # of the data that are looked at
 STARTS = 12  # states that bridges start from
 TINY = 1e-14  # states below are never reached
+FORGOTTEN = 1e-3  # total variation between laws at t = 0 of a process that forgets the data
 POSSIBLE = 1e-7  # pairs of states below are not looked at: ratios of them may be all rounding
 
 
@@ -190,6 +191,7 @@ def check_tables(
         wrong = (law.sample(generator=seeded(seed))[0] != end).double().mean()
         ledger.judge("ends of bridges", wrong, 0.0, f"a bridge does not pass through {name}")
     _noised(ledger, space, times, tolerance)
+    _forgotten(ledger, space, tolerance)
     _evidence(ledger, space, times, tolerance)
 
 
@@ -283,6 +285,28 @@ def _noised(ledger: Ledger, space: Space, times: tuple[float, ...], tolerance: f
                 f"bridges from `noised` do not have the law of x_t given x_1 at {t:g}, which is "
                 "that of `transition` from 1",
             )
+
+
+def _forgotten(ledger: Ledger, space: Space, tolerance: float) -> None:
+    """`source` against the law at t = 0, where that is the same whatever the data."""
+    process, what = space.process, "source"
+    if process.direction != "noising":
+        ledger.skip(what, "the process is stated from source to data")
+        return
+    given = torch.cat([space.values, process.project(space.values + 3)]).unique()
+    ends = space.transition(given, 1.0, 0.0)
+    apart = float(0.5 * (ends - ends[0]).abs().sum(1).max())
+    if len(given) < 2 or apart > FORGOTTEN:
+        ledger.skip(what, "at t = 0 something is left of the data, so that it is approximate")
+        return
+    law = ledger.ask(what, lambda: space.table(process.source, given[:1]), TypeError, ValueError)
+    if law is not None:
+        ledger.judge(
+            what,
+            largest(law - ends[:1]),
+            max(tolerance, 1e-6) + 3 * apart,
+            "`source` is not the law at t = 0, which `transition` from 1 has whatever the data",
+        )
 
 
 def _evidence(ledger: Ledger, space: Space, times: tuple[float, ...], tolerance: float) -> None:

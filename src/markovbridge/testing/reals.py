@@ -28,6 +28,7 @@ from markovbridge.testing.report import CheckError, Ledger, largest, seeded
 GRID = 4001  # points of an integral
 REACH = 9.0  # standard deviations that it goes over
 SHORT = 1e-4  # a step over which a bridge is nearly its drift, as a share of the time left
+FORGOTTEN = 1e-2  # what a step of the data may change at t = 0
 SHARP = 1e-3  # relative error of drifts
 ROWS = 8
 
@@ -68,6 +69,7 @@ def check_densities(
         wrong = gap(law.sample(generator=generator), end)
         ledger.judge("ends of bridges", wrong, tolerance, f"a bridge of {rows} rows misses {name}")
     _noised(ledger, process, data, times, draws, generator)
+    _forgotten(ledger, process, data, tolerance)
     _drift(ledger, process, path, times)
 
 
@@ -275,6 +277,27 @@ def _noised(
             f"bridges from `noised` do not have the law of x_t given x_1 at {t:g}, which is that "
             "of `transition` from 1",
         )
+
+
+def _forgotten(ledger: Ledger, process: Process, data: Tensor, tolerance: float) -> None:
+    """`source` against the law at t = 0, where little of the data is left in it."""
+    what = "source"
+    if process.direction != "noising":
+        ledger.skip(what, "the process is stated from source to data")
+        return
+    first, second = (process.transition(x, _at(1.0), _at(0.0)) for x in (data, data + 1))
+    left = max(gap(first.mean, second.mean), gap(first.variance, second.variance))
+    if left > FORGOTTEN:
+        ledger.skip(what, "at t = 0 something is left of the data, so that it is approximate")
+        return
+    law = process.source(data)
+    ledger.judge(
+        what,
+        max(gap(law.mean, first.mean), gap(law.variance, first.variance)),
+        10 * tolerance + 3 * left * (1 + float(data.abs().max())),
+        "`source` does not have the moments at t = 0, which `transition` from 1 has whatever the "
+        "data",
+    )
 
 
 def _drift(
