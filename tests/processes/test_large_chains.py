@@ -310,7 +310,7 @@ def test_a_cycle_that_comes_back_between_two_looks_is_no_rest():
     n = vectors.LAG
     one = np.roll(np.eye(n), 1, 1)
     rates = np.kron(np.eye(2), 300.0 * one)
-    chain = Sparse(sparse.csr_matrix(rates), mb.Cosine())
+    chain = Sparse(sparse.csr_matrix(rates), mb.CosineSchedule())
     x = torch.tensor([[0], [n + 3]])
     tau = -2 * np.log(np.sin(np.pi * 0.6 / 2))  # -log p of the cosine schedule
     for found, at in ((chain.log_rows, (0, 3)), (chain.log_columns, (0, 3))):
