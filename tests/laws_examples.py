@@ -15,7 +15,7 @@ from laws_draws import ZERO, Draws, Example, around, rows, whole, window
 from markovbridge import PureDeath, exact, laws, processes
 from markovbridge.covariances import Dense, Isotropic
 from markovbridge.exact import empirical, gaussians
-from markovbridge.laws import Law, sums
+from markovbridge.laws import Law, lineages, sums
 from markovbridge.laws.base import Pinned
 
 
@@ -272,6 +272,26 @@ def survivor_bridge(draws: Draws) -> Example:
     return _bridge(process, x, y, window(0, 80), draws.pick(0.5, 0.1, 0.9, 0.899))
 
 
+def _births(draws: Draws) -> processes.LinearBirthDeath:
+    return processes.LinearBirthDeath(draws.pick(0.8, 1e-6, 0.2, 6.0))
+
+
+def descendants(draws: Draws) -> Example:
+    process, count = _births(draws), whole(draws.pick(7, 0, 1, 30))
+    t = draws.pick(0.5, 0.0, 1.0, 0.01, 0.999)
+
+    def make(n: int) -> Law:
+        return process.transition(rows(count, n), 1.0, torch.tensor(t).to(draws.dtype))
+
+    # Geometric tails, of a ratio below 6/7.
+    return Example(make, window(0, 700), ZERO, None, 1e-7)
+
+
+def lineage_bridge(draws: Draws) -> Example:
+    x, y = int(draws.rng.integers(0, 12)), int(draws.rng.integers(1, 12))
+    return _bridge(_births(draws), x, y, window(0, 500), draws.pick(0.5, 0.1, 0.9, 0.899))
+
+
 def two_means(draws: Draws) -> Example:
     kinds = [processes.BirthDeath(3.0), processes.RandomWalk(3.0), processes.PureBirth(3.0)]
     process, x = kinds[draws.rng.integers(3)], whole(12)
@@ -321,6 +341,8 @@ EXAMPLES: dict[type, Callable[[Draws], Example]] = {
     sums.SkellamBridge: skellam_bridge,
     sums.SurvivorBridge: survivor_bridge,
     sums.TwoMeans: two_means,
+    lineages.Descendants: descendants,
+    lineages.LineageBridge: lineage_bridge,
     Pinned: pinned,
     empirical._EmpiricalMarginal: empirical_marginal,
     gaussians._Joint: joint_gaussian,

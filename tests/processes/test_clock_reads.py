@@ -18,6 +18,7 @@ CASES = [
     (processes.BirthDeath(1.5, 4), heads.TwoMeansHead(), "Bridge"),
     (processes.RandomWalk(2.0, 1, 4), heads.TwoMeansHead(), "Bridge"),
     (processes.PureBirth(2.0, 0, 4), heads.TwoMeansHead(), "Bridge"),
+    (processes.LinearBirthDeath(0.7, 4), heads.TwoMeansHead(), "Bridge"),
 ]
 
 

@@ -33,6 +33,7 @@ OBJECTS = [
     processes.RandomWalk(2.0, 1, 2),
     processes.PureBirth(2.0, 0, 2),
     processes.Yule(2.0, 1, 2),
+    processes.LinearBirthDeath(0.7, 2),
     processes.LinearDiffusion(),
     processes.LinearDiffusion(schedule=mb.CosineSchedule(), direction="noising"),
     schedules.CosineSchedule(),

@@ -54,6 +54,7 @@ HEADS = {
         (mb.TwoMeansHead(), mb.RandomWalk(2.0)),
         (mb.TwoMeansHead(), mb.PureBirth(2.0)),
         (mb.TwoMeansHead(), mb.Yule(2.0)),
+        (mb.TwoMeansHead(), mb.LinearBirthDeath(0.8)),
     ],
     mb.EndpointHead: [
         (mb.EndpointHead(), BROWNIAN),

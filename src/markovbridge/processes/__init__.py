@@ -8,6 +8,7 @@ from markovbridge.processes.discrete_time import DiscreteTimeChain
 from markovbridge.processes.ehrenfest import Ehrenfest
 from markovbridge.processes.integers import IntegerProcess
 from markovbridge.processes.jumps import JumpProcess
+from markovbridge.processes.linear_birth_death import LinearBirthDeath
 from markovbridge.processes.pure_death import PureDeath
 from markovbridge.processes.random_walks import BirthDeath, PureBirth, RandomWalk
 from markovbridge.processes.reals import Diffusion
@@ -52,6 +53,7 @@ __all__ = [
     "IntegerProcess",
     "JumpProcess",
     "LinearSchedule",
+    "LinearBirthDeath",
     "LinearDiffusion",
     "LinearSDE",
     "LogisticSchedule",
