@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from laws_draws import ZERO, Draws, Example, around, rows, whole, window
@@ -143,6 +144,41 @@ def normal(draws: Draws) -> Example:
     weights = torch.full((len(GRID),), std * (GRID[1] - GRID[0]), dtype=torch.float64)
     return Example(
         lambda n: laws.Normal(rows(loc, n), rows(scale, n)), values, values[0] - 1, weights
+    )
+
+
+LOGITS = np.linspace(-38, 38, 2001)  # of the trapezoid rule over the logit of a share
+STEP = LOGITS[1] - LOGITS[0]
+
+
+def beta(draws: Draws) -> Example:
+    first, second = draws.pick(2.5, 0.9, 40.0), draws.pick(1.3, 0.8, 7.0)
+    low, high = draws.real(0.0), draws.real(draws.pick(1.0, 1e-4, 300.0))
+    share, rest = stats.logistic.cdf(LOGITS), stats.logistic.sf(LOGITS)
+    width = float(high)
+    values = torch.as_tensor(np.where(share < 0.5, width * share, width - width * rest))
+    shapes = [draws.real(shape) for shape in (first, second)]
+    return Example(
+        lambda n: laws.Beta(rows(low, n), rows(high, n), *(rows(shape, n) for shape in shapes)),
+        values.to(draws.dtype).unsqueeze(1),
+        torch.zeros(1, dtype=draws.dtype),
+        torch.as_tensor(width * share * rest * STEP),
+        1e-7,
+    )
+
+
+def gamma(draws: Draws) -> Example:
+    log_mean = draws.real(draws.pick(0.7, -9.0, 6.0))
+    shape = draws.pick(1.7, 0.6, 0.9, 300.0)
+    log = np.linspace(-60 if shape < 2 else -1.5, 6 if shape < 2 else 1.5, 4001)
+    values = torch.as_tensor(np.exp(log + float(log_mean)))
+    own = draws.real(shape)
+    return Example(
+        lambda n: laws.Gamma(rows(log_mean, n), rows(own, n)),
+        values.to(draws.dtype).unsqueeze(1),
+        torch.zeros(1, dtype=draws.dtype),
+        values * (log[1] - log[0]),
+        1e-7,
     )
 
 
@@ -333,6 +369,8 @@ EXAMPLES: dict[type, Callable[[Draws], Example]] = {
     laws.Tilted: tilted,
     laws.LogisticMixture: logistic_mixture,
     laws.Normal: normal,
+    laws.Beta: beta,
+    laws.Gamma: gamma,
     laws.Gaussian: gaussian,
     laws.Mixture: mixture,
     laws.Atoms: atoms,

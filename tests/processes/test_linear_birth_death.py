@@ -140,6 +140,16 @@ def test_what_it_says_belongs_together(process):
     assert ("evidence" in report.checked) == ("bounds of rates" in report.checked) == bounded
 
 
+def test_what_a_state_says_of_the_data():
+    """The table over x_1 is that of the transitions, and does not vanish at the source."""
+    process, x = mb.LinearBirthDeath(BIRTHS, maximum=9), rows([0, 1, 2, 5])
+    known = torch.as_tensor(table(1.0, T)[:10, [0, 1, 2, 5]].T)
+    found = process.evidence(x, T)[:, 0].softmax(-1)
+    torch.testing.assert_close(found, known / known.sum(1, keepdim=True))
+    found, near = process.evidence(x, 0.0), process.evidence(x, 1e-5)
+    torch.testing.assert_close(found.softmax(-1), near.softmax(-1), atol=1e-8, rtol=0)
+
+
 def test_without_births_it_is_pure_death():
     few, death = mb.LinearBirthDeath(1e-13), mb.PureDeath()
     y = constant(SEEN - 1)

@@ -6,6 +6,7 @@ from markovbridge.processes.chains import DiscretisedGaussianChain, FiniteChain
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.discrete_time import DiscreteTimeChain
 from markovbridge.processes.ehrenfest import Ehrenfest
+from markovbridge.processes.gamma import GammaProcess
 from markovbridge.processes.integers import IntegerProcess
 from markovbridge.processes.jumps import JumpProcess
 from markovbridge.processes.linear_birth_death import LinearBirthDeath
@@ -50,6 +51,7 @@ __all__ = [
     "Ehrenfest",
     "FiniteChain",
     "IntervalSupport",
+    "GammaProcess",
     "IntegerProcess",
     "JumpProcess",
     "LinearSchedule",
