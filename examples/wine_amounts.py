@@ -5,8 +5,9 @@
 Malic acid, flavanoids, colour intensity and proline of wines of three growers (Forina and others
 1991, as scikit-learn ships them: https://doi.org/10.24432/C5PC7J). A gamma process takes each
 amount to 0 by beta thinning, and the model makes it grow back by jumps of all sizes, so that no
-sample is negative. Draws a picture of both and of ways there, and compares samples with half of
-the wines by the energy distance. Takes some ten seconds on one core.
+sample is negative. Trained on half of the wines, its samples are compared with both halves by the
+energy distance. Draws a picture of samples, of wines and of ways there. Takes some ten seconds on
+one core.
 """
 
 import argparse
@@ -73,26 +74,30 @@ def main(output="wine_amounts.png", steps=500):
     generator = torch.manual_seed(0)
     data = wines()
     order = torch.randperm(len(data), generator=generator)
-    train_half, other_half = data[order[::2]], data[order[1::2]]
-    model = train(train_half, steps, generator)
+    seen_half, other_half = data[order[::2]], data[order[1::2]]
+    model = train(seen_half, steps, generator)
 
-    seen = []
+    way = []
     samples = model.sample(
         500,
         steps=50,
         generator=generator,
         block=500,
-        callback=lambda t, x: seen.append((t, x[:8, 2].clone())),
+        callback=lambda t, x: way.append((t, x[:8, 2].clone())),
     )
-    shuffled = torch.stack([row[torch.randperm(len(data))] for row in data.mT], 1)
+    columns = [column[torch.randperm(len(column), generator=generator)] for column in seen_half.mT]
     errors = {
-        "samples": energy_distance(samples, other_half),
-        "the other half": energy_distance(train_half, other_half),
-        "columns shuffled": energy_distance(shuffled, other_half),
+        name: (energy_distance(x, seen_half), energy_distance(x, other_half))
+        for name, x in (
+            ("samples", samples),
+            ("the wines seen", seen_half),
+            ("the same, columns shuffled", torch.stack(columns, 1)),
+        )
     }
-    for name, error in errors.items():
-        print(f"energy distance to half of the wines, of {name:<18}{error:7.4f}")
-    draw(output, data, samples, [t for t, _ in seen], torch.stack([x for _, x in seen]))
+    print("energy distance to              the wines seen    the others")
+    for name, (seen, other) in errors.items():
+        print(f"  {name:<30}{seen:14.4f}{other:14.4f}")
+    draw(output, data, samples, [t for t, _ in way], torch.stack([x for _, x in way]))
     return samples, data, errors
 
 
