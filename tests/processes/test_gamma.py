@@ -142,7 +142,8 @@ def test_zeros_of_the_data_are_told_from_what_has_begun():
     assert law(torch.zeros(1, 1), 0.0).log_weights.exp().tolist() == [[0.5, 0.5]]
     assert law(torch.zeros(1, 1), 0.1).log_weights.exp().tolist() == [[1.0, 0.0]]
     model = mb.Transport(process, law, shape=(1,))
-    begun = process.transition(torch.ones(5000, 1), 1.0, 0.05).sample()
+    begun = process.transition(torch.ones(5000, 1), 1.0, 0.05)
+    begun = begun.sample(generator=generator("cpu", 10))
     assert float(begun.min()) == torch.finfo(torch.float32).tiny
     made = model.sample(4000, steps=4, generator=generator("cpu", 5), block=4000)
     assert_follows((made[:, 0] == 1).long().numpy(), np.array([0.5, 0.5]))
