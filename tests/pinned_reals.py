@@ -180,7 +180,7 @@ AMOUNT_CASES: dict[str, Callable[[], Case]] = {
         mb.GammaProcess(4.0), mb.GammaHead(), AMOUNTS, objective=mb.EndNLL(), **TOLD
     ),
     "gamma-single": lambda: case(
-        mb.GammaProcess(12.0, mb.Linear()),
+        mb.GammaProcess(12.0, mb.LinearSchedule()),
         mb.GammaHead(components=1),
         AMOUNTS,
         masking=mb.Masking(),

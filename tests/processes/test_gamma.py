@@ -10,6 +10,7 @@ from scipy import integrate, stats
 import markovbridge as mb
 from markovbridge import exact, laws
 from markovbridge.doors.randomness import generator
+from markovbridge.processes import Setting
 from markovbridge.testing import check_process
 from problems import LEVEL, assert_follows
 
@@ -191,7 +192,7 @@ def test_the_head_knows_gamma_data_before_training():
     process, head = mb.GammaProcess(SHAPE), mb.GammaHead(1)
     mean, variance = torch.tensor([3.0]), torch.tensor([9.0 / SHAPE])
     x, t = torch.tensor([[0.2], [4.0]]), torch.tensor([0.3, 0.9])
-    law = head(process, torch.zeros(2, 3, 1), x, t, mean, variance)
+    law = head(Setting(process, mb.Noised(), mean, variance), torch.zeros(2, 3, 1), x, t)
     q = 1 - survival(t.numpy())
     y = x + torch.tensor([[0.7], [0.05]])
     wanted = stats.gamma.logpdf((y - x)[:, 0], SHAPE * q, scale=3.0 / SHAPE)
@@ -203,7 +204,8 @@ def test_the_log_density_of_a_mixture_integrates_to_one():
     raw = torch.randn(1, 9, 1, generator=generator("cpu", 8)).expand(4001, 9, 1)
     log = torch.linspace(-40, 7, 4001, dtype=torch.float64)
     x = torch.full((4001, 1), 0.5)
-    law = head(process, raw, x, torch.full((4001,), t), torch.ones(1), torch.ones(1))
+    setting = Setting(process, mb.Noised(), torch.ones(1), torch.ones(1))
+    law = head(setting, raw, x, torch.full((4001,), t))
     inner = law.base.site_log_prob(log.exp().unsqueeze(1))[:, 0].double()
     mass = inner.exp() * log.exp()
     assert float(torch.trapezoid(mass, log)) == pytest.approx(1, abs=1e-4)

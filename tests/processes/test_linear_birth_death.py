@@ -10,6 +10,7 @@ import markovbridge as mb
 from markovbridge import exact
 from markovbridge.doors.randomness import generator
 from markovbridge.laws import lineages
+from markovbridge.processes import Setting
 from markovbridge.testing import check_process
 from problems import assert_follows
 
@@ -65,7 +66,7 @@ def test_all_die_out_at_the_source():
     law = process.transition(constant(5), 1.0, 0.0)
     assert torch.equal(law.site_log_prob(X).exp(), (X == 0).double())
     assert torch.equal(process.noised(X).sample(), torch.zeros_like(X))
-    left = mb.LinearBirthDeath(BIRTHS, schedule=mb.Logistic(3.0, exact_ends=False))
+    left = mb.LinearBirthDeath(BIRTHS, schedule=mb.LogisticSchedule(3.0, exact_ends=False))
     kept = np.exp(-3.0)
     known = expm(rate_matrix() * 3.0)[5, :SEEN]
     np.testing.assert_allclose(left.noised(constant(5)).site_log_prob(X).exp()[:, 0], known)
@@ -228,7 +229,7 @@ def test_a_network_starts_from_what_the_mean_tells():
     y = torch.poisson(torch.full((20_000, 1), 6.0), generator=generator("cpu", 5)).long()
     t = torch.full((len(y),), 0.4)
     x = process.transition(y, 1.0, t).sample(generator=generator("cpu", 6))
-    law = head(process, torch.zeros(len(y), 2, 1), x, t, mean, mean)
+    law = head(Setting(process, mb.Noised(), mean, mean), torch.zeros(len(y), 2, 1), x, t)
     up, down = process.steps(x, y, t)
     assert float(law.log_up.exp().mean()) == pytest.approx(float(up.mean()), rel=0.02)
     assert float(law.log_down.exp().mean()) == pytest.approx(float(down.mean()), rel=0.03)

@@ -23,7 +23,7 @@ from markovbridge.doors import checks
 from markovbridge.heads.base import Head
 from markovbridge.heads.counts import CENTRE, log_softplus
 from markovbridge.laws import LOG_TINY, Shifted
-from markovbridge.processes.base import Process
+from markovbridge.processes.base import Process, Setting
 from markovbridge.processes.clock import match
 from markovbridge.processes.gamma import GammaProcess
 
@@ -49,15 +49,13 @@ class GammaHead(Head):
         _gamma(process)
         return 3 * self.components
 
-    def __call__(
-        self, process: Process, raw: Tensor, x: Tensor, t: Tensor, mean: Tensor, variance: Tensor
-    ) -> Shifted:
-        a, tiny = _gamma(process).shape, math.exp(LOG_TINY)
+    def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Shifted:
+        process, tiny = _gamma(setting.process), math.exp(LOG_TINY)
         t = process.schedule.at(t)
         p = match(process.schedule.survival(t), x).float()
         q = match(process.schedule.mortality(t), x).float()
-        mean = mean.clamp_min(tiny)
-        left = q * variance + p * (variance + mean**2) / (a + 1)
+        mean, variance = setting.mean.clamp_min(tiny), setting.variance
+        left = q * variance + p * (variance + mean**2) / (process.shape + 1)
         shape = (q * mean**2 / left.clamp_min(tiny)).expand(x.shape).unsqueeze(-1)
         scale = (q * mean).clamp_min(tiny).log().expand(x.shape).unsqueeze(-1)
         weights, means, shapes = raw.float().movedim(1, -1).chunk(3, -1)

@@ -31,9 +31,9 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.laws import Beta, Delta, Law
-from markovbridge.processes.base import Process
+from markovbridge.processes.base import Process, Setting
 from markovbridge.processes.clock import match
-from markovbridge.processes.schedules import Cosine, Schedule, Time
+from markovbridge.processes.schedules import CosineSchedule, Schedule, Time
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class GammaProcess(Process):
     """
 
     shape: float
-    schedule: Schedule = field(default_factory=Cosine)
+    schedule: Schedule = field(default_factory=CosineSchedule)
     direction: ClassVar[Literal["forward", "noising"]] = "noising"
     dtype: ClassVar[torch.dtype] = torch.float32
 
@@ -116,11 +116,12 @@ class GammaProcess(Process):
         """One: the standardised state."""
         return 1
 
-    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+    def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """(x - pμ) / sqrt(p²σ² + pq (σ² + μ²)/(a + 1))."""
         t = self.schedule.at(t)
         p = match(self.schedule.survival(t), x).to(torch.float32)
         q = match(self.schedule.mortality(t), x).to(torch.float32)
+        mean, variance = setting.mean, setting.variance
         spread = p**2 * variance + p * q * (variance + mean**2) / (self.shape + 1)
         return ((x - p * mean) / spread.clamp_min(1e-12).sqrt()).float().unsqueeze(1)
 

@@ -39,9 +39,10 @@ from markovbridge.laws.lineages import (
     log_descendants,
 )
 from markovbridge.laws.sums import Convolved, TwoMeans
+from markovbridge.processes.base import Setting
 from markovbridge.processes.clock import match, shares
 from markovbridge.processes.integers import IntegerProcess
-from markovbridge.processes.schedules import Cosine, Schedule, Time
+from markovbridge.processes.schedules import CosineSchedule, Schedule, Time
 
 TINY = 1e-30  # floor of denominators that vanish at an end of time
 
@@ -60,7 +61,7 @@ class LinearBirthDeath(IntegerProcess):
 
     births: float
     maximum: int | None = None
-    schedule: Schedule = field(default_factory=Cosine)
+    schedule: Schedule = field(default_factory=CosineSchedule)
 
     def __post_init__(self) -> None:
         checks.number(self.births, "births", above=0)
@@ -167,13 +168,13 @@ class LinearBirthDeath(IntegerProcess):
         dead = Convolved(Binomial(others, 1 - share, share), Poisson(log_up))
         return TwoMeans(log_up, log_down, Shifted((x > 0).to(x.dtype), dead))
 
-    def standardise(self, x: Tensor, t: Time, mean: Tensor, variance: Tensor) -> Tensor:
+    def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """(x - pμ) / sqrt(p²σ² + (1 + 2b) pqμ)."""
         t = self.schedule.at(t)
         p = match(self.schedule.survival(t), x).to(torch.float32)
         q = match(self.schedule.mortality(t), x).to(torch.float32)
-        spread = p**2 * variance + (1 + 2 * self.births) * p * q * mean
-        return ((x - p * mean) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
+        spread = p**2 * setting.variance + (1 + 2 * self.births) * p * q * setting.mean
+        return ((x - p * setting.mean) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
 
 
 doors.guard(__name__)
