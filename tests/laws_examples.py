@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from laws_draws import ZERO, Draws, Example, around, rows, whole, window
 from markovbridge import PureDeath, exact, laws, processes
 from markovbridge.covariances import Dense, Isotropic
 from markovbridge.exact import empirical, gaussians
-from markovbridge.laws import Law, sums
+from markovbridge.laws import Law, lineages, sums
 from markovbridge.laws.base import Pinned
 
 
@@ -146,6 +147,41 @@ def normal(draws: Draws) -> Example:
     )
 
 
+LOGITS = np.linspace(-38, 38, 2001)  # of the trapezoid rule over the logit of a share
+STEP = LOGITS[1] - LOGITS[0]
+
+
+def beta(draws: Draws) -> Example:
+    first, second = draws.pick(2.5, 0.9, 40.0), draws.pick(1.3, 0.8, 7.0)
+    low, high = draws.real(0.0), draws.real(draws.pick(1.0, 1e-4, 300.0))
+    share, rest = stats.logistic.cdf(LOGITS), stats.logistic.sf(LOGITS)
+    width = float(high)
+    values = torch.as_tensor(np.where(share < 0.5, width * share, width - width * rest))
+    shapes = [draws.real(shape) for shape in (first, second)]
+    return Example(
+        lambda n: laws.Beta(rows(low, n), rows(high, n), *(rows(shape, n) for shape in shapes)),
+        values.to(draws.dtype).unsqueeze(1),
+        torch.zeros(1, dtype=draws.dtype),
+        torch.as_tensor(width * share * rest * STEP),
+        1e-7,
+    )
+
+
+def gamma(draws: Draws) -> Example:
+    log_mean = draws.real(draws.pick(0.7, -9.0, 6.0))
+    shape = draws.pick(1.7, 0.6, 0.9, 300.0)
+    log = np.linspace(-60 if shape < 2 else -1.5, 6 if shape < 2 else 1.5, 4001)
+    values = torch.as_tensor(np.exp(log + float(log_mean)))
+    own = draws.real(shape)
+    return Example(
+        lambda n: laws.Gamma(rows(log_mean, n), rows(own, n)),
+        values.to(draws.dtype).unsqueeze(1),
+        torch.zeros(1, dtype=draws.dtype),
+        values * (log[1] - log[0]),
+        1e-7,
+    )
+
+
 def plane(draws: Draws, mean: Tensor, matrix: np.ndarray) -> tuple[Tensor, Tensor]:
     """A grid for a Gaussian of two sites and its weights."""
     root = np.linalg.cholesky(matrix)
@@ -272,6 +308,26 @@ def survivor_bridge(draws: Draws) -> Example:
     return _bridge(process, x, y, window(0, 80), draws.pick(0.5, 0.1, 0.9, 0.899))
 
 
+def _births(draws: Draws) -> processes.LinearBirthDeath:
+    return processes.LinearBirthDeath(draws.pick(0.8, 1e-6, 0.2, 6.0))
+
+
+def descendants(draws: Draws) -> Example:
+    process, count = _births(draws), whole(draws.pick(7, 0, 1, 30))
+    t = draws.pick(0.5, 0.0, 1.0, 0.01, 0.999)
+
+    def make(n: int) -> Law:
+        return process.transition(rows(count, n), 1.0, torch.tensor(t).to(draws.dtype))
+
+    # Geometric tails, of a ratio below 6/7.
+    return Example(make, window(0, 700), ZERO, None, 1e-7)
+
+
+def lineage_bridge(draws: Draws) -> Example:
+    x, y = int(draws.rng.integers(0, 12)), int(draws.rng.integers(1, 12))
+    return _bridge(_births(draws), x, y, window(0, 500), draws.pick(0.5, 0.1, 0.9, 0.899))
+
+
 def two_means(draws: Draws) -> Example:
     kinds = [processes.BirthDeath(3.0), processes.RandomWalk(3.0), processes.PureBirth(3.0)]
     process, x = kinds[draws.rng.integers(3)], whole(12)
@@ -313,6 +369,8 @@ EXAMPLES: dict[type, Callable[[Draws], Example]] = {
     laws.Tilted: tilted,
     laws.LogisticMixture: logistic_mixture,
     laws.Normal: normal,
+    laws.Beta: beta,
+    laws.Gamma: gamma,
     laws.Gaussian: gaussian,
     laws.Mixture: mixture,
     laws.Atoms: atoms,
@@ -321,6 +379,8 @@ EXAMPLES: dict[type, Callable[[Draws], Example]] = {
     sums.SkellamBridge: skellam_bridge,
     sums.SurvivorBridge: survivor_bridge,
     sums.TwoMeans: two_means,
+    lineages.Descendants: descendants,
+    lineages.LineageBridge: lineage_bridge,
     Pinned: pinned,
     empirical._EmpiricalMarginal: empirical_marginal,
     gaussians._Joint: joint_gaussian,

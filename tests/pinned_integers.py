@@ -112,6 +112,10 @@ COUNT_CASES: dict[str, Callable[[], Case]] = {
     "birth-categorical": lambda: case(
         mb.PureBirth(2.0, maximum=5), mb.CategoricalHead(), COUNTS, state=COUNTS + 1
     ),
+    "linear-birth-death": lambda: case(mb.LinearBirthDeath(0.7), mb.TwoMeansHead(), COUNTS),
+    "linear-birth-death-categorical": lambda: case(
+        mb.LinearBirthDeath(0.7, maximum=5), mb.CategoricalHead(), COUNTS, objective=mb.PathKL()
+    ),
     "yule": lambda: case(mb.Yule(1.5), mb.TwoMeansHead(), COUNTS + 1, state=COUNTS + 2),
 }
 

@@ -173,6 +173,21 @@ DIFFUSION_CASES: dict[str, Callable[[], Case]] = {
     ),
 }
 
+AMOUNTS = REALS.exp()
+
+AMOUNT_CASES: dict[str, Callable[[], Case]] = {
+    "gamma": lambda: case(
+        mb.GammaProcess(4.0), mb.GammaHead(), AMOUNTS, objective=mb.EndNLL(), **TOLD
+    ),
+    "gamma-single": lambda: case(
+        mb.GammaProcess(12.0, mb.LinearSchedule()),
+        mb.GammaHead(components=1),
+        AMOUNTS,
+        masking=mb.Masking(),
+        objective=mb.EndMSE(),
+    ),
+}
+
 # Exact laws
 
 
@@ -190,6 +205,7 @@ LAW_CASES: dict[str, Callable[[], Case]] = {
         mb.LinearDiffusion(mb.VP(0.1, 5.0), direction="noising"), REALS
     ),
     "exact-gaussian": gaussian,
+    "exact-empirical-amounts": lambda: empirical(mb.GammaProcess(4.0), AMOUNTS),
 }
 
-CASES = DIFFUSION_CASES | LAW_CASES
+CASES = DIFFUSION_CASES | AMOUNT_CASES | LAW_CASES

@@ -66,6 +66,7 @@ LAWS = {
     heads.LogisticMixtureHead: _logistic,
     heads.TwoMeansHead: _needs(heads.TwoMeansHead())(two_means),
     heads.EndpointHead: None,  # of diffusions, below
+    heads.GammaHead: None,  # of amounts, which have no head that says all of an exact law
 }
 MORE_LAWS = {
     "Mean, rounded": _needs(heads.MeanHead("stochastic"))(

@@ -41,7 +41,7 @@ def judge(sampler_class, process, low, states, kind, make_law, mode):
     _, many, few = SAMPLERS[sampler_class]
     if not jumps and steps > few:
         steps = CHAIN_STEPS // (2 if inner else 1)
-    slow = isinstance(process, mb.BirthDeath | mb.RandomWalk | mb.PureBirth | mb.Yule)
+    slow = isinstance(process, processes.IntegerProcess)
     n = (FEW // 2 if slow else FEW) if sampler_class in STEPWISE else SLOW if slow else N
     generator = seed(sampler_class.__name__, process, kind, mode)
     options = {"steps": steps, "sampler": sampler, "generator": generator, "block": n}

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import markovbridge as mb
-from grid import integers, reals
+from grid import amounts, integers, reals
 from grid.heads import LAWS, MORE_LAWS, OWN_LIMIT
 from grid.reals import DIFFUSIONS
 from grid.settings import MODES, SAMPLERS
@@ -44,7 +44,7 @@ def missing():
         samplers.Sampler: ("SAMPLERS in tests/grid/settings.py", SAMPLERS),
         processes.Process: (
             "INTEGERS in tests/grid/worlds.py",
-            {**INTEGERS, mb.LinearDiffusion: DIFFUSIONS},
+            {**INTEGERS, mb.LinearDiffusion: DIFFUSIONS, mb.GammaProcess: amounts},
         ),
         processes.LinearSDE: ("DIFFUSIONS in tests/grid/reals.py", DIFFUSIONS),
         heads.base.Head: ("LAWS in tests/grid/heads.py", LAWS),
@@ -94,7 +94,7 @@ def outcome(pair):
 @cache
 def pairs():
     """All of them."""
-    return [*on_integers(), *_on_reals()]
+    return [*on_integers(), *_on_reals(), *_on_amounts()]
 
 
 def chosen(sampler, process, *, whole=False):
@@ -137,6 +137,13 @@ def _on_reals():
         if sampler is not mb.Corrected:
             run = partial(reals.judge, sampler, sde, kind, mode)
             yield Pair(sampler, sde.__name__, kind, mode, run)
+
+
+def _on_amounts():
+    for sampler, mode in product(SAMPLERS, amounts.MODES):
+        if sampler is not mb.Corrected:
+            run = partial(amounts.judge, sampler, mode)
+            yield Pair(sampler, "GammaProcess", "joint", mode, run)
 
 
 def _short(process):

@@ -71,6 +71,10 @@ INTEGERS: dict[type, Callable[[], list[tuple[processes.Process, int, int]]]] = {
         (mb.PureBirth(0.8, centre=1, maximum=VALUES - 1), 0, 9),
         (mb.PureBirth(0.8, centre=1), 0, 9),
     ],
+    mb.LinearBirthDeath: lambda: [
+        (mb.LinearBirthDeath(0.3, maximum=VALUES - 1), 0, 16),
+        (mb.LinearBirthDeath(0.3), 0, 16),
+    ],
     mb.Yule: lambda: [
         (mb.Yule(0.4, maximum=VALUES - 1), 0, 12),
         (mb.Yule(0.4), 0, 12),

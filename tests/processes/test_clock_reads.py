@@ -13,11 +13,13 @@ CASES = [
     (processes.PureDeath(4), heads.MeanHead(), "Trapezoidal"),
     (processes.UniformChain(5), heads.CategoricalHead(), "Bridge"),
     (processes.LinearDiffusion(), heads.EndpointHead(), "Midpoint"),
+    (processes.GammaProcess(3.0), heads.GammaHead(), "Bridge"),
     (processes.AbsorbingChain(5), heads.CategoricalHead(), "Bridge"),
     (processes.Ehrenfest(4), heads.CategoricalHead(), "Bridge"),
     (processes.BirthDeath(1.5, 4), heads.TwoMeansHead(), "Bridge"),
     (processes.RandomWalk(2.0, 1, 4), heads.TwoMeansHead(), "Bridge"),
     (processes.PureBirth(2.0, 0, 4), heads.TwoMeansHead(), "Bridge"),
+    (processes.LinearBirthDeath(0.7, 4), heads.TwoMeansHead(), "Bridge"),
 ]
 
 
@@ -33,7 +35,8 @@ def reads(monkeypatch):
 def test_a_training_step_reads_once_and_a_sampling_step_never(process, head, sampler, reads):
     x = process.check(COUNTS)
     network = networks.MLP((3,), process.features, head.outputs(process), width=4, depth=1)
-    transport = mb.Transport(process, network, head, shape=(3,))
+    objective = mb.EndMSE() if isinstance(head, heads.GammaHead) else None
+    transport = mb.Transport(process, network, head, shape=(3,), objective=objective)
     transport.loss(x, generator=generator("cpu", 0)).sum().backward()
     assert len(reads) == 1
     assert type(transport.default_sampler()).__name__ == sampler

@@ -54,6 +54,11 @@ HEADS = {
         (mb.TwoMeansHead(), mb.RandomWalk(2.0)),
         (mb.TwoMeansHead(), mb.PureBirth(2.0)),
         (mb.TwoMeansHead(), mb.Yule(2.0)),
+        (mb.TwoMeansHead(), mb.LinearBirthDeath(0.8)),
+    ],
+    mb.GammaHead: [
+        (mb.GammaHead(), mb.GammaProcess(20.0)),
+        (mb.GammaHead(1), mb.GammaProcess(20.0)),
     ],
     mb.EndpointHead: [
         (mb.EndpointHead(), BROWNIAN),
@@ -83,6 +88,7 @@ def test_couplings_pass(coupling, process):
 @pytest.mark.parametrize(("head", "process"), cases(HEADS))
 def test_heads_pass(head, process):
     data = COUNTS if not process.dtype.is_floating_point else REALS
+    data = data.exp() if isinstance(process, mb.GammaProcess) else data
     coupling = None if isinstance(process, type(mb.PureDeath())) else mb.Noised()
     report = check_head(head, process, data, coupling=coupling, draws=FEW)
     assert {"gradient", "determinism", "rows, one by one"} <= set(report.checked)

@@ -9,6 +9,7 @@ from markovbridge.heads.counts import (
     NegativeBinomialHead,
 )
 from markovbridge.heads.denoiser import Denoiser
+from markovbridge.heads.gamma import GammaHead
 from markovbridge.heads.gaussian import EndpointHead
 from markovbridge.heads.two_means import TwoMeansHead
 
@@ -17,6 +18,7 @@ __all__ = [
     "CentredHead",
     "Denoiser",
     "EndpointHead",
+    "GammaHead",
     "Head",
     "LogisticMixtureHead",
     "MeanHead",

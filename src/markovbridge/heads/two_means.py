@@ -50,8 +50,8 @@ class TwoMeansHead(Head):
         if process.lowest is None:
             log_down = down.log() + log_softplus(raw[:, 1] + CENTRE)
         else:
-            # Of a count at most all of it can have come since the data.
-            room = x.clamp_min(tiny)
+            # Of a count at most so many can have come since the data.
+            room = process.room(x).clamp_min(tiny)
             odds = torch.logit((down / room).clamp(1e-6, 1 - 1e-6))
             log_down = room.log() + F.logsigmoid(raw[:, 1] + odds)
         return process.stepped(x, log_up.clamp_min(LOG_TINY), log_down.clamp_min(LOG_TINY))

@@ -23,6 +23,7 @@ from markovbridge.laws.counts import (
 from markovbridge.laws.gaussian import Gaussian, Normal
 from markovbridge.laws.joint import Atoms, Mixture
 from markovbridge.laws.numbers import LOG_TINY, MOST
+from markovbridge.laws.positive import Beta, Gamma
 from markovbridge.laws.tables import BLOCK, Categorical, LogisticMixture, Tilted
 
 __all__ = [
@@ -30,9 +31,11 @@ __all__ = [
     "LOG_TINY",
     "MOST",
     "Atoms",
+    "Beta",
     "Binomial",
     "Categorical",
     "Delta",
+    "Gamma",
     "Gaussian",
     "Law",
     "LogisticMixture",

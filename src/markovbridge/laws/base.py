@@ -263,6 +263,13 @@ class Delta(SiteLaw):
             return super().between(other, strength)
         return Delta(strength * self.value + (1 - strength) * other.value)
 
+    def relative_entropy(self, other: Law) -> Tensor:
+        """Of points: 0 where they are the same, else infinite."""
+        if not isinstance(other, Delta):
+            return super().relative_entropy(other)
+        apart = by_row(self.value != other.value).any(1)
+        return torch.where(apart, math.inf, 0.0).double()
+
     def excess(self, origin: Tensor) -> Tensor:
         return (self.value - origin).to(self.mean)  # whole numbers first, of any size
 

@@ -6,8 +6,10 @@ from markovbridge.processes.chains import DiscretisedGaussianChain, FiniteChain
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.discrete_time import DiscreteTimeChain
 from markovbridge.processes.ehrenfest import Ehrenfest
+from markovbridge.processes.gamma import GammaProcess
 from markovbridge.processes.integers import IntegerProcess
 from markovbridge.processes.jumps import JumpProcess
+from markovbridge.processes.linear_birth_death import LinearBirthDeath
 from markovbridge.processes.pure_death import PureDeath
 from markovbridge.processes.random_walks import BirthDeath, PureBirth, RandomWalk
 from markovbridge.processes.reals import Diffusion
@@ -48,12 +50,14 @@ __all__ = [
     "DiscretisedGaussianChain",
     "Ehrenfest",
     "FiniteChain",
+    "GammaProcess",
     "IntervalSupport",
     "IntegerProcess",
     "JumpProcess",
-    "LinearSchedule",
+    "LinearBirthDeath",
     "LinearDiffusion",
     "LinearSDE",
+    "LinearSchedule",
     "LogisticSchedule",
     "MirroredSchedule",
     "OrnsteinUhlenbeck",

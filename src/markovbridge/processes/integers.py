@@ -11,9 +11,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import LOG_TINY, Law, SiteLaw
-from markovbridge.laws.sums import (
-    TwoMeans,
-)
+from markovbridge.laws.sums import TwoMeans
 from markovbridge.processes.clock import instant, speed
 from markovbridge.processes.jumps import Bounds, JumpProcess
 from markovbridge.processes.schedules import Time
@@ -34,8 +32,8 @@ class IntegerProcess(JumpProcess):
         """Expected steps up and down from x_t = x to x_1 = y: (batch, *event) each."""
 
     @abstractmethod
-    def step_rates(self, up: Tensor, down: Tensor, t: Time) -> Tensor:
-        """Rates of `moves` given expected steps: (batch, *event, 2), per unit of time."""
+    def step_rates(self, x: Tensor, up: Tensor, down: Tensor, t: Time) -> Tensor:
+        """Rates of `moves` from x given expected steps: (batch, *event, 2), per unit of time."""
 
     @abstractmethod
     def guess(self, x: Tensor, t: Time, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,6 +47,10 @@ class IntegerProcess(JumpProcess):
     def most_steps(self, x: Tensor, high: float, low: float) -> tuple[Tensor, Tensor]:
         """The largest expected steps up and down while the clock -log p is in [low, high]."""
 
+    def room(self, x: Tensor) -> Tensor:
+        """The most steps down that counts x can take to the data: by default all of them."""
+        return x
+
     def bounds(self, high: float, low: float) -> Bounds:
         """Bounds on the total pinned rate while the clock runs from high down to low."""
         early, late = instant(self.schedule, torch.tensor([high, low]).double())
@@ -59,7 +61,7 @@ class IntegerProcess(JumpProcess):
             # Per step rates are largest at the late end; immigration, at the early one.
             none = torch.zeros_like(up)
             rates, still, least = (
-                self.step_rates(*steps, t) / speed(self.schedule, t)
+                self.step_rates(x, *steps, t) / speed(self.schedule, t)
                 for steps, t in (((up, down), late), ((none, none), early), ((none, none), late))
             )
             return (rates + (still - least).clamp_min(0)).sum(-1)
@@ -87,11 +89,11 @@ class IntegerProcess(JumpProcess):
 
     def rates(self, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """Rates of `moves` for the process pinned at x_1 = y: (batch, *event, 2)."""
-        return self.step_rates(*self.steps(x, y, t), t)
+        return self.step_rates(x, *self.steps(x, y, t), t)
 
     def expected_rates(self, law: Law, x: Tensor, t: Time) -> Tensor:
         """`rates` averaged over x_1 ~ law; with `TwoMeans`, those of its means."""
-        return self.step_rates(*self.expected_steps(law, x, t), t)
+        return self.step_rates(x, *self.expected_steps(law, x, t), t)
 
     def between(self, first: Law, second: Law, x: Tensor, strength: float) -> Law:
         """The expected steps are what is interpolated, where both laws are of those."""

@@ -119,7 +119,7 @@ class BirthDeath(IntegerProcess):
         k = joint.softmax(-1) @ values.to(joint.dtype)
         return (y - k).clamp_min(0), (x - k).clamp_min(0)
 
-    def step_rates(self, up: Tensor, down: Tensor, t: Time) -> Tensor:
+    def step_rates(self, x: Tensor, up: Tensor, down: Tensor, t: Time) -> Tensor:
         """Down p'/(pq) I, up p'/q D + Λq p'/p."""
         t = self.schedule.at(t)
         hazard = match(self.schedule.rate(t) / self.schedule.mortality(t).clamp_min(TINY), up)
@@ -189,7 +189,7 @@ class _Walk(IntegerProcess):
         """The law of x_0 for data at `centre`: approximate, see the module."""
         return self.transition(torch.full_like(like, self.centre), 1.0, 0.0)
 
-    def step_rates(self, up: Tensor, down: Tensor, t: Time) -> Tensor:
+    def step_rates(self, x: Tensor, up: Tensor, down: Tensor, t: Time) -> Tensor:
         """p'/q times the expected steps."""
         t = self.schedule.at(t)
         hazard = self.schedule.rate(t) / self.schedule.mortality(t).clamp_min(TINY)

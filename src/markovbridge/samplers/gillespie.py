@@ -36,8 +36,8 @@ class Gillespie(Sampler):
     For pure death it costs about two network evaluations an event, so it suits low total
     counts. A learned mean may rise where the exact one cannot; the largest such ratio is
     warned of, as is one under a process whose bounds are those of an exact law for a short while:
-    `BirthDeath` and `RandomWalk` of unbounded data, at about four evaluations an event. Other
-    bounds hold for any x_1 and cost more; it is refused where there is none.
+    `BirthDeath`, `LinearBirthDeath` and `RandomWalk` of unbounded data, at about four evaluations
+    an event. Other bounds hold for any x_1 and cost more; it is refused where there is none.
 
     Attributes:
         ends: Survival and mortality at which other processes are cut: a chain jumps infinitely

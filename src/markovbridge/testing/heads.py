@@ -188,7 +188,7 @@ def _gradient(
     raw = raw.clone().requires_grad_()
     with torch.enable_grad():
         law = head(setting, raw, x, t)
-        loss = ledger.ask("gradient", lambda: setting.process.divergence(law, x, x1, t), TypeError)
+        loss = ledger.ask("path KL", lambda: setting.process.divergence(law, x, x1, t), TypeError)
         loss = law.log_prob(x1) if loss is None else loss
         (slope,) = torch.autograd.grad(loss.sum(), raw)
     good = bool(slope.isfinite().all()) and bool((slope != 0).any())

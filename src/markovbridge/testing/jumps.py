@@ -118,7 +118,7 @@ def _averages(ledger: Ledger, space: Space, t: float, tolerance: float, seed: in
     likely = (
         space.transition(ends, 1.0, t).mT if noising else space.transition(space.states, t, 1.0)
     )
-    seen = likely.sum(1) > POSSIBLE
+    seen = (likely > POSSIBLE).any(1)
     x, possible = space.states[seen].unsqueeze(0), likely[seen] > POSSIBLE
     log = torch.randn(possible.shape, dtype=torch.float64, generator=seeded(seed))
     law = Categorical(torch.where(possible, log, -torch.inf).unsqueeze(0))
