@@ -95,6 +95,12 @@ class Empirical(DataLaw):
                 f"{type(self.coupling).__name__}{origin}: take Noised(), Dirac() or Independent() "
                 "with a Gaussian source or a data set as one, or preserve=True"
             )
+        self.coupling.suits(self.process)
+        if self._starts is not None and self.process.noiseless:
+            raise ValueError(
+                "with sigma = 0 a flow from one data set to another has no density, as every x_t "
+                "lies on some line between two points: take a Gaussian source, or sigma > 0"
+            )
         if self._starts is not None:
             check_states(self._starts, self.data.shape[1:])
 
