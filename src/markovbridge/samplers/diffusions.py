@@ -56,7 +56,6 @@ def _flowing(model: Model, sampler: EulerMaruyama | ProbabilityFlow) -> Diffusio
     """The process, or an error if a walk like this needs a score that there is not."""
     process = _diffusion(model, sampler)
     needs_score = not isinstance(sampler, EulerMaruyama) or sampler.level != 1
-    needs_score = needs_score and not process.noiseless
     if needs_score and model.coupling.preserve:
         raise ValueError(
             "a transport that preserves its coupling walks from a known x_0, and no flow leads "
