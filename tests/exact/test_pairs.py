@@ -151,6 +151,12 @@ def test_of_reals_a_certain_state_tells_its_pairs(reals):
     torch.testing.assert_close(begun.float(), (same * shares).sum(1))
     told = law.given_start(ends[[0, 0]], 1.0, starts[[0, 2]]).log_weights.exp()
     torch.testing.assert_close(told, torch.eye(5)[[0, 2]])
+    # Where two sources come to one point, the start tells which of both pairs it is.
+    ends = ends.clone()
+    ends[2] = ends[0]
+    law = exact.Empirical(process, ends, WEIGHTS, coupling=mb.Paired(), starts=starts)
+    told = law.given_start(ends[[0, 0]], 1.0, starts[[0, 2]]).log_weights.exp()
+    torch.testing.assert_close(told, torch.eye(5)[[0, 2]])
 
 
 def test_walks_keep_pairs_together_where_they_are_told_their_start(reals):
