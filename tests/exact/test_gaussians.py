@@ -16,7 +16,6 @@ from markovbridge import (
     MinibatchOT,
     Noised,
     OrnsteinUhlenbeck,
-    Paired,
     PureDeath,
     exact,
 )
