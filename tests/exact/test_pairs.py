@@ -22,7 +22,7 @@ CHAINS = {
     "rates": (mb.FiniteChain(random_rates(3, 1)), (0, 2), STARTS, ENDS),
     "steps": (mb.DiscreteTimeChain(np.stack([np.eye(3) * 0.7 + 0.1] * 20)), (0, 2), STARTS, ENDS),
     "death": (
-        mb.PureDeath(schedule=mb.Logistic(exact_ends=False)),
+        mb.PureDeath(schedule=mb.LogisticSchedule(exact_ends=False)),
         (0, 4),
         torch.tensor([[0, 1], [0, 1], [1, 1], [0, 0], [0, 1]]),
         torch.tensor([[3, 1], [1, 4], [2, 2], [0, 3], [3, 1]]),

@@ -45,7 +45,7 @@ def test_a_bridge_is_a_point_of_the_curve_between_its_ends(name, direction):
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("name", FLOWS)
 def test_drifts_and_bridges_are_the_limit_of_little_noise(name, direction):
-    options = {"direction": direction, "offset": 0.4, "schedule": mb.Cosine()}
+    options = {"direction": direction, "offset": 0.4, "schedule": mb.CosineSchedule()}
     process, near = flow(name, **options), mb.LinearDiffusion(QUIET[name], **options)
     x, y = ENDS[0], ENDS[1].double()
     for t in (0.1, 0.5, 0.9):
@@ -212,7 +212,7 @@ def network_of(coupling, **options):
             "no score from the means of both ends",
         ),
         (
-            lambda: mb.EndpointHead(spread=1.0).coupled(flow(), mb.Independent()),
+            lambda: mb.EndpointHead(spread=1.0).check(flow(), mb.Independent()),
             ValueError,
             "spread is in units of the noise",
         ),

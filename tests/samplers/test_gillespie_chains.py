@@ -43,7 +43,7 @@ def joint(s, t):
     """p(x_t | x_s), both sites, of the reverse towards the data: from matrix exponentials."""
 
     def table(time):
-        survival = float(mb.Cosine().survival(torch.tensor(time).double()))
+        survival = float(mb.CosineSchedule().survival(torch.tensor(time).double()))
         return expm(rates() * -np.log(survival))
 
     law = np.zeros((S, S))

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.doors import checks
-from markovbridge.processes.base import DiscreteProcess, Setting
 from markovbridge.laws.numbers import by_row
+from markovbridge.processes.base import DiscreteProcess, Setting
 from markovbridge.processes.driven import Driven
 from markovbridge.processes.finite import FiniteJumpProcess
 from markovbridge.processes.motion import Motion
