@@ -16,7 +16,6 @@ from markovbridge import (
     MinibatchOT,
     Noised,
     OrnsteinUhlenbeck,
-    Paired,
     PureDeath,
     exact,
 )
@@ -308,7 +307,7 @@ def test_counts_have_couplings_too():
 
 def test_what_has_no_closed_form_is_refused():
     process = LinearDiffusion()
-    for coupling in (MinibatchOT(), Paired(), Independent(lambda like, g: like)):
+    for coupling in (MinibatchOT(), Independent(lambda like, g: like)):
         with pytest.raises(ValueError, match=rf"under {type(coupling).__name__}.* take Noised"):
             exact.Empirical(process, random(3, 2), coupling=coupling)
     with pytest.raises(TypeError, match="PureDeath"):

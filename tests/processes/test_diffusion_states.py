@@ -110,7 +110,9 @@ def test_counts_are_rounded():
     "make",
     [
         lambda: RoundedSupport(0),
-        lambda: Brownian(0.0),
+        lambda: Brownian(-1.0),
+        lambda: OrnsteinUhlenbeck(1.0, -0.1),
+        lambda: VE(0.0, 1.0),
         lambda: OrnsteinUhlenbeck(400.0),
         lambda: VE(1.0, 0.5),
         lambda: VP(beta_max=1000.0),

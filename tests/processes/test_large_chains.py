@@ -217,11 +217,10 @@ def test_many_states_are_sampled_as_few_are():
     assert torch.equal(*made)
 
 
-def test_jumps_one_by_one_are_refused():
+def test_bounds_over_all_ends_are_refused():
     process = CHAINS["vectors"][0]
-    model = mb.Transport(process, exact.Empirical(process, torch.tensor([[0], [3]])), shape=(1,))
     with pytest.raises(TypeError, match="tables of all pairs of them, which are made up to 512"):
-        model.sample(4, steps=1, sampler=mb.Gillespie())
+        process.bounds(1.0, 0.9)
 
 
 def test_a_long_way_is_warned_of(monkeypatch):

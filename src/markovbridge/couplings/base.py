@@ -38,6 +38,21 @@ class Coupling(ABC):
         """
         return self.preserve
 
+    def suits(self, process: Process) -> None:
+        """Check that paths of this process can start as it says.
+
+        Raises:
+            ValueError: If they cannot: out of a state that is known no flow leads to data that
+                are not.
+        """
+        if process.noiseless and self.pinned:
+            raise ValueError(
+                "with sigma = 0 the process is a flow, which leads a state to one end only, so "
+                f"that it cannot start at a state that is known, as under {type(self).__name__}"
+                f"{'(preserve=True)' if self.preserve else '()'}: take Independent(), "
+                "MinibatchOT() or Paired() without preserve=True, or sigma > 0"
+            )
+
     def features(self, process: Process) -> int:
         """How many features per site the network sees: those of x_t, and of x_0 if preserved."""
         return process.features * (2 if self.preserve else 1)

@@ -9,12 +9,14 @@ Told x_0 as well, the weight of a point is the probability of x_t under the brid
 the point, for a source that is independent of the data. Where it is a data set of N states that
 are not told, it is the mean over them, p(x_t | x_1) = Σ_i p(x_t | x_0 = state i, x_1)/N: N times
 the work of one bridge.
+
+Of pairs (x_0, x_1), under `Paired`, the weight of a pair is the probability of x_t under the
+bridge between its two ends; told x_0, only pairs that begin there have any.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -26,6 +28,7 @@ from markovbridge.couplings import Coupling, Gaussian, Independent, MinibatchOT,
 from markovbridge.couplings.sources import Start
 from markovbridge.doors import checks
 from markovbridge.exact.base import DataLaw, check_start, check_states
+from markovbridge.exact.distances import Distances, check_pairs, equal_rows
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
@@ -47,6 +50,7 @@ class Empirical(DataLaw):
         coupling: The coupling: time reversal by default, which needs a process that runs
             from data to source. Of `Independent` the source is a Gaussian, under linear
             diffusions, or a data set, under any process; any, if the coupling is preserved.
+        starts: The x_0 of each point, (K, *event), for the coupling `Paired`, and no other.
     """
 
     process: Process
@@ -54,6 +58,7 @@ class Empirical(DataLaw):
     weights: Tensor | None = None
     states: int | None = None
     coupling: Coupling = field(default_factory=Noised)
+    starts: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.states is not None:
@@ -84,16 +89,22 @@ class Empirical(DataLaw):
                 f"all zero, not {tuple(self.weights.shape)} from {self.weights.min().item():g} to "
                 f"{self.weights.max().item():g}"
             )
+        check_pairs(self.data, self.starts, isinstance(self.coupling, Paired))
         source = self.coupling.source if isinstance(self.coupling, Independent) else None
         known = source is None or isinstance(source, Gaussian) or self._starts is not None
-        if isinstance(self.coupling, Paired | MinibatchOT) or not (
-            known or self.coupling.preserve
-        ):
+        if isinstance(self.coupling, MinibatchOT) or not (known or self.coupling.preserve):
             origin = "" if source is None else f" from {type(source).__name__}"
             raise ValueError(
                 "the law of a data set needs that of x_t given x_1, which is not known under "
-                f"{type(self.coupling).__name__}{origin}: take Noised(), Dirac() or Independent() "
-                "with a Gaussian source or a data set as one, or preserve=True"
+                f"{type(self.coupling).__name__}{origin}: take Noised(), Dirac(), "
+                "Independent() with a Gaussian source or a data set as one, preserve=True, or "
+                "Paired() with starts"
+            )
+        self.coupling.suits(self.process)
+        if self.process.noiseless and (self._starts is not None or self.starts is not None):
+            raise ValueError(
+                "with sigma = 0 a flow from one data set to another has no density, as every x_t "
+                "lies on some line between two points: take a Gaussian source, or sigma > 0"
             )
         if self._starts is not None:
             check_states(self._starts, self.data.shape[1:])
@@ -122,25 +133,31 @@ class Empirical(DataLaw):
         return (values, codes) if len(values) < len(self.data) else None
 
     def log_likelihood(self, x: Tensor, t: Time) -> Tensor:
-        """Log p(x_t = x | x_1 = each point): (batch, K)."""
+        """Log p(x_t = x | x_1 = each point), of pairs given each of them: (batch, K).
+
+        Where reals are certain, as at the data, it is 0 at the state and -inf beside it.
+        """
         check_states(x, self.data.shape[1:])
         t = self.process.schedule.at(t, x.device).expand(len(x))
         found = self._explained(x, t)
         if isinstance(self.process, LinearDiffusion):
-            if self._starts is None:
+            if self._starts is None and self.starts is None:
                 return found + self._normaliser(x, self.coupling.kernel(self.process, t).variance)
             return found + self._normaliser(x, self.process.weights(0.0, t, 1.0)[2])
         return found
 
-    def _explained(self, x: Tensor, t: Tensor) -> Tensor:
-        """Log p(x_t = x | x_1 = each point), of diffusions without the normaliser: (batch, K)."""
+    def _explained(self, x: Tensor, t: Tensor, among: Tensor | None = None) -> Tensor:
+        """Log p(x_t = x | x_1 = each point), of diffusions without the normaliser: (batch, K).
+
+        `among`, (batch, K), says which pairs come into question; all, if it is None.
+        """
         starts = self._starts
         if starts is None:
             if isinstance(self.process, LinearDiffusion):
-                kernel = self.coupling.kernel(self.process, t)
-                centre = kernel.centre(torch.zeros_like(x, dtype=torch.float64))
-                return self._exponent(x, centre, kernel.gain, kernel.variance)
-            return self._site_by_site(x, t, None)
+                gains, (centre, variance) = self._moved(x, t)
+                return self._distances.exponent(x, centre, gains, variance, among)
+            found = self._site_by_site(x, t, None)
+            return found if among is None else found.masked_fill(~among, -math.inf)
         count, parts = len(starts), []
         rows = max(1, PAIRS // (count * self.data.numel()))
         for x_part, t_part in zip(x.split(rows), t.split(rows), strict=True):
@@ -150,19 +167,30 @@ class Empirical(DataLaw):
             parts.append(each.logsumexp(1) - math.log(count))
         return torch.cat(parts)
 
+    def _moved(self, x: Tensor, t: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, Tensor]]:
+        """Gains of x_t on x_1, and on x_0 of pairs; the rest of its mean, and its variance."""
+        assert isinstance(self.process, LinearDiffusion)
+        none = torch.zeros_like(x, dtype=torch.float64)
+        if self.starts is None:
+            kernel = self.coupling.kernel(self.process, t)
+            return (kernel.gain,), (kernel.centre(none), kernel.variance)
+        first, last, variance = self.process.weights(0.0, t, 1.0)
+        return (last, first), (self.process.bridged(none, 0.0, t, 1.0), variance)
+
     def _bridged(self, x: Tensor, t: Tensor, start: Tensor) -> Tensor:
         """The same given x_0 = start as well: that of bridges to each point."""
         if isinstance(self.process, LinearDiffusion):
             _, gain, variance = self.process.weights(0.0, t, 1.0)
             start = start.double()
             law = self.process.bridge(start, torch.zeros_like(start), 0.0, t, 1.0)
-            return self._exponent(x, law.mean, gain, variance)
+            return self._distances.exponent(x, law.mean, (gain,), variance)
         return self._site_by_site(x, t, start)
 
     def _site_by_site(self, x: Tensor, t: Tensor, start: Tensor | None) -> Tensor:
         """The same for any process, by the laws that it states."""
         rows = max(1, PAIRS // self.data.numel())
-        block = self._by_point if self._codes is None else self._by_value
+        by_point = self._codes is None or self.starts is not None
+        block = self._by_point if by_point else self._by_value
         parts = zip(x.split(rows), t.split(rows), strict=True)
         if start is None:
             return torch.cat([block(x_part, t_part, None) for x_part, t_part in parts])
@@ -177,11 +205,14 @@ class Empirical(DataLaw):
 
     def _by_point(self, x: Tensor, t: Tensor, start: Tensor | None) -> Tensor:
         batch, points = len(x), max(1, PAIRS // max(1, x.numel()))
-        columns = []
-        for data in self.data.split(points):
+        columns, pairs = [], self.starts is not None
+        sources = self.data if self.starts is None else self.starts
+        for data, source in zip(self.data.split(points), sources.split(points), strict=True):
             k = len(data)
             ends = data.repeat(batch, *[1] * (data.ndim - 1))
             begin = None if start is None else start.repeat_interleave(k, 0)
+            if pairs:
+                begin = source.repeat(batch, *[1] * (data.ndim - 1))
             law = self._given(ends, t.repeat_interleave(k), begin)
             columns.append(_log_prob(law, x.repeat_interleave(k, 0)).reshape(batch, k))
         return torch.cat(columns, 1)
@@ -213,66 +244,28 @@ class Empirical(DataLaw):
         return occur.reshape(len(values), *self.data.shape[1:])
 
     @cached_property
-    def _norms(self) -> Tensor:
-        """y·Γ⁻¹y of every point y, (K,), float64."""
+    def _distances(self) -> Distances:
         assert isinstance(self.process, LinearDiffusion)
-        parts = []
-        for data in self.data.split(max(1, PAIRS // self.data[0].numel())):
-            data = data.double()
-            parts.append((data * self.process.covariance.solve(data)).flatten(1).sum(1))
-        return torch.cat(parts)
-
-    def _exponent(self, x: Tensor, centre: Tensor, gain: Tensor, variance: Tensor) -> Tensor:
-        """-|Γ^{-1/2}(x - centre - gain · each point)|²/(2 variance): (batch, K), float64."""
-        assert isinstance(self.process, LinearDiffusion)
-        residual = x.double() - centre
-        white = self.process.covariance.solve(residual)
-        gain = gain.unsqueeze(-1)
-        parts = []
-        for data, norm in zip(*self._blocks(), strict=True):
-            product = white.flatten(1) @ data.flatten(1).double().mT
-            parts.append(gain * product - 0.5 * gain**2 * norm)
-        own = 0.5 * (residual * white).flatten(1).sum(1, keepdim=True)
-        variance = variance.unsqueeze(-1)
-        certain = variance == 0
-        exponent = (torch.cat(parts, 1) - own) / torch.where(certain, 1.0, variance)
-        # Where x_t is certain it tells the point, unless it does not depend on it.
-        told = certain & (gain != 0)
-        if bool(told.any()):
-            exponent = torch.where(told, self._nearest(exponent), exponent)
-        return torch.where(certain & ~told, 0.0, exponent)
-
-    def _nearest(self, closeness: Tensor) -> Tensor:
-        """0 for the closest point of positive weight and for those equal to it, else -inf."""
-        if self.weights is not None:
-            closeness = closeness.masked_fill(self.weights == 0, -math.inf)
-        nearest = self._copies[closeness.argmax(1)].unsqueeze(1)
-        nothing = torch.zeros_like(closeness)
-        return nothing.masked_fill(self._copies != nearest, -math.inf)
-
-    @cached_property
-    def _copies(self) -> Tensor:
-        """A number for each point, (K,), the same for equal points."""
-        return self.data.flatten(1).unique(dim=0, return_inverse=True)[1]
-
-    def _blocks(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        size = max(1, PAIRS // self.data[0].numel())
-        return self.data.split(size), self._norms.split(size)
+        points = (self.data,) if self.starts is None else (self.data, self.starts)
+        return Distances(self.process.covariance, points, self.weights)
 
     def _normaliser(self, x: Tensor, variance: Tensor) -> Tensor:
-        """What `_exponent` leaves out of the log-density, (batch, 1)."""
+        """What `_explained` leaves out of the log-density, (batch, 1); 0 where x_t is certain."""
         assert isinstance(self.process, LinearDiffusion)
         logdet = self.process.covariance.logdet(x.shape[1:])
-        log = (2 * math.pi * variance.unsqueeze(-1)).log()
-        return -0.5 * (x[0].numel() * log + logdet)
+        certain = variance == 0
+        log = (2 * math.pi * torch.where(certain, 1.0, variance)).log()
+        found = -0.5 * (x[0].numel() * log + logdet)
+        return torch.where(certain, 0.0, found).unsqueeze(-1)
 
     def marginal(self, x: Tensor, t: Time) -> Law:
         check_states(x, self.data.shape[1:])
         t = self.process.schedule.at(t)
         if t.ndim:
             raise ValueError("the marginal of a data set is asked for at one time, a float")
-        prior, ends, starts = self._prior(torch.float64), self.data, self._starts
-        if starts is not None:  # all pairs
+        prior, ends, starts = self._prior(torch.float64), self.data, self.starts
+        if self._starts is not None:  # all pairs
+            starts = self._starts
             ends = ends.repeat_interleave(len(starts), 0)
             prior = prior.repeat_interleave(len(starts)) - math.log(len(starts))
             starts = starts.repeat(len(self.data), *[1] * (x.ndim - 1))
@@ -288,26 +281,42 @@ class Empirical(DataLaw):
     def given_start(
         self, x: Tensor, t: Time, start: Tensor, condition: Tensor | None = None
     ) -> Law:
-        if not isinstance(self.coupling, Independent):
+        if not isinstance(self.coupling, Independent | Paired):
             return super().given_start(x, t, start, condition)
         return self._weighed(self._told(x, t, start)[0])
 
     def log_passing(self, x: Tensor, t: Time, start: Tensor) -> Tensor:
-        if not isinstance(self.coupling, Independent):
+        if not isinstance(self.coupling, Independent | Paired):
             return super().log_passing(x, t, start)
-        joint, variance = self._told(x, t, start)
-        log = (joint + self._prior(joint.dtype)).logsumexp(1)
+        joint, prior, variance = self._told(x, t, start)
+        log = (joint + prior).logsumexp(1)
         return log if variance is None else log + self._normaliser(x, variance).squeeze(1)
 
-    def _told(self, x: Tensor, t: Time, start: Tensor) -> tuple[Tensor, Tensor | None]:
-        """`_bridged`, with the variance of a diffusion for its normaliser."""
+    def _told(self, x: Tensor, t: Time, start: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Log p(x_t = x | x_0 = start, each point), -inf for pairs that begin elsewhere.
+
+        Returns:
+            That, (batch, K), of a diffusion without its normaliser; the logarithm of the weights
+            given x_0; and the variance of a diffusion for its normaliser.
+        """
         check_states(x, self.data.shape[1:])
         check_start(start, x)
         t = self.process.schedule.at(t, x.device).expand(len(x))
-        joint = self._bridged(x, t, start)
+        if self.starts is None:
+            joint = self._bridged(x, t, start)
+            prior = self._prior(joint.dtype)
+        else:
+            among = equal_rows(start, self.starts)
+            if not bool(among.any(1).all()):
+                raise ValueError(
+                    f"start {int((~among.any(1)).nonzero()[0])} of the batch is the x_0 of no "
+                    "pair: give one of the law's starts"
+                )
+            joint = self._explained(x, t, among)
+            prior = self._prior(joint.dtype).masked_fill(~among, -math.inf).log_softmax(1)
         if isinstance(self.process, LinearDiffusion):
-            return joint, self.process.weights(0.0, t, 1.0)[2]
-        return joint, None
+            return joint, prior, self.process.weights(0.0, t, 1.0)[2]
+        return joint, prior, None
 
     def _weighed(self, joint: Tensor) -> Law:
         """The points, each with its weight, from what x_t says of each."""

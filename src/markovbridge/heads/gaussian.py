@@ -91,6 +91,11 @@ class EndpointHead(Head):
         if self.predicts != "end" or self.spread > 0:
             _linear(process, self)
         process = _diffusion(process)
+        if self.spread > 0 and process.noiseless:
+            raise ValueError(
+                "spread is in units of the noise, of which a flow, sigma = 0, has none: take "
+                "spread=0.0"
+            )
         if self.predicts == "start" and coupling.preserve:
             raise ValueError(
                 "with preserve=True the network is given x_0, so that predicting the start says "

@@ -138,6 +138,11 @@ class Process(ABC):
     jumps: ClassVar[bool] = False
     """Whether it moves by jumps, at `rates`."""
 
+    @property
+    def noiseless(self) -> bool:
+        """Whether it is a flow: a path is told by its ends, and bridges are points."""
+        return False
+
     def truncation(self, event: torch.Size) -> float:
         """Mortality at which a likelihood bound stops paths and decodes: 0, at the data."""
         return 0.0

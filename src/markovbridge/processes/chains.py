@@ -23,6 +23,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.doors import checks
+from markovbridge.laws.numbers import by_row
 from markovbridge.processes.base import DiscreteProcess, Setting
 from markovbridge.processes.driven import Driven
 from markovbridge.processes.finite import FiniteJumpProcess
@@ -86,6 +87,15 @@ class _MovingChain(FiniteJumpProcess):
     def largest(self, x: Tensor, early: float, late: float) -> Tensor:
         """The largest rates between two times."""
         return self.motion.largest(x, early, late)
+
+    @property
+    def local(self) -> bool:
+        """Whether there are too many states for `bounds`, tables of all pairs of them."""
+        return self.motion.local
+
+    def growths(self, x: Tensor) -> Tensor | None:
+        """How much sooner the states that lead to x are left than x, at most."""
+        return by_row(self.motion.growth(x)).amax(1) if self.local else super().growths(x)
 
 
 @dataclass(frozen=True, eq=False)

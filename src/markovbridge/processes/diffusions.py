@@ -18,6 +18,13 @@ KL between the pinned process and a model that predicts ŷ has, by Girsanov's th
 
     ½ g_t² (a_{t1}/v_{t1})² |Γ^{-1/2} (y - ŷ)|².
 
+**Flows.** With σ = 0 (`Brownian`, `OrnsteinUhlenbeck`) the bridge is a point, p x_s + κ x_u, p and
+κ being the limit for small σ, and so is the pinned drift above: the generative process is the
+ordinary differential equation of that drift at E[x_1 | x_t], which with an independent or paired
+coupling is flow matching (Lipman et al., https://arxiv.org/abs/2210.02747) and rectified flow
+(Liu et al., https://arxiv.org/abs/2209.03003). Nothing can be divided by the variance: there
+is no path KL and no likelihood bound, and no score from the means of both ends.
+
 **Both directions are one.** A noising SDE dY = f Y dr + g Γ^{1/2} dW, from the data to
 the source, has the bridges of the forward SDE with f → -f and time run backwards: gain
 1/a and variance v/a². So time reversal (DDPM, VE, VP, sub-VP) differs from a bridge
@@ -35,7 +42,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.covariances import Covariance, Isotropic, Kernel, SingularError
 from markovbridge.doors import checks
-from markovbridge.laws import Gaussian, Law
+from markovbridge.laws import Delta, Gaussian, Law
 from markovbridge.laws.numbers import by_row
 from markovbridge.processes import decoders
 from markovbridge.processes.base import Setting
@@ -46,6 +53,14 @@ from markovbridge.processes.reals import Diffusion
 from markovbridge.processes.schedules import LinearSchedule, Reading, Schedule, Time
 from markovbridge.processes.sdes import Brownian, LinearSDE
 from markovbridge.processes.supports import Support
+
+# What to do where there is no noise.
+WITHOUT_NOISE = {
+    "path KL": "train with EndMSE() or DriftMatching(), or take sigma > 0",
+    "time reversal": "take the coupling Independent(), MinibatchOT() or Paired(), or sigma > 0",
+    "score from the means of both ends": "its samplers need none, take ProbabilityFlow() without "
+    "a backward model",
+}
 
 
 @dataclass(frozen=True)
@@ -109,16 +124,20 @@ class LinearDiffusion(LinearPaths, Diffusion):
             inverse, variance = self.piece(t, s)
             gain, variance = 1 / inverse, variance / inverse**2
         mean = self.carried(coefficient(gain, x) * x, s, t)
+        if self.noiseless:
+            return Delta(mean)
         return Gaussian(mean, coefficient(variance.sqrt(), x), self.covariance)
 
     def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> Law:
-        """x_t given x_s = x and x_u = y: N(p x + κ y, c Γ).
+        """x_t given x_s = x and x_u = y: N(p x + κ y, c Γ), of a flow the point p x + κ y.
 
         Raises:
             ValueError: If times are not ordered.
         """
         start, end, variance = self.weights(s, t, u)
         mean = self.bridged(coefficient(start, x) * x + coefficient(end, x) * y, s, t, u)
+        if self.noiseless:
+            return Delta(mean)
         return Gaussian(mean, coefficient(variance.sqrt(), x), self.covariance)
 
     def baseline(
@@ -128,7 +147,12 @@ class LinearDiffusion(LinearPaths, Diffusion):
         return Normals(self, None if x0 is not None else coupling, x1, end)
 
     def truncation(self, event: torch.Size) -> float:
-        """A small mortality: path measures are singular at the very end."""
+        """A small mortality: path measures are singular at the very end.
+
+        Raises:
+            TypeError: Of a flow, which has no path KL.
+        """
+        self._check_noise("likelihood bound")
         return decoders.truncation(self, event)
 
     def decoder(self, x0: Tensor, x1: Tensor, end: float) -> Tensor:
@@ -145,7 +169,12 @@ class LinearDiffusion(LinearPaths, Diffusion):
         return (self.drift(x, law.mean, t) - own).double().square().mean().sqrt()
 
     def noised(self, x1: Tensor) -> Law:
-        """x_0 given x_1: the SDE run from the data to the source."""
+        """x_0 given x_1: the SDE run from the data to the source.
+
+        Raises:
+            TypeError: Of a flow, which does not noise.
+        """
+        self._check_noise("time reversal")
         return self.transition(x1, 1.0, 0.0)
 
     def source(self, like: Tensor) -> Law:
@@ -167,7 +196,7 @@ class LinearDiffusion(LinearPaths, Diffusion):
         """
         t = self.schedule.at(t).double()
         gain, variance = self._left(t)
-        pull = self.rates(t)[1] * gain / variance
+        pull = self._rates(t)[1] * gain / variance
         aim = self.carried(coefficient(gain, x) * x, t, 1.0)
         return self._reference(x, t) + coefficient(pull, x) * (y - aim)
 
@@ -223,7 +252,9 @@ class LinearDiffusion(LinearPaths, Diffusion):
 
         Raises:
             ValueError: At t = 0 and t = 1, where the bridge is certain.
+            TypeError: Of a flow, whose bridge always is.
         """
+        self._check_noise("score from the means of both ends")
         p, k, c = self.weights(0.0, t, 1.0)
         if not bool((c > 0).all()):
             raise ValueError(
@@ -238,7 +269,9 @@ class LinearDiffusion(LinearPaths, Diffusion):
 
         Raises:
             ValueError: At t = 1, where it is infinite.
+            TypeError: Of a flow, which has none.
         """
+        self._check_noise("path KL")
         difference = y - law.mean
         still = difference.detach()
         try:
@@ -290,6 +323,13 @@ class LinearDiffusion(LinearPaths, Diffusion):
         if self.affine:
             centre = self.bridged(centre.expand(x.shape), 0.0, t, 1.0)
         return k, centre, p**2 * start[1] + c * site
+
+    def _check_noise(self, what: str) -> None:
+        if self.noiseless:
+            raise TypeError(
+                f"with sigma = 0 this is a flow, which has no {what}: "
+                + WITHOUT_NOISE.get(what, "take sigma > 0")
+            )
 
     def reversed(self) -> LinearDiffusion:
         """The same process with source and data exchanged: its bridges run backwards."""

@@ -44,6 +44,23 @@ class JumpProcess(DiscreteProcess):
     has bounds for a short while where `bounds` has none. None if it is not stated.
     """
 
+    @property
+    def local(self) -> bool:
+        """Whether `Gillespie` is to bound rates for a short while, by `growths`.
+
+        By default of unbounded data that state their `growth`: there are no `bounds`.
+        """
+        return self.states is None and self.growth is not None
+
+    def growths(self, x: Tensor) -> Tensor | None:
+        """`growth` by state: the largest over the moves out of each, (batch,) float64.
+
+        By default what is true of all; None if that is not stated.
+        """
+        if self.growth is None:
+            return None
+        return torch.full((len(x),), self.growth, dtype=torch.float64, device=x.device)
+
     @abstractmethod
     def moves(self, x: Tensor) -> Tensor:
         """The states a jump leads to, (batch, *event, jumps)."""

@@ -37,8 +37,20 @@ class LinearPaths:
         """Times s <= t <= ... in float64."""
         return tuple(t.double() for t in self.schedule.ordered(*times))
 
+    @property
+    def noiseless(self) -> bool:
+        """Whether it is a flow, σ = 0: a path is told by its ends."""
+        return self.sde.noiseless
+
+    def _noise(self, variance: Tensor) -> Tensor:
+        """A variance, that a flow has per unit of σ² only, where ratios of it will not do."""
+        return torch.zeros_like(variance) if self.noiseless else variance
+
     def _piece(self, s: Reading, t: Reading) -> tuple[Tensor, Tensor]:
-        """Gain a_{st} and variance v_{st} towards the data, for float64 s <= t."""
+        """Gain a_{st} and variance v_{st} towards the data, for float64 s <= t.
+
+        Of a flow the variance is that per unit of σ², as in all that follows of one underscore.
+        """
         d = self.schedule.increment(s, t)
         if self.direction == "forward":
             r = self.schedule.survival(s)
@@ -50,7 +62,8 @@ class LinearPaths:
     def piece(self, s: Time, t: Time) -> tuple[Tensor, Tensor]:
         """Gain a_{st} and variance v_{st} towards the data, for s <= t: float64."""
         s, t = self._ordered(s, t)
-        return self._piece(s, t)
+        gain, variance = self._piece(s, t)
+        return gain, self._noise(variance)
 
     def halfway(self, s: float, t: float) -> float:
         """When half of the noise that a step from s to t leaves at its end has come."""
@@ -77,7 +90,7 @@ class LinearPaths:
         none = whole == 0
         whole = torch.where(none, 1.0, whole)
         start = torch.where(none, 1.0, v_after * before / whole)
-        return start, v_before * after / whole, v_before * v_after / whole
+        return start, v_before * after / whole, self._noise(v_before * v_after / whole)
 
     @cached_property
     def affine(self) -> bool:
@@ -128,6 +141,11 @@ class LinearPaths:
     def rates(self, t: Time) -> tuple[Tensor, Tensor]:
         """f_t and g_t², towards the data and per unit of time: float64."""
         t = self.schedule.at(t).double()
+        f, noise = self._rates(t)
+        return f, self._noise(noise)
+
+    def _rates(self, t: Reading) -> tuple[Tensor, Tensor]:
+        """The same for float64 t, g² of a flow per unit of σ²."""
         speed = self.schedule.rate(t)
         f, noise = self._clock_rates(t)
         return speed * f, speed * noise
@@ -145,7 +163,7 @@ class LinearPaths:
         return speed.expand(t.shape) if self.direction == "forward" else -speed.expand(t.shape)
 
     def _left(self, t: Reading) -> tuple[Tensor, Tensor]:
-        """a_{t1} and v_{t1} > 0, or an error at the data."""
+        """a_{t1} and v_{t1} > 0, or an error at the data; v of a flow per unit of σ²."""
         gain, variance = self._piece(t, Reading(self.schedule, torch.ones_like(t), 1.0))
         if not bool((variance > 0).all()):
             raise ValueError(

@@ -36,6 +36,8 @@ class Motion(ABC):
     """How many states there are."""
     clocked: bool = True
     """Whether rates are per unit of the clock -log p, and constant there; or of time."""
+    local: bool = False
+    """Whether `growth` is to bound rates of the reverse for a while, and not `largest`."""
 
     @abstractmethod
     def log_rows(self, x: Tensor, s: Time, t: Time) -> Tensor:
@@ -72,6 +74,14 @@ class Motion(ABC):
         Raises:
             TypeError: If they, and what is made of them, would be too large.
         """
+
+    def growth(self, x: Tensor) -> Tensor:
+        """How fast rates of the reverse grow, `JumpProcess.growth`, by site: the shape of x.
+
+        Raises:
+            TypeError: If it is not stated.
+        """
+        raise TypeError(f"{type(self).__name__} states no growth of its rates: ask `largest`")
 
     def moves(self, x: Tensor) -> Tensor:
         """The states a jump of the reverse leads to: all of them, (batch, *event, jumps)."""

@@ -24,6 +24,10 @@ SDE                  f(r)                      g(r)²
 `Coefficients`       the user's                the user's
 ==================== ========================= ==============================
 
+**Flows.** With σ = 0, of the first two, there is no noise. Bridges weigh their ends by ratios of
+variances, which are those of any σ > 0 and so have a limit: an SDE that is `noiseless` states
+its variances per unit of σ², and `LinearDiffusion` knows that there is none of them.
+
 VE, VP and sub-VP are those of Song et al., https://arxiv.org/abs/2011.13456. With
 d₁ = b(r+d) - b(r), sub-VP has v = (1 - e^{-d₁})(1 - e^{-2b(r) - d₁}) over a piece.
 A time change is a `Schedule` of the process: r is its survival or its mortality.
@@ -46,6 +50,11 @@ from markovbridge import doors
 
 class LinearSDE(ABC):
     """A linear SDE on its own clock. All tensors are float64, elementwise."""
+
+    @property
+    def noiseless(self) -> bool:
+        """Whether there is no noise: `noise_rate` and `variance` then are per unit of it."""
+        return False
 
     @abstractmethod
     def drift_rate(self, r: Tensor) -> Tensor:
@@ -106,59 +115,81 @@ def _positive(**values: float) -> None:
             raise ValueError(f"{name} must be positive and finite, not {value}")
 
 
+def _not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if not (_finite(name, value) and value >= 0):
+            raise ValueError(
+                f"{name} must be positive and finite, or 0 for a flow without noise, not {value}"
+            )
+
+
 def _expm1_over(z: Tensor) -> Tensor:
     """(e^z - 1)/z, 1 at z = 0."""
     return torch.where(z == 0, 1.0, torch.expm1(z) / torch.where(z == 0, 1.0, z))
 
 
+def _square(sigma: float) -> float:
+    """σ², 1 where there is no noise, of which variances are then stated."""
+    return 1.0 if sigma == 0 else sigma**2
+
+
 @dataclass(frozen=True)
 class Brownian(LinearSDE):
-    """dX = σ Γ^{1/2} dW."""
+    """dX = σ Γ^{1/2} dW; with σ = 0 straight lines."""
 
     sigma: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive(sigma=self.sigma)
+        _not_negative(sigma=self.sigma)
+
+    @property
+    def noiseless(self) -> bool:
+        return self.sigma == 0
 
     def drift_rate(self, r: Tensor) -> Tensor:
         return torch.zeros_like(r)
 
     def noise_rate(self, r: Tensor) -> Tensor:
-        return torch.full_like(r, self.sigma**2)
+        return torch.full_like(r, _square(self.sigma))
 
     def log_gain(self, r: Tensor, d: Tensor) -> Tensor:
         return torch.zeros_like(d)
 
     def variance(self, r: Tensor, d: Tensor) -> Tensor:
-        return self.sigma**2 * d
+        return _square(self.sigma) * d
 
 
 @dataclass(frozen=True)
 class OrnsteinUhlenbeck(LinearSDE):
     """dX = α X dr + σ Γ^{1/2} dW: mean-reverting for α < 0, repelling for α > 0.
 
-    Its bridges are even in α: both signs give the same ones.
+    Its bridges are even in α: both signs give the same ones. With σ = 0 they are curves,
+    sinh(α(1 - r))/sinh(α) of the start and sinh(αr)/sinh(α) of the end.
     """
 
     alpha: float
     sigma: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive(sigma=self.sigma)
+        _not_negative(sigma=self.sigma)
         if not (_finite("alpha", self.alpha) and abs(self.alpha) <= LARGEST):
             raise ValueError(f"alpha must lie in [-300, 300], not {self.alpha}")
+
+    @property
+    def noiseless(self) -> bool:
+        return self.sigma == 0
 
     def drift_rate(self, r: Tensor) -> Tensor:
         return torch.full_like(r, self.alpha)
 
     def noise_rate(self, r: Tensor) -> Tensor:
-        return torch.full_like(r, self.sigma**2)
+        return torch.full_like(r, _square(self.sigma))
 
     def log_gain(self, r: Tensor, d: Tensor) -> Tensor:
         return self.alpha * d
 
     def variance(self, r: Tensor, d: Tensor) -> Tensor:
-        return self.sigma**2 * d * _expm1_over(2 * self.alpha * d)
+        return _square(self.sigma) * d * _expm1_over(2 * self.alpha * d)
 
 
 @dataclass(frozen=True)

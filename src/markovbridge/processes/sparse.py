@@ -15,6 +15,10 @@ absolute errors. They take over where more than `MANY` products would be needed,
 stationary law is flat enough.
 
 The limit τ = ∞ is exact: `processes.limits`.
+
+Bounds of the rates of the reverse over all ends would be tables too. How fast these rates can grow
+is in the rows: by r(x') - r(x), r being exit rates, along a move from x to x'
+(`samplers.local_bounds`).
 """
 
 from __future__ import annotations
@@ -54,6 +58,8 @@ class Sparse(Motion):
             rows or an array, float64.
         schedule: Runs the clock.
     """
+
+    local = True
 
     def __init__(self, jumps: Any, schedule: Schedule) -> None:
         self.size, self.schedule, self._jumps = jumps.shape[0], schedule, jumps
@@ -252,8 +258,20 @@ class Sparse(Motion):
         """None: what is made of them is a table of all pairs of states."""
         raise TypeError(
             f"bounds of the rates of a chain of {self.size} states take tables of all pairs of "
-            f"them, which are made up to {FEW} states: take Bridge()"
+            f"them, which are made up to {FEW} states: ask for `growths`, as Gillespie() does"
         )
+
+    def growth(self, x: Tensor) -> Tensor:
+        """How much larger the exit rates of states that lead to x are than its own, at most."""
+        return self._growth.to(x.device)[x]
+
+    @cached_property
+    def _growth(self) -> Tensor:
+        """The same for every state, (S,): a little above 0 where they are none."""
+        rows, columns = self._jumps.nonzero()
+        most = np.full(self.size, -np.inf)
+        np.maximum.at(most, columns, self._exits[rows])
+        return torch.from_numpy((most - self._exits).clip(min=1e-3 * self.scale))
 
 
 class _Push(torch.autograd.Function):

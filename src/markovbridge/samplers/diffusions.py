@@ -11,6 +11,9 @@ is needed for the noise only. S comes from D where the coupling says how
 (`Coupling.kernel`), and otherwise from a second model that carries the data back to
 the source, E[x_0 | x_t]. Beyond λ = 1 more noise is corrected by more score.
 
+Where the process is a flow itself, g = 0, all levels are one and no score is needed, whatever the
+coupling.
+
 `EulerMaruyama` and `ProbabilityFlow` are approximate at every step count, with errors
 of the order of the step (of its square for Heun); `Bridge` with the exact law is not.
 Measured: `benchmarks/diffusion_steps.py`.
@@ -93,7 +96,7 @@ def _drift(
     assert isinstance(process, Diffusion)
     end = model.law(x, t).mean.to(x.dtype)
     drift = process.drift(x, end, t)
-    if level == 1:
+    if level == 1 or process.noiseless:  # of a flow all levels are one
         return drift, end
     if backward is None:
         score = model.coupling.kernel(process, t).smoothed_score(x, end)

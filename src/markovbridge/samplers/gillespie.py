@@ -1,11 +1,11 @@
 r"""Gillespie: every single jump at its time, by thinning of proposals (Ogata 1981).
 
 Any process that bounds its rates is simulated as in `samplers.thinning`, and one of unbounded
-data by bounds that hold for a short while (`samplers.local_bounds`). One that is `falling` needs
-no bound from outside. Under pure death, in the clock u = -log(1 - p), the births of the generative
-process come at rate Σ_i y_i(x, u), y = E[x_1 - x | x_t = x], and ∂_u y_i = -Σ_j Cov(m_i, m_j | x)
-gives a total that only decreases between events: propose after Exp(Σ y(x, u)), accept with
-Σ y(x, u') / Σ y(x, u).
+data, or of many states, by bounds that hold for a short while (`samplers.local_bounds`). One that
+is `falling` needs no bound from outside. Under pure death, in the clock u = -log(1 - p), the
+births of the generative process come at rate Σ_i y_i(x, u), y = E[x_1 - x | x_t = x], and
+∂_u y_i = -Σ_j Cov(m_i, m_j | x) gives a total that only decreases between events: propose after
+Exp(Σ y(x, u)), accept with Σ y(x, u') / Σ y(x, u).
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ class Gillespie(Sampler):
     For pure death it costs about two network evaluations an event, so it suits low total
     counts. A learned mean may rise where the exact one cannot; the largest such ratio is
     warned of, as is one under a process whose bounds are those of an exact law for a short while:
-    `BirthDeath`, `LinearBirthDeath` and `RandomWalk` of unbounded data, at about four evaluations
-    an event. Other bounds hold for any x_1 and cost more; it is refused where there is none.
+    `BirthDeath`, `LinearBirthDeath` and `RandomWalk` of unbounded data and chains on more than 512
+    states, at about four evaluations an event. Other bounds hold for any x_1 and cost more; it is
+    refused where there is none.
 
     Attributes:
         ends: Survival and mortality at which other processes are cut: a chain jumps infinitely

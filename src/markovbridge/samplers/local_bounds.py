@@ -7,10 +7,11 @@ at rate q(x -> x') and leave x at rate r(x). Its reverse jumps from x to x' at
     -d log f(x)/dτ = r(x) - λ(x)    and    -d log f(x')/dτ <= r(x'),    λ(x) = Σ λ(x -> x').
 
 At a fixed state the total therefore grows no faster than -dλ/dτ = (c + λ) λ, with c the `growth`
-of the process, however the data are distributed. Over the next log(1 + c/2λ)/c of the clock that
-is at most 2λ + c, λ being what it is now. So: look, propose at this rate within this window, and
-accept with the share that the rate then has of it (Ogata 1981); at the end of the window, and
-after each proposal, look again. About four evaluations an event, whatever the rate.
+of the process, or that at the state (`JumpProcess.growths`), however the data are distributed.
+Over the next log(1 + c/2λ)/c of the clock that is at most 2λ + c, λ being what it is now. So:
+look, propose at this rate within this window, and accept with the share that the rate then has of
+it (Ogata 1981); at the end of the window, and after each proposal, look again. About four
+evaluations an event, whatever the rate.
 
 A learned law need not be that of any data, nor is one under a coupling that is no time reversal:
 its rates may exceed the bound, which is warned of.
@@ -46,12 +47,6 @@ def run(
         TypeError: If the process does not state its `growth`.
         FloatingPointError: If a rate is not finite, or there are too many jumps.
     """
-    growth = process.growth
-    if growth is None:
-        raise TypeError(
-            f"{type(process).__name__} does not state how fast its rates grow (`growth`), so that "
-            "they have no bound for a while either: take Bridge()"
-        )
     clock = torch.full((len(x),), high, dtype=torch.float64, device=x.device)
     # NaN marks a state that has not been looked at since it last changed.
     bound, proposed = torch.full_like(clock, torch.nan), torch.zeros_like(clock, dtype=torch.bool)
@@ -59,6 +54,12 @@ def run(
     active = clock > low
     while bool(active.any()):
         events.count(x)
+        growth = process.growths(x)
+        if growth is None:
+            raise TypeError(
+                f"{type(process).__name__} does not state how fast its rates grow (`growth`), so "
+                "that they have no bound for a while either: take Bridge()"
+            )
         times = instant(process.schedule, clock.clamp(low, high))
         rates = process.expected_rates(model.law(x, times), x, times)
         rates = sound(torch.where(match(active, rates), rates, 0.0), times).double()

@@ -39,6 +39,13 @@ too low Poisson steps are added, which a table over ends could not always make. 
 onto the data, is left as it is: it is one step, and wrong by its square. Where nothing was cut
 off nothing is changed. On exactly known laws of two sites (`benchmarks/second_order.py`) this
 restores the second order, which cutting alone loses.
+
+Categories are left as cut: their moves compete, and jumps of two sites in one part of a step,
+which come too often by as much as was cut off, cannot be taken back one by one. There the order is
+two where a jump elsewhere leaves a site more than half of its rates, and else one, with an error
+that is a fraction of a first-order step's. The θ-trapezoidal leap can be made for categories as
+well (Ren et al., https://arxiv.org/abs/2502.00234), is of the same orders, and has the larger
+errors (`benchmarks/second_order_categories.py`): it extrapolates what a site's own move says, too.
 """
 
 from __future__ import annotations
@@ -77,9 +84,9 @@ def leaping(sampler: Sampler, model: Model) -> JumpProcess:
         )
     if not process.additive:
         raise TypeError(
-            f"{type(sampler).__name__} leaps amounts, whose jumps within a step add up; a state "
-            f"of {type(process).__name__} jumps at most once in a leap, which is then of first "
-            f"order however rates are extrapolated: take {instead(process)}"
+            f"{type(sampler).__name__} leaps amounts, whose jumps within a step add up; those of "
+            f"a state of {type(process).__name__} compete, and what its own jump says of its end "
+            f"is known and need not be extrapolated: take {instead(process)}"
         )
     return process
 
@@ -170,6 +177,8 @@ def leaps(process: JumpProcess, x: Tensor, t: float, s: float) -> bool:
 @dataclass(frozen=True)
 class SecondOrderBridge(Sampler):
     """Second-order bridge step, for jump processes whose law has a table per site.
+
+    Categories of which one decides another are drawn with a small error of first order.
 
     Attributes:
         theta: Where the inner time lies, in (0, 1). 1/2 extrapolates least.

@@ -7,8 +7,8 @@ exact if λ <= B. A bound that holds for *any* law of x_1, learned ones included
 the rates are averages over x_1 of pinned rates, so their maximum over x_1 will
 do, which a process states for a window of time (`bounds`). Windows are short
 enough for the bound to be no more than about `SLACK` times what it is at their
-start. Where data are unbounded there is no such maximum, and windows are those of
-`samplers.local_bounds`.
+start. Where data are unbounded there is no such maximum, and for chains on many states it would be
+one of all pairs of them: there windows are those of `samplers.local_bounds`.
 
 A chain jumps infinitely often where its survival is 0, and may do so at the data,
 so time is cut at survival and at mortality `ends`; what lies beyond is one step
@@ -61,9 +61,9 @@ def simulate(
             f"simulated one by one: take {instead(process)}"
         )
     schedule = process.schedule
-    local = process.states is None and process.growth is not None
+    local = process.local
     # A law by two means alone leaves the data if it takes the last jump: make it before.
-    left = ends**2 if local else ends
+    left = ends**2 if local and process.states is None else ends
     first, last = max(t, _time(schedule, ends)), min(s, _time(schedule, 1 - left))
     if t < first:
         x = Bridge().step(model, x, t, min(first, s), generator=generator)

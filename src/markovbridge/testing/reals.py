@@ -7,6 +7,9 @@ With p(s→t) the densities of transitions, stated from data to source or from s
     Chapman-Kolmogorov   p(s→t) = ∫ p(s→m) p(m→t), by the rule of trapezoids for one number;
                          by moments of draws for events of more
     drift                (E[x_{t+h} | x, y] - x) / h  →  drift(x, y, t)
+
+A flow has no densities: its transitions and bridges are points, and those of two steps are those
+of one.
 """
 
 from __future__ import annotations
@@ -52,6 +55,11 @@ def check_densities(
     path = {first: given}
     for s, t in pairwise((first, *_along(times, noising), last)):
         path[t] = process.transition(path[s], _at(s), _at(t)).sample(generator=generator)
+    if process.noiseless:
+        path[1.0] = path[1.0] + 1.0  # not where a flow from x_0 comes to, to be a bridge
+        _points(ledger, process, path, times, tolerance)
+        _drift(ledger, process, path, times)
+        return
     asked: dict[str, Callable[[Tensor], Law]] = {}
     for s, t, u in ((0.0, middle, 1.0), (early, middle, 1.0), (early, middle, late)):
         _bayes(ledger, process, path, (s, t, u), tolerance)
@@ -71,6 +79,40 @@ def check_densities(
     _noised(ledger, process, data, times, draws, generator)
     _forgotten(ledger, process, data, tolerance)
     _drift(ledger, process, path, times)
+
+
+def _points(
+    ledger: Ledger,
+    process: Process,
+    path: dict[float, Tensor],
+    times: tuple[float, ...],
+    tolerance: float,
+) -> None:
+    """Transitions and bridges of a flow, in two steps and in one."""
+    middle, late = times[len(times) // 2], times[-1]
+    x, y = path[0.0], path[1.0]
+    first, last = (1.0, 0.0) if process.direction == "noising" else (0.0, 1.0)
+    moved = process.transition(path[first], _at(first), _at(middle)).mean
+    inner = process.bridge(x, y, _at(0.0), _at(middle), _at(1.0)).mean
+    for name, whole, parts in (
+        (
+            "transition",
+            process.transition(path[first], _at(first), _at(last)),
+            process.transition(moved, _at(middle), _at(last)),
+        ),
+        (
+            "bridge",
+            process.bridge(x, y, _at(0.0), _at(late), _at(1.0)),
+            process.bridge(inner, y, _at(middle), _at(late), _at(1.0)),
+        ),
+    ):
+        certain = not bool((whole.variance != 0).any())
+        ledger.demand("points", certain, f"a `{name}` of a flow is a point, of no variance")
+        wrong = gap(parts.mean, whole.mean)
+        ledger.judge("points", wrong, tolerance, f"`{name}` in two steps is not that in one")
+    for t, end, name in ((0.0, x, "x at s"), (1.0, y, "y at u")):
+        law = process.bridge(x, y, _at(0.0), _at(t), _at(1.0))
+        ledger.judge("ends of bridges", gap(law.mean, end), tolerance, f"a bridge misses {name}")
 
 
 def _along(times: tuple[float, ...], noising: bool) -> tuple[float, ...]:
@@ -321,6 +363,10 @@ def _drift(
             SHARP,
             f"`drift` at {t:g} is not the limit of the bridge to x_1 over short times",
         )
+        if process.noiseless:
+            still = not bool((process.diffusion(_at(t)) != 0).any())
+            ledger.demand("diffusion", still, f"a flow has no noise, but `diffusion` at {t:g}")
+            continue
         noise = (2 * half.variance / (h / 2) - law.variance / h)[0]
         square = process.diffusion(_at(t)).double() ** 2
         site = 1.0 if covariance is None else covariance.variance(x.shape[1:])

@@ -43,6 +43,10 @@ t in [0, 1], a divergence at the rate of log(1/δ) if times are kept below 1 - �
 there, or let the last step return the mean. `EndMSE` and `PathKL(damping=1)` are
 bounded and need none.
 
+**Flows** (σ = 0) have no path KL, their paths being points. `DriftMatching` is flow matching as
+published, |x_1 - x_0 - v|² for straight lines, and bounded there; `EndMSE` is the same error
+times (1 - t)², and what a transport takes if none is named.
+
 Weighted sums are written as sums: `PathKL(damping=1) + 0.1 * EndNLL()`.
 """
 
@@ -158,6 +162,15 @@ class DriftMatching(Objective):
             raise TypeError(f"DriftMatching needs a LinearDiffusion, not {type(process).__name__}")
         # The drift is affine in the end: its difference is the drift of the difference.
         return _square(process.drift(torch.zeros_like(x), x1 - law.mean, t))
+
+
+def usual(process: Process) -> Objective:
+    """The objective of a transport that names none: the damped path KL.
+
+    A flow has no path KL: there it is `EndMSE`, the squared error of the end, with weight 1 at all
+    times.
+    """
+    return EndMSE() if process.noiseless else PathKL(damping=1.0)
 
 
 class _Published(Objective):

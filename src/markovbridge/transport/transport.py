@@ -33,7 +33,7 @@ from markovbridge.transport.draws import BLOCK
 from markovbridge.transport.dynamics import Dynamics
 from markovbridge.transport.guidance import dropped, guided
 from markovbridge.transport.likelihood import Bound, log_likelihood
-from markovbridge.transport.objectives import Objective, PathKL
+from markovbridge.transport.objectives import Objective, usual
 from markovbridge.transport.saved import load, save
 
 
@@ -89,8 +89,8 @@ class Transport(Dynamics):
 
     Args:
         process: The reference process.
-        network: `network(features, t, condition)`, giving (batch, outputs, *event) from
-            (batch, features, *event), for a head; or, with `head=None`, a callable
+        network: `network(features, t, condition)`, (batch, features, *event) to
+            (batch, outputs, *event), for a head; or, with `head=None`, a callable
             `(x, t, condition) -> Law` such as those of `markovbridge.exact`, which with
             `masking` is given an `Observed`, or None, after these. A callable of your own may
             say by an attribute `coupling` what it holds for; exact laws do. Where the coupling
@@ -99,6 +99,7 @@ class Transport(Dynamics):
         shape: Event shape.
         mean: Mean of the data, broadcastable to event (see `statistics`).
         variance: Variance of the data, likewise.
+        coupling.suits(process)
         coupling: Which source goes with which data point; None is that of the exact law, and
             `Noised`, time reversal, if there is none.
         objective: The loss.
@@ -108,8 +109,7 @@ class Transport(Dynamics):
             the network learns nothing of the unconditional law, which guidance needs.
         masking: Train with known sites of x_1, for `impute`: which ones.
         error_curve: How far the best guess is from the data over time, which decides where a
-            number of `steps` stops; `grids.measure` takes it from a trained model, and
-            training under pure death does so by itself.
+            number of `steps` stops: `grids.measure`, and training under pure death, take it.
         seen: Least and largest value of each site in the training data, (2, *event), in their
             units; `Trainer` takes it from its data. What is drawn of counts is bounded by it,
             and samples far outside are reported: see `markovbridge.samplers.extrapolation`.
@@ -144,6 +144,7 @@ class Transport(Dynamics):
         if coupling is None:
             own = getattr(network, "coupling", None) if head is None else None
             coupling = own if isinstance(own, Coupling) else Noised()
+        coupling.suits(process)
         self.coupling, self.head = coupling, head
         if head is None:
             _check_law(network, process, coupling)
@@ -156,7 +157,7 @@ class Transport(Dynamics):
                 "`given_start`, as those of `exact` do; this law of x_1 given x_t does not see "
                 "it: take the coupling with preserve=False"
             )
-        self.objective = PathKL(damping=1.0) if objective is None else objective
+        self.objective = usual(process) if objective is None else objective
         if not 0 <= condition_dropout <= 1:
             raise ValueError(f"condition_dropout must lie in [0, 1], not {condition_dropout}")
         continuous = [c.name for c in covariates.columns if not c.levels] if covariates else []
