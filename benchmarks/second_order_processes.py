@@ -36,11 +36,15 @@ def variation(model, wanted, sampler, steps, draws):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--draws", type=int, default=150_000)
-    draws = parser.parse_args().draws
+    parser.add_argument("--only", nargs="+", default=(), metavar="CLASS", help="of these alone")
+    arguments = parser.parse_args()
+    draws = arguments.draws
     print(f"{'':36}" + "".join(f"{n:8}" for n in STEPS) + "   floor")
     for cls, instances in INTEGERS.items():
         process, low, states = instances()[0]
         if not issubclass(cls, processes.JumpProcess):
+            continue
+        if arguments.only and cls.__name__ not in arguments.only:
             continue
         world = World(process, low, states)
         model = Transport(process, Perfect(world, LAWS[heads.CategoricalHead](world)), shape=(2,))

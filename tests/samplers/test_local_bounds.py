@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from grid.heads import LAWS
+from grid.worlds import INTEGERS, Perfect, World
 from markovbridge import (
     BirthDeath,
+    Bridge,
     Gillespie,
     LinearBirthDeath,
     PureDeath,
@@ -115,3 +118,19 @@ def test_a_process_that_does_not_state_its_growth_is_refused():
     model = Transport(process, exact.Poisson(process, 1.0), shape=(1,))
     with pytest.raises(TypeError, match="PureDeath does not state how fast its rates grow"):
         local_bounds.run(model, process, torch.zeros(2, 1, dtype=torch.int64), 1.0, 0.5, Events(9))
+
+
+@pytest.mark.parametrize("kind", [BirthDeath, RandomWalk])
+@pytest.mark.parametrize("bounded", [True, False])
+def test_a_law_of_means_alone_does_not_take_the_last_jump(kind, bounded):
+    """Nor leaves a state where no data are as often as it would by a step of the bridge."""
+    process, low, states = INTEGERS[kind]()[0 if bounded else 1]
+    world = World(process, low, states)
+    model = Transport(process, Perfect(world, LAWS[TwoMeansHead](world)), shape=(2,))
+    x, g = torch.tensor([[3, 1]]).expand(100, -1), generator("cpu", "last")
+    t = float(process.schedule.time(torch.tensor(0.901), torch.tensor(0.099)))
+    outside = [
+        float((sampler.step(model, x, t, 1.0, generator=g) > 2).any(1).float().mean())
+        for sampler in (Bridge(), Gillespie(ends=0.1))
+    ]
+    assert outside[0] > 0.25 and outside[1] < 0.12

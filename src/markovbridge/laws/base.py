@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from markovbridge.laws.numbers import LOG_TINY, by_row, weighted, within
 
 class Law(ABC):
     """A batch of distributions, `(batch, *event)`."""
+
+    means_only: ClassVar[bool] = False
+    """Whether means are all that is known, so that draws may lie where the data cannot be."""
 
     @abstractmethod
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:

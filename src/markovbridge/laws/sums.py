@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -297,6 +298,7 @@ class TwoMeans(SiteLaw):
     log_up: Tensor
     log_down: Tensor
     base: SiteLaw
+    means_only: ClassVar[bool] = True
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
         return self.base.sample(generator=generator)

@@ -42,8 +42,8 @@ class Gillespie(Sampler):
 
     Attributes:
         ends: Survival and mortality at which other processes are cut: a chain jumps infinitely
-            often beyond. A step of the bridge is made there, its error of order `ends`². Data that
-            are unbounded are approached to a mortality of `ends`².
+            often beyond. A step of the bridge is made there, its error of order `ends`². By a law
+            of means alone, whose draws may leave the data, these are approached to `ends`².
         events: Most proposals for a sample in one step, each of them an evaluation. A learned
             or guided law may make counts that grow without end in a finite time.
 

@@ -61,16 +61,16 @@ def simulate(
             f"simulated one by one: take {instead(process)}"
         )
     schedule = process.schedule
-    local = process.local
-    # A law by two means alone leaves the data if it takes the last jump: make it before.
-    left = ends**2 if local and process.states is None else ends
-    first, last = max(t, _time(schedule, ends)), min(s, _time(schedule, 1 - left))
+    first = max(t, _time(schedule, ends))
     if t < first:
         x = Bridge().step(model, x, t, min(first, s), generator=generator)
+    # A law by means alone leaves the data if it takes the last jump: make it before.
+    left = ends**2 if first < s and model.law(x, first).means_only else ends
+    last = min(s, _time(schedule, 1 - left))
     if first < last:
         x = x.clone()
         clock, stop = _clock(schedule, first), _clock(schedule, last)
-        if local:
+        if process.local:
             x = local_bounds.run(model, process, x, clock, stop, events, generator)
             clock = stop
         while clock > stop:
