@@ -70,10 +70,8 @@ def made_heads():
         MeanHead(bounded=True),
     ]
     found += [heads.LogisticMixtureHead(), CentredHead()]
-    others = {
-        EndpointHead,
-        heads.TwoMeansHead,
-    }  # of diffusions and of walks, whose laws have no scale
+    # Of diffusions, walks and amounts, whose laws have no scale, or say no counts.
+    others = {EndpointHead, heads.TwoMeansHead, heads.GammaHead}
     assert {c for c in vars(heads).values() if isinstance(c, type) and issubclass(c, Head)} == (
         {Head} | others | {type(head) for head in found}
     ), "give an instance of the new head here"
