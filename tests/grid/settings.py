@@ -9,7 +9,7 @@ from scipy import stats
 import markovbridge as mb
 from markovbridge import samplers
 
-N = 8_000
+N = 4_000
 SLOW = 800  # of processes whose bridges are sums over all ways between
 FEW = 200  # of samplers that cost an evaluation for each jump
 LEVEL = 1e-5  # of every statistical test
