@@ -45,7 +45,7 @@ class CentredHead(Head):
 
     def outputs(self, process: Process) -> int:
         """One for the mean, and those of the table."""
-        return 1 + self.table.outputs(process)
+        return MeanHead().outputs(process) + self.table.outputs(process)
 
     def sampler(self, process: Process) -> Sampler:
         """Leaps of second order, which ask for the mean alone."""

@@ -42,9 +42,22 @@ def log_softplus(raw: Tensor) -> Tensor:
     return torch.where(far, raw - 0.5 * torch.where(far, raw, 0.0).exp(), near)
 
 
-def _log_mortality(process: Process, t: Tensor, x: Tensor) -> Tensor:
+def _check_thins(process: Process) -> None:
+    """Check that what remains of a count is all that is not known of it.
+
+    Raises:
+        TypeError: If the process is another one than pure death.
+    """
     if not process.thins:
-        raise TypeError(f"heads for remaining counts need PureDeath, not {type(process).__name__}")
+        raise TypeError(
+            f"heads for remaining counts need PureDeath, not {type(process).__name__}: take "
+            "CategoricalHead for finitely many states, TwoMeansHead for counts that step up and "
+            "down, EndpointHead for reals"
+        )
+
+
+def _log_mortality(process: Process, t: Tensor, x: Tensor) -> Tensor:
+    _check_thins(process)
     q = match(process.schedule.mortality(t), x)
     return q.clamp_min(math.exp(LOG_TINY)).log().to(torch.float32)
 
@@ -90,6 +103,9 @@ class MeanHead(Head):
 
     def outputs(self, process: Process) -> int:
         """One: the mean."""
+        _check_thins(process)
+        if self.bounded:
+            _maximum(process, self)
         return 1
 
     def sampler(self, process: Process) -> Sampler:
@@ -211,6 +227,7 @@ class NegativeBinomialHead(Head):
 
     def outputs(self, process: Process) -> int:
         """Mean and size; of a mixture, weight, mean and size of each component."""
+        _check_thins(process)
         return 2 if self.components == 1 else 3 * self.components
 
     def sampler(self, process: Process) -> Sampler:
