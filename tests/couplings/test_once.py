@@ -127,3 +127,11 @@ def test_recipes_and_words_say_the_coupling_once(tmp_path, capsys):
     for words in ([str(path)], ["digits-bridge", "--head.coupling", "Noised"]):
         assert main(["train", *words, "--output", str(tmp_path / "run")]) == 2
         assert said in error(capsys)
+
+
+@pytest.mark.parametrize("beside", [{}, {"coupling": None}])
+def test_a_coupling_that_an_older_head_alone_states_is_that_of_the_model(beside):
+    dirac = {"class_path": "markovbridge.Dirac", "init_args": {"value": 0.5}}
+    head = {"class_path": "markovbridge.EndpointHead", "init_args": {"coupling": dirac}}
+    found = public_names.renamed({"head": head, **beside})
+    assert found["coupling"] == dirac and found["head"]["init_args"] == {}

@@ -224,3 +224,23 @@ def test_a_flow_between_pairs_has_no_density():
     process = mb.LinearDiffusion(mb.Brownian(0.0))
     with pytest.raises(ValueError, match="has no density"):
         exact.Empirical(process, ENDS.float(), coupling=mb.Paired(), starts=STARTS.float())
+
+
+def test_a_pair_of_weight_0_is_none():
+    ends, weights = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([0.0, 1.0, 1.0])
+    process, starts = mb.LinearDiffusion(mb.Brownian()), torch.tensor([[0.0], [1.0], [2.0]])
+    law = exact.Empirical(process, ends, weights, coupling=mb.Paired(True), starts=starts)
+    x = torch.tensor([[0.1]])
+    with pytest.raises(ValueError, match="start 0 of the batch is the x_0 of no pair"):
+        law.given_start(x, 0.5, starts[:1])
+    assert bool(torch.isfinite(law.given_start(x, 0.5, starts[1:2]).log_weights[:, 1]).all())
+
+
+def test_amounts_that_stay_where_they_are_are_certain():
+    process = mb.GammaProcess(2.0)
+    for value in torch.rand(60, generator=torch.Generator().manual_seed(0)).split(1):
+        v = value.reshape(1, 1)
+        ends, starts = torch.cat([v, v]), torch.cat([v, torch.zeros_like(v)])
+        law = exact.Empirical(process, ends, coupling=mb.Paired(), starts=starts)
+        found = law.log_likelihood(v, 0.37)
+        assert float(found[0, 0]) == 0

@@ -236,3 +236,17 @@ def test_a_correlated_source_and_its_score():
     log = torch.stack([normal.log_prob(x - 0.4 * y) for y in ENDS[1].double()], 1).logsumexp(1)
     (score,) = torch.autograd.grad(log.sum(), x)
     torch.testing.assert_close(model.score(x.detach(), 0.4), score, rtol=1e-6, atol=1e-6)
+
+
+def test_remedies_of_refusals_can_be_taken():
+    process = flow()
+    model = mb.Transport(process, exact.Empirical(process, ENDS[1], coupling=mb.Independent()),
+                         shape=(2,))  # fmt: skip
+    x, t = torch.zeros(2, 2), torch.full((2,), 0.5)
+    for objective in (mb.EndNLL(), mb.Instantaneous()):
+        with pytest.raises(TypeError, match=r"take EndMSE\(\)"):
+            objective(process, Delta(x), x, x, t)
+    with pytest.raises(ValueError, match="train with sigma > 0 and the coupling Noised"):
+        model.restore(x, 0.5, steps=2)
+    with pytest.raises(ValueError, match="its square too, or 0 for a flow"):
+        mb.Brownian(1e-170)

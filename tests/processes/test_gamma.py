@@ -223,7 +223,8 @@ def test_refuses():
         process.check(torch.tensor([[-0.5]]))
     with pytest.raises(ValueError, match="x at s exceeds y at u by 1 at some site"):
         process.bridge(torch.full((1, 1), 2.0), torch.ones(1, 1), 0.1, 0.5, 1.0)
-    model = mb.Transport(process, exact.Empirical(process, POINTS), shape=(2,))
+    law, objective = exact.Empirical(process, POINTS), mb.PathKL(damping=1.0)
+    model = mb.Transport(process, law, shape=(2,), objective=objective)
     with pytest.raises(TypeError, match="train with the objective EndNLL"):
         model.loss(POINTS)
     for steps in (None, 5):
@@ -236,3 +237,17 @@ def test_refuses():
         TypeError, match="GammaHead is for the remaining amounts of a GammaProcess"
     ):
         mb.GammaHead().outputs(mb.LinearDiffusion())
+
+
+def test_a_transport_of_amounts_is_trained_by_the_likelihood_of_the_end():
+    process = mb.GammaProcess(2.0)
+    head = mb.GammaHead()
+    network = mb.networks.MLP((1,), process.features, head.outputs(process), width=4, depth=1)
+    model = mb.Transport(process, network, head, shape=(1,))
+    assert model.objective == mb.EndNLL()
+    assert bool(torch.isfinite(model.loss(torch.rand(4, 1) + 0.1)).all())
+
+
+def test_where_no_time_passes_the_state_stays():
+    law = mb.GammaProcess(2.0).transition(torch.full((3, 1), 2.0), 0.0, 0.0)
+    assert bool((law.sample() == 2).all()) and bool((law.mean == 2).all())

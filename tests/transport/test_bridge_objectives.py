@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
+import markovbridge as mb
 from markovbridge import (
     BirthDeath,
     Brownian,
@@ -166,3 +167,15 @@ def test_a_point_has_no_density(masking):
     )
     with pytest.raises(TypeError, match=r"take EndpointHead\(spread=1.0\)"):
         transport.loss(torch.zeros(4, 2))
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1.0])
+def test_drift_matching_counts_the_ends_alone_whatever_the_drift_beside(sigma):
+    process = LinearDiffusion(mb.OrnsteinUhlenbeck(-2.0, sigma), offset=3.0)
+    x, x1, guess = torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0.1, 0.3, 0.5, 0.9])
+    assert float(DriftMatching()(process, Delta(x1), x, x1, t).abs().max()) == 0
+    apart = process.drift(x, x1, t) - process.drift(x, guess, t)
+    wanted = (apart.double() ** 2).sum(1)
+    found = DriftMatching()(process, Delta(guess), x, x1, t)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)

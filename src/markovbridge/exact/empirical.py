@@ -135,7 +135,8 @@ class Empirical(DataLaw):
     def log_likelihood(self, x: Tensor, t: Time) -> Tensor:
         """Log p(x_t = x | x_1 = each point), of pairs given each of them: (batch, K).
 
-        Where reals are certain, as at the data, it is 0 at the state and -inf beside it.
+        Where reals are certain it is 0 at the state and -inf beside it; under a linear diffusion,
+        at the data, 0 of the nearest point.
         """
         check_states(x, self.data.shape[1:])
         t = self.process.schedule.at(t, x.device).expand(len(x))
@@ -306,7 +307,7 @@ class Empirical(DataLaw):
             joint = self._bridged(x, t, start)
             prior = self._prior(joint.dtype)
         else:
-            among = equal_rows(start, self.starts)
+            among = equal_rows(start, self.starts) & (self._prior(torch.float64) > -math.inf)
             if not bool(among.any(1).all()):
                 raise ValueError(
                     f"start {int((~among.any(1)).nonzero()[0])} of the batch is the x_0 of no "

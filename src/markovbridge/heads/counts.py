@@ -52,7 +52,7 @@ def _check_thins(process: Process) -> None:
         raise TypeError(
             f"heads for remaining counts need PureDeath, not {type(process).__name__}: take "
             "CategoricalHead for finitely many states, TwoMeansHead for counts that step up and "
-            "down, EndpointHead for reals"
+            "down, GammaHead for a GammaProcess, EndpointHead for other reals"
         )
 
 
@@ -64,6 +64,11 @@ def _log_mortality(process: Process, t: Tensor, x: Tensor) -> Tensor:
 
 def _maximum(process: Process, head: Head) -> int:
     states = process.states if process.thins and isinstance(process, DiscreteProcess) else None
+    if not isinstance(process, DiscreteProcess):
+        raise TypeError(
+            f"{type(head).__name__} is for whole numbers, not for {type(process).__name__}: take "
+            "GammaHead for a GammaProcess, EndpointHead for other reals"
+        )
     if states is None:
         raise ValueError(
             f"{type(head).__name__} needs bounded counts: set `maximum` of the process, "

@@ -5,8 +5,9 @@ the process, it has the mean qμ and, x_t not being looked at, a variance that m
 
     k  =  q μ² / (q v + p (v + μ²)/(a + 1)).
 
-A zero output states such a gamma, which is exact for gamma data of shape a, whatever x_t is, and
-whose density near x_t is nearly (x_1 - x_t)^(aq - 1) for all data as t goes to 1.
+A zero output of one component states such a gamma, which is exact for gamma data of shape a,
+whatever x_t is, and whose density near x_t is nearly (x_1 - x_t)^(aq - 1) for all data as t goes
+to 1.
 """
 
 from __future__ import annotations

@@ -144,7 +144,10 @@ class EndpointHead(Head):
 def _diffusion(process: Process) -> Diffusion:
     """The process, or an error if it is not a diffusion."""
     if not isinstance(process, Diffusion):
-        raise TypeError(f"EndpointHead needs a diffusion, not {type(process).__name__}")
+        raise TypeError(
+            f"EndpointHead needs a diffusion, not {type(process).__name__}: take MeanHead or "
+            "CategoricalHead for whole numbers, GammaHead for a GammaProcess"
+        )
     return process
 
 

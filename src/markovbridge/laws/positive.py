@@ -66,7 +66,7 @@ class Gamma(SiteLaw):
 class Beta(SiteLaw):
     """Beta on an interval: low + (high - low) B, B ~ Beta(first, second).
 
-    A point where the ends are one, at `low` for first = 0, and at `high` for second = 0.
+    A point where the ends are one, at `low` for first = 0, and at `high` for second = 0, or both.
 
     Attributes:
         low: Lower ends, real, (batch, *event).
@@ -88,7 +88,7 @@ class Beta(SiteLaw):
         """Where it is certain, and of what."""
         first, second = self._shapes()
         certain = (self.low == self.high) | (first == 0) | (second == 0)
-        return certain, torch.where(first == 0, self.low, self.high)
+        return certain, torch.where((first == 0) & (second > 0), self.low, self.high)
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
         first, second = self._shapes()
@@ -128,8 +128,8 @@ class Beta(SiteLaw):
 
     @property
     def mean(self) -> Tensor:
-        share = self._share()
-        return (1 - share) * self.low + share * self.high
+        share, (certain, point) = self._share(), self._point()
+        return torch.where(certain, point, (1 - share) * self.low + share * self.high)
 
     @property
     def variance(self) -> Tensor:

@@ -143,6 +143,11 @@ class Process(ABC):
         """Whether it is a flow: a path is told by its ends, and bridges are points."""
         return False
 
+    @property
+    def has_path_kl(self) -> bool:
+        """Whether `divergence` is known, which training and likelihood bounds are made of."""
+        return not self.noiseless
+
     def truncation(self, event: torch.Size) -> float:
         """Mortality at which a likelihood bound stops paths and decodes: 0, at the data."""
         return 0.0

@@ -88,6 +88,10 @@ class GammaProcess(Process):
         """0 at every site."""
         return Delta(torch.zeros_like(like))
 
+    @property
+    def has_path_kl(self) -> bool:
+        return False
+
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """None: the path KL of two mixtures of gamma bridges is an integral over sizes of jumps.
 

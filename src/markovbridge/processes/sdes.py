@@ -117,9 +117,10 @@ def _positive(**values: float) -> None:
 
 def _not_negative(**values: float) -> None:
     for name, value in values.items():
-        if not (_finite(name, value) and value >= 0):
+        if not (_finite(name, value) and value >= 0 and (value == 0 or value**2 > 0)):
             raise ValueError(
-                f"{name} must be positive and finite, or 0 for a flow without noise, not {value}"
+                f"{name} must be positive and finite, its square too, or 0 for a flow without "
+                f"noise, not {value}"
             )
 
 

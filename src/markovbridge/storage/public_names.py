@@ -117,16 +117,18 @@ def ours(cls: type) -> bool:
 
 
 def _coupling_once(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's configuration without the coupling that its head repeats, as older ones did."""
+    """A model's configuration with the coupling beside the head, in which older ones had it."""
     head, coupling = config.get("head"), config.get("coupling")
     options = head.get("init_args") if isinstance(head, Mapping) else None
     if not isinstance(head, Mapping) or not isinstance(options, Mapping):
         return dict(config)
     once = "coupling" not in gone(public().get(today(str(head.get("class_path")))))
-    if once or options.get("coupling") != coupling:
+    own = options.get("coupling")
+    if once or (coupling is not None and own != coupling):
         return dict(config)
     left = {key: value for key, value in options.items() if key != "coupling"}
-    return {**config, "head": {**head, "init_args": left}}
+    moved = {} if own is None else {"coupling": own}
+    return {**config, **moved, "head": {**head, "init_args": left}}
 
 
 doors.guard(__name__, inside=("gone", "namespaces", "ours", "remaining", "today"))

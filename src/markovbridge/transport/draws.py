@@ -158,7 +158,8 @@ class Sampling(nn.Module, ABC):
             raise ValueError(
                 f"under {type(self.coupling).__name__} bridges are mixed to a process that is not "
                 "Markov, so a walk from a state does not draw the data given it: draw from "
-                "transport.law(x, t), or train with the coupling Noised()"
+                f"transport.law(x, t), or train with {'sigma > 0 and ' * self.process.noiseless}"
+                "the coupling Noised()"
             )
         generator = randomness.generator(self.device, "restore", key, index)
         x = self._shaped(x, "x")

@@ -160,17 +160,20 @@ class DriftMatching(Objective):
     def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
         if not isinstance(process, LinearDiffusion):
             raise TypeError(f"DriftMatching needs a LinearDiffusion, not {type(process).__name__}")
-        # The drift is affine in the end: its difference is the drift of the difference.
-        return _square(process.drift(torch.zeros_like(x), x1 - law.mean, t))
+        # The drift is affine in state and end: its difference is linear in that of the ends.
+        start = torch.zeros_like(x)
+        return _square(process.drift(start, x1 - law.mean, t) - process.drift(start, start, t))
 
 
 def usual(process: Process) -> Objective:
     """The objective of a transport that names none: the damped path KL.
 
-    A flow has no path KL: there it is `EndMSE`, the squared error of the end, with weight 1 at all
-    times.
+    Where there is none it is `EndMSE` for a flow, the squared error of the end with weight 1 at
+    all times, and else `EndNLL`.
     """
-    return EndMSE() if process.noiseless else PathKL(damping=1.0)
+    if process.has_path_kl:
+        return PathKL(damping=1.0)
+    return EndMSE() if process.noiseless else EndNLL()
 
 
 class _Published(Objective):
@@ -190,7 +193,7 @@ class _Published(Objective):
         if not process.thins:
             raise TypeError(
                 f"{type(self).__name__} is a loss of PureDeath, not of {type(process).__name__}: "
-                "take PathKL(damping=1.0)"
+                f"take {usual(process)!r}"
             )
         log_y = law.log_excess(x)
         m = (x1 - x).to(log_y.dtype)
@@ -248,9 +251,10 @@ class EndNLL(Objective):
     def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
         # A known site is certain, whatever the law of the others.
         if isinstance(process, LinearDiffusion) and isinstance(getattr(law, "base", law), Delta):
+            wide = "" if process.noiseless else "EndpointHead(spread=1.0), or "
             raise TypeError(
                 "EndNLL needs a law with a density, and that of this head is a point: take "
-                "EndpointHead(spread=1.0), or PathKL(damping=1.0)"
+                f"{wide}{usual(process)!r}"
             )
         return -law.log_prob(x1)
 

@@ -99,7 +99,6 @@ class Transport(Dynamics):
         shape: Event shape.
         mean: Mean of the data, broadcastable to event (see `statistics`).
         variance: Variance of the data, likewise.
-        coupling.suits(process)
         coupling: Which source goes with which data point; None is that of the exact law, and
             `Noised`, time reversal, if there is none.
         objective: The loss.
