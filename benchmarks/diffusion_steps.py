@@ -10,7 +10,9 @@ prints (1) the variance of the samples of N(0, 1) -> N(2, 1/4) under Brownian mo
 the values it is expected to have, and fails if any differs; (2) the error in the standard
 deviation of N(0, 1) -> N(2, 9/4), where no flow is straight, at doubled step counts on two
 clocks, with the order of convergence seen between the last two; (3) the bias of time
-reversal from its prior, against none of the bridge mixture. Rows:
+reversal from its prior, against none of the bridge mixture; (4) the largest error of three points
+under a flow, a diffusion without noise from N(-1, 1/4) to N(2, 9/4), whose map is
+2 + 3(x + 1). Rows:
 
     bridge, law        x1 drawn from its posterior, then the bridge: exact at any N
     bridge, plug-in    the bridge towards the posterior mean
@@ -44,6 +46,7 @@ from markovbridge import (
     Transport,
     exact,
 )
+from markovbridge.couplings import Gaussian
 from markovbridge.covariances import Isotropic
 from markovbridge.laws import Delta, Law
 from markovbridge.samplers import Midpoint, Sampler
@@ -86,6 +89,9 @@ SAMPLERS: dict[str, tuple[Sampler, float | None]] = {
     "flow, Heun": (ProbabilityFlow("heun"), 0.0),
     "midpoint": (Midpoint(), 0.0),
 }
+
+
+FLOWS = {"EM, mean": 1, "flow, Euler": 1, "flow, Heun": 2, "midpoint": 3}  # and their orders
 
 
 def data(process: LinearDiffusion, variance: float, coupling: Independent | Noised):
@@ -154,6 +160,16 @@ def bias(b: float, coupling: Independent | Noised, steps: int = 4000) -> tuple[f
     return mean, variance
 
 
+def flow_error(name: str, steps: int) -> float:
+    """Largest distance of samples from where the flow leads their sources."""
+    process, source = LinearDiffusion(Brownian(0.0)), Gaussian(mean=-1.0, std=0.5)
+    law = data(process, 2.25, Independent(source))
+    model = Transport(process, law, shape=(1,), coupling=law.coupling)
+    x = torch.tensor([[-1.7], [-1.0], [0.1]], dtype=torch.float64)
+    moved = model.translate(x, steps=steps, sampler=SAMPLERS[name][0])
+    return float((moved - (2 + 3 * (x + 1))).abs().max())
+
+
 def main() -> int:
     failed = 0
     print("variance of the samples, N(0, 1) -> N(2, 1/4)")
@@ -180,6 +196,13 @@ def main() -> int:
         row = [bias(b, coupling) for coupling in (Noised(), Independent())]
         print(f"{b:<18d}" + "".join(f"{m:12.6f}{v:10.6f}" for m, v in row))
         failed += abs(row[1][0] - 2) > 1e-6 or abs(row[1][1] - 0.25) > 1e-6
+    print("\nlargest error of a flow, N(-1, 1/4) -> N(2, 9/4)")
+    print(f"{'steps':18s}" + "".join(f"{n:>11d}" for n in DOUBLED) + f"{'order':>8s}")
+    for name, order in FLOWS.items():
+        errors = [flow_error(name, n) for n in DOUBLED]
+        seen = math.log2(errors[-2] / errors[-1])
+        print(f"{name:18s}" + "".join(f"{e:11.1e}" for e in errors) + f"{seen:8.2f}")
+        failed += abs(seen - order) > 0.2
     print("\nall as expected" if not failed else f"\n{failed} rows differ from what is expected")
     return 1 if failed else 0
 

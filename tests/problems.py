@@ -178,3 +178,25 @@ def assert_uniform(u):
     """Kolmogorov-Smirnov: numbers uniform on [0, 1]."""
     p_value = stats.kstest(np.asarray(u), "uniform").pvalue
     assert p_value > LEVEL, f"Kolmogorov-Smirnov p-value {p_value:.1e}"
+
+
+def assert_sums(law, every, t, joint):
+    """An exact law of a data set, and its marginal, are sums over a joint table.
+
+    Args:
+        law: The law.
+        every: All states, (states, *event).
+        t: A time.
+        joint: p(point, x_t) at every state, (points, states).
+    """
+    total = joint.sum(0)
+    seen = total > 1e-12
+    found = law(every[seen], t).log_weights.exp()
+    right = (joint / total.clip(1e-300)).T[seen]
+    np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-12)
+    marginal = law.marginal(every[seen], t)
+    np.testing.assert_allclose(marginal.log_prob(every[seen]).exp(), total[seen])
+    mean = total @ every.numpy()
+    np.testing.assert_allclose(marginal.mean[0], mean, rtol=1e-6, atol=1e-6)
+    square = total @ every.numpy() ** 2 - mean**2
+    np.testing.assert_allclose(marginal.variance[0], square, rtol=1e-5, atol=1e-6)

@@ -10,6 +10,7 @@ from scipy import stats
 import markovbridge as mb
 from markovbridge import exact
 from markovbridge.covariances import Dense
+from problems import assert_sums
 from problems_chains import random_rates
 
 WEIGHTS = torch.tensor([1.0, 2.0, 0.5, 3.0, 1.5])
@@ -65,15 +66,7 @@ def states(bounds):
 def test_of_chains_the_law_of_the_end_sums_over_pairs(chain):
     law, every = law_of(chain), states(chain[1])
     for t in TIMES:
-        found = joint(chain, t)
-        seen = found.sum(0) > 1e-12
-        weights = law(every[seen], t).log_weights.exp()
-        right = (found / found.sum(0).clip(1e-300)).T[seen]
-        np.testing.assert_allclose(weights, right, rtol=1e-6, atol=1e-12)
-        marginal = law.marginal(every[seen], t)
-        np.testing.assert_allclose(marginal.log_prob(every[seen]).exp(), found.sum(0)[seen])
-        mean = found.sum(0) @ every.numpy()
-        np.testing.assert_allclose(marginal.mean[0], mean, rtol=1e-6, atol=1e-6)
+        assert_sums(law, every, t, joint(chain, t))
 
 
 def test_of_chains_told_their_start_only_its_pairs_count(chain):

@@ -11,6 +11,7 @@ import markovbridge as mb
 from markovbridge import exact
 from markovbridge.couplings import Gaussian
 from markovbridge.covariances import Dense
+from problems import assert_sums
 from problems_chains import random_rates
 
 LEVEL = 1e-5
@@ -97,16 +98,7 @@ def test_a_data_set_is_a_source_whose_states_are_summed(chain):
     law, every = law_of(chain, False), states(bounds)
     for t in TIMES:
         joint = bridges(chain, t).mean(0) * weights.numpy()[:, None] / float(weights.sum())
-        seen = joint.sum(0) > 1e-12
-        found = law(every[seen], t).log_weights.exp()
-        right = (joint / joint.sum(0).clip(1e-300)).T[seen]
-        np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-12)
-        marginal = law.marginal(every[seen], t)
-        np.testing.assert_allclose(marginal.log_prob(every[seen]).exp(), joint.sum(0)[seen])
-        mean = joint.sum(0) @ every.numpy()
-        np.testing.assert_allclose(marginal.mean[0], mean, rtol=1e-6, atol=1e-6)
-        square = joint.sum(0) @ every.numpy() ** 2 - mean**2
-        np.testing.assert_allclose(marginal.variance[0], square, rtol=1e-5, atol=1e-6)
+        assert_sums(law, every, t, joint)
     begun = law.marginal(every, 0.0)
     draws = begun.sample(generator=torch.Generator().manual_seed(0))
     assert {*map(tuple, draws.tolist())} == {*map(tuple, sources.tolist())}

@@ -1,6 +1,7 @@
 """The losses of diffusions, against Gaussian closed forms."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from scipy import stats
 
 import markovbridge as mb
+from grid.reals import DIFFUSIONS
 from markovbridge import (
     BirthDeath,
     Brownian,
@@ -167,6 +169,17 @@ def test_a_point_has_no_density(masking):
     )
     with pytest.raises(TypeError, match=r"take EndpointHead\(spread=1.0\)"):
         transport.loss(torch.zeros(4, 2))
+
+
+@pytest.mark.parametrize("objective", [EndMSE(), DriftMatching(), PathKL(damping=1.0)], ids=repr)
+@pytest.mark.parametrize("sde", DIFFUSIONS)
+def test_of_what_is_certain_nothing_is_lost_under_any_diffusion(sde, objective):
+    """Whatever the drift beside: else the loss is not least there."""
+    process = replace(DIFFUSIONS[sde]()[0], offset=3.0)
+    x, x1 = torch.randn(2, 4, 2, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0.1, 0.3, 0.5, 0.9])
+    assert float(objective(process, Delta(x1), x, x1, t).abs().max()) < 1e-9
+    assert float(objective(process, Delta(x1 + 0.5), x, x1, t).min()) > 0
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.0])

@@ -172,6 +172,22 @@ def check_same(what: str, own: Coupling, coupling: Coupling) -> None:
         )
 
 
+def check_made_for(
+    what: str, own: tuple[Process, Coupling], process: Process, coupling: Coupling
+) -> None:
+    """Check that what was made for a process and a coupling is used with these.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not same(own[0], process):
+        raise ValueError(
+            f"the {what} is for {own[0]!r}, but the process is {process!r}: make it for the "
+            "process that it is used with"
+        )
+    check_same(what, own[1], coupling)
+
+
 def exactly(value: Any) -> Tensor:
     """A number, or numbers, that a source was given, no digit lost: as float64 unless a tensor."""
     if isinstance(value, Tensor):
@@ -222,5 +238,14 @@ def unknown(coupling: Coupling) -> ValueError:
 
 
 doors.guard(
-    __name__, inside=("bridged", "check_event", "check_same", "exactly", "linear", "unknown")
+    __name__,
+    inside=(
+        "bridged",
+        "check_event",
+        "check_made_for",
+        "check_same",
+        "exactly",
+        "linear",
+        "unknown",
+    ),
 )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.couplings import Coupling
-from markovbridge.couplings.base import check_same, same, unknown
+from markovbridge.couplings.base import check_made_for, unknown
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.linear import GivenEnd
@@ -92,12 +92,7 @@ class DataLaw(ABC):
         Raises:
             ValueError: If it is not.
         """
-        if not same(self.process, process):
-            raise ValueError(
-                f"the exact law is for {self.process!r}, but the process is {process!r}: make the "
-                "law for the process that it is used with"
-            )
-        check_same("exact law", self.coupling, coupling)
+        check_made_for("exact law", (self.process, self.coupling), process, coupling)
 
 
 class Pairs(Coupling):

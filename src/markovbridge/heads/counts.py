@@ -77,6 +77,13 @@ def _maximum(process: Process, head: Head) -> int:
     return states - 1
 
 
+def apart(components: int, device: torch.device) -> Tensor:
+    """Where components lie if the network says nothing: evenly from -1 to 1; one alone at 0."""
+    if components == 1:
+        return torch.zeros(1, device=device)
+    return torch.linspace(-1, 1, components, device=device)
+
+
 def leaping(process: Process) -> Sampler:
     """Leaps of second order, where a mean is all they need; else `Bridge`."""
     return Trapezoidal() if process.thins else Bridge()
@@ -199,9 +206,7 @@ class LogisticMixtureHead(Head):
         else:
             spread, low, start = variance, torch.zeros_like(x), mean
         spread = spread.clamp_min(1e-6).sqrt().expand(x.shape).unsqueeze(-1)
-        offsets = torch.linspace(-1, 1, self.components, device=x.device)
-        if self.components == 1:
-            offsets = torch.zeros(1, device=x.device)
+        offsets = apart(self.components, x.device)
         centre = start.expand(x.shape).unsqueeze(-1) + spread * (centres + offsets)
         # A logistic of scale s has standard deviation sπ/√3; below .02 it is one value.
         log_scale = (scales + (spread * (math.sqrt(3) / math.pi)).log()).clamp(
@@ -247,7 +252,7 @@ class NegativeBinomialHead(Head):
         if self.components == 1:
             return Shifted(x, _negative_binomial(scale, prior, raw[:, 0], raw[:, 1]))
         weights, means, sizes = raw.float().movedim(1, -1).chunk(3, -1)
-        offsets = torch.linspace(-1, 1, self.components, device=raw.device)
+        offsets = apart(self.components, raw.device)
         scale = scale.unsqueeze(-1) + offsets - offsets.exp().mean().log()
         mixed = _negative_binomial(scale, prior.unsqueeze(-1), means, sizes)
         return Shifted(x, laws.SiteMixture(weights.log_softmax(-1), mixed))
@@ -261,4 +266,4 @@ def _negative_binomial(
     return laws.NegativeBinomial(scale + log_softplus(raw_mean + CENTRE), size)
 
 
-doors.guard(__name__, inside=("log_softplus",))
+doors.guard(__name__, inside=("apart", "log_softplus"))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from markovbridge import doors
 from markovbridge.couplings import Coupling
-from markovbridge.couplings.base import check_same, same
+from markovbridge.couplings.base import check_made_for
 from markovbridge.doors import checks
 from markovbridge.laws import Delta
 from markovbridge.processes.base import Process
@@ -76,12 +76,7 @@ class Denoiser(nn.Module):
         Raises:
             ValueError: If it is not.
         """
-        if not same(self.process, process):
-            raise ValueError(
-                f"the denoiser is for {self.process!r}, but the process is {process!r}: give it "
-                "the process that it is used with"
-            )
-        check_same("denoiser", self.coupling, coupling)
+        check_made_for("denoiser", (self.process, self.coupling), process, coupling)
 
     def forward(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Delta:
         """The law of x_1 given x_t = x, all of it at its mean."""

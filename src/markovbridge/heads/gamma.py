@@ -15,14 +15,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import doors, laws
 from markovbridge.doors import checks
 from markovbridge.heads.base import Head
-from markovbridge.heads.counts import CENTRE, log_softplus
+from markovbridge.heads.counts import CENTRE, apart, log_softplus
 from markovbridge.laws import LOG_TINY, Shifted
 from markovbridge.processes.base import Process, Setting
 from markovbridge.processes.clock import match
@@ -60,10 +59,8 @@ class GammaHead(Head):
         shape = (q * mean**2 / left.clamp_min(tiny)).expand(x.shape).unsqueeze(-1)
         scale = (q * mean).clamp_min(tiny).log().expand(x.shape).unsqueeze(-1)
         weights, means, shapes = raw.float().movedim(1, -1).chunk(3, -1)
-        apart = torch.linspace(-1, 1, self.components, device=raw.device)
-        if self.components == 1:
-            apart = torch.zeros(1, device=raw.device)
-        log_mean = scale + apart - apart.exp().mean().log() + log_softplus(means + CENTRE)
+        offsets = apart(self.components, raw.device)
+        log_mean = scale + offsets - offsets.exp().mean().log() + log_softplus(means + CENTRE)
         shape = (shape * F.softplus(shapes + CENTRE)).clamp(LEAST, MOST)
         mixed = laws.Gamma(log_mean.clamp_min(LOG_TINY), shape)
         return Shifted(x, laws.SiteMixture(weights.log_softmax(-1), mixed))

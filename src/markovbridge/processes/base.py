@@ -52,6 +52,8 @@ class Process(ABC):
     """Methods whose argument may be any tensor."""
     support: Support | None = None
     """Coordinates of the data in which states are carried; None if states are the data."""
+    dies_out: ClassVar[bool] = False
+    """Whether all paths end at the source, a point, where the schedule leaves nothing at t = 0."""
     start_within: ClassVar[str] = (
         "take CosineSchedule(), or LogisticSchedule(exact_ends=True), under which nothing of the "
         "data is left at t = 0"
@@ -73,6 +75,8 @@ class Process(ABC):
                 f"{type(self).__name__} is stated from source to data and says nothing of x_0 "
                 "given x_1 (`noised`): take another coupling, such as Dirac or Independent"
             )
+        if self.dies_out and float(self.schedule.survival(0.0)) == 0:
+            return self.source(x1)
         return self.transition(x1, 1.0, 0.0)
 
     @abstractmethod

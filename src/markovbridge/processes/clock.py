@@ -21,7 +21,7 @@ from markovbridge.processes.schedules import Schedule, Time
 Pace = Literal["survival", "log"]
 """The clock in which the rates of an exact reverse process change least: p, or log p."""
 
-TINY = 1e-30  # floor of survival where its reciprocal is taken
+TINY = 1e-30  # floor of what vanishes at an end of time, where it is divided by
 
 
 def match(t: Tensor, x: Tensor) -> Tensor:

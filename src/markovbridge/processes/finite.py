@@ -109,10 +109,6 @@ class FiniteProcess(DiscreteProcess):
             )
         return Categorical(logits)
 
-    def noised(self, x1: Tensor) -> Categorical:
-        """x_0 | x_1: the stationary law, unless the schedule leaves survivors at t = 0."""
-        return self.transition(x1, 1.0, 0.0)
-
     def source(self, like: Tensor) -> Categorical:
         """The stationary law at every site."""
         logits = self.log_stationary().to(like.device, torch.float32)

@@ -49,6 +49,7 @@ class GammaProcess(Process):
     schedule: Schedule = field(default_factory=CosineSchedule)
     direction: ClassVar[Literal["forward", "noising"]] = "noising"
     dtype: ClassVar[torch.dtype] = torch.float32
+    dies_out: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.number(self.shape, "shape", above=0)
@@ -77,12 +78,6 @@ class GammaProcess(Process):
                 f"{-apart.min().item():g} at some site; sources must not exceed the data"
             )
         return Beta(x, y, self._between(x, s, t), self._between(x, t, u))
-
-    def noised(self, x1: Tensor) -> Law:
-        """x_0 | x_1: 0, unless the schedule leaves something at t = 0."""
-        if float(self.schedule.survival(0.0)) == 0:
-            return self.source(x1)
-        return self.transition(x1, 1.0, 0.0)
 
     def source(self, like: Tensor) -> Delta:
         """0 at every site."""

@@ -24,13 +24,14 @@ died out (up) and of the units that were born (down), which are all a network ha
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.doors import checks
-from markovbridge.laws import Binomial, Delta, Law, Poisson, Shifted
+from markovbridge.laws import Binomial, Delta, Poisson, Shifted
 from markovbridge.laws.lineages import (
     Descendants,
     LineageBridge,
@@ -40,11 +41,9 @@ from markovbridge.laws.lineages import (
 )
 from markovbridge.laws.sums import Convolved, TwoMeans
 from markovbridge.processes.base import Setting
-from markovbridge.processes.clock import match, shares
+from markovbridge.processes.clock import TINY, match, shares
 from markovbridge.processes.integers import IntegerProcess
 from markovbridge.processes.schedules import CosineSchedule, Schedule, Time
-
-TINY = 1e-30  # floor of denominators that vanish at an end of time
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class LinearBirthDeath(IntegerProcess):
     births: float
     maximum: int | None = None
     schedule: Schedule = field(default_factory=CosineSchedule)
+    dies_out: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.number(self.births, "births", above=0)
@@ -102,12 +102,6 @@ class LinearBirthDeath(IntegerProcess):
             )
         first, second, whole = self._piece(x, u, t), self._piece(x, t, s), self._piece(x, u, s)
         return LineageBridge(x, y, first, second, whole)
-
-    def noised(self, x1: Tensor) -> Law:
-        """x_0 | x_1: all zeros, unless the schedule leaves survivors at t = 0."""
-        if float(self.schedule.survival(0.0)) == 0:
-            return self.source(x1)
-        return self.transition(x1, 1.0, 0.0)
 
     def source(self, like: Tensor) -> Delta:
         """All zeros: every population has died out."""

@@ -43,11 +43,10 @@ from markovbridge.laws import (
 from markovbridge.laws.numbers import by_row
 from markovbridge.processes.base import Setting
 from markovbridge.processes.baselines import Baseline, Counts, Pairing
-from markovbridge.processes.clock import Pace, match
+from markovbridge.processes.clock import TINY, Pace, match
 from markovbridge.processes.jumps import JumpProcess, log_divergence
 from markovbridge.processes.schedules import CosineSchedule, Schedule, Time
 
-TINY = 1e-30  # floor of denominators that vanish at the data
 EARLY, LATE = 24, 12  # times of `error_times` below survival SETTLED, and above
 SETTLED = 0.1
 
@@ -68,6 +67,7 @@ class PureDeath(JumpProcess):
     pace: ClassVar[Pace] = "survival"
     falling: ClassVar[bool] = True
     thins: ClassVar[bool] = True
+    dies_out: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.maximum is not None and self.maximum < 1:
@@ -102,12 +102,6 @@ class PureDeath(JumpProcess):
         done = self.schedule.increment(s, t) / whole
         left = self.schedule.increment(t, u) / whole
         return Shifted(x, Binomial(remaining, match(done, x), match(left, x)))
-
-    def noised(self, x1: Tensor) -> Law:
-        """x_0 | x_1: all zeros, unless the schedule leaves survivors at t = 0."""
-        if float(self.schedule.survival(0.0)) == 0:
-            return self.source(x1)
-        return self.transition(x1, 1.0, 0.0)
 
     def source(self, like: Tensor) -> Law:
         """All zeros: the black image."""

@@ -46,11 +46,9 @@ from markovbridge.laws.sums import (
     survivors,
 )
 from markovbridge.processes.base import Setting
-from markovbridge.processes.clock import Pace, match, shares
+from markovbridge.processes.clock import TINY, Pace, match, shares
 from markovbridge.processes.integers import IntegerProcess
 from markovbridge.processes.schedules import CosineSchedule, Reading, Schedule, Time
-
-TINY = 1e-30  # floor of denominators that vanish at an end of time
 
 
 @dataclass(frozen=True)
@@ -102,10 +100,6 @@ class BirthDeath(IntegerProcess):
             came=lost_ut * kept_ts / some,
             log_passing=(self.immigration * lost_ut * lost_ts).log(),
         )
-
-    def noised(self, x1: Tensor) -> Convolved:
-        """x_0 | x_1: Poisson(Λ), unless the schedule leaves survivors at t = 0."""
-        return self.transition(x1, 1.0, 0.0)
 
     def source(self, like: Tensor) -> Poisson:
         """Poisson(Λ) at every site."""
@@ -180,10 +174,6 @@ class _Walk(IntegerProcess):
         whole = self.schedule.increment(s, u).clamp_min(TINY)
         before, after = self.schedule.increment(s, t), self.schedule.increment(t, u)
         return match((before / whole).to(dtype), x), match((after / whole).to(dtype), x)
-
-    def noised(self, x1: Tensor) -> Law:
-        """x_0 | x_1."""
-        return self.transition(x1, 1.0, 0.0)
 
     def source(self, like: Tensor) -> Law:
         """The law of x_0 for data at `centre`: approximate, see the module."""

@@ -19,14 +19,12 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.doors.checks import whole
 from markovbridge.laws.numbers import by_row
-from markovbridge.processes.clock import match
+from markovbridge.processes.clock import TINY, match
 from markovbridge.processes.jumps import JumpProcess
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.model import Model
 from markovbridge.samplers.rates import Events, moved, sound
 from markovbridge.samplers.thinning import simulate
-
-TINY = 1e-30  # floor of the mortality at the data
 
 
 @dataclass(frozen=True)

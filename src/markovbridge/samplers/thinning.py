@@ -64,9 +64,10 @@ def simulate(
     first = max(t, _time(schedule, ends))
     if t < first:
         x = Bridge().step(model, x, t, min(first, s), generator=generator)
+    last = min(s, _time(schedule, 1 - ends))
     # A law by means alone leaves the data if it takes the last jump: make it before.
-    left = ends**2 if first < s and model.law(x, first).means_only else ends
-    last = min(s, _time(schedule, 1 - left))
+    if first < s and last < s and model.law(x, first).means_only:
+        last = min(s, _time(schedule, 1 - ends**2))
     if first < last:
         x = x.clone()
         clock, stop = _clock(schedule, first), _clock(schedule, last)

@@ -64,9 +64,8 @@ from markovbridge.doors import checks
 from markovbridge.laws import Delta, Law
 from markovbridge.laws.numbers import by_row
 from markovbridge.processes.base import Process
+from markovbridge.processes.clock import TINY
 from markovbridge.processes.diffusions import LinearDiffusion
-
-TINY = 1e-30  # floor of the mortality at the data
 
 
 class Objective(ABC):
