@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import doors, laws
+from markovbridge.doors import checks
 from markovbridge.heads.base import Head
 from markovbridge.laws import LOG_TINY, Law, Shifted
 from markovbridge.processes.base import DiscreteProcess, Process, Setting
@@ -185,8 +186,7 @@ class LogisticMixtureHead(Head):
     components: int = 3
 
     def __post_init__(self) -> None:
-        if self.components < 1:
-            raise ValueError(f"components must be at least 1, not {self.components}")
+        checks.whole(self.components, "components", least=1)
 
     def outputs(self, process: Process) -> int:
         """Weight, centre and scale of each logistic."""
@@ -232,8 +232,7 @@ class NegativeBinomialHead(Head):
     components: int = 1
 
     def __post_init__(self) -> None:
-        if self.components < 1:
-            raise ValueError(f"components must be at least 1, not {self.components}")
+        checks.whole(self.components, "components", least=1)
 
     def outputs(self, process: Process) -> int:
         """Mean and size; of a mixture, weight, mean and size of each component."""

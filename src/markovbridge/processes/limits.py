@@ -33,7 +33,7 @@ from markovbridge.processes.exponential import LEAST
 FLAT = 14.0  # range of log π up to which errors of eigenvectors stay below 1e-11
 WIDEST = 8192  # states of which eigenvectors are kept: 512 MiB
 POWERS = 4000  # of U that are tried, before a system is solved
-LAG = 61  # powers between looks: prime, so that few cycles look settled
+LAG = 61  # powers, or products, between looks: prime, so that few cycles look settled
 SETTLED = 1e-14
 
 
@@ -168,9 +168,17 @@ def _power_limit(jumps: Any) -> np.ndarray | None:
         # Against the last law as well: a cycle may come back after so many powers.
         apart = np.maximum(np.abs(law - before), np.abs(law - previous))
         last, change = change, float((apart / np.maximum(law, LEAST)).max())
-        if change == 0 or (change < last and change / (1 - change / last) < SETTLED):
+        if settled(change, last):
             return law
     return None
+
+
+def settled(change: float, last: float) -> bool:
+    """Whether what changed by so much, and by `last` before, moves on by next to nothing.
+
+    Changes fall like a power: the rest of them is a geometric series.
+    """
+    return change == 0 or (change < last and change / (1 - change / last) < SETTLED)
 
 
 def _solved(jumps: Any) -> np.ndarray:
@@ -237,4 +245,4 @@ class Modes:
         return (moved / scale).clamp_min(0.0).T
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("settled",))

@@ -36,7 +36,7 @@ from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.processes.clock import elapsed
 from markovbridge.processes.exponential import LEAST, Semigroup
-from markovbridge.processes.limits import Limit, Modes
+from markovbridge.processes.limits import LAG, Limit, Modes, settled
 from markovbridge.processes.motion import Fixed, Motion, remembered
 from markovbridge.processes.schedules import Schedule, Time
 
@@ -44,8 +44,6 @@ FEW = 512  # states of which tables are made
 DENSE = 0.25  # share of moves that are possible from which a matrix is kept dense
 BLOCK = 2**22  # numbers of vectors held at once: 32 MiB
 MANY = 8000  # products beyond which eigenvectors are better
-LAG = 61  # products between looks whether vectors have settled: prime, so that few cycles do
-SETTLED = 1e-14
 UNDER = 1e-280  # below it numbers are zero, before they slow down
 LONG = 3e10  # numbers read and written, beyond which a warning is due: about half a minute
 
@@ -187,8 +185,7 @@ class Sparse(Motion):
                 # Against the last vectors as well: a cycle may come back after so many products.
                 apart = torch.maximum(_change(before, vectors), _change(previous, vectors))
                 last, change = change, float(apart)
-                # Changes fall like a power: the rest of them is a geometric series.
-                if change == 0 or (change < last and change / (1 - change / last) < SETTLED):
+                if settled(change, last):
                     out.addcmul_(vectors if alone else vectors[:, which], left.clamp_min(0))
                     break
                 before = vectors
