@@ -75,9 +75,9 @@ class Process(ABC):
                 f"{type(self).__name__} is stated from source to data and says nothing of x_0 "
                 "given x_1 (`noised`): take another coupling, such as Dirac or Independent"
             )
-        if self.dies_out and float(self.schedule.survival(0.0)) == 0:
-            return self.source(x1)
-        return self.transition(x1, 1.0, 0.0)
+        law = self.transition(x1, 1.0, 0.0)  # which checks the states, of the type of the class
+        nothing_left = self.dies_out and float(self.schedule.survival(0.0)) == 0
+        return self.source(x1) if nothing_left else law
 
     @abstractmethod
     def source(self, like: Tensor) -> Law:
