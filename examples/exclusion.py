@@ -16,7 +16,7 @@ import torch
 
 from markovbridge.evaluation.plots import plot_values
 from markovbridge.networks import MLP
-from markovbridge.simulated import OneTime, Reactions, ReverseRates, Source, fit
+from markovbridge.simulated import OneTime, Reactions, ReverseRates, StartLaw, fit
 
 SITES, PARTICLES = 12, 4
 PACE = 12.0
@@ -29,7 +29,7 @@ def hops():
     return Reactions(torch.cat([there, -there]), lambda x, t: rates.expand(len(x), -1), most=1)
 
 
-class Anywhere(Source):
+class Anywhere(StartLaw):
     """All arrangements of the particles, equally likely."""
 
     def sample(self, n, *, generator=None):

@@ -98,3 +98,30 @@ def test_what_is_there_is_found():
     assert resolve("mb.MeanHead") is markovbridge.heads.MeanHead
     assert gone("`mb.Given.condition`, `markovbridge.samplers.grids`, `mb.data.Digits`") == []
     assert lost("`a/b.py` and `b.py`, not `c.py`", ["src/a/b.py"]) == ["c.py"]
+
+
+# Classes of one name that are the same idea in two rooms: a law, and the data or the source that
+# have it; a verb, and what it is about; the rows of numbers that a law or a file holds.
+NAMESAKES = {
+    "Binomial": {"laws", "exact"},
+    "Data": {"cli", "couplings"},
+    "Gaussian": {"laws", "exact", "couplings"},
+    "Mixture": {"laws", "exact"},
+    "NegativeBinomial": {"laws", "exact"},
+    "Poisson": {"laws", "exact"},
+    "Rows": {"couplings", "data"},
+    "Table": {"laws", "data"},
+}
+
+
+def test_one_name_is_one_class():
+    rooms = {}
+    for path in sorted((ROOT / "src" / "markovbridge").rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                rooms.setdefault(node.name, []).append(path.relative_to(ROOT).parts[2])
+    assert len(rooms) > 300
+    doubled = {name: where for name, where in rooms.items() if len(where) > 1}
+    assert {name: sorted(where) for name, where in doubled.items()} == {
+        name: sorted(where) for name, where in NAMESAKES.items()
+    }

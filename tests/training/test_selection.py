@@ -11,7 +11,7 @@ from scipy import sparse
 
 from markovbridge.data.sparse import SparseRows
 from markovbridge.training import Examples, Trainer, TrainingConfig, accelerator, resume
-from markovbridge.training.selection import Best, HeldOut
+from markovbridge.training.selection import Best, HeldOutLoss
 
 STEPS = 24
 
@@ -139,12 +139,12 @@ def test_of_many_rows_some_are_looked_at(small):
     x = torch.arange(10_000, dtype=torch.int32)[:, None]
     told = x.float()
     config = small.config(validate_every=2000)  # of 8 samples each: 4,000 cost a tenth
-    held = HeldOut(Examples(x, told), config, 8, accelerator())
+    held = HeldOutLoss(Examples(x, told), config, 8, accelerator())
     assert len(held.examples) == 4000
     assert int(held.examples.x[0]) == 0 and int(held.examples.x[-1]) == 9999
     assert torch.equal(held.examples.x.float(), held.examples.condition)
-    assert HeldOut(Examples(x[:3000]), config, 8, accelerator()).examples.x.shape == (3000, 1)
+    assert HeldOutLoss(Examples(x[:3000]), config, 8, accelerator()).examples.x.shape == (3000, 1)
     table = Examples(SparseRows(sparse.csr_matrix(x.numpy())), told)
-    held = HeldOut(table, config, 8, accelerator())
+    held = HeldOutLoss(table, config, 8, accelerator())
     assert isinstance(held.examples.x, torch.Tensor) and len(held.examples) == 2048
     assert torch.equal(held.examples.x.float(), held.examples.condition)

@@ -57,7 +57,7 @@ DEBUG = "MARKOVBRIDGE_DEBUG"
 
 
 @dataclass(frozen=True)
-class Entry:
+class VerbEntry:
     """What the list of verbs says of one; its module has a class of its name."""
 
     module: str
@@ -66,17 +66,19 @@ class Entry:
 
 
 VERBS = {
-    "train": Entry("train", "RECIPE", "Train a transport from a recipe, into a run folder."),
-    "sample": Entry("sample", "RUN", "Draw samples from a trained run."),
-    "translate": Entry("translate", "RUN", "Carry one data set into another with a trained run."),
-    "restore": Entry("restore", "RUN", "Draw full-depth counts from thinned ones."),
-    "impute": Entry("impute", "RUN", "Draw the unknown part of data given the known part."),
-    "evaluate": Entry("evaluate", "RUN", "Score the samples of a run against real data."),
-    "diagnose": Entry("diagnose", "RUN", "Check a trained model of counts against itself."),
-    "report": Entry("report", "RUN", "Write a run's report, one self-contained HTML page."),
-    "inspect": Entry("inspect", "RUN|DATA", "Show what a model or a data set does inside."),
-    "recipes": Entry("listing", "[NAME]", "List the recipes, or print one."),
-    "data": Entry("listing", "", "List the data sets, and what brings those not here."),
+    "train": VerbEntry("train", "RECIPE", "Train a transport from a recipe, into a run folder."),
+    "sample": VerbEntry("sample", "RUN", "Draw samples from a trained run."),
+    "translate": VerbEntry(
+        "translate", "RUN", "Carry one data set into another with a trained run."
+    ),
+    "restore": VerbEntry("restore", "RUN", "Draw full-depth counts from thinned ones."),
+    "impute": VerbEntry("impute", "RUN", "Draw the unknown part of data given the known part."),
+    "evaluate": VerbEntry("evaluate", "RUN", "Score the samples of a run against real data."),
+    "diagnose": VerbEntry("diagnose", "RUN", "Check a trained model of counts against itself."),
+    "report": VerbEntry("report", "RUN", "Write a run's report, one self-contained HTML page."),
+    "inspect": VerbEntry("inspect", "RUN|DATA", "Show what a model or a data set does inside."),
+    "recipes": VerbEntry("listing", "[NAME]", "List the recipes, or print one."),
+    "data": VerbEntry("listing", "", "List the data sets, and what brings those not here."),
 }
 
 

@@ -21,7 +21,7 @@ from markovbridge.cli.verb import OnData, Placed, Weighted
 from markovbridge.data import Source
 from markovbridge.data.covariates import described
 from markovbridge.doors.randomness import generator
-from markovbridge.evaluation.consistency import MEANING, Piece, over_time
+from markovbridge.evaluation.consistency import MEANING, TimeSpan, over_time
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.locks import locked
 from markovbridge.training.run_folder import RunFolder, held_out
@@ -112,7 +112,7 @@ class Diagnose(Weighted, Placed, OnData):
         console.say(f"\nwrote {path}; for a page of it all: markovbridge report {run}")
 
 
-def _table(found: Sequence[Piece]) -> str:
+def _table(found: Sequence[TimeSpan]) -> str:
     """Pieces of time as columns, checks as rows, and what these mean."""
     rows = [("survival", *(f"{p.survival[0]:.2g} - {p.survival[1]:.2g}" for p in found))]
     for name in MEANING:

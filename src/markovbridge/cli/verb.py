@@ -29,7 +29,7 @@ from markovbridge.couplings import Coupling
 from markovbridge.data import Source
 from markovbridge.heads import Head
 from markovbridge.processes import Process
-from markovbridge.recipes.options.parser import Options, parse, to_yaml
+from markovbridge.recipes.options.parser import ParsedOptions, parse, to_yaml
 from markovbridge.storage.config import from_config
 from markovbridge.storage.errors import UsageError
 from markovbridge.training.replacing import existing
@@ -93,8 +93,8 @@ def show(
     owner: type,
     usage: str,
     words: list[str],
-    read: Callable[..., Options],
-) -> Options:
+    read: Callable[..., ParsedOptions],
+) -> ParsedOptions:
     """Options of words; with `--help` or `--print_config` print that and leave.
 
     Args:

@@ -97,7 +97,7 @@ def table_path(path: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """A known data set.
 
     Attributes:
@@ -128,21 +128,23 @@ class Entry:
             return False, None, self.remedy
 
 
-def _idx(name: str) -> Entry:
+def _idx(name: str) -> CatalogueEntry:
     content = "70,000 of 1x28x28, counts 0..255"
-    return Entry(name, content, name, idx_missing, idx_remedy(name))
+    return CatalogueEntry(name, content, name, idx_missing, idx_remedy(name))
 
 
-def _table(content: str, file: str) -> Entry:
-    return Entry(Path(file).stem, content, file, None, TABLES[file])
+def _table(content: str, file: str) -> CatalogueEntry:
+    return CatalogueEntry(Path(file).stem, content, file, None, TABLES[file])
 
 
 CATALOGUE = (
-    Entry("digits", "1,797 of 1x8x8, counts 0..16"),
+    CatalogueEntry("digits", "1,797 of 1x8x8, counts 0..16"),
     _idx("fashion-mnist"),
     _idx("mnist"),
-    Entry("cifar10", "60,000 of 3x32x32, counts 0..255", CIFAR, cifar_missing, cifar_remedy()),
-    Entry(
+    CatalogueEntry(
+        "cifar10", "60,000 of 3x32x32, counts 0..255", CIFAR, cifar_missing, cifar_remedy()
+    ),
+    CatalogueEntry(
         "celeba",
         "202,599 of 3x64x64, counts 0..255",
         "celeba",

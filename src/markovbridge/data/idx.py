@@ -36,7 +36,7 @@ from markovbridge.storage.reading import DEFLATED, afford, reading, unpacked
 
 
 @dataclass(frozen=True)
-class Known:
+class IdxFiles:
     """What is known of a data set in this format.
 
     Attributes:
@@ -55,14 +55,14 @@ class Known:
 
 
 KNOWN = {
-    "mnist": Known(
+    "mnist": IdxFiles(
         sizes={"train": 60_000, "test": 10_000},
         event=(28, 28),
         label_names=tuple("0123456789"),
         source="Y. LeCun, C. Cortes and C. Burges, The MNIST database of handwritten digits",
         licence="CC BY-SA 3.0",
     ),
-    "fashion-mnist": Known(
+    "fashion-mnist": IdxFiles(
         sizes={"train": 60_000, "test": 10_000},
         event=(28, 28),
         label_names=(
@@ -204,4 +204,4 @@ def read_idx(path: Path, *, axes: int) -> Tensor:
         return torch.from_numpy(values.copy())
 
 
-doors.guard(__name__, inside=("Known", "find", "read_idx", "variants"))
+doors.guard(__name__, inside=("IdxFiles", "find", "read_idx", "variants"))

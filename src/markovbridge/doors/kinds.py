@@ -71,7 +71,7 @@ def of_fields(owner: type, record: bool) -> dict[str, Check]:
 
 
 def _options(hint: Any) -> dict[str, Check] | None:
-    """Checks of the names in `**options: Unpack[Options]`."""
+    """Checks of the names in `**options: Unpack[DrawOptions]`."""
     if typing.get_origin(hint) is not typing.Unpack:
         return None
     (table,) = typing.get_args(hint)

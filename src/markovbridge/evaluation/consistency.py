@@ -65,7 +65,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Piece:
+class TimeSpan:
     """The checks of a piece of time.
 
     Attributes:
@@ -163,8 +163,8 @@ def over_time(
     condition: Tensor | None = None,
     generator: torch.Generator | None = None,
     block: int = 64,
-    callback: Callable[[Piece], None] | None = None,
-) -> list[Piece]:
+    callback: Callable[[TimeSpan], None] | None = None,
+) -> list[TimeSpan]:
     """Self-consistency at one piece of time after the other, of equal length in t.
 
     Args:
@@ -194,7 +194,7 @@ def over_time(
         checks = self_consistency(
             transport, x1, survival=between, condition=condition, generator=generator, block=block
         )
-        found.append(Piece((float(edges[k]), float(edges[k + 1])), between, checks))
+        found.append(TimeSpan((float(edges[k]), float(edges[k + 1])), between, checks))
         if callback is not None:
             callback(found[-1])
     return found

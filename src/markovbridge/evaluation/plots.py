@@ -53,7 +53,7 @@ class Walking(Protocol):
 
 
 @runtime_checkable
-class Known(Protocol):
+class Marginals(Protocol):
     """What knows its marginals, such as `exact.Reverse`."""
 
     def marginal(self, t: float) -> Tensor:
@@ -119,7 +119,7 @@ def plot_values(
 
 @torch.no_grad()
 def plot_marginals(
-    of: Walking | Known | Process | Tensor,
+    of: Walking | Marginals | Process | Tensor,
     data: Tensor | None = None,
     *,
     times: Sequence[float] | None = None,
@@ -167,7 +167,7 @@ def plot_marginals(
         laws = [(coupling or Noised()).given_end(of, data[rows], t) for t in when]
         drawn = [law.sample(generator=generator)[:, *place] for law in laws]
         return _sampled(torch.stack(drawn), when, ax)
-    if isinstance(of, Known):
+    if isinstance(of, Marginals):
         return _image(torch.stack([of.marginal(t) for t in when]), when, 0, ax)
     states = of if isinstance(of, Tensor) else of.frames(n, when, generator=generator)
     return _sampled(_at(states, site), when, ax)

@@ -41,7 +41,7 @@ from markovbridge.laws.numbers import binomial
 from markovbridge.samplers.model import Given
 from markovbridge.samplers.walks import BoundModel, check_rows
 from markovbridge.transport.draws import Sampling
-from markovbridge.transport.options import Options
+from markovbridge.transport.options import DrawOptions
 
 LEVELS = (0.5, 0.9)
 DRAWS = 19  # the fewest for intervals of 90 %, and exact for both levels
@@ -135,7 +135,7 @@ def restore(
     survival: float | None = None,
     draws: int = DRAWS,
     generator: torch.Generator | None = None,
-    **options: Unpack[Options],
+    **options: Unpack[DrawOptions],
 ) -> Restoration:
     """Draw x_1 given x_t several times.
 
@@ -147,7 +147,7 @@ def restore(
         draws: How many draws for each row of x.
         generator: Where the key of these draws is drawn from; fresh if None.
         **options: `steps`, `sampler`, `condition` (n, C), `guidance`, `block`, `callback`: see
-            `markovbridge.transport.draws.Options`.
+            `markovbridge.transport.options.DrawOptions`.
 
     Returns:
         The draws: `transport.restore` of x with each row repeated. Those of a full block depend

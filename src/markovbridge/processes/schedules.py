@@ -42,6 +42,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from numbers import Real
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -236,6 +237,8 @@ class Schedule(ABC):
 @dataclass(frozen=True)
 class MirroredSchedule(Schedule):
     """Another schedule run backwards: survival p(t) is its mortality at 1 - t."""
+
+    composed: ClassVar[bool] = True  # of another, by its `mirrored`
 
     schedule: Schedule
 

@@ -11,7 +11,7 @@ from typing import Any
 from markovbridge.data import CountTable
 from markovbridge.data.tables.registry import is_table
 from markovbridge.recipes.files import find
-from markovbridge.recipes.options.parser import Options, parse
+from markovbridge.recipes.options.parser import ParsedOptions, parse
 from markovbridge.recipes.options.words import of_mapping, pairs, spelled
 from markovbridge.recipes.recipe import Recipe
 from markovbridge.storage.errors import UsageError
@@ -48,7 +48,7 @@ class Found:
         owner: type,
         words: Sequence[str],
         before: Callable[[dict[str, Any]], None] | None = None,
-    ) -> Options:
+    ) -> ParsedOptions:
         """The recipe's options, with others in words that override them; see `parse`."""
         words = spelled(words, owner)
         if self.table:

@@ -7,7 +7,7 @@ from markovbridge.simulated.fitting import Learned, fit
 from markovbridge.simulated.objectives import OneTime, PathObjective, WholePath
 from markovbridge.simulated.reverse import ReverseRates
 from markovbridge.simulated.samplers import Leaping, Thinning
-from markovbridge.simulated.sources import Ends, OfLaw, Source, Tabulated
+from markovbridge.simulated.sources import Ends, OfLaw, StartLaw, Tabulated
 from markovbridge.simulated.walks import Path, Visits, leap, simulate, walk
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "Reactions",
     "ReverseDrift",
     "ReverseRates",
-    "Source",
+    "StartLaw",
     "Tabulated",
     "Thinning",
     "Visits",

@@ -29,7 +29,7 @@ from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.simulated.dynamics import rows_of
 from markovbridge.simulated.fitting import Learned
-from markovbridge.simulated.sources import Source
+from markovbridge.simulated.sources import StartLaw
 from markovbridge.simulated.walks import Visits
 from markovbridge.transport.likelihood import Bound
 
@@ -121,7 +121,7 @@ class ReverseDrift(Learned):
         self,
         dynamics: DiffusionDynamics,
         network: nn.Module,
-        source: Source,
+        source: StartLaw,
         steps: int = 100,
         points: int = 4,
     ) -> None:

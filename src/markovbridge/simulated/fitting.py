@@ -20,7 +20,7 @@ from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.doors.randomness import generator
 from markovbridge.simulated.dynamics import rows_of
-from markovbridge.simulated.sources import Source
+from markovbridge.simulated.sources import StartLaw
 from markovbridge.simulated.walks import Visits
 from markovbridge.storage.files import read_bytes, write_bytes
 from markovbridge.storage.reading import tensors
@@ -30,7 +30,7 @@ from markovbridge.transport.likelihood import Bound
 class Learned(nn.Module, ABC):
     """A reverse process with weights."""
 
-    source: Source
+    source: StartLaw
 
     @property
     @abstractmethod

@@ -29,7 +29,7 @@ from markovbridge.simulated.fitting import Learned
 from markovbridge.simulated.objectives import OneTime, PathObjective, times, weights
 from markovbridge.simulated.ratios import Ratios
 from markovbridge.simulated.samplers import Leaping, Thinning
-from markovbridge.simulated.sources import Source
+from markovbridge.simulated.sources import StartLaw
 from markovbridge.simulated.walks import Path, walk
 from markovbridge.transport.likelihood import Bound
 
@@ -49,7 +49,7 @@ class ReverseRates(Ratios, Learned):
         self,
         dynamics: JumpDynamics,
         network: nn.Module,
-        source: Source,
+        source: StartLaw,
         objective: PathObjective | None = None,
         windows: int = 1,
     ) -> None:

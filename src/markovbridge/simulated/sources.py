@@ -20,7 +20,7 @@ from markovbridge.doors import checks
 from markovbridge.laws import Law
 
 
-class Source(ABC):
+class StartLaw(ABC):
     """A law of states at t = 0."""
 
     @abstractmethod
@@ -40,7 +40,7 @@ class Source(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class Ends(Source):
+class Ends(StartLaw):
     """States that a simulation makes of data, a data point drawn anew for each.
 
     Attributes:
@@ -63,7 +63,7 @@ class Ends(Source):
 
 
 @dataclass(frozen=True, eq=False)
-class OfLaw(Source):
+class OfLaw(StartLaw):
     """A law of this package.
 
     Attributes:
@@ -80,7 +80,7 @@ class OfLaw(Source):
 
 
 @dataclass(frozen=True, eq=False)
-class Tabulated(Source):
+class Tabulated(StartLaw):
     """A law on a list of states.
 
     Attributes:

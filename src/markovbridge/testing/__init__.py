@@ -2,7 +2,7 @@
 
 Each check compares what an object says with what else it says, in the ways in which the package
 relies on it: a bridge with the transitions by Bayes' rule, rates with short bridges, draws with
-probabilities. It returns a `Report`, which prints as a table, or raises `CheckError` with a
+probabilities. It returns a `CheckReport`, which prints as a table, or raises `CheckError` with a
 sentence. Nothing here needs a test runner.
 
     from markovbridge.testing import check_process
@@ -14,13 +14,13 @@ from markovbridge.testing.couplings import check_coupling
 from markovbridge.testing.covariances import check_covariance
 from markovbridge.testing.heads import check_head
 from markovbridge.testing.processes import check_process
-from markovbridge.testing.report import CheckError, Finding, Report
+from markovbridge.testing.report import CheckError, CheckReport, Finding
 from markovbridge.testing.samplers import check_sampler
 
 __all__ = [
     "CheckError",
     "Finding",
-    "Report",
+    "CheckReport",
     "check_coupling",
     "check_covariance",
     "check_head",

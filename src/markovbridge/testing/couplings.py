@@ -13,7 +13,7 @@ from markovbridge.processes.base import DiscreteProcess, Process
 from markovbridge.testing.integers import Space
 from markovbridge.testing.laws import check_config, check_law, check_repeats, check_states, gap
 from markovbridge.testing.numbers import FAR, chi_square, deviations, moments_off, normal_off
-from markovbridge.testing.report import Ledger, Report, largest, seeded
+from markovbridge.testing.report import CheckReport, Ledger, largest, seeded
 
 ROWS = 6
 
@@ -26,7 +26,7 @@ def check_coupling(
     times: tuple[float, float, float] = (0.15, 0.45, 0.8),
     draws: int = 2000,
     seed: int = 0,
-) -> Report:
+) -> CheckReport:
     """Check that what a coupling draws and what it says of it belong together.
 
     Args:

@@ -13,7 +13,7 @@ from markovbridge.covariances.base import OPERATIONS, Covariance, SingularError
 from markovbridge.doors import checks
 from markovbridge.testing.laws import check_config, check_repeats, check_states
 from markovbridge.testing.numbers import FAR, normal_off
-from markovbridge.testing.report import CheckError, Ledger, Report, largest, seeded
+from markovbridge.testing.report import CheckError, CheckReport, Ledger, largest, seeded
 
 MOST = 512  # sites that a matrix is made of
 EPS = 1e-12  # of eigenvalues, below which a determinant is all rounding
@@ -26,7 +26,7 @@ def check_covariance(
     draws: int = 4000,
     tolerance: float = 1e-6,
     seed: int = 0,
-) -> Report:
+) -> CheckReport:
     """Check every operation that a covariance has against its matrix, in float64.
 
     Args:

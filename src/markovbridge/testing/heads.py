@@ -16,7 +16,7 @@ from markovbridge.processes.jumps import JumpProcess
 from markovbridge.samplers.base import Sampler
 from markovbridge.testing.laws import check_config, check_draws, check_law, densities, gap
 from markovbridge.testing.numbers import FAR, chi_square, deviations, moments_off
-from markovbridge.testing.report import Ledger, Report, seeded
+from markovbridge.testing.report import CheckReport, Ledger, seeded
 
 SCALES = (0.0, 1.0, 8.0)  # of what networks put out, trained or not
 ROWS = 6
@@ -32,7 +32,7 @@ def check_head(
     times: tuple[float, float, float] = (0.15, 0.45, 0.8),
     draws: int = 2000,
     seed: int = 0,
-) -> Report:
+) -> CheckReport:
     """Check that whatever a network puts out becomes a law of x_1 that is one.
 
     Args:

@@ -21,7 +21,7 @@ from markovbridge.testing.laws import (
     gap,
 )
 from markovbridge.testing.reals import check_densities
-from markovbridge.testing.report import CheckError, Ledger, Report
+from markovbridge.testing.report import CheckError, CheckReport, Ledger
 
 TIMES = (0.15, 0.45, 0.8)
 SINGLE = 1e-4  # relative difference of what is computed in float32
@@ -35,7 +35,7 @@ def check_process(
     draws: int = 2000,
     tolerance: float = 1e-5,
     seed: int = 0,
-) -> Report:
+) -> CheckReport:
     """Check that transitions, bridges, rates and laws of a process belong together.
 
     Processes on integers are checked by tables over all states of a site, those on reals by

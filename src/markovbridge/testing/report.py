@@ -35,7 +35,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """All that was found of an object; prints as a table.
 
     Attributes:
@@ -138,9 +138,9 @@ class Ledger:
                 f"{self.of}: {what} ends in {type(error).__name__}: {error}"
             ) from error
 
-    def report(self) -> Report:
+    def report(self) -> CheckReport:
         """What was found."""
-        return Report(self.of, tuple(self.findings.values()))
+        return CheckReport(self.of, tuple(self.findings.values()))
 
 
 def largest(error: Tensor) -> float:

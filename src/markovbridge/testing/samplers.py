@@ -18,7 +18,7 @@ from markovbridge.processes.schedules import Time
 from markovbridge.samplers.base import Sampler
 from markovbridge.testing.laws import check_config, check_repeats, check_states
 from markovbridge.testing.numbers import FAR, chi_square, deviations
-from markovbridge.testing.report import Ledger, Report, seeded
+from markovbridge.testing.report import CheckReport, Ledger, seeded
 from markovbridge.transport import Transport
 
 INNER = 0.5  # a time to start from
@@ -35,7 +35,7 @@ def check_sampler(
     draws: int = 4000,
     allowed: float = 0.02,
     seed: int = 0,
-) -> Report:
+) -> CheckReport:
     """Check that a sampler that is told the exact law of x_1 makes the data of the source.
 
     On integers the data are the points x1, each as often as it is there, and all of them are

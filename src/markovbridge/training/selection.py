@@ -31,7 +31,7 @@ MEASURED = 128  # samples of which the errors over time are taken
 MOST = 2048  # held-out samples of a table too large to be a tensor, and the least limit of others
 
 
-class HeldOut:
+class HeldOutLoss:
     """The mean loss of held-out samples.
 
     All of them, unless that would cost more than about a tenth of the training, or they are

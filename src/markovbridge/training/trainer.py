@@ -43,7 +43,7 @@ from markovbridge.training.log import RunLog
 from markovbridge.training.parallel import accelerator, placed
 from markovbridge.training.progress import Stopwatch, TrainingState
 from markovbridge.training.run_folder import RunFolder
-from markovbridge.training.selection import Best, HeldOut, tell_errors
+from markovbridge.training.selection import Best, HeldOutLoss, tell_errors
 from markovbridge.training.signals import StopRequest, stop_requests
 from markovbridge.transport import Transport
 
@@ -56,7 +56,7 @@ class Trainer:
         data: Samples (N, *event), `Rows` of them, or `Examples` with conditions or sources.
         config: How to train.
         validation: Held-out samples, for the loss with averaged weights and dropout off; see
-            `HeldOut` for how many are looked at.
+            `HeldOutLoss` for how many are looked at.
         directory: Folder of the run, for checkpoints, logs, samples and the model; None
             keeps everything in memory.
         resume: Continue from the newest intact checkpoint in `directory`; start afresh
@@ -105,11 +105,11 @@ class Trainer:
         self.accelerator = accelerator()
         self.device = self.accelerator.device
         self.learner = Learner(transport, self.config, self.accelerator)
-        self.validation: HeldOut | None = None
+        self.validation: HeldOutLoss | None = None
         if validation is not None:
             held_out = Examples.of(validation, transport.shape, "validation")
             common = self.config, self.learner.micro_batch, self.accelerator
-            self.validation = HeldOut(held_out, *common)
+            self.validation = HeldOutLoss(held_out, *common)
         self.best = Best(self.averaged) if self.config.select == "best" else None
         self.step = 0
         self.log = RunLog(None, self.accelerator.is_main_process)

@@ -1,8 +1,8 @@
 r"""Sampling: what is drawn from a model.
 
 `sample` starts from the source, `translate` from source states that are given, `restore` from
-a state at a later time, and `impute` from the source with some sites of the end known. All
-walk a grid of times in blocks (`markovbridge.samplers.walks`), and all take the same `Options`.
+a state at a later time, and `impute` from the source with some sites of the end known. All walk a
+grid of times in blocks (`markovbridge.samplers.walks`), and all take the same `DrawOptions`.
 
 What each is made of, `sample_block` and so on, draws one block, for those who spread blocks over
 processes or store them as they come: rows index·block to (index + 1)·block - 1 of what `key`
@@ -36,7 +36,7 @@ from markovbridge.samplers.grids import ErrorCurve
 from markovbridge.samplers.known_sites import Masking, Observed, broadcast
 from markovbridge.samplers.model import NOTHING, Given
 from markovbridge.samplers.walks import BoundModel, blocks, check_grid, check_rows, rows, walk
-from markovbridge.transport.options import Options
+from markovbridge.transport.options import DrawOptions
 
 BLOCK = 64
 STEPS = 50
@@ -77,7 +77,7 @@ class Sampling(nn.Module, ABC):
         return Bridge() if self.head is None else self.head.sampler(self.process)
 
     def sample(
-        self, n: int, *, generator: torch.Generator | None = None, **options: Unpack[Options]
+        self, n: int, *, generator: torch.Generator | None = None, **options: Unpack[DrawOptions]
     ) -> Tensor:
         """Draw n samples.
 
@@ -85,7 +85,7 @@ class Sampling(nn.Module, ABC):
             n: How many.
             generator: Where the key of these samples is drawn from; fresh if None.
             **options: `steps`, `sampler`, `condition`, `guidance`, `block`, `callback`: see
-                `Options`.
+                `DrawOptions`.
 
         Returns:
             (n, *event), on the device of the transport. With the same generator state
@@ -103,7 +103,7 @@ class Sampling(nn.Module, ABC):
         return made
 
     @torch.no_grad()
-    def sample_block(self, index: int, *, key: int, **options: Unpack[Options]) -> Tensor:
+    def sample_block(self, index: int, *, key: int, **options: Unpack[DrawOptions]) -> Tensor:
         """One block of `sample`; see `markovbridge.transport.draws`."""
         generator = randomness.generator(self.device, "sample", key, index)
         x = self._source(options.get("block", BLOCK), generator)
@@ -116,7 +116,7 @@ class Sampling(nn.Module, ABC):
         *,
         survival: float | None = None,
         generator: torch.Generator | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[DrawOptions],
     ) -> Tensor:
         """Draw x_1 given x_t: full-depth counts from thinned ones, a clean from a noisy image.
 
@@ -147,7 +147,7 @@ class Sampling(nn.Module, ABC):
         *,
         survival: float | None = None,
         key: int,
-        **options: Unpack[Options],
+        **options: Unpack[DrawOptions],
     ) -> Tensor:
         """One block of `restore`; see `markovbridge.transport.draws`."""
         if t is None and survival is not None:
@@ -171,7 +171,7 @@ class Sampling(nn.Module, ABC):
         x0: Tensor,
         *,
         generator: torch.Generator | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[DrawOptions],
     ) -> Tensor:
         """Carry given source states to the data: one data set into another.
 
@@ -189,7 +189,7 @@ class Sampling(nn.Module, ABC):
 
     @torch.no_grad()
     def translate_block(
-        self, index: int, x0: Tensor, *, key: int, **options: Unpack[Options]
+        self, index: int, x0: Tensor, *, key: int, **options: Unpack[DrawOptions]
     ) -> Tensor:
         """One block of `translate`; see `markovbridge.transport.draws`."""
         generator = randomness.generator(self.device, "translate", key, index)
@@ -204,7 +204,7 @@ class Sampling(nn.Module, ABC):
         *,
         rounds: int | None = None,
         generator: torch.Generator | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[DrawOptions],
     ) -> Tensor:
         """Draw the unknown sites of x given the known ones. Call again for another draw.
 
@@ -240,7 +240,7 @@ class Sampling(nn.Module, ABC):
         *,
         rounds: int | None = None,
         key: int,
-        **options: Unpack[Options],
+        **options: Unpack[DrawOptions],
     ) -> Tensor:
         """One block of `impute`; see `markovbridge.transport.draws`."""
         if rounds is None:
@@ -269,7 +269,7 @@ class Sampling(nn.Module, ABC):
         n: int,
         draw: Callable[..., Tensor],
         generator: torch.Generator | None,
-        options: Options,
+        options: DrawOptions,
     ) -> Tensor:
         """All blocks of n samples, one after the other."""
         if n < 1:
@@ -315,7 +315,7 @@ class Sampling(nn.Module, ABC):
         if unknown:
             raise TypeError(
                 f"there is no option {min(unknown)!r}; draws take "
-                f"{', '.join(Options.__annotations__)}"
+                f"{', '.join(DrawOptions.__annotations__)}"
             )
         sampler = self.default_sampler() if sampler is None else sampler
         if not isinstance(sampler, Sampler):

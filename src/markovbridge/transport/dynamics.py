@@ -25,7 +25,7 @@ from markovbridge.processes.reals import Diffusion
 from markovbridge.processes.schedules import Time
 from markovbridge.samplers.model import NOTHING, Given
 from markovbridge.transport.draws import Sampling
-from markovbridge.transport.options import Options
+from markovbridge.transport.options import DrawOptions
 
 
 class Dynamics(Sampling):
@@ -145,7 +145,7 @@ class Dynamics(Sampling):
         times: Sequence[float],
         *,
         generator: torch.Generator | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[DrawOptions],
     ) -> Tensor:
         """States at given times along sampled paths, which step from each to the next.
 

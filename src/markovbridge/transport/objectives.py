@@ -54,7 +54,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -261,6 +261,8 @@ class EndNLL(Objective):
 @dataclass(frozen=True)
 class Sum(Objective):
     """A weighted sum. Times are those of the first term."""
+
+    composed: ClassVar[bool] = True  # of terms, by `+` and `*`
 
     terms: tuple[Objective, ...]
     weights: tuple[float, ...]

@@ -10,7 +10,7 @@ from torch import Tensor
 from markovbridge.samplers import Sampler
 
 
-class Options(TypedDict, total=False):
+class DrawOptions(TypedDict, total=False):
     """How to draw: what `sample`, `restore`, `translate` and `impute` take, by name.
 
     Attributes:

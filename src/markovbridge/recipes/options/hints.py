@@ -15,8 +15,6 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from torch import Tensor, nn
 
 from markovbridge.networks import Network
-from markovbridge.processes.schedules import MirroredSchedule
-from markovbridge.transport.objectives import Sum
 
 PACKAGE = __name__.split(".")[0]
 # What a network is called with; these are no options.
@@ -142,7 +140,7 @@ def _public() -> list[type]:
 
 def _can_be_written(cls: type) -> bool:
     """Whether a text can say all that a class must be told, and it is of use when rebuilt."""
-    if cls in (MirroredSchedule, Sum):  # made by a method of others, `mirrored` and `+`
+    if getattr(cls, "composed", False):  # by a method of others, such as `mirrored` or `+`
         return False
     if getattr(cls, "config", None) == {} and options(cls):  # what it holds is never written
         return False

@@ -26,7 +26,7 @@ from markovbridge.storage.documents import PlainDumper, PlainLoader
 from markovbridge.storage.errors import UsageError
 
 
-class Options(NamedTuple):
+class ParsedOptions(NamedTuple):
     """What options came to.
 
     Attributes:
@@ -46,7 +46,7 @@ def parse(
     recipe: Path | None = None,
     defaults: dict[str, Any] | None = None,
     before: Callable[[dict[str, Any]], None] | None = None,
-) -> Options:
+) -> ParsedOptions:
     """Read options.
 
     Args:
@@ -90,7 +90,7 @@ def parse(
             raise UsageError(f"{where}{absent}") from error
         raise UsageError(explain(str(error), words, known, owner)) from error
     config = {key: value for key, value in _plain(values).items() if key not in own}
-    return Options(config, lambda: parser.instantiate(values).as_dict())
+    return ParsedOptions(config, lambda: parser.instantiate(values).as_dict())
 
 
 def _refuse_files(words: Sequence[str], parser: ArgumentParser) -> None:
