@@ -1,7 +1,7 @@
 """Makes `tests/problems.py` importable: pytest's importlib mode adds no folder to the path.
 
 `pytest --whole` runs all probes, failures of files and pairs of the grid, of which the suite
-takes a share.
+takes a share, and what is marked `whole`: members of a family that others stand for.
 """
 
 import sys
@@ -18,3 +18,14 @@ def pytest_addoption(parser):
         action="store_true",
         help="run all probes, faults and pairs, not a share of them",
     )
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "whole: others of its family stand for it without --whole")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--whole"):
+        left = [item for item in items if item.get_closest_marker("whole")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if not item.get_closest_marker("whole")]

@@ -43,7 +43,15 @@ def as_given(kind, home, order, told=True):
     return file
 
 
-@pytest.mark.parametrize("kind", ["frame", "anndata", "csv", "h5ad", "npz"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "frame",
+        "anndata",
+        "npz",
+        *(pytest.param(kind, marks=pytest.mark.whole) for kind in ("csv", "h5ad")),
+    ],
+)
 def test_the_command_line_and_count_model_say_the_same(trained, run, tmp_path, kind):
     model = CountModel.load(run)
     exact = ["--steps", "1", "--sampler", "Adaptive", "--sampler.tolerance", "0.1", *ONE]

@@ -56,7 +56,7 @@ def joint(s, t):
 @pytest.mark.parametrize(("t", "s"), [(0.4, 0.6), (0.7, 1.0)])
 def test_walks_have_the_law_of_the_reverse(chain, t, s):
     model = mb.Transport(chain, exact.Empirical(chain, POINTS, WEIGHTS), shape=(2,))
-    n, seen = 1000, torch.tensor([4, 1])
+    n, seen = 400, torch.tensor([4, 1])
     x = seen.expand(n, -1)
     drawn = mb.Gillespie().step(model, x, t, s, generator=generator("cpu", "many", str(t)))
     wanted = joint(t, s)[:, 4 * S + 1]
