@@ -228,7 +228,7 @@ def test_plot_draws_the_data_and_every_fit(tmp_path):
 
 def test_plot_without_matplotlib(monkeypatch, normal):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'markovbridge\[plots\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install matplotlib"):
         plot(normal(4, 8, 8), {})
 
 

@@ -210,5 +210,5 @@ def test_says_how_to_install_pillow(tmp_path, monkeypatch):
     save(tmp_path / "a.png", flat(1, 1, 1))
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(ImportError, match=r"pip install 'markovbridge\[images\]'"):
+    with pytest.raises(ImportError, match=r"pip install Pillow"):
         load(tmp_path)

@@ -58,8 +58,8 @@ def plot(
     Raises:
         ModuleNotFoundError: Without matplotlib.
     """
-    figures = optional("matplotlib.figure", "drawing fits", "plots")
-    tickers = optional("matplotlib.ticker", "drawing fits", "plots")
+    figures = optional("matplotlib.figure", "drawing fits")
+    tickers = optional("matplotlib.ticker", "drawing fits")
     x = centred(data, mean)
     event = tuple(x.shape[1:])
     sizes = check_event(event, dimension)[1]

@@ -183,9 +183,7 @@ def require_pillow() -> None:
     try:
         import PIL.Image  # noqa: F401
     except ImportError as error:
-        raise ImportError(
-            "reading image files needs Pillow; run `pip install 'markovbridge[images]'`"
-        ) from error
+        raise ImportError("reading image files needs Pillow; run `pip install Pillow`") from error
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -106,7 +106,7 @@ def plot_values(
     image = ax.pcolormesh(across, _edges(places), shown, **style)
     ax.set(xlabel="t", ylabel="state")
     if bool((places == places.round()).all()):
-        ticker = optional("matplotlib.ticker", "drawing", "plots")
+        ticker = optional("matplotlib.ticker", "drawing")
         ax.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     if label:
         low, high = image.get_clim()
@@ -351,7 +351,7 @@ def _edges(places: np.ndarray) -> np.ndarray:
 
 def _axes(ax: Axes | None) -> Axes:
     if ax is None:
-        figure = optional("matplotlib.figure", "drawing", "plots")
+        figure = optional("matplotlib.figure", "drawing")
         return figure.Figure(figsize=(5.4, 3.2), layout="constrained").add_subplot()
     if not hasattr(ax, "pcolormesh") or isinstance(ax, type):
         raise TypeError(f"ax must be Axes of matplotlib or None, not {checks.shown(ax)}")

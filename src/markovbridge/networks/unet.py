@@ -21,6 +21,7 @@ from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.networks.base import Network
 from markovbridge.networks.embedding import TIME_SCALE, ConditionEmbedding
+from markovbridge.storage.lazily import optional
 
 
 class UNet(Network):
@@ -71,18 +72,12 @@ class UNet(Network):
                 )
         checks.whole(layers_per_block, "layers_per_block", least=1)
         checks.number(dropout, "dropout", least=0, below=1)
-        try:
-            from diffusers.models.unets.unet_2d import UNet2DModel
-        except ImportError as error:
-            raise ImportError(
-                "UNet needs diffusers: pip install 'markovbridge[images]'"
-            ) from error
-
+        diffusers = optional("diffusers.models.unets.unet_2d", "UNet")
         self.multiple = 2 ** (len(channels) - 1)
         width = 4 * channels[0]
         groups = math.gcd(32, *channels)
         down = [f"{'Attn' * (i in attention)}DownBlock2D" for i in range(len(channels))]
-        self.unet = UNet2DModel(
+        self.unet = diffusers.UNet2DModel(
             in_channels=features * self.shape[0],
             out_channels=outputs * self.shape[0],
             block_out_channels=tuple(channels),

@@ -35,8 +35,12 @@ def offered(package: str, name: str) -> Any:
     raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
 
-def optional(module: str, what: str, extra: str = "counts") -> ModuleType:
-    """Import a module of a package that only `what` needs, and `extra` brings.
+# What pip calls packages that are imported by another name.
+CALLED = {"PIL": "Pillow"}
+
+
+def optional(module: str, what: str) -> ModuleType:
+    """Import a module of a package that only `what` needs.
 
     Raises:
         ImportError: If it is missing, with what brings it; of the class that Python raised.
@@ -45,6 +49,5 @@ def optional(module: str, what: str, extra: str = "counts") -> ModuleType:
         return import_module(module)
     except ImportError as error:
         package = module.split(".")[0]
-        raise type(error)(
-            f"{what} needs {package}; run `pip install 'markovbridge[{extra}]'`"
-        ) from error
+        package = CALLED.get(package, package)
+        raise type(error)(f"{what} needs {package}; run `pip install {package}`") from error
