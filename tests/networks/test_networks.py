@@ -223,9 +223,9 @@ def test_bad_arguments_are_named(make, arguments, message):
         make(**{"shape": (4,), "features": 1, "outputs": 1} | arguments)
 
 
-def test_unet_names_the_extra_when_diffusers_is_absent(monkeypatch):
+def test_unet_names_what_to_install_when_diffusers_is_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers.models.unets.unet_2d", None)
-    with pytest.raises(ImportError, match=r"markovbridge\[images\]"):
+    with pytest.raises(ImportError, match="pip install diffusers"):
         UNet((1, 8, 8), 1, 1)
 
 

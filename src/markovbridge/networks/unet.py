@@ -21,7 +21,6 @@ from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.networks.base import Network
 from markovbridge.networks.embedding import TIME_SCALE, ConditionEmbedding
-from markovbridge.storage.lazily import optional
 
 
 class UNet(Network):
@@ -72,12 +71,16 @@ class UNet(Network):
                 )
         checks.whole(layers_per_block, "layers_per_block", least=1)
         checks.number(dropout, "dropout", least=0, below=1)
-        diffusers = optional("diffusers.models.unets.unet_2d", "UNet")
+        try:
+            from diffusers.models.unets.unet_2d import UNet2DModel
+        except ImportError as error:
+            raise ImportError("UNet needs diffusers; run `pip install diffusers`") from error
+
         self.multiple = 2 ** (len(channels) - 1)
         width = 4 * channels[0]
         groups = math.gcd(32, *channels)
         down = [f"{'Attn' * (i in attention)}DownBlock2D" for i in range(len(channels))]
-        self.unet = diffusers.UNet2DModel(
+        self.unet = UNet2DModel(
             in_channels=features * self.shape[0],
             out_channels=outputs * self.shape[0],
             block_out_channels=tuple(channels),
