@@ -52,7 +52,7 @@ def test_headers_say_from_where_and_at_what_cost(name):
     assert any(line.startswith("# Cost: ") for line in lines)
 
 
-LARGE = ("celeba64", "cifar10-bridge", "cifar10-correlated", "cifar10-reversal")
+LARGE = ("celeba64", "cifar10", "cifar10-bridge", "cifar10-correlated", "cifar10-reversal")
 
 
 @pytest.mark.parametrize("name", recipes.names())

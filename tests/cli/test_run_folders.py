@@ -286,7 +286,7 @@ def test_locks_of_many_processes_are_never_held_by_two(tmp_path):
         "import sys, time\nfrom pathlib import Path\n"
         "from markovbridge.storage.locks import InUseError, locked\n"
         "folder, taken = Path(sys.argv[1]), 0\n"
-        "while taken < 30:\n"
+        "while taken < 20:\n"
         "    try:\n"
         "        with locked(folder, 'x'):\n"
         "            (folder / 'inside').mkdir()\n"  # fails if another is inside
@@ -296,8 +296,8 @@ def test_locks_of_many_processes_are_never_held_by_two(tmp_path):
         "        time.sleep(.001)\n"
     )
     words = [sys.executable, "-c", code, str(tmp_path)]
-    children = [subprocess.Popen(words) for _ in range(3)]
-    assert [child.wait(120) for child in children] == [0, 0, 0]
+    children = [subprocess.Popen(words) for _ in range(2)]
+    assert [child.wait(120) for child in children] == [0, 0]
 
 
 # The current folder

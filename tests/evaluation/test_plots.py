@@ -76,10 +76,10 @@ def test_marginals_of_sampled_paths():
 def test_marginals_of_a_simulated_reverse():
     known = Known.of(ring(), {(1, 1, 0, 0): 1.0})
     model = exact(known)
-    ax = plot_marginals(model, times=TIMES, site=1, n=2000, generator=rng())
+    ax = plot_marginals(model, times=TIMES, site=1, n=500, generator=rng())
     one = known.states[:, 1].double()
     expected = torch.stack([known.marginal(t) @ one for t in TIMES])
-    torch.testing.assert_close(drawn(ax)[:, 1], expected, atol=0.05, rtol=0)
+    torch.testing.assert_close(drawn(ax)[:, 1], expected, atol=0.1, rtol=0)
 
 
 def test_marginals_of_counts_are_those_of_thinning():
@@ -261,5 +261,7 @@ def test_a_model_without_such_rates_says_what_it_has():
 
 def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ModuleNotFoundError, match=r"drawing needs matplotlib.*bridge\[plots\]"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"drawing needs matplotlib.*pip install matplotlib"
+    ):
         plot_values(torch.ones(2, 2))

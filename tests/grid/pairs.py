@@ -98,9 +98,9 @@ def pairs():
 
 
 def chosen(sampler, process, *, whole=False):
-    """A part of the pairs of one sampler and process: every sixth mode, laws taking turns.
+    """A part of the pairs of one sampler and process: one mode, laws taking turns.
 
-    Which modes alternates from a sampler to the next and from a process to the next, so that
+    Which mode alternates from a sampler to the next and from a process to the next, so that
     each mode meets every sampler and every process. For each the laws come in an order of its
     own: the first that is not refused stands for all.
     """
@@ -109,7 +109,7 @@ def chosen(sampler, process, *, whole=False):
         process
     )
     for i, mode in enumerate(MODES):
-        if (at + i) % 6 and not whole:
+        if (at + i) % len(MODES) and not whole:
             continue
         laws = [pair for pair in every if pair.mode == mode]
         first = (zlib.crc32(f"{sampler.__name__} {process}".encode()) + i) % max(1, len(laws))

@@ -41,15 +41,22 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SEEN = 0.98  # share of the numbers of `plot_rates` that have a colour of their own
 
 
+class Shaped(Protocol):
+    """A model on events of one shape."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Event shape, without the batch."""
+
+
 @runtime_checkable
-class Walking(Protocol):
+class Walking(Shaped, Protocol):
     """A model that says where its paths are at given times."""
 
     def frames(
         self, x: Tensor | int, times: Sequence[float], *, generator: torch.Generator | None = None
     ) -> Tensor:
         """States from x at the first time, or n from the source: (times, n, *event)."""
-        ...
 
 
 @runtime_checkable
@@ -58,16 +65,6 @@ class Marginals(Protocol):
 
     def marginal(self, t: float) -> Tensor:
         """The law of x_t, (states,)."""
-        ...
-
-
-class Shaped(Protocol):
-    """A model on events of one shape."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Event shape, without the batch."""
-        ...
 
 
 def plot_values(
@@ -169,8 +166,7 @@ def plot_marginals(
         return _sampled(torch.stack(drawn), when, ax)
     if isinstance(of, Marginals):
         return _image(torch.stack([of.marginal(t) for t in when]), when, 0, ax)
-    states = of if isinstance(of, Tensor) else of.frames(n, when, generator=generator)
-    return _sampled(_at(states, site), when, ax)
+    return _sampled(_walked(of, when, site, n, generator), when, ax)
 
 
 def _values(laws: list[Law]) -> range | None:
@@ -320,8 +316,7 @@ def plot_paths(
             ax.plot(when, x, drawstyle="steps-pre", **style)
     else:
         when = _times(times, len(of) if isinstance(of, Tensor) else None)
-        states = of if isinstance(of, Tensor) else of.frames(n, when, generator=generator)
-        x = _at(states, site)[:, :n].detach().cpu()
+        x = _walked(of, when, site, n, generator)[:, :n].detach().cpu()
         # A state holds until the next time, which of noising is an earlier one.
         steps = "steps-post" if when[0] <= when[-1] else "steps-pre"
         order = np.argsort(when, kind="stable")
@@ -370,6 +365,16 @@ def _times(times: Sequence[float] | None, count: int | None) -> list[float]:
     return found
 
 
+def _walked(
+    of: Walking | Tensor, when: list[float], site: Any, n: int, generator: torch.Generator | None
+) -> Tensor:
+    """States of a site, (times, n), as given or drawn from a model that has this site."""
+    if not isinstance(of, Tensor):
+        _place(tuple(of.shape), site)
+        of = of.frames(n, when, generator=generator)
+    return _at(of, site)
+
+
 def _at(x: Tensor, site: int | tuple[int, ...] | None) -> Tensor:
     """A site of states (times, n, *event): (times, n)."""
     if x.ndim < 2 or not x.shape[1]:
@@ -378,11 +383,7 @@ def _at(x: Tensor, site: int | tuple[int, ...] | None) -> Tensor:
 
 
 def _place(event: tuple[int, ...], site: int | tuple[int, ...] | None) -> tuple[int, ...]:
-    """Where a site is in an event.
-
-    Raises:
-        ValueError: If it is not said, or not there.
-    """
+    """Where a site is in an event, if it is said and there."""
     if site is None:
         if max(event, default=1) > 1:
             raise ValueError(f"events have shape {event}: say which number to draw as `site`")
