@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/demo
 export MPLBACKEND := Agg
 
-.PHONY: demo test test-matrix test-oldest test-newest lint clean
+.PHONY: demo test test-matrix test-oldest test-newest lint types clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -30,12 +30,17 @@ lint: $(BIN)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --threads
 
+# What tests hand over is wrong on purpose, so that names, results and unbound variables are
+# checked there, and the types of arguments are not.
+types: $(BIN)/.installed  ## Type-check tests, benchmarks and examples.
+	$(BIN)/pyright --threads -p tests
+
 test: lint  ## Lint, type-check, run the tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 # Neither pins torch as constraints.txt does, and a plain torch brings GPU packages:
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has the CPU builds.
-test-matrix: test-oldest test-newest  ## The tests with the oldest and the newest dependencies.
+test-matrix: types test-oldest test-newest  ## The tests with the oldest and the newest dependencies.
 
 .venv-%/.installed: pyproject.toml constraints-oldest.txt
 	rm -rf .venv-$*

@@ -32,7 +32,7 @@ def main():
     for verdict in (*VERDICTS, *REST):
         print(f"  {verdict:10} {counts[verdict]:6}")
     print(f"  good       {share:.2%} of those that ran")
-    bare = {name for _, name, _, verdict, _ in results if verdict in REST}
+    bare = {str(name) for _, name, _, verdict, _ in results if verdict in REST}
     print(f"\n{len(bare)} without arguments that they take: {', '.join(sorted(bare)) or 'none'}\n")
     rest = [r for r in results if r[3] not in (*GOOD, *REST)]
     worst = Counter(f"{verdict}: {detail[:110]}" for _, _, _, verdict, detail in rest)

@@ -32,7 +32,7 @@ from torch import Tensor
 
 import markovbridge as mb
 from markovbridge import exact
-from markovbridge.laws import Categorical
+from markovbridge.laws import Categorical, Table
 from markovbridge.processes.clock import cut
 from markovbridge.samplers import SecondOrderBridge
 from markovbridge.samplers.second_order import weight
@@ -68,7 +68,7 @@ class World:
         points = torch.cartesian_prod(*[torch.arange(VALUES)] * 2)
         self._law = exact.Empirical(process, points, self.data.flatten(), states=VALUES)
 
-    def law(self, t: float) -> Categorical:
+    def law(self, t: float) -> Table:
         """Tables of x_1 at every state."""
         t = max(t, EARLIEST)  # at 0 a chain that masks has states which no data come to
         return self._law(self.states, torch.tensor(t, dtype=torch.float64)).table()
