@@ -27,13 +27,13 @@ CIFAR_BATCHES = {
 IMAGES = "**/*"  # below the folder of an image data set
 TABLES = {  # what brings the tables of counts
     "mouse-brain.h5ad": (
-        "run `pip download --no-deps --no-binary scanpy scanpy==1.11.5` and then `python "
-        "examples/unpack_counts.py brain scanpy-1.11.5.tar.gz mouse-brain.h5ad`, in the folder "
-        f"that {VARIABLE} names"
+        "run `pip download --no-deps --no-binary scanpy scanpy==1.11.5` and then `markovbridge "
+        "data unpack mouse-brain scanpy-1.11.5.tar.gz mouse-brain.h5ad`, in the folder that "
+        f"{VARIABLE} names"
     ),
     "reuters.npz": (
-        "run `pip download --no-deps lda==3.0.2` and then `python examples/unpack_counts.py "
-        f"reuters lda-3.0.2-*.whl reuters.npz`, in the folder that {VARIABLE} names"
+        "run `pip download --no-deps lda==3.0.2` and then `markovbridge data unpack reuters "
+        f"lda-3.0.2-*.whl reuters.npz`, in the folder that {VARIABLE} names"
     ),
 }
 
