@@ -17,6 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -32,7 +33,7 @@ BROKEN = (
     *(EOFError, IndexError, KeyError, RuntimeError, ValueError),
 )
 # Counts, names of rows, names of columns.
-Contents = tuple[sparse.csr_matrix, list[str], list[str]]
+Contents = tuple[Any, list[str], list[str]]
 
 
 def unpack(name: str, archive: Path | str, output: Path | str) -> tuple[int, int, int]:
