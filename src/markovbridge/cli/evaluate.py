@@ -24,6 +24,7 @@ from markovbridge.evaluation.metrics import evaluate, evaluate_counts, extractor
 from markovbridge.evaluation.metrics.points import draw_rows
 from markovbridge.storage.config import from_config
 from markovbridge.storage.errors import UsageError
+from markovbridge.storage.kept import usual
 from markovbridge.storage.locks import locked
 from markovbridge.training.run_folder import RunFolder, held_out
 from markovbridge.training.trained_on import RunData
@@ -119,7 +120,16 @@ class Evaluate(Placed, OnData):
             records = evaluate_counts(samples[:n], reference.x, seed=seed, meta=facts)
         else:
             x = draw_rows(reference.x, len(reference), "reference")
-            records = evaluate(samples[:n], x, extractors=networks, seed=seed, meta=facts)
+            with console.Progress(100, "percent") as progress:
+                records = evaluate(
+                    samples[:n],
+                    x,
+                    extractors=networks,
+                    seed=seed,
+                    meta=facts,
+                    cache=usual() / "references",
+                    callback=lambda share: progress.advance(100 * share),
+                )
         content = {"records": [r.to_dict() for r in records], "samples": meta}
         path = run.write_record("evaluation", content)
         console.say(table(records))

@@ -70,7 +70,9 @@ class Reference:
         self.large = n * d * d > LARGE
         self._cache = cache if self.large else None
         self._hash: str | None = None
-        self._features: dict[int, Tensor] = {}
+        self._features: dict[Extractor, Tensor] = {}
+        self._moments: dict[Extractor, Moments] = {}
+        self._statistics: Statistics | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -93,7 +95,9 @@ class Reference:
 
     def moments(self, extractor: Extractor) -> Moments:
         """Mean and covariance of all items."""
-        return self._kept(extractor).made(
+        if extractor in self._moments:
+            return self._moments[extractor]
+        found = self._moments[extractor] = self._kept(extractor).made(
             "moments",
             compute=lambda: Moments.of(self._all(extractor), tell=self.tell),
             packed=lambda found: {
@@ -104,6 +108,7 @@ class Reference:
                 *(_tensor(arrays[key], self.rows.device) for key in ("mean", "covariance"))
             ),
         )
+        return found
 
     def frechet(self, extractor: Extractor, one: Tensor, other: Tensor | None) -> float:
         """The Fréchet distance of the items at `one` to those at `other`, or to all."""
@@ -118,18 +123,18 @@ class Reference:
 
     def _all(self, extractor: Extractor) -> Tensor:
         """Features of all items, kept in memory."""
-        if id(extractor) not in self._features:
+        if extractor not in self._features:
             parts = self.x.split(PART) if self.large else [self.x]
             found = []
             for part in parts:
                 found.append(extractor(part))
                 self.tell(len(part) * cost(extractor))
-            self._features[id(extractor)] = found[0] if len(found) == 1 else torch.cat(found)
-        return self._features[id(extractor)]
+            self._features[extractor] = found[0] if len(found) == 1 else torch.cat(found)
+        return self._features[extractor]
 
     def _some(self, extractor: Extractor, index: Tensor) -> Tensor:
         """Features of some items; not of the others, if they are not known and not many."""
-        known = id(extractor) in self._features
+        known = extractor in self._features
         many = not self.large or 2 * len(index) > len(self)
         return self._all(extractor)[index] if known or many else extractor(self.x[index])
 
@@ -137,20 +142,14 @@ class Reference:
 
     def statistics(self) -> Statistics:
         """Mean, variance and share of zeros of each feature."""
-        names = ("mean", "variance", "zeros")
-        width = self.rows.shape[1:]
-        found = self._kept(None).made(
-            "statistics",
-            compute=lambda: feature_statistics(self.rows),
-            packed=lambda found: {
-                name: part.cpu().numpy() for name, part in zip(names, found, strict=True)
-            },
-            unpacked=lambda arrays: tuple(
-                _tensor(arrays[name], self.rows.device, width) for name in names
-            ),
-        )
-        mean, variance, zeros = found
-        return mean, variance, zeros
+        if self._statistics is None:
+            self._statistics = self._kept(None).made(
+                "statistics",
+                compute=lambda: feature_statistics(self.rows),
+                packed=lambda found: {"statistics": torch.stack(found).cpu().numpy()},
+                unpacked=lambda arrays: _three(_tensor(arrays["statistics"], self.rows.device)),
+            )
+        return self._statistics
 
     def errors(self, one: Tensor, other: Tensor | None) -> FeatureErrors:
         """Errors of the items at `one` against those at `other`, or against all."""
@@ -230,17 +229,21 @@ def _means(
     return [sum(column) / len(found) for column in zip(*found, strict=True)]
 
 
-def _tensor(array: np.ndarray, device: torch.device, shape: torch.Size | None = None) -> Tensor:
+def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
     """Numbers that were kept.
 
     Raises:
-        ValueError: If they are none, or of another shape.
+        ValueError: If they are none.
     """
     if array.dtype != np.float64 or not np.isfinite(array).all():
         raise ValueError("it holds no finite numbers")
-    if shape is not None and array.shape != tuple(shape):
-        raise ValueError(f"it has shape {array.shape}, not {tuple(shape)}")
     return torch.from_numpy(array).to(device)
+
+
+def _three(x: Tensor) -> Statistics:
+    """Mean, variance and share of zeros, of shape `(3, d)`."""
+    mean, variance, zeros = x
+    return mean, variance, zeros
 
 
 def _without(whole: Statistics, out: Statistics, total: int, n: int) -> Statistics:
