@@ -17,6 +17,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 EVERY = 30.0  # seconds between lines of progress where there is no terminal
+SOON = 2.0  # seconds after which a bar shows on a terminal
 
 
 def say(text: str) -> None:
@@ -76,7 +77,7 @@ def _show(
 class Progress:
     """How far a piece of work is, at which rate, and how long it will take.
 
-    A bar on a terminal; elsewhere a line every half minute.
+    A bar on a terminal, if it takes longer than two seconds; elsewhere a line every half minute.
 
     Args:
         total: Amount of work.
@@ -96,6 +97,7 @@ class Progress:
                 total=self.total,
                 unit=f" {self.unit}",
                 file=sys.stderr,
+                delay=SOON,
                 bar_format="{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f}{unit} "
                 "[{elapsed}, {remaining} left, {rate_noinv_fmt}]",
             )

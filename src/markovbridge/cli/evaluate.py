@@ -7,7 +7,7 @@ RUN/likelihood.json    {"records": [...], "model": hash of its weights}
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -116,20 +116,15 @@ class Evaluate(Placed, OnData):
                 )
         facts, top = {**meta, "split": what}, reference.maximum or 255
         networks = [extractor_of(word, maximum=top) for word in self.extractor.split(",")]
-        if samples.ndim == 2 and not samples.is_floating_point():
-            records = evaluate_counts(samples[:n], reference.x, seed=seed, meta=facts)
-        else:
-            x = draw_rows(reference.x, len(reference), "reference")
-            with console.Progress(100, "percent") as progress:
-                records = evaluate(
-                    samples[:n],
-                    x,
-                    extractors=networks,
-                    seed=seed,
-                    meta=facts,
-                    cache=usual() / "references",
-                    callback=lambda share: progress.advance(100 * share),
-                )
+        told: dict[str, Any] = {"seed": seed, "meta": facts}
+        with console.Progress(100, "percent") as progress:
+            told["callback"] = lambda share: progress.advance(100 * share)
+            if samples.ndim == 2 and not samples.is_floating_point():
+                records = evaluate_counts(samples[:n], reference.x, **told)
+            else:
+                x = draw_rows(reference.x, len(reference), "reference")
+                told |= {"extractors": networks, "cache": usual() / "references"}
+                records = evaluate(samples[:n], x, **told)
         content = {"records": [r.to_dict() for r in records], "samples": meta}
         path = run.write_record("evaluation", content)
         console.say(table(records))

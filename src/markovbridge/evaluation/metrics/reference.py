@@ -252,8 +252,8 @@ def _without(whole: Statistics, out: Statistics, total: int, n: int) -> Statisti
     mean = (total * whole[0] - n * out[0]) / left
     squares = (total - 1) * whole[1] - (n - 1) * out[1]
     squares = squares - n * left / total * (out[0] - mean).square()
-    zeros = (total * whole[2] - n * out[2]) / left
-    return mean, squares.clamp(min=0) / (left - 1), zeros.clamp(0, 1)
+    zeros = (total * whole[2]).round() - (n * out[2]).round()
+    return mean, squares.clamp(min=0) / (left - 1), zeros / left
 
 
 doors.guard(__name__, inside=("ignore",))
