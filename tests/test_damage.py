@@ -58,6 +58,8 @@ OTHERWISE = {
     "storage.files": "writes",
     "doors.annotations": "the source of this package",
     "storage.locks": "locks",
+    "storage.kept": "a cache, of which what is damaged is computed again: `test_kept.py`",
+    "cli.results": "arrays of a run, of which only how they were made is read",
     "evaluation.metrics.extractors": "files of weights whose hash is known",
     "storage.reading": "what the others read by",
     "recipes.files": "recipes of this package",

@@ -6,12 +6,15 @@ training run, which goes to Python's logging, is shown too.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
@@ -22,14 +25,30 @@ SOON = 2.0  # seconds after which a bar shows on a terminal
 
 def say(text: str) -> None:
     """Print a result."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    _print(sys.stdout, text)
 
 
 def note(text: str) -> None:
     """Print what is of use now and no result."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    _print(sys.stderr, text)
+
+
+def _print(stream: TextIO, text: str) -> None:
+    """Print a line; into nothing, from now on, if whoever read it has closed the pipe."""
+    try:
+        stream.write(f"{text}\n")
+        stream.flush()
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+def wrote(files: Sequence[Path], there: Collection[Path]) -> str:
+    """What was written, as the beginning of a sentence, and that it replaced what was there."""
+    again = ", in place of what was there" if set(files) & set(there) else ""
+    return f"wrote {', '.join(map(str, files))}{again}"
 
 
 def fail(text: str) -> None:
