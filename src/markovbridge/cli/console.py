@@ -6,9 +6,7 @@ training run, which goes to Python's logging, is shown too.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import sys
 import time
 import warnings
@@ -18,6 +16,8 @@ from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
+
+from markovbridge.storage.files import into_nothing
 
 EVERY = 30.0  # seconds between lines of progress where there is no terminal
 SOON = 2.0  # seconds after which a bar shows on a terminal
@@ -39,10 +39,7 @@ def _print(stream: TextIO, text: str) -> None:
         stream.write(f"{text}\n")
         stream.flush()
     except BrokenPipeError:
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+        into_nothing(stream)
 
 
 def wrote(files: Sequence[Path], there: Collection[Path]) -> str:
