@@ -111,6 +111,8 @@ def test_what_is_not_of_the_program_is_not_replaced(run, tmp_path, capsys):
         ("x.h5ad", 2, "are written as .npz: name a folder, or a file that ends so"),
         ("x.npy", 2, "name a folder, or a file that ends so"),
         (".npz", 2, "give the file a name before .npz"),
+        ("restored.npz", 2, "and files called restored are those of another verb"),
+        ("path.npz", 2, "give the file another name"),
         ("file/deep", 1, "file"),
         ("another", 1, "is the folder of another run than"),
     ],

@@ -114,28 +114,32 @@ def results(run: RunFolder, made: str, output: Path | None) -> Results:
     if output is None:
         return _there(run, made, own=True)
     output = output.expanduser()
-    table, name = suffix_of(run), output.name.lower()
+    table, written = suffix_of(run), output.name.lower()
     ends = [ARRAYS] if table is None else [ARRAYS, table]
-    end = next((end for end in ends if name.endswith(end)), None)
-    known = (*ENDS, *OTHER)
-    if end is None and not output.is_dir() and name.endswith(known):
+    end = next((end for end in ends if written.endswith(end)), None)
+    if end is None and not output.is_dir() and written.endswith((*ENDS, *OTHER)):
         raise UsageError(
             f"output is {str(output)!r}; results of {run} are written as {' and '.join(ends)}: "
-            f"name a folder, or a file that ends so"
+            "name a folder, or a file that ends so"
         )
     folder = output if end is None else output.parent
-    made = made if end is None else output.name[: -len(end)]
-    if not made:
+    name = made if end is None else output.name[: -len(end)]
+    if not name:
         raise UsageError(f"output is {str(output)!r}; give the file a name before {end}")
+    if name != made and name in (*NAMES, "path"):
+        raise UsageError(
+            f"output is {str(output)!r}, and files called {name} are those of another verb; give "
+            "the file another name"
+        )
     if folder.resolve() == run.path.resolve():
-        return _there(run, made, own=end is None)
+        return _there(run, name, own=name == made)
     if folder.is_dir() and is_run(folder):
         raise FileExistsError(
             f"output is {str(output)!r}, and {folder} is the folder of another run than {run}; "
             "name another folder"
         )
     make_folder(folder)
-    return _there(RunFolder(folder), made, own=False)
+    return _there(RunFolder(folder), name, own=False)
 
 
 def _there(folder: RunFolder, name: str, *, own: bool) -> Results:

@@ -207,10 +207,11 @@ class Measures(OnData):
         """
         there = [folder.record(name)] if folder.record(name).is_file() else []
         told = console.wrote([folder.write_record(name, figures)], there)
-        if not self.json:
-            console.say(
-                f"{text}\n\n{told}; for a page of it all: markovbridge report {self.folder}"
-            )
+        if self.json:
+            return
+        ours = folder.path == Path(self.folder).expanduser()
+        page = f"; for a page of it all: markovbridge report {self.folder}" if ours else ""
+        console.say(f"{text}\n\n{told}{page}")
 
 
 @dataclass(frozen=True, kw_only=True)
