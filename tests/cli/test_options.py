@@ -194,9 +194,9 @@ def test_a_warm_up_that_nobody_asked_for_is_cut_to_a_tenth(capsys, tmp_path):
     # A run that is continued has the warm-up that it has.
     run = tmp_path / "run"
     run.mkdir()
-    (run / "config.yaml").write_text("trainer: {warmup: 3}\n")
+    (run / "config.yaml").write_text("trainer: {warmup: 30}\n")
     again = ["--output", str(run), "--trainer.steps", "70", "--resume"]
-    assert warmup(*again) == 3
+    assert warmup(*again) == 30
     assert warmup(*again[:-1], "--resume", "false") == 7
 
 

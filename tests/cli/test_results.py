@@ -254,9 +254,6 @@ def test_work_goes_on_behind_a_closed_pipe(run, monkeypatch, capsys):
         def flush(self):
             raise BrokenPipeError(32, "Broken pipe")
 
-        def fileno(self):
-            raise OSError("no file")
-
     assert sample(run, "--n", "10") == 0
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", Closed())

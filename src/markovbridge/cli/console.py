@@ -11,13 +11,11 @@ import sys
 import time
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
-
-from markovbridge.storage.files import into_nothing
 
 EVERY = 30.0  # seconds between lines of progress where there is no terminal
 SOON = 2.0  # seconds after which a bar shows on a terminal
@@ -34,12 +32,10 @@ def note(text: str) -> None:
 
 
 def _print(stream: TextIO, text: str) -> None:
-    """Print a line; into nothing, from now on, if whoever read it has closed the pipe."""
-    try:
+    """Print a line, for whoever still reads: that a pipe was closed is no failure."""
+    with suppress(BrokenPipeError):
         stream.write(f"{text}\n")
         stream.flush()
-    except BrokenPipeError:
-        into_nothing(stream)
 
 
 def wrote(files: Sequence[Path], there: Collection[Path]) -> str:

@@ -28,7 +28,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 NEW, PREVIOUS, GONE = "new", "previous", "gone"
 HIDDEN = re.compile(rf"\.(.+)\.({NEW}|{PREVIOUS}|{GONE})")
@@ -127,14 +127,6 @@ def append(path: Path, text: str) -> None:
             with contextlib.suppress(OSError):
                 file.truncate(before)
             raise
-
-
-def into_nothing(stream: TextIO) -> None:
-    """Let a stream whose reader has gone lead nowhere, so that what is written to it is lost."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
 
 
 def read_bytes(path: Path, limit: int = -1) -> bytes:
