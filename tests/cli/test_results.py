@@ -83,7 +83,7 @@ def test_what_is_replaced_is_said(run, capsys):
     assert f"{kept}: replaced 20 samples, seed 0; another --output keeps both" in (
         capsys.readouterr().err
     )
-    words = ["evaluate", str(run)]
+    words = ["evaluate", str(run), "--split", "test"]
     for again in ("", ", in place of what was there"):
         assert main(words) == 0
         assert f"wrote {run / 'evaluation.json'}{again}; for a page" in capsys.readouterr().out
@@ -149,30 +149,38 @@ def test_an_interrupted_call_goes_on_where_it_writes(run, tmp_path, monkeypatch,
 def test_samples_elsewhere_are_scored(run, tmp_path, capsys):
     assert sample(run, "--n", "30", "--output", str(tmp_path / "thirty.npz")) == 0
     assert sample(run, "--n", "30") == 0
-    assert main(["evaluate", str(run)]) == 0
-    assert main(["evaluate", str(run), "--samples", str(tmp_path / "thirty.npz")]) == 0
+    assert main(["evaluate", str(run), "--split", "test"]) == 0
+    assert (
+        main(["evaluate", str(run), "--split", "test", "--samples", str(tmp_path / "thirty.npz")])
+        == 0
+    )
     records = [
         json.loads(path.read_text())["records"]
         for path in (run / "evaluation.json", tmp_path / "thirty-evaluation.json")
     ]
     assert records[0] == records[1]
     assert sample(run, "--n", "30", "--output", str(tmp_path / "folder")) == 0
-    assert main(["evaluate", str(run), "--samples", str(tmp_path / "folder")]) == 0
+    assert (
+        main(["evaluate", str(run), "--split", "test", "--samples", str(tmp_path / "folder")]) == 0
+    )
     assert (tmp_path / "folder" / "evaluation.json").is_file()
-    assert main(["evaluate", str(run), "--samples", str(tmp_path / "none.npz")]) == 1
+    assert (
+        main(["evaluate", str(run), "--split", "test", "--samples", str(tmp_path / "none.npz")])
+        == 1
+    )
     assert f"there are no samples at {tmp_path / 'none.npz'}" in error(capsys)
 
 
 def test_large_data_leave_statistics_in_the_cache(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MARKOVBRIDGE_CACHE", str(tmp_path / "cache"))
     assert sample(run, "--n", "10") == 0
-    assert main(["evaluate", str(run)]) == 0
+    assert main(["evaluate", str(run), "--split", "test"]) == 0
     assert not (tmp_path / "cache").exists()
     monkeypatch.setattr(reference, "LARGE", 0)
     told = []
     for _ in range(2):
         capsys.readouterr()
-        assert main(["evaluate", str(run), "--json"]) == 0
+        assert main(["evaluate", str(run), "--split", "test", "--json"]) == 0
         told.append(capsys.readouterr())
         assert list((tmp_path / "cache" / "references").glob("*.npz"))
     assert told[0] == told[1] and told[0].err == ""
@@ -180,7 +188,7 @@ def test_large_data_leave_statistics_in_the_cache(run, tmp_path, monkeypatch, ca
         path.write_bytes(path.read_bytes()[:200])
     with warnings.catch_warnings():
         warnings.simplefilter("always")  # which tests make errors
-        assert main(["evaluate", str(run), "--json"]) == 0
+        assert main(["evaluate", str(run), "--split", "test", "--json"]) == 0
     damaged = capsys.readouterr()
     assert damaged.out == told[0].out
     assert "warning: moments is computed again: " in damaged.err
@@ -192,12 +200,27 @@ def test_large_data_leave_statistics_in_the_cache(run, tmp_path, monkeypatch, ca
 def test_evaluate_and_diagnose_print_json_alone(run, capsys):
     assert sample(run, "--n", "20") == 0
     capsys.readouterr()
-    assert main(["evaluate", str(run), "--json", "--likelihood", "2", "--looks", "2"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                str(run),
+                "--split",
+                "test",
+                "--json",
+                "--likelihood",
+                "2",
+                "--looks",
+                "2",
+            ]
+        )
+        == 0
+    )
     found = strict(capsys.readouterr().out)
     assert found == {
         name: strict((run / f"{name}.json").read_text()) for name in ("evaluation", "likelihood")
     }
-    assert main(["evaluate", str(run), "--json"]) == 0
+    assert main(["evaluate", str(run), "--split", "test", "--json"]) == 0
     assert strict(capsys.readouterr().out).keys() == {"evaluation"}
     assert main(["diagnose", str(run), "--json", "--n", "4", "--pieces", "2"]) == 0
     assert strict(capsys.readouterr().out) == strict((run / "diagnostics.json").read_text())
@@ -257,5 +280,5 @@ def test_work_goes_on_behind_a_closed_pipe(run, monkeypatch, capsys):
     assert sample(run, "--n", "10") == 0
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", Closed())
-        assert main(["evaluate", str(run)]) == 0
+        assert main(["evaluate", str(run), "--split", "test"]) == 0
     assert (run / "evaluation.json").is_file()
