@@ -32,7 +32,10 @@ class Report(OnRun):
                 f"{run.arrays('samples')}; `markovbridge evaluate {run}` scores these"
             )
         with locked(run.path, "report"):
-            console.say(f"wrote {write_report(run.path)}")
+            there = [run.report] if run.report.is_file() else []
+            with console.Progress(100, "percent") as progress:
+                path = write_report(run.path, callback=lambda x: progress.advance(100 * x))
+            console.say(console.wrote([path], there))
 
 
 def _current(run: RunFolder, meta: dict[str, Any]) -> bool:

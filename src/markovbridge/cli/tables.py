@@ -43,13 +43,25 @@ def table_of(run: RunFolder) -> CountTable | None:
         return None
 
 
-def samples_table(run: RunFolder, samples: np.ndarray, told: Mapping[str, Any]) -> list[Path]:
+def suffix_of(run: RunFolder) -> str | None:
+    """The suffix that tables of a run are written with; None if it writes none."""
+    try:
+        source = from_config(run.source(), Source)
+        return source.format.written_as if isinstance(source, CountTable) else None
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def samples_table(
+    run: RunFolder, samples: np.ndarray, told: Mapping[str, Any], stem: Path
+) -> list[Path]:
     """Write samples (n, features) as a table.
 
     Args:
         run: The run folder.
         samples: The samples.
         told: What each was conditioned on, n values by name.
+        stem: The file, without a suffix.
 
     Returns:
         The files written; none if the run was not trained on a table.
@@ -64,7 +76,7 @@ def samples_table(run: RunFolder, samples: np.ndarray, told: Mapping[str, Any]) 
         table.close()
         names = table.column_names
     return write_table(
-        run.path / f"samples{suffix}",
+        stem.with_name(f"{stem.name}{suffix}"),
         samples,
         row_names=[f"sample {k}" for k in range(len(samples))],
         column_names=names,
@@ -103,13 +115,20 @@ def table_at(
 
 
 def results_table(
-    run: RunFolder, verb: str, source: CountTable, split: str, results: Mapping[str, Tensor]
+    run: RunFolder,
+    stem: Path,
+    plain: bool,
+    source: CountTable,
+    split: str,
+    results: Mapping[str, Tensor],
 ) -> list[Path]:
     """Write results beside the counts they were made from.
 
     Args:
         run: The run folder.
-        verb: What was done to the rows: "restored".
+        stem: The file, without a suffix.
+        plain: Whether it has its usual name, which several files of text do not: these are
+            called by that of the table.
         source: The table that has these rows.
         split: The part of the table they are, its first rows.
         results: Matrices (n, features) by name, features in the order of the run: they are
@@ -122,9 +141,10 @@ def results_table(
     if suffix is None:
         return []
     n = len(next(iter(results.values())))
-    stem = verb if suffix == ".h5ad" else source.where().name.split(".")[0]
+    usual = plain and suffix != ".h5ad"
+    name = source.where().name.split(".")[0] if usual else stem.name
     names = TrainedOn.read(run.path).columns
-    path = run.path / f"{stem}{suffix}"
+    path = stem.with_name(f"{name}{suffix}")
     return write_results(
         source, path, results, split=split, n=n, column_names=names, overwrite=True
     )
