@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,7 +61,7 @@ class Covariate:
             ValueError: If it has no value at all, or a continuous one is not a finite number.
         """
         if categorical:
-            levels = sorted({_level(v) for v in values if not is_missing(v)}, key=_natural)
+            levels = sorted({level_of(v) for v in values if not is_missing(v)}, key=_natural)
             if not levels:
                 raise ValueError(f"covariate {name!r} has no value; leave it out")
             return cls(name, tuple(levels))
@@ -85,7 +86,7 @@ class Covariate:
         table = torch.cat([torch.eye(missing), torch.full((1, missing), torch.nan)])
         rows = []
         for value in values:
-            level = None if is_missing(value) else _level(value)
+            level = None if is_missing(value) else level_of(value)
             if level is not None and level not in places:
                 known = ", ".join(self.levels[:SHOWN]) + (", ..." if missing > SHOWN else "")
                 raise ValueError(
@@ -197,11 +198,26 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, Real) and math.isnan(value)
 
 
+def numeric(values: Any) -> bool:
+    """Whether values of a covariate are numbers, and so continuous unless one says otherwise.
+
+    Categories of pandas are none, whatever they are written with, and neither are booleans; a
+    missing value, of any kind, leaves the others what they are.
+    """
+    kind = getattr(getattr(values, "dtype", None), "kind", "O")
+    if kind != "O" or type(getattr(values, "dtype", None)).__name__ == "CategoricalDtype":
+        return kind in "iuf"
+    known = [value for value in values if not is_missing(value)]
+    return bool(known) and all(
+        isinstance(value, Real) and not isinstance(value, bool | np.bool_) for value in known
+    )
+
+
 def _is_single(value: Any) -> bool:
     return isinstance(value, str) or not hasattr(value, "__len__")
 
 
-def _level(value: Any) -> str:
+def level_of(value: Any) -> str:
     """How a level is written: whole numbers without a point, 1 and 1.0 being the same."""
     if isinstance(value, Real) and not isinstance(value, bool) and float(value).is_integer():
         return str(int(float(value)))

@@ -7,7 +7,8 @@ from scipy import sparse
 
 from markovbridge.data import SparseRows, write_table
 from markovbridge.data.rows import dense
-from markovbridge.data.tables.objects import read_object, write_object
+from markovbridge.data.tables.made import write_object
+from markovbridge.data.tables.objects import read_object
 
 pd = pytest.importorskip("pandas")
 anndata = pytest.importorskip("anndata")

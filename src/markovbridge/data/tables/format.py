@@ -98,6 +98,10 @@ class Format(ABC):
             obsm: Arrays (N, k) by name, if it is `layered`.
         """
 
+    def whole(self, path: Path, table: Any) -> dict[Path, Writer] | None:
+        """What writes an object that has the form of such a file, as it is; None if it has not."""
+        return None
+
     def several(self, path: Path, table: Table, matrices: Mapping[str, Any]) -> dict[Path, Writer]:
         """What writes several matrices with the names of a table: a file for each.
 
@@ -117,6 +121,10 @@ class Format(ABC):
     def layers(self, path: Path) -> tuple[str, ...]:
         """Names of the layers of a file."""
         return ()
+
+    def held(self, path: Path, layer: str | None) -> tuple[bool | None, str | None]:
+        """Whether counts are stored without their zeros, and their type; None if that is free."""
+        return None, None
 
     def beside(self, path: Path) -> Path | None:
         """The table of covariates that `writers` puts beside a file, if it is there."""
@@ -141,6 +149,14 @@ def plain(values: Values) -> Any:
 def full(matrix: Any) -> np.ndarray:
     """A matrix as an array."""
     return matrix.toarray() if sparse.issparse(matrix) else matrix
+
+
+def is_a(table: Any, name: str) -> bool:
+    """Whether it is such an object, told without importing its package."""
+    return any(
+        cls.__name__ == name and cls.__module__.split(".")[0] in ("pandas", "anndata")
+        for cls in type(table).__mro__
+    )
 
 
 def index(names: Sequence[str] | None, n: int) -> list[str]:

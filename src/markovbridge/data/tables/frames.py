@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from markovbridge import doors
-from markovbridge.data.tables.format import Format, Request, Writer, full, index
+from markovbridge.data.tables.format import Format, Request, Writer, full, index, is_a
 from markovbridge.data.tables.table import Table, as_block, measured, strings
 from markovbridge.storage.lazily import optional
 from markovbridge.storage.reading import afford, reading, unpacked
@@ -129,6 +129,15 @@ class FrameFile(Format):
         # The name written to does not end as that of the table, which tells whether to compress.
         zipped = path.suffix.lower() == ".gz"
         return {path: lambda file: self.dump(frame, file, named, zipped)}
+
+    def whole(self, path: Path, table: Any) -> dict[Path, Writer] | None:
+        """A data frame as it is, with the names of its rows if it has any."""
+        if not is_a(table, "DataFrame"):
+            return None
+        named, zipped = not is_a(table.index, "RangeIndex"), path.suffix.lower() == ".gz"
+        made = table.rename(columns=str)
+        made.index = made.index.astype(str) if named else made.index
+        return {path: lambda file: self.dump(made, file, named, zipped)}
 
 
 class TextTable(FrameFile):

@@ -16,7 +16,7 @@ import numpy as np
 from markovbridge import doors
 from markovbridge.data.compressed import assemble
 from markovbridge.data.tables import members
-from markovbridge.data.tables.format import Format, Request, Writer, full, index
+from markovbridge.data.tables.format import Format, Request, Writer, full, index, is_a
 from markovbridge.data.tables.stored import StoredMatrix, check_shape
 from markovbridge.data.tables.table import Table, as_block, measured, strings
 from markovbridge.storage.lazily import optional
@@ -89,6 +89,15 @@ class AnnDataFile(Format):
         """Names of its layers; "raw" counts as one."""
         return _held(path, "layers")
 
+    def held(self, path: Path, layer: str | None) -> tuple[bool | None, str | None]:
+        """See `Format.held`."""
+        where = {None: "X", "raw": "raw/X"}.get(layer, f"layers/{layer}")
+        with reading(path), members.opened(path, "h5ad") as file:
+            found = members.member(file, where, path)
+            if not hasattr(found, "keys"):
+                return False, str(found.dtype)
+            return True, str(members.dataset(found, "data", path).dtype)
+
     def writers(
         self,
         path: Path,
@@ -109,12 +118,22 @@ class AnnDataFile(Format):
         )
         return {path: lambda file: made.write_h5ad(file, compression="gzip")}
 
+    def whole(self, path: Path, table: Any) -> dict[Path, Writer] | None:
+        """AnnData with all that it holds."""
+        if not is_a(table, "AnnData"):
+            return None
+        # Text stays text: the object of a user is not changed by writing it.
+        own: dict[str, Any] = {"compression": "gzip", "convert_strings_to_categoricals": False}
+        made = table.to_memory() if table.isbacked else table
+        return {path: lambda file: made.write_h5ad(file, **own)}
+
     def extended(
         self,
         origin: Path,
         chosen: np.ndarray | None,
         layers: Mapping[str, Any],
         obsm: Mapping[str, Any],
+        uns: Mapping[str, Any],
         overwrite: bool,
     ) -> Writer:
         """What writes a copy of a file with more in it.
@@ -124,6 +143,7 @@ class AnnDataFile(Format):
             chosen: Positions of the rows that are copied; None for all.
             layers: Matrices to add.
             obsm: Arrays of the rows to add.
+            uns: What is told of them, by name: dictionaries join those that are there.
             overwrite: Whether they may replace what is there.
         """
         anndata = optional("anndata", "writing .h5ad files")
@@ -147,6 +167,10 @@ class AnnDataFile(Format):
                         )
                     options = {"compression": "gzip"}
                     anndata.io.write_elem(content, name, matrix, dataset_kwargs=options)
+                for name, told in uns.items():
+                    at = f"uns/{name}"
+                    known = anndata.io.read_elem(content[at]) if at in content else {}
+                    anndata.io.write_elem(content, at, {**known, **told})
 
         return write
 

@@ -29,11 +29,10 @@ from markovbridge.data.base import picked
 from markovbridge.data.rows import Rows
 from markovbridge.data.sparse import SparseRows
 from markovbridge.data.tables.another import another
-from markovbridge.data.tables.format import Format
+from markovbridge.data.tables.format import Format, is_a
 from markovbridge.data.tables.frames import cells
 from markovbridge.data.tables.source import CountTable
 from markovbridge.data.tables.table import as_block, compact, measured, strings
-from markovbridge.storage.lazily import optional
 
 KINDS = ("array", "sparse", "frame", "anndata")
 NAME = Path("X")  # what tables without a file are called in messages
@@ -102,11 +101,11 @@ def read_object(
     if known is not None:
         there = getattr(table, "columns", ())
         covariates = [name for name in known if name in there]
-    if layer is not None and not _is(table, "AnnData"):
+    if layer is not None and not is_a(table, "AnnData"):
         raise ValueError(f"layer={layer!r} is of AnnData, not of a {type(table).__name__}")
     if isinstance(table, Rows):
         return TableObject(table, None, "sparse", {})
-    if _is(table, "AnnData"):
+    if is_a(table, "AnnData"):
         if layer is not None and layer not in table.layers:
             raise ValueError(f"there is no layer {layer!r}; there are {', '.join(table.layers)}")
         others = [name for name in table.layers if name != layer]
@@ -117,7 +116,7 @@ def read_object(
         if not sparse.issparse(values):
             values = np.asarray(values)
         return _read(values, "anndata", names, columns, missing, remedy, table)
-    if _is(table, "DataFrame"):
+    if is_a(table, "DataFrame"):
         return _frame(table, covariates, missing)
     if sparse.issparse(table):
         return _read(table, "sparse", (None, None), {}, missing)
@@ -130,68 +129,6 @@ def read_object(
             "as a numpy array, a sparse matrix, a DataFrame, AnnData or a path"
         )
     return _read(values, "array", (None, None), {}, missing)
-
-
-def write_object(
-    values: Tensor,
-    kind: str,
-    *,
-    column_names: Sequence[str] | None = None,
-    row_names: Sequence[str] | None = None,
-    columns: Mapping[str, Any] | None = None,
-    like: TableObject | None = None,
-) -> Any:
-    """Values (N, features) as an object of a kind.
-
-    Args:
-        values: Counts or reals.
-        kind: One of `KINDS`.
-        column_names: Name of each feature.
-        row_names: Name of each row.
-        columns: Covariates by name, N values each: `obs`, or columns before the counts.
-        like: The table these values stand in for: its names and covariates are taken.
-    """
-    if like is not None:
-        row_names, column_names, columns = like.row_names, like.column_names, like.columns
-    numbers = values.cpu().numpy()
-    if kind == "array":
-        return numbers
-    if kind == "sparse":
-        return sparse.csr_matrix(numbers)
-    pd = optional("pandas", "a data frame")
-    index = None if row_names is None else pd.Index(list(row_names))
-    beside = {name: np.asarray(given) for name, given in (columns or {}).items()}
-    if kind == "frame":
-        if like is not None and _is(like.origin, "DataFrame"):
-            index = like.origin.index
-        names = range(numbers.shape[1]) if column_names is None else list(column_names)
-        counts = pd.DataFrame(numbers, index=index, columns=pd.Index(names))
-        if not beside:
-            return counts
-        return pd.concat([pd.DataFrame(beside, index=counts.index), counts], axis=1)
-    anndata = optional("anndata", "AnnData")
-    inner = (
-        sparse.csr_matrix(numbers) if np.count_nonzero(numbers) < 0.5 * numbers.size else numbers
-    )
-    if like is not None and like.origin is not None:
-        made = like.origin.copy()
-        made.X = inner
-        return made
-    obs = pd.DataFrame(beside, index=index if index is not None else _numbered(len(numbers)))
-    var = pd.DataFrame(index=_numbered(numbers.shape[1]) if column_names is None else column_names)
-    return anndata.AnnData(inner, obs=obs, var=var)
-
-
-def _numbered(n: int) -> list[str]:
-    return [str(k) for k in range(n)]
-
-
-def _is(table: Any, name: str) -> bool:
-    """Whether it is such an object, told without importing its package."""
-    return any(
-        cls.__name__ == name and cls.__module__.split(".")[0] in ("pandas", "anndata")
-        for cls in type(table).__mro__
-    )
 
 
 def _read(

@@ -19,7 +19,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.data.base import Dataset, Outline, Source, picked
 from markovbridge.data.catalogue import table_path
-from markovbridge.data.covariates import Covariate, Covariates
+from markovbridge.data.covariates import Covariate, Covariates, is_missing, level_of
 from markovbridge.data.rows import Rows
 from markovbridge.data.sparse import BackedRows
 from markovbridge.data.splits import partition
@@ -120,7 +120,9 @@ class CountTable(Source):
             observed=None if observed is None else torch.from_numpy(observed)[chosen],
             row_names=None if rows is None else tuple(picked(rows, places)),
             column_names=None if table.column_names is None else tuple(table.column_names),
-            columns={name: picked(table.columns[name], places) for name in self.covariates},
+            columns={
+                name: picked(_plain(table.columns[name]), places) for name in self.covariates
+            },
         )
 
     def positions(self, n: int, split: str) -> Tensor:
@@ -226,6 +228,13 @@ class CountTable(Source):
             return compact(matrix.take(rows.numpy()))
         finally:
             matrix.close()
+
+
+def _plain(values: Any) -> Any:
+    """A column of which a list says as much: categories that are numbers become text."""
+    if type(getattr(values, "dtype", None)).__name__ != "CategoricalDtype":
+        return values
+    return [None if is_missing(value) else level_of(value) for value in values]
 
 
 def _beside(file: Path, table: Table, covariates: tuple[str, ...], path: Path) -> dict[str, Any]:

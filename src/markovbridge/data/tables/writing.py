@@ -22,6 +22,7 @@ from markovbridge import doors
 from markovbridge.data.meeting import in_order
 from markovbridge.data.tables.format import Format, Values, Writer, plain
 from markovbridge.data.tables.h5ad import AnnDataFile
+from markovbridge.data.tables.opened import opened
 from markovbridge.data.tables.registry import format_named
 from markovbridge.data.tables.source import CountTable
 from markovbridge.data.tables.table import Table
@@ -31,11 +32,11 @@ from markovbridge.storage.locks import locked
 
 def write_table(
     path: str | Path,
-    counts: Values,
+    counts: Any,
     *,
     row_names: Sequence[str] | None = None,
     column_names: Sequence[str] | None = None,
-    columns: Mapping[str, Sequence[Any]] | None = None,
+    columns: Mapping[str, Sequence[Any]] | Sequence[str] | None = None,
     layers: Mapping[str, Values] | None = None,
     obsm: Mapping[str, Values] | None = None,
     overwrite: bool = False,
@@ -46,11 +47,14 @@ def write_table(
         path: The file: `.h5ad`, `.csv`, `.tsv`, `.parquet`, `.npz` or `.mtx`; `.csv`, `.tsv`
             and `.mtx` may end in `.gz`. Matrix Market files are written as by 10x Genomics,
             features in rows, with names beside them.
-        counts: (N, features); reals too.
+        counts: (N, features), reals too: an array, a sparse matrix, a tensor, rows; or AnnData
+            or a data frame, which bring names and covariates along. AnnData is written to
+            `.h5ad` with all that it holds, and a data frame to a table as it is.
         row_names: Name of each row.
         column_names: Name of each column.
         columns: Covariates by name, N values each: `obs` of an `.h5ad` file, columns before
-            the counts of a table, arrays of an `.npz`, a table beside an `.mtx`.
+            the counts of a table, arrays of an `.npz`, a table beside an `.mtx`. Of a data
+            frame, those that hold no numbers are covariates; or give their names.
         layers: Further matrices of the same shape by name; `.h5ad` only.
         obsm: Arrays (N, k) by name; `.h5ad` only.
         overwrite: Replace files that exist.
@@ -64,12 +68,19 @@ def write_table(
         InUseError: If another process writes the same.
         ValueError: If the suffix is unknown, or shapes do not match.
     """
-    path, matrix = Path(path).expanduser(), plain(counts)
+    path = Path(path).expanduser()
+    form, own = _writable(path, layers, obsm), (row_names, column_names, columns, layers, obsm)
+    if all(part is None for part in own):
+        whole = form.whole(path, counts)
+        if whole is not None:
+            return _write(whole, overwrite)
+    values, names, features, given = opened(counts, columns)
+    row_names = names if row_names is None else row_names
+    column_names = features if column_names is None else column_names
+    matrix = plain(values)
     n, width = matrix.shape
-    form = _writable(path, layers, obsm)
     _check_shapes(layers, (n, width))
     _check_shapes(obsm, (n,))
-    given = dict(columns or {})
     for names, size in ((row_names, n), (column_names, width), *((c, n) for c in given.values())):
         if names is not None and len(names) != size:
             raise ValueError(f"{len(names)} names or values are given for {size} in {path}")
@@ -86,6 +97,7 @@ def write_results(
     n: int | None = None,
     obsm: Mapping[str, Values] | None = None,
     column_names: Sequence[str] | None = None,
+    uns: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Write results of the shape of a table, with its names.
@@ -101,6 +113,8 @@ def write_results(
         obsm: Arrays (N, k) by name; `.h5ad` only.
         column_names: Names of the features of the results, which need not be in the order of
             the table: there they are put in that order. None if they are in it.
+        uns: What is to be told of them, by name, in `uns` of an `.h5ad` file; dictionaries join
+            those that are there.
         overwrite: Replace files, and layers, that exist.
 
     Returns:
@@ -128,7 +142,9 @@ def write_results(
     try:
         if isinstance(form, AnnDataFile) and form is source.format and source.layer != "raw":
             some = None if len(chosen) == total else chosen
-            return _write({path: form.extended(origin, some, made, arrays, overwrite)}, overwrite)
+            return _write(
+                {path: form.extended(origin, some, made, arrays, uns or {}, overwrite)}, overwrite
+            )
         rows = None if table.row_names is None else [table.row_names[i] for i in map(int, chosen)]
         columns = {name: np.asarray(values)[chosen] for name, values in table.columns.items()}
         if form.layered:
@@ -186,4 +202,4 @@ def _write(writers: Mapping[Path, Writer], overwrite: bool) -> list[Path]:
     return list(writers)
 
 
-doors.guard(__name__)
+doors.guard(__name__, own=("counts", "columns"))
