@@ -168,7 +168,7 @@ def write(
         results = {f"{name}_mean": made.mean, **layers}
         if len(made.draws) >= least_draws(max(LEVELS)):
             results[f"{name}_low"], results[f"{name}_high"] = made.interval(max(LEVELS))
-        files += results_table(run, name, given.table, given.split, results)
+        files += results_table(run, name, given.table, given.split, results, meta)
     return files
 
 

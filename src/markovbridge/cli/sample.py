@@ -89,7 +89,7 @@ def _write(run: RunFolder, made: Drawn, transport: Transport) -> None:
     run.write_arrays("samples", {"samples": samples}, meta)
     encoding = transport.covariates
     told = {} if encoding is None else each(encoding, meta.get("condition"), n)
-    files += samples_table(run, samples, told)
+    files += samples_table(run, samples, encoding, told, meta)
     made.blocks.clear()
     console.say(f"{n:,} samples of {run}: {cost(meta)}")
     console.say(f"wrote {', '.join(map(str, files))}")

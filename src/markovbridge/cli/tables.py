@@ -15,16 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from markovbridge.cli import console
 from markovbridge.data import CountTable, Source, write_results, write_table
 from markovbridge.data.arrays import SUFFIXES as SUFFIXES_OF_ARRAYS
+from markovbridge.data.covariates import Covariates, described
 from markovbridge.data.tables.another import another
+from markovbridge.data.tables.made import UNS, Form, provenance
+from markovbridge.data.tables.made import samples as like_training
 from markovbridge.storage.config import from_config
 from markovbridge.storage.errors import UsageError
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.trained_on import TrainedOn
+
+METHODS = {"restored": "restore", "imputed": "impute"}
 
 
 def table_of(run: RunFolder) -> CountTable | None:
@@ -43,13 +49,21 @@ def table_of(run: RunFolder) -> CountTable | None:
         return None
 
 
-def samples_table(run: RunFolder, samples: np.ndarray, told: Mapping[str, Any]) -> list[Path]:
-    """Write samples (n, features) as a table.
+def samples_table(
+    run: RunFolder,
+    samples: np.ndarray,
+    encoding: Covariates | None,
+    told: Mapping[str, Any],
+    meta: Mapping[str, Any],
+) -> list[Path]:
+    """Write samples (n, features) as a table, in the form of that of the training.
 
     Args:
         run: The run folder.
         samples: The samples.
+        encoding: The covariates of the model, or None.
         told: What each was conditioned on, n values by name.
+        meta: How they were made.
 
     Returns:
         The files written; none if the run was not trained on a table.
@@ -63,14 +77,28 @@ def samples_table(run: RunFolder, samples: np.ndarray, told: Mapping[str, Any]) 
         table = source.read()
         table.close()
         names = table.column_names
-    return write_table(
-        run.path / f"samples{suffix}",
-        samples,
-        row_names=[f"sample {k}" for k in range(len(samples))],
+    kind, path = source.format.kind, run.path / f"samples{suffix}"
+    if kind is None:
+        rows = [f"sample {k}" for k in range(len(samples))]
+        facts: dict[str, Any] = {"row_names": rows, "column_names": names, "columns": told}
+        return write_table(path, samples, **facts, overwrite=True)
+    made = like_training(
+        torch.from_numpy(samples),
+        kind,
         column_names=names,
-        columns=told,
-        overwrite=True,
+        encoding=encoding,
+        given=told,
+        form=Form.of_file(source, {}),
+        told=provenance("sample", **_facts(run, meta)),
     )
+    return write_table(path, made, overwrite=True)
+
+
+def _facts(run: RunFolder, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of a table that was made: what a meta says, in words and numbers."""
+    names = ("model", "sampler", "steps", "seed", "weights", "survival", "draws", "observed")
+    given = described(meta.get("condition"), meta.get("guidance", 1.0))
+    return {"run": str(run), "condition": given or None, **{k: meta.get(k) for k in names}}
 
 
 def table_at(
@@ -103,7 +131,12 @@ def table_at(
 
 
 def results_table(
-    run: RunFolder, verb: str, source: CountTable, split: str, results: Mapping[str, Tensor]
+    run: RunFolder,
+    verb: str,
+    source: CountTable,
+    split: str,
+    results: Mapping[str, Tensor],
+    meta: Mapping[str, Any],
 ) -> list[Path]:
     """Write results beside the counts they were made from.
 
@@ -114,6 +147,7 @@ def results_table(
         split: The part of the table they are, its first rows.
         results: Matrices (n, features) by name, features in the order of the run: they are
             written in that of the table.
+        meta: How they were made.
 
     Returns:
         The files written; none for an `.npz`.
@@ -125,6 +159,9 @@ def results_table(
     stem = verb if suffix == ".h5ad" else source.where().name.split(".")[0]
     names = TrainedOn.read(run.path).columns
     path = run.path / f"{stem}{suffix}"
+    told: dict[str, Any] = {}
+    if suffix == ".h5ad":
+        told["uns"] = {UNS: provenance(METHODS.get(verb, verb), **_facts(run, meta))}
     return write_results(
-        source, path, results, split=split, n=n, column_names=names, overwrite=True
+        source, path, results, split=split, n=n, column_names=names, overwrite=True, **told
     )

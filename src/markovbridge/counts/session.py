@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -24,19 +24,22 @@ PACKAGE = str(Path(doors.__file__).parents[1])
 LOGGER = logging.getLogger("markovbridge.training")
 
 
-@contextmanager
-def threaded(threads: int | None) -> Iterator[None]:
+def threaded(threads: int | None) -> AbstractContextManager[None]:
     """Use so many CPU threads while inside; None for as many as torch has.
 
     Raises:
         ValueError: If it is no whole number of at least 1.
     """
+    if threads is not None:
+        return _limited(checks.whole(threads, "threads", least=1))
+    _complain(torch.get_num_threads())
+    return nullcontext()
+
+
+@contextmanager
+def _limited(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    if threads is None:
-        _complain(before)
-        yield
-        return
-    torch.set_num_threads(checks.whole(threads, "threads", least=1))
+    torch.set_num_threads(threads)
     try:
         yield
     finally:

@@ -22,7 +22,7 @@ from markovbridge.data.tables.table import SPARSE, Table
 
 OPTIONS = ("layer", "key", "ignore", "transpose", "missing", "backed")
 
-Values = Tensor | Rows | np.ndarray | sparse.spmatrix
+Values = Tensor | Rows | np.ndarray | sparse.spmatrix | sparse.sparray
 Writer = Callable[[Path], None]
 
 

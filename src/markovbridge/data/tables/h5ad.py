@@ -104,17 +104,21 @@ class AnnDataFile(Format):
         table: Table,
         layers: Mapping[str, Any] | None = None,
         obsm: Mapping[str, Any] | None = None,
+        uns: Mapping[str, Any] | None = None,
     ) -> dict[Path, Writer]:
-        """See `Format.writers`."""
+        """See `Format.writers`; `uns` is what is told of the table, by name."""
         anndata = optional("anndata", "writing .h5ad files")
         pd = optional("pandas", "writing .h5ad files")
         n, width = table.shape
+        # By position: of a column with an index of its own pandas would match the names.
+        beside = {name: getattr(values, "array", values) for name, values in table.columns.items()}
         made = anndata.AnnData(
             table.matrix,
-            obs=pd.DataFrame(dict(table.columns), index=index(table.row_names, n)),
+            obs=pd.DataFrame(beside, index=index(table.row_names, n)),
             var=pd.DataFrame(index=index(table.column_names, width)),
             layers=dict(layers or {}),
             obsm={name: full(values) for name, values in (obsm or {}).items()},
+            uns=dict(uns or {}),
         )
         return {path: lambda file: made.write_h5ad(file, compression="gzip")}
 
@@ -170,7 +174,8 @@ class AnnDataFile(Format):
                 for name, told in uns.items():
                     at = f"uns/{name}"
                     known = anndata.io.read_elem(content[at]) if at in content else {}
-                    anndata.io.write_elem(content, at, {**known, **told})
+                    both = {**known, **told} if isinstance(known, dict) else told
+                    anndata.io.write_elem(content, at, both)
 
         return write
 

@@ -147,10 +147,9 @@ def write_results(
             )
         rows = None if table.row_names is None else [table.row_names[i] for i in map(int, chosen)]
         columns = {name: np.asarray(values)[chosen] for name, values in table.columns.items()}
-        if form.layered:
-            counts = plain(table.take(chosen))
-            beside = Table(counts, rows, names, columns)
-            return _write(form.writers(path, beside, made, arrays), overwrite)
+        if isinstance(form, AnnDataFile):
+            beside = Table(plain(table.take(chosen)), rows, names, columns)
+            return _write(form.writers(path, beside, made, arrays, uns), overwrite)
         around = Table(next(iter(made.values())), rows, names, columns)
         return _write(form.several(path, around, made), overwrite)
     finally:
