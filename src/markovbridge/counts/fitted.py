@@ -19,7 +19,14 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.counts import fitting
 from markovbridge.counts.estimator import Estimator
-from markovbridge.counts.given import GivenTable, checked, form_of, layer_in, panel
+from markovbridge.counts.given import (
+    GivenTable,
+    checked,
+    form_of,
+    layer_in,
+    panel,
+    with_origin,
+)
 from markovbridge.counts.prediction import Prediction
 from markovbridge.counts.seeds import RandomState, generator_of
 from markovbridge.counts.session import threaded
@@ -246,7 +253,8 @@ class FittedModel(Estimator):
         encoding, layer = self.covariates_, layer_in(X, self.layer)
         names = [] if encoding is None else [column.name for column in encoding.columns]
         X = checked(X, missing=missing)
-        return read_object(X, layer=layer, known=names, missing=missing), layer
+        table = read_object(X, layer=layer, known=names, missing=missing)
+        return with_origin(table, X, layer), layer
 
     def _read(self, X: Any) -> tuple[GivenTable, Form]:
         """A table of the features that the model knows, and how it holds its values."""

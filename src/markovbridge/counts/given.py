@@ -136,6 +136,14 @@ def layer_in(X: Any, layer: str | None) -> str | None:
     return layer if layer in there or (layer == "raw" and getattr(X, "raw", None)) else None
 
 
+def with_origin(table: TableObject, X: Any, layer: str | None) -> TableObject:
+    """A table with what its file knows of all rows and features, to be given back with results."""
+    if not isinstance(X, str | Path) or layer == "raw":  # whose features are others
+        return table
+    source = CountTable(Path(X).expanduser())
+    return replace(table, origin=source.format.around(source.where()))
+
+
 def form_of(table: TableObject, X: Any, layer: str | None) -> Form:
     """How a table holds its values.
 

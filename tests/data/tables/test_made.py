@@ -206,3 +206,14 @@ def test_writing_leaves_the_object_as_it_was(tmp_path):
     read = read_object(table)
     write_object(torch.from_numpy(COUNTS * 2), "anndata", like=read, told=provenance("x"))
     assert table.X.sum() == COUNTS.sum() and table.uns[UNS] == {"sample": {"seed": 3}}
+
+
+def test_results_of_a_file_keep_what_it_knows_of_rows_and_features(tmp_path):
+    cells(n=6).write_h5ad(tmp_path / "cells.h5ad")
+    model = CountModel(**FAST).fit(cells(), covariates=["type"])
+    found, same = (
+        model.restore(given, 0.5, draws=2).mean for given in (tmp_path / "cells.h5ad", cells(n=6))
+    )
+    pd.testing.assert_frame_equal(found.obs, same.obs)
+    pd.testing.assert_frame_equal(found.var, same.var)
+    assert (found.X != same.X).nnz == 0 and found.X.dtype == same.X.dtype

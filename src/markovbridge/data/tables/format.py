@@ -126,6 +126,10 @@ class Format(ABC):
         """Whether counts are stored without their zeros, and their type; None if that is free."""
         return None, None
 
+    def around(self, path: Path) -> Any:
+        """What a file knows of its rows and features, as AnnData without counts, if it is such."""
+        return None
+
     def beside(self, path: Path) -> Path | None:
         """The table of covariates that `writers` puts beside a file, if it is there."""
         return None

@@ -98,6 +98,13 @@ class AnnDataFile(Format):
                 return False, str(found.dtype)
             return True, str(members.dataset(found, "data", path).dtype)
 
+    def around(self, path: Path) -> Any:
+        """AnnData with what a file knows of its rows and features, and no counts."""
+        anndata = optional("anndata", "reading .h5ad files")
+        with reading(path), members.opened(path, "h5ad") as file:
+            obs, var = (_frame(members.member(file, name, path), path) for name in ("obs", "var"))
+        return anndata.AnnData(obs=obs, var=var)
+
     def writers(
         self,
         path: Path,
@@ -204,6 +211,12 @@ def _index(file: Any, name: str, path: Path) -> tuple[str, ...]:
 
 def _columns(frame: Any, path: Path) -> dict[str, Any]:
     """The columns of a stored data frame by name."""
+    table = _frame(frame, path)
+    return {str(name): table[name] for name in table.columns}
+
+
+def _frame(frame: Any, path: Path) -> Any:
+    """A stored data frame."""
     if hasattr(frame, "keys"):
         for name in frame:
             item = frame[name]
@@ -215,8 +228,7 @@ def _columns(frame: Any, path: Path) -> dict[str, Any]:
                     members.check_stored(part, path)
     read = optional("anndata.io", "reading obs of an .h5ad file").read_elem
     with reading(path, "has an obs that cannot be read", "save it again"):
-        table = read(frame)
-        return {str(name): table[name] for name in table.columns}
+        return read(frame)
 
 
 doors.guard(__name__)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -178,7 +178,7 @@ def _plain(matrices: Mapping[str, Values] | None) -> dict[str, Any]:
 def _check_shapes(parts: Mapping[str, Values] | None, expected: tuple[int, ...]) -> None:
     """Refuse matrices of which the first axes are not as `expected`."""
     for name, values in (parts or {}).items():
-        shape = tuple(values.shape)
+        shape = tuple(cast(Any, values).shape)
         if len(shape) != 2 or shape[: len(expected)] != expected:
             wanted = " x ".join(map(str, expected if len(expected) == 2 else (*expected, "k")))
             raise ValueError(f"{name!r} has shape {shape}; give {wanted}")
