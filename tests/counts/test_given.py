@@ -31,7 +31,7 @@ def model():
 def test_a_mask_of_the_features_holds_for_all_rows(model):
     seen = np.array([True, False, True, True])
     whole = model.impute(frame(6), np.tile(seen, (6, 1)), draws=2).draws
-    for mask in (seen, list(seen), seen.astype(int), pd.Series(seen, GENES)):
+    for mask in (seen, seen[None], list(seen), seen.astype(int), pd.Series(seen, GENES)):
         assert np.array_equal(model.impute(frame(6), mask, draws=2).draws, whole)
     assert np.array_equal(whole[..., seen], np.broadcast_to(COUNTS[:6, seen], (2, 6, 3)))
     assert (whole[..., 1] != COUNTS[:6, 1]).any()

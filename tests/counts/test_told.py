@@ -99,6 +99,18 @@ def test_what_is_no_form_of_covariates_is_refused(model):
         CountModel(**FAST).fit(COUNTS, covariates={"kind": "a"})
 
 
+def test_columns_of_a_frame_that_the_model_does_not_know_are_left_out(model):
+    x, more = cells()[:4].copy(), cells().obs[:4].assign(well=range(4))
+    blank = anndata.AnnData(x.X, obs=pd.DataFrame(index=x.obs_names))
+    score = model.score_samples(blank, draws=4, covariates=more)
+    assert np.array_equal(score, model.score_samples(x, draws=4))
+    assert model.sample(covariates=more).obs["kind"].tolist() == KIND[:4]
+    with pytest.raises(ValueError, match="'well' is no covariate of this model"):
+        model.score_samples(x, covariates=more[["well"]])
+    with pytest.raises(ValueError, match="'well' is no covariate of this model"):
+        model.score_samples(x, covariates={"kind": "a", "well": 1})
+
+
 def test_samples_are_as_many_as_their_covariates(model):
     assert model.sample().n_obs == 1
     assert model.sample(covariates={"kind": "a"}).n_obs == 1

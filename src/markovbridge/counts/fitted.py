@@ -100,7 +100,8 @@ class FittedModel(Estimator):
             (n, features), of the kind that the model was fitted to; in a data frame and AnnData
             rows are named "sample 0" and so on, and covariates come along.
         """
-        transport, given = self._fitted(), by_name(covariates, None)
+        transport = self._fitted()
+        given = by_name(covariates, None, self.covariates_)
         n = count(given) if n is None else checks.whole(n, "n", least=1)
         checks.room(n * math.prod(transport.shape), f"n = {n} samples", "take fewer at a time")
         rng, facts = self._drawing(random_state)
@@ -126,7 +127,7 @@ class FittedModel(Estimator):
             encoding=self.covariates_,
             given=given,
             form=self.form_,
-            told=provenance("sample", **facts, guidance=guidance if given else None),
+            told=provenance("sample", **facts, guidance=None if guidance == 1 else guidance),
         )
 
     def restore(

@@ -68,7 +68,9 @@ class GivenTable:
         """
         named = self.table.column_names is not None
         facts: dict[str, Any] = {"n": len(self.x), "what": "X", "say": warn if named else _hush}
-        return told(self.table.columns, encoding, by_name(covariates, self.table), **facts)
+        return told(
+            self.table.columns, encoding, by_name(covariates, self.table, encoding), **facts
+        )
 
     def ordered(self, values: Tensor) -> Tensor:
         """Values (..., features) of the table in the order of the model."""
@@ -220,7 +222,7 @@ def _measured(table: TableObject, observed: Any) -> Tensor | None:
         )
     given = torch.from_numpy(given.astype(bool))
     shape = tuple(table.x.shape)
-    if tuple(given.shape) not in (shape, shape[1:]):
+    if tuple(given.shape) not in (shape, shape[1:], (1, shape[1])):
         raise ValueError(
             f"observed has shape {tuple(given.shape)}, X {shape}: give a value for each entry, or "
             "one for each feature"

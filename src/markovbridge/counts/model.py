@@ -113,7 +113,7 @@ class CountModel(FittedModel):
         layer: str | None = None,
         random_state: RandomState = None,
         threads: int | None = None,
-        verbose: bool = False,
+        verbose: bool | int = False,
     ) -> None:
         self.network = network
         self.width = width

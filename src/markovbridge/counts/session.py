@@ -65,7 +65,7 @@ def _complain(threads: int) -> None:
 
 
 @contextmanager
-def told(verbose: bool) -> Iterator[None]:
+def told(verbose: bool | int) -> Iterator[None]:
     """Show the lines of training on stderr while inside, unless logging shows them already."""
     if not verbose or (LOGGER.isEnabledFor(logging.INFO) and LOGGER.hasHandlers()):
         yield

@@ -48,12 +48,16 @@ def named(covariates: Any) -> list[str]:
     return names
 
 
-def by_name(covariates: Any, table: TableObject | None) -> dict[str, Any]:
+def by_name(
+    covariates: Any, table: TableObject | None, encoding: Covariates | None = None
+) -> dict[str, Any]:
     """Covariates as values by name: one for all rows, or one a row.
 
     Args:
         covariates: Names of columns of the table, values by name, a data frame, a series, None.
         table: The table, or None if there is none.
+        encoding: Those that a model knows: of a data frame, other columns are left out, unless
+            it has none of these.
 
     Raises:
         TypeError: If they are in none of these forms.
@@ -82,6 +86,9 @@ def by_name(covariates: Any, table: TableObject | None) -> dict[str, Any]:
             )
         covariates = {covariates.name: covariates}
     found = {str(name): covariates[name] for name in covariates}
+    if hasattr(covariates, "iloc") and encoding is not None:
+        known = [column.name for column in encoding.columns if column.name in found]
+        found = {name: found[name] for name in known or found}
     rows = None if table is None else table.row_names
     return {name: _matched(name, values, rows) for name, values in found.items()}
 
