@@ -182,9 +182,11 @@ def test_a_table_is_written_from_whatever_holds_one(name, suffix, tmp_path):
 
 def test_what_is_given_beside_a_table_takes_the_place_of_its_own(tmp_path):
     path = tmp_path / "made.h5ad"
-    columns = {"batch": ["x"] * 40}
-    write_table(path, cells(), column_names=["p", "q", "r"], columns=columns)
-    found = anndata.read_h5ad(path)
+    columns = {"batch": ["x", "y"] * 20}
+    for given in (columns, pd.DataFrame(columns)):
+        write_table(path, cells(), column_names=["p", "q", "r"], columns=given, overwrite=True)
+        found = anndata.read_h5ad(path)
+        assert found.obs["batch"].tolist() == columns["batch"]
     assert list(found.var_names) == ["p", "q", "r"]
     assert list(found.obs.columns) == ["type", "age", "well", "batch"]
     frame = pd.DataFrame(COUNTS, columns=GENES).assign(age=1.5)
@@ -194,6 +196,9 @@ def test_what_is_given_beside_a_table_takes_the_place_of_its_own(tmp_path):
         write_table(path, frame, columns=["sex"], overwrite=True)
     with pytest.raises(ValueError, match="columns names 'age', which an array has not"):
         write_table(path, COUNTS, columns=["age"], overwrite=True)
+    for odd in ("age", 3):
+        with pytest.raises(TypeError, match=f"names of columns, not '{odd}'"):
+            write_table(path, frame, columns=odd, overwrite=True)
     with pytest.raises(TypeError, match="a dict is no table; give an array"):
         write_table(path, {"a": 1}, overwrite=True)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from scipy import sparse
@@ -35,15 +35,20 @@ def opened(table: Any, columns: Mapping[str, Any] | Sequence[str] | None) -> Ope
 
     Args:
         table: The table.
-        columns: Further covariates by name; or, of a data frame, the names of those columns
+        columns: Further covariates by name, as a dictionary or a data frame; or, of a data frame, the names of those columns
             that are covariates. By default these are the ones that hold no numbers.
 
     Raises:
-        TypeError: If it is no table.
+        TypeError: If it is no table, or columns are neither.
         ValueError: If a column that is named is not there.
     """
-    more = {str(name): columns[name] for name in columns} if isinstance(columns, Mapping) else {}
-    chosen = None if columns is None or isinstance(columns, Mapping) else list(columns)
+    if isinstance(columns, str) or not isinstance(columns, Iterable | None):
+        raise TypeError(
+            f"columns must be values by name, or names of columns, not {str(columns)[:40]!r}"
+        )
+    table_of = cast(Any, columns)  # a dictionary or a data frame, or else a list
+    more = {str(k): table_of[k] for k in table_of} if hasattr(columns, "keys") else {}
+    chosen = None if columns is None or hasattr(columns, "keys") else list(columns)
     if is_a(table, "AnnData"):
         obs = {str(name): table.obs[name] for name in table.obs.columns}
         kept = obs if chosen is None else {name: obs[name] for name in _there(chosen, obs)}
