@@ -35,8 +35,9 @@ def opened(table: Any, columns: Mapping[str, Any] | Sequence[str] | None) -> Ope
 
     Args:
         table: The table.
-        columns: Further covariates by name, as a dictionary or a data frame; or, of a data frame, the names of those columns
-            that are covariates. By default these are the ones that hold no numbers.
+        columns: Further covariates by name, as a dictionary or a data frame; or, of a table that
+            is a data frame, the names of those columns that are covariates. By default these are
+            the ones that hold no numbers.
 
     Raises:
         TypeError: If it is no table, or columns are neither.
