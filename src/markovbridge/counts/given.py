@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.covariates import Covariates
+from markovbridge.data.covariates import Covariates, is_category
 from markovbridge.data.meeting import LIBRARY, in_order, told
 from markovbridge.data.rows import dense, turned
 from markovbridge.data.tables.objects import TableObject
@@ -53,11 +53,11 @@ def encoded(
         ValueError: If there are more or fewer values than rows, or none that can be encoded.
     """
     n = len(totals)
+    text = {name for name, given in beside.items() if is_category(given)}
     columns = {name: list(given) for name, given in beside.items()}
     for name, values in columns.items():
         if len(values) != n:
             raise ValueError(f"covariate {name!r} has {len(values)} values for {n} samples")
-    text = {name for name, v in columns.items() if np.asarray(v).dtype.kind not in "iuf"}
     if library_size:
         columns[LIBRARY] = logs(totals.tolist())
         text.discard(LIBRARY)

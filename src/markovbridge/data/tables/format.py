@@ -20,7 +20,7 @@ from markovbridge import doors
 from markovbridge.data.rows import Rows, dense
 from markovbridge.data.tables.table import SPARSE, Table
 
-OPTIONS = ("layer", "key", "ignore", "transpose", "missing", "backed")
+OPTIONS = ("layer", "key", "features", "index", "ignore", "transpose", "missing", "backed")
 
 Values = Tensor | Rows | np.ndarray | sparse.spmatrix
 Writer = Callable[[Path], None]
@@ -36,6 +36,8 @@ class Request:
         ignore: Names of columns that are left out.
         transpose: Whether features are in rows.
         key: The array, or the genome.
+        index: The column that names the rows; "" for none; None to see it.
+        features: The kind of features that is taken; None if there is one only.
         missing: Whether counts may be missing.
         maximum: Largest admissible count, or None.
     """
@@ -45,6 +47,8 @@ class Request:
     ignore: Sequence[str] = ()
     transpose: bool = False
     key: str | None = None
+    index: str | None = None
+    features: str | None = None
     missing: bool = False
     maximum: int | None = None
 
@@ -116,6 +120,10 @@ class Format(ABC):
 
     def layers(self, path: Path) -> tuple[str, ...]:
         """Names of the layers of a file."""
+        return ()
+
+    def kinds(self, path: Path) -> tuple[str, ...]:
+        """The kinds of features that a file names, each once; see `kinds.py`."""
         return ()
 
     def beside(self, path: Path) -> Path | None:

@@ -22,6 +22,7 @@ from markovbridge import doors
 from markovbridge.data.meeting import in_order
 from markovbridge.data.tables.format import Format, Values, Writer, plain
 from markovbridge.data.tables.h5ad import AnnDataFile
+from markovbridge.data.tables.objects import parts_of
 from markovbridge.data.tables.registry import format_named
 from markovbridge.data.tables.source import CountTable
 from markovbridge.data.tables.table import Table
@@ -31,7 +32,7 @@ from markovbridge.storage.locks import locked
 
 def write_table(
     path: str | Path,
-    counts: Values,
+    counts: Any,
     *,
     row_names: Sequence[str] | None = None,
     column_names: Sequence[str] | None = None,
@@ -46,7 +47,10 @@ def write_table(
         path: The file: `.h5ad`, `.csv`, `.tsv`, `.parquet`, `.npz` or `.mtx`; `.csv`, `.tsv`
             and `.mtx` may end in `.gz`. Matrix Market files are written as by 10x Genomics,
             features in rows, with names beside them.
-        counts: (N, features); reals too.
+        counts: (N, features), reals too: an array, a tensor, a sparse matrix, `Rows`; or AnnData
+            or a data frame, whose names and covariates are taken where none are given. Columns
+            of a data frame that hold no numbers are covariates. To an `.h5ad` file AnnData goes
+            with all that it has.
         row_names: Name of each row.
         column_names: Name of each column.
         columns: Covariates by name, N values each: `obs` of an `.h5ad` file, columns before
@@ -64,17 +68,29 @@ def write_table(
         InUseError: If another process writes the same.
         ValueError: If the suffix is unknown, or shapes do not match.
     """
-    path, matrix = Path(path).expanduser(), plain(counts)
-    n, width = matrix.shape
+    path, held = Path(path).expanduser(), parts_of(counts)
+    row_names = held.row_names if row_names is None else row_names
+    column_names = held.column_names if column_names is None else column_names
+    columns = {**held.columns, **(columns or {})}
     form = _writable(path, layers, obsm)
+    if form.layered:
+        layers, obsm = {**held.layers, **(layers or {})}, {**held.obsm, **(obsm or {})}
+    matrix = plain(held.values)
+    n, width = matrix.shape
     _check_shapes(layers, (n, width))
     _check_shapes(obsm, (n,))
-    given = dict(columns or {})
-    for names, size in ((row_names, n), (column_names, width), *((c, n) for c in given.values())):
+    for names, size in (
+        (row_names, n),
+        (column_names, width),
+        *((c, n) for c in columns.values()),
+    ):
         if names is not None and len(names) != size:
             raise ValueError(f"{len(names)} names or values are given for {size} in {path}")
-    table = Table(matrix, row_names, column_names, given)
-    return _write(form.writers(path, table, _plain(layers), _plain(obsm)), overwrite)
+    table = Table(matrix, row_names, column_names, columns)
+    parts = _plain(layers), _plain(obsm)
+    if isinstance(form, AnnDataFile) and held.origin is not None:
+        return _write(form.whole(path, held.origin, table, *parts), overwrite)
+    return _write(form.writers(path, table, *parts), overwrite)
 
 
 def write_results(
