@@ -33,7 +33,7 @@ def another(
             it, and whether it has features in rows.
         obs: A table with the covariates, as of `CountTable`. Without it they are in the file,
             or beside a Matrix Market file.
-        key: As of `CountTable`.
+        key: As of `CountTable`; that of `like`, if it names an array of this file, if None.
         index: As of `CountTable`; that of `like` if None.
         missing: Whether entries may be missing.
 
@@ -56,6 +56,8 @@ def another(
         features = like.features
     if index is None and like is not None and like.index is not None and "index" in form.options:
         index = like.index if like.index in ("", *form.columns(path)) else None
+    if key is None and like is not None and like.key in inside:
+        key = like.key
     return CountTable(
         path,
         layer=layer,
