@@ -60,7 +60,7 @@ def doors_of_files(path, options, models):
     yield "CountTable", source.load("all")
     if path.name in FILES or "backed" in options:
         yield "CountTable, in parts", parts(source)
-    if path.name in FILES or options.keys() & {"index", "key"}:
+    if path.name in (*FILES[:4],) or options.keys() & {"index", "key"}:
         words = {f"data.{name}": value for name, value in options.items()}
         yield "markovbridge train", markovbridge.recipes.load(str(path), words).data.load("all")
     yield "fit(CountTable)", read_object(source)

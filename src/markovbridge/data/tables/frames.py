@@ -271,7 +271,7 @@ def _named(
         return _set(frame, 0), True
     if not kept and ask and _like_names(first, values, frame.iloc[:, 1:]):
         raise ValueError(
-            f"{path}: its first column {first!r} holds {len(values):,} different whole numbers, "
+            f"{path}: its first column {first!r} holds {len(values):,} different numbers, "
             f"which may be names of the rows rather than counts: say index={first!r} if they "
             f"are, ignore=[{first!r}] to leave them out, or index='' if they are counts"
         )
@@ -293,9 +293,10 @@ def _like_names(name: str, values: Any, others: Any) -> bool:
     by what the column is called, where the rows are numbered, or where no other column is so.
     """
     n, width = others.shape
-    if n < 3 or not width or values.isna().any() or not values.is_unique:
+    if n < 3 or not width or not values.is_unique:
         return False
-    if (values != np.floor(values)).any():
+    known = values.dropna()  # NA may be a name as well
+    if (known != np.floor(known)).any():
         return False
     if NAMES.search(re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()):
         return True

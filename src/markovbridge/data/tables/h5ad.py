@@ -61,7 +61,9 @@ class AnnDataFile(Format):
         facts = {**around, "remedy": remedy, "path": path, "maximum": request.maximum}
         stored_as = _text(group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", "")))
         if hasattr(group, "keys") and not stored_as.startswith(("csr", "csc")) and stored_as:
-            raise ValueError(f"{path}: {where} is a {stored_as}, which is no matrix of counts")
+            raise ValueError(
+                f"{path}: {where} is of kind {stored_as}, which is no matrix of counts"
+            )
         by_column = stored_as.startswith("csc")
         shape = (len(rows), len(features))
         if not missing and not by_column:
