@@ -1,8 +1,7 @@
 """Tables as text, a line a row: `.csv` and `.tsv`, also compressed.
 
 What a cell says is kept as it is written where it is a name: nan, NA and 007 are names like any
-other, and so are two that are the same. Lines before the header that begin with "# " are
-comments. Cells are separated as the suffix says; where the header
+other, and so are two that are the same. Cells are separated as the suffix says; where the header
 is one cell by that, and the first rows fall into as many cells as the header by another sign,
 by that one. Decimals may follow a comma. A row has as many cells as the header, or one more, its
 name, as R writes tables.
@@ -21,6 +20,7 @@ from markovbridge.data.tables.frames import MISSING, FrameFile, numbers
 from markovbridge.storage.lazily import optional
 from markovbridge.storage.reading import unpacked
 
+BIOM = "# Constructed from biom file"  # what `biom convert` writes above the header
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 
 
@@ -122,7 +122,7 @@ def _look(path: Path, separator: str) -> _Layout:
         skipped = 0
         for words in csv.reader(lines, delimiter=separator):
             skipped += not filled
-            comment = not filled and len(words) == 1 and words[0].startswith("# ")
+            comment = not filled and len(words) == 1 and words[0].startswith(BIOM)
             if words and not comment:
                 filled.append(words)
             if len(filled) > 1:
