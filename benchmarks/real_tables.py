@@ -165,8 +165,8 @@ def main() -> None:
             ["train", path, "--output", str(run), *table.options, *small],
             ["sample", str(run), "--n", "64", "--steps", "20"],
             ["evaluate", str(run)],
-            ["restore", str(run), "--survival", "0.5", "--draws", "4", "--steps", "10"],
-            ["impute", str(run), "--observed", "random:0.5", "--draws", "4", "--steps", "10"],
+            ["restore", str(run), "--survival", "0.5", "--draws", "20", "--steps", "10"],
+            ["impute", str(run), "--observed", "random:0.5", "--draws", "20", "--steps", "10"],
         )
         done = [verb(*words) for words in commands]
         shape = shape_of(run)
