@@ -108,6 +108,7 @@ def table_at(
     *,
     obs: Path | None,
     key: str | None,
+    index: str | None = None,
     missing: bool,
 ) -> CountTable | None:
     """The table in a file, or None if the file is one of plain arrays.
@@ -118,6 +119,7 @@ def table_at(
         like: The data that the model was trained on.
         obs: A table of the covariates, or None.
         key: Name of the array in an .npz file, or None.
+        index: The column that names the rows, or None.
         missing: Whether entries may be missing.
     """
     table = like if isinstance(like, CountTable) else None
@@ -127,7 +129,7 @@ def table_at(
         if obs is not None:
             raise UsageError(f"obs is for the rows of a table of counts, and {file} is none")
         return None
-    return another(file, known, table, obs=obs, key=key, missing=missing)
+    return another(file, known, table, obs=obs, key=key, index=index, missing=missing)
 
 
 def results_table(

@@ -149,8 +149,7 @@ class FittedModel(Estimator):
                 that X must have.
             random_state: Seed, or generator.
         """
-        transport = self._fitted()
-        given, form = self._read(X)
+        transport, given = self._fitted(), self._read(X)
         t = transport.process.observed_time(survival)
         x, condition = given.x, given.told(self.covariates_, covariates)
         rng, facts = self._drawing(random_state)
@@ -160,7 +159,7 @@ class FittedModel(Estimator):
             single = expected(transport, x, t, condition=condition)
         told = provenance("restore", **facts, survival=survival, draws=draws)
         found = Restoration(given.back(made.draws))
-        return Prediction(found, given.back(single), given.table, form, told)
+        return Prediction(found, given.back(single), given.table, given.form, told)
 
     def impute(
         self,
@@ -187,9 +186,9 @@ class FittedModel(Estimator):
             ValueError: If nothing says which entries are missing.
         """
         transport = self._fitted()
-        table, layer = self._table(X, missing=True)
+        table, form = self._table(X, missing=True)
         wider, mask = panel(table, self._names, observed)
-        read = GivenTable.of(wider, self._names, self.n_features_in_)
+        read = GivenTable.of(wider, self._names, self.n_features_in_, form)
         x, mask, condition = read.x, read.ordered(mask), read.told(self.covariates_, covariates)
         index = torch.arange(len(x)).repeat_interleave(draws)
         told = None if condition is None else condition[index]
@@ -200,7 +199,7 @@ class FittedModel(Estimator):
             )
         found = Restoration(read.back(Restoration.of_rows(made, draws).draws))
         # What the network expects at time 0, before anything has come to be, is less accurate.
-        form, made_by = form_of(table, X, layer), provenance("impute", **facts, draws=draws)
+        made_by = provenance("impute", **facts, draws=draws)
         return Prediction(found, found.mean, read.table, form, made_by)
 
     def score_samples(self, X: Any, *, draws: int = BLOCK, covariates: Any = None) -> np.ndarray:
@@ -215,7 +214,7 @@ class FittedModel(Estimator):
         Returns:
             For each row a function of its counts and covariates alone, wherever it stands.
         """
-        transport, (given, _) = self._fitted(), self._read(X)
+        transport, given = self._fitted(), self._read(X)
         x, condition = given.x, given.told(self.covariates_, covariates)
         pilot = torch.poisson(
             transport.mean.cpu().expand(PILOT, *transport.shape),
@@ -249,19 +248,18 @@ class FittedModel(Estimator):
             raise ValueError("this CountModel is not fitted yet: call fit(X) first")
         return self.transport_
 
-    def _table(self, X: Any, missing: bool = False) -> tuple[TableObject, str | None]:
-        """A table that the model is given, and the layer that it was read from."""
+    def _table(self, X: Any, missing: bool = False) -> tuple[TableObject, Form]:
+        """A table that the model is given, and how it holds its values."""
         encoding, layer = self.covariates_, layer_in(X, self.layer)
         names = [] if encoding is None else [column.name for column in encoding.columns]
         X = checked(X, missing=missing)
         table = read_object(X, layer=layer, known=names, missing=missing)
-        return with_origin(table, X, layer), layer
+        return with_origin(table, X, layer), form_of(table, X, layer)
 
-    def _read(self, X: Any) -> tuple[GivenTable, Form]:
-        """A table of the features that the model knows, and how it holds its values."""
-        table, layer = self._table(X)
-        form = form_of(table, X, layer)
-        return GivenTable.of(table, self._names, self.n_features_in_), form
+    def _read(self, X: Any, missing: bool = False) -> GivenTable:
+        """A table of the features that the model knows."""
+        table, form = self._table(X, missing)
+        return GivenTable.of(table, self._names, self.n_features_in_, form)
 
     def _condition(self, values: Mapping[str, Any], n: int) -> Tensor | None:
         if self.covariates_ is None:

@@ -37,14 +37,18 @@ class GivenTable:
         table: The table, as it is.
         x: Its counts with features in the order of the model, (n, features) int64.
         order: For each feature of the model its position in the table; None if the same.
+        form: How the table holds its values.
     """
 
     table: TableObject
     x: Tensor
     order: Tensor | None
+    form: Form
 
     @classmethod
-    def of(cls, table: TableObject, names: Sequence[str] | None, expected: int) -> GivenTable:
+    def of(
+        cls, table: TableObject, names: Sequence[str] | None, expected: int, form: Form
+    ) -> GivenTable:
         """A table that a model of `expected` features is given, `names` being theirs.
 
         Raises:
@@ -57,9 +61,8 @@ class GivenTable:
             )
         facts: dict[str, Any] = {"width": width, "expected": expected, "what": "X", "say": warn}
         order = in_order(table.column_names, names, lacking=IMPUTE, **facts)
-        return cls(
-            table, dense(table.x if order is None else turned(table.x, order)).long(), order
-        )
+        x = dense(table.x if order is None else turned(table.x, order)).long()
+        return cls(table, x, order, form)
 
     def told(self, encoding: Covariates | None, covariates: Any) -> Tensor | None:
         """What the network is told of each row: what is given, else what X knows.
@@ -120,10 +123,10 @@ def checked(X: Any, *, missing: bool = False) -> Any:
             f"X has NaN{_first(values, np.isnan(cells))}: counts must all be there, so drop that "
             "row or feature; a fitted model fills it in by impute(X)"
         )
-    if values.dtype.kind in "if" and cells.size and float(np.nanmin(cells)) < 0:
-        raise ValueError(
-            f"Negative values in data passed to CountModel: {_first(values, cells < 0)}"
-        )
+    below = cells < -0.5  # of what is nearly 0 the reader says what it is
+    if values.dtype.kind in "if" and bool(below.any()):
+        where = _first(values, below)
+        raise ValueError(f"Negative values in data passed to CountModel{where}: take raw counts")
     return values
 
 
@@ -132,17 +135,29 @@ def layer_in(X: Any, layer: str | None) -> str | None:
 
     Samples of a model, and tables of other kinds, have no layers but the counts.
     """
-    if layer is None or isinstance(X, str | Path):
-        return layer  # of files the reader asks the same
-    there = getattr(X, "layers", ())
-    return layer if layer in there or (layer == "raw" and getattr(X, "raw", None)) else None
+    source = _source(X)
+    if isinstance(X, CountTable):
+        layer = X.layer  # which is what was asked for
+    if source is not None:
+        there = source.format.layers(source.where())
+    else:
+        raw = getattr(X, "raw", None) is not None
+        there = [*getattr(X, "layers", ()), *(["raw"] if raw else [])]
+    return layer if layer in there else None
+
+
+def _source(X: Any) -> CountTable | None:
+    """The file that X is, or names."""
+    if isinstance(X, str | Path):
+        return CountTable(Path(X).expanduser())
+    return X if isinstance(X, CountTable) else None
 
 
 def with_origin(table: TableObject, X: Any, layer: str | None) -> TableObject:
     """A table with what its file knows of all rows and features, to be given back with results."""
-    if not isinstance(X, str | Path) or layer == "raw":  # whose features are others
+    source = _source(X)
+    if source is None or layer == "raw":  # whose features are others
         return table
-    source = CountTable(Path(X).expanduser())
     return replace(table, origin=source.format.around(source.where()))
 
 
@@ -152,13 +167,12 @@ def form_of(table: TableObject, X: Any, layer: str | None) -> Form:
     Args:
         table: The table.
         X: What it was read from.
-        layer: The layer that was asked for.
+        layer: The layer that it was read from.
     """
-    if not isinstance(X, str | Path):
+    source = _source(X)
+    if source is None:
         return Form.of(table, layer)
-    source = CountTable(Path(X).expanduser())
-    there = layer in source.format.layers(source.where())
-    return Form.of_file(replace(source, layer=layer if there else None), table.columns)
+    return Form.of_file(replace(source, layer=layer), table.columns)
 
 
 def panel(
@@ -196,9 +210,9 @@ def panel(
 
 
 def _widened(origin: Any, lacking: Sequence[str]) -> Any:
-    """AnnData with more features, of which nothing is known, and no values but those of rows."""
+    """A frame, or AnnData without its values, with more features, of which nothing is known."""
     if not hasattr(origin, "var_names"):
-        return origin  # of a frame, only the index is taken
+        return None if origin is None else origin.reindex(columns=[*origin.columns, *lacking])
     import anndata
 
     var = origin.var.reindex([*origin.var_names, *lacking])

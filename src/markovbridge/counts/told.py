@@ -20,7 +20,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.counts.session import warn
-from markovbridge.data.covariates import Covariates, numeric
+from markovbridge.data.covariates import Covariates, is_category
 from markovbridge.data.meeting import LIBRARY
 from markovbridge.data.tables.objects import TableObject
 from markovbridge.doors import checks
@@ -142,7 +142,7 @@ def encoded(
         length = 1 if isinstance(values, str) or not hasattr(values, "__len__") else len(values)
         if length != n:
             raise ValueError(f"covariate {name!r} has {length} values for {n} samples")
-    levels = {name for name, values in beside.items() if not numeric(values)}
+    levels = {name for name, values in beside.items() if is_category(values)}
     columns = {name: list(values) for name, values in beside.items()}
     if library_size:
         columns[LIBRARY] = logs(totals.tolist())

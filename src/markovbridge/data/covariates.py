@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -198,18 +197,21 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, Real) and math.isnan(value)
 
 
-def numeric(values: Any) -> bool:
-    """Whether values of a covariate are numbers, and so continuous unless one says otherwise.
+def is_category(values: Any) -> bool:
+    """Whether values are categories: text, booleans, dates, or what is said to be; else numbers.
 
-    Categories of pandas are none, whatever they are written with, and neither are booleans; a
-    missing value, of any kind, leaves the others what they are.
+    Args:
+        values: A list, an array, or a column of a data frame of any type; some may be missing.
     """
-    kind = getattr(getattr(values, "dtype", None), "kind", "O")
-    if kind != "O" or type(getattr(values, "dtype", None)).__name__ == "CategoricalDtype":
-        return kind in "iuf"
-    known = [value for value in values if not is_missing(value)]
-    return bool(known) and all(
-        isinstance(value, Real) and not isinstance(value, bool | np.bool_) for value in known
+    dtype = getattr(values, "dtype", None)
+    if type(dtype).__name__ == "CategoricalDtype":
+        return True
+    kind = getattr(dtype, "kind", "O")
+    if kind != "O":
+        return kind not in "iuf"
+    return not all(
+        is_missing(value) or (isinstance(value, Real) and not isinstance(value, bool))
+        for value in values
     )
 
 

@@ -144,3 +144,32 @@ def test_weights_that_are_none(tmp_path):
     path = tmp_path / "model.safetensors"
     with pytest.raises(ValueError, match="model.safetensors is damaged"):
         tensors(path, b"\xff" * 100)
+
+
+@pytest.mark.parametrize(("name", "called"), [("X", "zstd"), ("obs/_index", "zstd")])
+def test_compression_that_is_not_here_is_named(tmp_path, name, called, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "hdf5plugin", None)
+    write_h5ad(tmp_path, np.asarray)
+    with h5py.File(tmp_path / "table.h5ad", "r+") as file:
+        shape, attributes = file[name].shape, dict(file[name].attrs)
+        del file[name]
+        how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        how.set_chunk(shape)
+        how.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (3,))
+        space = h5py.h5s.create_simple(shape)
+        made = h5py.h5d.create(file.id, name.encode(), h5py.h5t.NATIVE_INT32, space, how)
+        made.write_direct_chunk((0,) * len(shape), b"squeezed", filter_mask=0)
+        file[name].attrs.update(attributes)
+    for missing in (False, True):
+        with pytest.raises(ValueError, match=f"/{name} is compressed by {called} .HDF5 filter"):
+            CountTable(tmp_path / "table.h5ad", missing=missing).load("all")
+
+
+def test_other_matrices_of_anndata_are_named(tmp_path):
+    write_h5ad(tmp_path)
+    with h5py.File(tmp_path / "table.h5ad", "r+") as file:
+        file["X"].attrs["encoding-type"] = "awkward-array"
+    with pytest.raises(
+        ValueError, match="X is of kind awkward-array, which is no matrix of counts"
+    ):
+        CountTable(tmp_path / "table.h5ad").load("all")

@@ -194,12 +194,12 @@ def test_what_is_given_beside_a_table_takes_the_place_of_its_own(tmp_path):
     assert list(anndata.read_h5ad(path).obs["age"][:2]) == [1.5, 1.5]
     with pytest.raises(ValueError, match="columns names 'sex', which the table does not have"):
         write_table(path, frame, columns=["sex"], overwrite=True)
-    with pytest.raises(ValueError, match="columns names 'age', which an array has not"):
+    with pytest.raises(ValueError, match="columns names 'age', which the table does not have"):
         write_table(path, COUNTS, columns=["age"], overwrite=True)
     for odd in ("age", 3):
         with pytest.raises(TypeError, match=f"names of columns, not '{odd}'"):
             write_table(path, frame, columns=odd, overwrite=True)
-    with pytest.raises(TypeError, match="a dict is no table; give an array"):
+    with pytest.raises(TypeError, match="a data frame or AnnData, not a dict"):
         write_table(path, {"a": 1}, overwrite=True)
 
 

@@ -20,7 +20,7 @@ from markovbridge import doors
 from markovbridge.data.rows import Rows, dense
 from markovbridge.data.tables.table import SPARSE, Table
 
-OPTIONS = ("layer", "key", "ignore", "transpose", "missing", "backed")
+OPTIONS = ("layer", "key", "features", "index", "ignore", "transpose", "missing", "backed")
 
 Values = Tensor | Rows | np.ndarray | sparse.spmatrix | sparse.sparray
 Writer = Callable[[Path], None]
@@ -36,6 +36,8 @@ class Request:
         ignore: Names of columns that are left out.
         transpose: Whether features are in rows.
         key: The array, or the genome.
+        index: The column that names the rows; "" for none; None to see it.
+        features: The kind of features that is taken; None if there is one only.
         missing: Whether counts may be missing.
         maximum: Largest admissible count, or None.
     """
@@ -45,6 +47,8 @@ class Request:
     ignore: Sequence[str] = ()
     transpose: bool = False
     key: str | None = None
+    index: str | None = None
+    features: str | None = None
     missing: bool = False
     maximum: int | None = None
 
@@ -98,7 +102,7 @@ class Format(ABC):
             obsm: Arrays (N, k) by name, if it is `layered`.
         """
 
-    def whole(self, path: Path, table: Any) -> dict[Path, Writer] | None:
+    def as_it_is(self, path: Path, table: Any) -> dict[Path, Writer] | None:
         """What writes an object that has the form of such a file, as it is; None if it has not."""
         return None
 
@@ -129,6 +133,10 @@ class Format(ABC):
     def around(self, path: Path) -> Any:
         """What a file knows of its rows and features, as AnnData without counts, if it is such."""
         return None
+
+    def kinds(self, path: Path) -> tuple[str, ...]:
+        """The kinds of features that a file names, each once; see `kinds.py`."""
+        return ()
 
     def beside(self, path: Path) -> Path | None:
         """The table of covariates that `writers` puts beside a file, if it is there."""

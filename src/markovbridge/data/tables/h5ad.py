@@ -16,7 +16,7 @@ import numpy as np
 from markovbridge import doors
 from markovbridge.data.compressed import assemble
 from markovbridge.data.tables import members
-from markovbridge.data.tables.format import Format, Request, Writer, full, index, is_a
+from markovbridge.data.tables.format import Format, Request, Writer, full, index
 from markovbridge.data.tables.stored import StoredMatrix, check_shape
 from markovbridge.data.tables.table import Table, as_block, measured, strings
 from markovbridge.storage.lazily import optional
@@ -59,8 +59,12 @@ class AnnDataFile(Format):
         obs = _columns(members.member(file, "obs", path), path) if request.covariates else {}
         around: dict[str, Any] = {"row_names": rows, "column_names": features}
         facts = {**around, "remedy": remedy, "path": path, "maximum": request.maximum}
-        stored_as = group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", ""))
-        by_column = str(stored_as).startswith("csc")
+        stored_as = _text(group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", "")))
+        if hasattr(group, "keys") and not stored_as.startswith(("csr", "csc")) and stored_as:
+            raise ValueError(
+                f"{path}: {where} is of kind {stored_as}, which is no matrix of counts"
+            )
+        by_column = stored_as.startswith("csc")
         shape = (len(rows), len(features))
         if not missing and not by_column:
             return Table(StoredMatrix(group, shape, **facts), rows, features, obs)
@@ -99,10 +103,13 @@ class AnnDataFile(Format):
             return True, str(members.dataset(found, "data", path).dtype)
 
     def around(self, path: Path) -> Any:
-        """AnnData with what a file knows of its rows and features, and no counts."""
+        """AnnData with what a file knows of its rows and features; None for one of before 2020."""
         anndata = optional("anndata", "reading .h5ad files")
         with reading(path), members.opened(path, "h5ad") as file:
-            obs, var = (_frame(members.member(file, name, path), path) for name in ("obs", "var"))
+            parts = [members.member(file, name, path) for name in ("obs", "var")]
+            if not all("encoding-type" in part.attrs for part in parts):
+                return None
+            obs, var = (_frame(part, path) for part in parts)
         return anndata.AnnData(obs=obs, var=var)
 
     def writers(
@@ -129,14 +136,31 @@ class AnnDataFile(Format):
         )
         return {path: lambda file: made.write_h5ad(file, compression="gzip")}
 
-    def whole(self, path: Path, table: Any) -> dict[Path, Writer] | None:
-        """AnnData with all that it holds."""
-        if not is_a(table, "AnnData"):
-            return None
-        # Text stays text: the object of a user is not changed by writing it.
-        own: dict[str, Any] = {"compression": "gzip", "convert_strings_to_categoricals": False}
-        made = table.to_memory() if table.isbacked else table
-        return {path: lambda file: made.write_h5ad(file, **own)}
+    def whole(
+        self,
+        path: Path,
+        data: Any,
+        table: Table,
+        layers: Mapping[str, Any],
+        obsm: Mapping[str, Any],
+    ) -> dict[Path, Writer]:
+        """What writes an AnnData object with all that it has, and what a table and more add.
+
+        Args:
+            path: The file.
+            data: The object.
+            table: Its names and columns; the counts are those of the object.
+            layers: Its layers.
+            obsm: Its arrays of the rows.
+        """
+        made = data.to_memory() if data.isbacked else data.copy()
+        made.obs_names = index(table.row_names, made.n_obs)
+        made.var_names = index(table.column_names, made.n_vars)
+        for name, values in table.columns.items():
+            made.obs[name] = np.asarray(values) if name not in data.obs else values
+        made.layers.update(layers)
+        made.obsm.update({name: full(values) for name, values in obsm.items()})
+        return {path: lambda file: made.write_h5ad(file, compression="gzip")}
 
     def extended(
         self,
@@ -199,10 +223,16 @@ def _index(file: Any, name: str, path: Path) -> tuple[str, ...]:
     """Row names of a stored data frame."""
     frame = members.member(file, name, path)
     if hasattr(frame, "keys"):
-        index = frame.attrs.get("_index")
-        if not isinstance(index, str):
+        index = _text(frame.attrs.get("_index", ""))
+        if not index:
             raise ValueError(f"{path}: {name} does not say which of its columns names the rows")
-        return members.names(members.dataset(frame, index, path), path)
+        item = members.member(frame, index, path)
+        if not hasattr(item, "keys"):
+            return members.names(members.dataset(frame, index, path), path)
+        read = optional("anndata.io", "reading names of an .h5ad file").read_elem
+        _check_column(item, path)
+        with reading(path, f"has names in {name} that cannot be read", "save it again"):
+            return strings(read(item))
     columns = frame.dtype.names  # a structured array, in files before 2020
     if not columns or len(frame.shape) != 1:
         raise ValueError(f"{path}: {name} is no data frame")
@@ -219,16 +249,28 @@ def _frame(frame: Any, path: Path) -> Any:
     """A stored data frame."""
     if hasattr(frame, "keys"):
         for name in frame:
-            item = frame[name]
-            kind = str(item.attrs.get("encoding-type", "array"))
-            if hasattr(item, "keys") and not kind.startswith(PLAIN) and name != "__categories":
-                raise ValueError(f"{path}: obs/{name} is a {kind}, which is no column of a table")
-            for part in (item, *item.values()) if hasattr(item, "keys") else (item,):
-                if hasattr(part, "dtype"):
-                    members.check_stored(part, path)
+            _check_column(frame[name], path, name == "__categories")
     read = optional("anndata.io", "reading obs of an .h5ad file").read_elem
     with reading(path, "has an obs that cannot be read", "save it again"):
         return read(frame)
+
+
+def _check_column(item: Any, path: Path, grouped: bool = False) -> None:
+    """Refuse a part of a stored data frame that is no column, unless it is `grouped`."""
+    kind = _text(item.attrs.get("encoding-type", "array"))
+    if hasattr(item, "keys") and not kind.startswith(PLAIN) and not grouped:
+        where = item.name.lstrip("/")
+        raise ValueError(f"{path}: {where} is a {kind}, which is no column of a table")
+    for part in (item, *item.values()) if hasattr(item, "keys") else (item,):
+        if hasattr(part, "dtype"):
+            members.check_stored(part, path)
+
+
+def _text(value: Any) -> str:
+    """An attribute as text, which files of old keep as bytes; empty if it is none."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else ""
 
 
 doors.guard(__name__)

@@ -133,9 +133,10 @@ def write_object(
         for name, given in (columns or {}).items()
     }
     if kind == "frame":
-        if like is not None and like.origin is not None:
-            index = like.origin.index
-        names = range(numbers.shape[1]) if column_names is None else list(column_names)
+        names: Any = range(numbers.shape[1]) if column_names is None else list(column_names)
+        if like is not None and like.origin is not None:  # its labels need not be text
+            index, names = like.origin.index, like.origin.columns
+            names = names[~names.isin([name for name in names if str(name) in beside])]
         counts = pd.DataFrame(numbers, index=index, columns=pd.Index(names))
         if not beside:
             return counts

@@ -11,7 +11,7 @@ under another name and then renamed. Existing ones are replaced only with `overw
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +22,7 @@ from markovbridge import doors
 from markovbridge.data.meeting import in_order
 from markovbridge.data.tables.format import Format, Values, Writer, plain
 from markovbridge.data.tables.h5ad import AnnDataFile
-from markovbridge.data.tables.opened import opened
+from markovbridge.data.tables.objects import parts_of
 from markovbridge.data.tables.registry import format_named
 from markovbridge.data.tables.source import CountTable
 from markovbridge.data.tables.table import Table
@@ -47,14 +47,15 @@ def write_table(
         path: The file: `.h5ad`, `.csv`, `.tsv`, `.parquet`, `.npz` or `.mtx`; `.csv`, `.tsv`
             and `.mtx` may end in `.gz`. Matrix Market files are written as by 10x Genomics,
             features in rows, with names beside them.
-        counts: (N, features), reals too: an array, a sparse matrix, a tensor, rows; or AnnData
-            or a data frame, which bring names and covariates along. AnnData is written to
-            `.h5ad` with all that it holds, and a data frame to a table as it is.
+        counts: (N, features), reals too: an array, a tensor, a sparse matrix, `Rows`; or AnnData
+            or a data frame, whose names and covariates are taken where none are given. Columns
+            of a data frame that hold no numbers are covariates. To an `.h5ad` file AnnData goes
+            with all that it has, and a data frame to a table as it is.
         row_names: Name of each row.
         column_names: Name of each column.
         columns: Covariates by name, N values each: `obs` of an `.h5ad` file, columns before
-            the counts of a table, arrays of an `.npz`, a table beside an `.mtx`. Of a data
-            frame, those that hold no numbers are covariates; or give their names.
+            the counts of a table, arrays of an `.npz`, a table beside an `.mtx`. Or the names of
+            those columns of a data frame, or of `obs`, that are covariates.
         layers: Further matrices of the same shape by name; `.h5ad` only.
         obsm: Arrays (N, k) by name; `.h5ad` only.
         overwrite: Replace files that exist.
@@ -68,24 +69,33 @@ def write_table(
         InUseError: If another process writes the same.
         ValueError: If the suffix is unknown, or shapes do not match.
     """
-    path = Path(path).expanduser()
-    form, own = _writable(path, layers, obsm), (row_names, column_names, columns, layers, obsm)
-    if all(part is None for part in own):
-        whole = form.whole(path, counts)
-        if whole is not None:
-            return _write(whole, overwrite)
-    values, names, features, given = opened(counts, columns)
-    row_names = names if row_names is None else row_names
-    column_names = features if column_names is None else column_names
-    matrix = plain(values)
+    path, own = Path(path).expanduser(), (row_names, column_names, columns, layers, obsm)
+    form, more, chosen = _writable(path, layers, obsm), *_columns(columns)
+    as_it_is = None if any(part is not None for part in own) else form.as_it_is(path, counts)
+    if as_it_is is not None:
+        return _write(as_it_is, overwrite)
+    held = parts_of(counts, chosen)
+    row_names = held.row_names if row_names is None else row_names
+    column_names = held.column_names if column_names is None else column_names
+    columns = {**held.columns, **more}
+    if form.layered:
+        layers, obsm = {**held.layers, **(layers or {})}, {**held.obsm, **(obsm or {})}
+    matrix = plain(held.values)
     n, width = matrix.shape
     _check_shapes(layers, (n, width))
     _check_shapes(obsm, (n,))
-    for names, size in ((row_names, n), (column_names, width), *((c, n) for c in given.values())):
+    for names, size in (
+        (row_names, n),
+        (column_names, width),
+        *((c, n) for c in columns.values()),
+    ):
         if names is not None and len(names) != size:
             raise ValueError(f"{len(names)} names or values are given for {size} in {path}")
-    table = Table(matrix, row_names, column_names, given)
-    return _write(form.writers(path, table, _plain(layers), _plain(obsm)), overwrite)
+    table = Table(matrix, row_names, column_names, columns)
+    parts = _plain(layers), _plain(obsm)
+    if isinstance(form, AnnDataFile) and held.origin is not None:
+        return _write(form.whole(path, held.origin, table, *parts), overwrite)
+    return _write(form.writers(path, table, *parts), overwrite)
 
 
 def write_results(
@@ -142,9 +152,8 @@ def write_results(
     try:
         if isinstance(form, AnnDataFile) and form is source.format and source.layer != "raw":
             some = None if len(chosen) == total else chosen
-            return _write(
-                {path: form.extended(origin, some, made, arrays, uns or {}, overwrite)}, overwrite
-            )
+            told = form.extended(origin, some, made, arrays, uns or {}, overwrite)
+            return _write({path: told}, overwrite)
         rows = None if table.row_names is None else [table.row_names[i] for i in map(int, chosen)]
         columns = {name: np.asarray(values)[chosen] for name, values in table.columns.items()}
         if isinstance(form, AnnDataFile):
@@ -154,6 +163,19 @@ def write_results(
         return _write(form.several(path, around, made), overwrite)
     finally:
         table.close()
+
+
+def _columns(columns: Any) -> tuple[dict[str, Any], list[str] | None]:
+    """Covariates that are given by name, and names of those that a table has; None for all."""
+    if columns is None:
+        return {}, None
+    if hasattr(columns, "keys"):
+        return {str(name): columns[name] for name in columns}, None
+    if isinstance(columns, str) or not isinstance(columns, Iterable):
+        raise TypeError(
+            f"columns must be values by name, or names of columns, not {str(columns)[:40]!r}"
+        )
+    return {}, list(columns)
 
 
 def _hush(_: str) -> None:
