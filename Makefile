@@ -21,7 +21,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 demo: export OMP_NUM_THREADS ?= 1
 demo: $(BIN)/.installed  ## Train on the 8x8 digits, sample, evaluate, draw, report.
 	$(BIN)/markovbridge train digits --output $(RUN) --overwrite true
-	$(BIN)/markovbridge sample $(RUN) --n 1797 --steps 10
+	$(BIN)/markovbridge sample $(RUN) --n 1437 --steps 10
 	$(BIN)/markovbridge evaluate $(RUN)
 	$(BIN)/markovbridge report $(RUN)
 

@@ -38,6 +38,7 @@ LEFT_OUT = {
     "processes.schedules.Reading": "times that were checked, made behind doors",
     "storage.reading": "files",
     "storage.locks": "files",
+    "storage.kept": "files",
     "training.accelerator": "changes the process",
     "training.Trainer.__iter__": "trains",
     "simulated.fit": "trains",

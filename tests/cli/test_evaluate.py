@@ -23,10 +23,10 @@ def test_evaluate(run, capsys):
     found, meta = samples(run)
     assert content["samples"] == meta
     records = [Record(**record) for record in content["records"]]
-    real = Digits().load("all").x
-    meta = {**meta, "split": "digits, all"}
+    real = Digits().load("train").x
+    meta = {**meta, "split": "digits, train"}
     assert records == score(torch.from_numpy(found), real, seed=3, meta=meta)
-    assert "60 samples against 1,797 of digits, all" in text
+    assert "60 samples against 1,437 of digits, train" in text
     assert "ema weights, Bridge, MeanHead(kernel=stochastic), 5 evaluations, seed 0" in text
     assert f"{records[0].value:.4g}" in text
     assert f"{records[0].floor:.4g}" in text

@@ -97,6 +97,10 @@ def test_progress_without_a_terminal(capsys, monkeypatch):
 def test_progress_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with console.Progress(4, "samples") as progress:
+        progress.advance(4)
+    assert capsys.readouterr().err == ""  # what is done at once needs no bar
+    monkeypatch.setattr(console, "SOON", 0.0)
+    with console.Progress(4, "samples") as progress:
         progress.advance(1)
         progress.advance(3)
     text = capsys.readouterr().err

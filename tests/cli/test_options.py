@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from markovbridge import recipes
 from markovbridge.cli import main
 from runs import config, error
 
@@ -105,7 +106,7 @@ def test_sums_of_objectives(capsys):
         (["sample"], "RUN comes first"),
         (["recipes", "digit"], "there is no recipe 'digit'"),
         (["recipes", "digits", "more"], "recipes takes one name"),
-        (["data", "digits"], "data takes no options"),
+        (["data", "digits"], "data takes no option but --json"),
     ],
 )
 def test_wrong_options(capsys, words, expected):
@@ -178,3 +179,32 @@ def test_wrong_recipes(capsys, tmp_path, change, expected):
     assert main(["train", str(path), "--output", str(tmp_path / "run")]) == 2
     assert expected in error(capsys)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_warm_up_that_nobody_asked_for_is_cut_to_a_tenth(capsys, tmp_path):
+    def warmup(*words):
+        return config(capsys, "train", "digits", *words)["trainer"]["warmup"]
+
+    assert warmup() == warmup("--trainer.steps", "500") == warmup("--trainer.steps", "9000") == 50
+    assert warmup("--trainer.steps", "70") == 7
+    assert warmup("--trainer.steps=5") == 0
+    assert warmup("--trainer.steps", "70", "--trainer.warmup", "30") == 30
+    assert main(["train", "digits", "--trainer.steps", "5", "--trainer.warmup", "5"]) == 1
+    assert "warmup is 5 of 5 steps" in error(capsys)
+    # A run that is continued has the warm-up that it has.
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("trainer: {warmup: 30}\n")
+    again = ["--output", str(run), "--trainer.steps", "70", "--resume"]
+    assert warmup(*again) == 30
+    assert warmup(*again[:-1], "--resume", "false") == 7
+
+
+def test_a_recipe_without_a_warm_up(capsys, tmp_path, monkeypatch):
+    lines = recipes.find("digits").read_text().splitlines()
+    (tmp_path / "mine.yaml").write_text("\n".join(li for li in lines if "warmup" not in li) + "\n")
+    monkeypatch.chdir(tmp_path)
+    assert config(capsys, "train", "mine.yaml")["trainer"]["warmup"] == 100
+    short = config(capsys, "train", "mine.yaml", "--trainer.steps", "400")
+    assert short["trainer"]["warmup"] == 40
+    assert recipes.load("mine.yaml", {"trainer.steps": 40}).trainer.warmup == 4

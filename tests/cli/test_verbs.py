@@ -222,12 +222,12 @@ def test_a_damaged_configuration(sampled, tmp_path, capsys, monkeypatch, name, t
 
 def test_a_recipe_is_an_object():
     recipe = recipes.load("digits", {"network.width": 8, "process.schedule": "LinearSchedule"})
-    assert recipe.split == "all" and recipe.trainer.steps == 5000
+    assert recipe.split == "train" and recipe.trainer.steps == 5000
     dataset = recipe.dataset()
     transport = recipe.transport(dataset)
     assert isinstance(transport.network, MLP) and transport.network.config["width"] == 8
     assert type(transport.process.schedule).__name__ == "LinearSchedule"
-    assert len(recipe.examples(dataset, transport).x) == 1797
+    assert len(recipe.examples(dataset, transport).x) == 1437
     with pytest.raises(UsageError, match=r"no option --trainer.stepz \(did you mean 'trainer.st"):
         recipes.load("digits", {"trainer.stepz": 8})
     with pytest.raises(UsageError, match="there is no recipe 'digit'"):

@@ -55,6 +55,15 @@ def test_bad_values_are_named(name, value):
         TrainingConfig(**{name: value})
 
 
+def test_short_runs_warm_up_for_a_tenth():
+    for steps, warmup in ((10_000, 100), (1000, 100), (999, 99), (50, 5), (9, 0), (1, 0)):
+        assert TrainingConfig(steps=steps).warmup == warmup
+        assert TrainingConfig(steps=steps, decay="cosine").warmup == warmup
+        assert TrainingConfig(steps=steps, warmup=0).warmup == 0
+    assert TrainingConfig(steps=50, warmup=40).warmup == 40  # as asked for
+    assert TrainingConfig(steps=9, learning_rate=0.5).rate(0) == 0.5
+
+
 def test_cosine_needs_steps_after_the_warmup():
     with pytest.raises(ValueError, match="warmup is 10 of 10 steps"):
         TrainingConfig(steps=10, warmup=10, decay="cosine")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from markovbridge import MeanHead, PureDeath, Transport
+from markovbridge import FiniteTime, Instantaneous, MeanHead, PathKL, PureDeath, Transport
 from markovbridge.doors.randomness import derive, generator
 from markovbridge.exact import Empirical
 from markovbridge.training import Examples, Trainer
@@ -365,3 +365,29 @@ def test_a_trained_model_knows_its_errors(small, tmp_path):
     assert alone.error_curve == saved.error_curve == loaded.error_curve
     errors = alone.error_curve.errors
     assert errors[-1] == 0 and errors[0] > errors[-2] > 0
+
+
+def test_a_loss_that_may_be_negative_says_so(small, caplog):
+    caplog.set_level(logging.INFO, logger="markovbridge")
+    published = Instantaneous(steps=10)
+    said = {}
+    for name, objective in {
+        "published": published,
+        "exact": FiniteTime(steps=10, weight="exact"),
+        "sum": PathKL(damping=1.0) + 0.1 * published,
+        "ours": PathKL(damping=1.0),
+    }.items():
+        caplog.clear()
+        transport = small.transport()
+        transport.objective = objective
+        Trainer(transport, small.counts(), small.config(steps=1, warmup=0)).run()
+        said[name] = "the loss may be negative" in caplog.text
+    assert said == {"published": True, "exact": True, "sum": True, "ours": False}
+    # And it is: at the true end of 9 units still to come, of a law that is sure of them.
+    process, x, x1 = PureDeath(), torch.zeros(1, 1, dtype=torch.int64), torch.full((1, 1), 9)
+    t = torch.tensor([0.5])
+    loss = published(process, Empirical(process, x1)(x, t), x, x1, t)
+    gained = process.schedule.survival(torch.tensor([0.5, 0.6], dtype=torch.float64))
+    weight = 10 * gained[0] * (gained[1] / gained[0]).log()
+    assert float(loss) == pytest.approx(float(weight) * (9 - 9 * math.log(9)), rel=1e-4)
+    assert float(loss) < 0

@@ -143,7 +143,7 @@ def _overview() -> str:
         f"usage: markovbridge VERB ...\n\n{verbs}\n\n"
         "`markovbridge VERB --help` explains a verb. A first run, in a few minutes:\n\n"
         "  markovbridge train digits\n"
-        "  markovbridge sample runs/digits --n 1797\n"
+        "  markovbridge sample runs/digits --n 1437\n"
         "  markovbridge evaluate runs/digits\n"
         "  markovbridge report runs/digits"
     )

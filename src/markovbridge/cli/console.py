@@ -10,25 +10,38 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
 
 EVERY = 30.0  # seconds between lines of progress where there is no terminal
+SOON = 2.0  # seconds after which a bar shows on a terminal
 
 
 def say(text: str) -> None:
     """Print a result."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    _print(sys.stdout, text)
 
 
 def note(text: str) -> None:
     """Print what is of use now and no result."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    _print(sys.stderr, text)
+
+
+def _print(stream: TextIO, text: str) -> None:
+    """Print a line, for whoever still reads: that a pipe was closed is no failure."""
+    with suppress(BrokenPipeError):
+        stream.write(f"{text}\n")
+        stream.flush()
+
+
+def wrote(files: Sequence[Path], there: Collection[Path]) -> str:
+    """What was written, as the beginning of a sentence, and that it replaced what was there."""
+    again = ", in place of what was there" if set(files) & set(there) else ""
+    return f"wrote {', '.join(map(str, files))}{again}"
 
 
 def fail(text: str) -> None:
@@ -76,7 +89,7 @@ def _show(
 class Progress:
     """How far a piece of work is, at which rate, and how long it will take.
 
-    A bar on a terminal; elsewhere a line every half minute.
+    A bar on a terminal, if it takes longer than two seconds; elsewhere a line every half minute.
 
     Args:
         total: Amount of work.
@@ -96,6 +109,7 @@ class Progress:
                 total=self.total,
                 unit=f" {self.unit}",
                 file=sys.stderr,
+                delay=SOON,
                 bar_format="{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f}{unit} "
                 "[{elapsed}, {remaining} left, {rate_noinv_fmt}]",
             )

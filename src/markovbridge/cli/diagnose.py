@@ -17,12 +17,13 @@ import torch
 from markovbridge.cli import console
 from markovbridge.cli.models import conditioned, load_transport
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.verb import OnData, Placed, Weighted
+from markovbridge.cli.verb import Measures, Placed, Weighted
 from markovbridge.data import Source
 from markovbridge.data.covariates import described
 from markovbridge.doors.randomness import generator
 from markovbridge.evaluation.consistency import MEANING, Piece, over_time
 from markovbridge.storage.errors import UsageError
+from markovbridge.storage.files import to_json
 from markovbridge.storage.locks import locked
 from markovbridge.training.run_folder import RunFolder, held_out
 from markovbridge.transport import BLOCK, Transport
@@ -30,7 +31,7 @@ from markovbridge.transport.saved import hash_weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diagnose(Weighted, Placed, OnData):
+class Diagnose(Weighted, Placed, Measures):
     """Check a trained model of counts against itself.
 
     Whatever the data, the expected number of units still to come determines its own change in
@@ -104,12 +105,12 @@ class Diagnose(Weighted, Placed, OnData):
             **facts,
         }
         content = {"pieces": [dataclasses.asdict(piece) for piece in found], "meta": meta}
-        path = run.write_record("diagnostics", content)
         given = described(meta.get("condition"))
         beside = f", given {given}" if given else ""
-        console.say(f"{len(x1):,} data points of {meta['data']}{beside}")
-        console.say(_table(found))
-        console.say(f"\nwrote {path}; for a page of it all: markovbridge report {run}")
+        head = f"{len(x1):,} data points of {meta['data']}{beside}"
+        self.wrote(run, "diagnostics", content, f"{head}\n{_table(found)}")
+        if self.json:
+            console.say(to_json(content, indent=2))
 
 
 def _table(found: Sequence[Piece]) -> str:

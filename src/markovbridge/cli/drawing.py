@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from markovbridge.cli import console
 from markovbridge.cli.blocks import Blocks, largest
 from markovbridge.cli.models import load_transport
 from markovbridge.cli.ranks import Ranks, ranks
+from markovbridge.cli.results import Results, results
 from markovbridge.cli.verb import OnRun, Placed, Weighted, opened
 from markovbridge.data.covariates import described
 from markovbridge.doors.randomness import fresh_key
@@ -40,11 +42,13 @@ class Drawing(NamedTuple):
         run: The run.
         team: The processes.
         transport: The model of the run, on the device of this process.
+        results: Where results go.
     """
 
     run: RunFolder
     team: Ranks
     transport: Transport
+    results: Results
 
 
 class Drawn(NamedTuple):
@@ -73,6 +77,9 @@ class Draws(Weighted, Placed, OnRun):
             evaluations each, where a mean is learned, and for others Bridge.
         head: The model's own head, to change what has no weights, such as
             --head.kernel stochastic.
+        output: Where the results go, if not into the run folder: a folder, or a file that ends
+            in .npz, or as the table of the run does. Results of this program that are there are
+            replaced, and that is said; other files are not.
     """
 
     steps: int = STEPS
@@ -81,6 +88,7 @@ class Draws(Weighted, Placed, OnRun):
     block: int = BLOCK
     sampler: Sampler | None = None
     head: Head | None = None
+    output: Path | None = None
 
     @classmethod
     def defaults(cls, name: str) -> dict[str, Any]:
@@ -94,16 +102,18 @@ class Draws(Weighted, Placed, OnRun):
             made: What is written, such as "samples", by no other command at the same time.
 
         Raises:
+            UsageError, FileExistsError: If it cannot be written where it is to be.
             InUseError: If another command writes the same.
         """
         run = self.opened()
         with contextlib.ExitStack() as stack:
             team = stack.enter_context(ranks())
+            place = results(run, made, self.output)
             if team.rank == 0:
-                stack.enter_context(locked(run.path, made))
+                stack.enter_context(locked(place.folder.path, place.name))
             stack.enter_context(self.threaded())
             transport = load_transport(run, **self.own(), weights=self.weights)
-            yield Drawing(run, team, transport.to(team.device(self.device)))
+            yield Drawing(run, team, transport.to(team.device(self.device)), place)
 
     def drawn(
         self,
@@ -113,7 +123,6 @@ class Draws(Weighted, Placed, OnRun):
         unit: str,
         facts: dict[str, Any],
         *,
-        made: str,
         grid: Tensor | None = None,
     ) -> Drawn | None:
         """Make the blocks of this process that are not there yet, and wait for the others.
@@ -125,7 +134,6 @@ class Draws(Weighted, Placed, OnRun):
             unit: What progress is counted in, plural.
             facts: What samples depend on beside the options of `Draws`, as it is stored with
                 them.
-            made: What they are called, such as "samples".
             grid: Where the steps stop, if not where the transport has them stop.
 
         Returns:
@@ -149,7 +157,9 @@ class Draws(Weighted, Placed, OnRun):
             "markovbridge": version("markovbridge"),
             **facts,
         }
-        blocks = Blocks(drawing.run.blocks(made), {**meta, **parts, "torch": torch.__version__})
+        place = drawing.results
+        folder = place.folder.blocks(place.name)
+        blocks = Blocks(folder, {**meta, **parts, "torch": torch.__version__})
         if team.rank == 0 and (changed := blocks.prepare()):
             console.note(f"{changed} is not what an interrupted call was given: starting afresh")
         team.wait()

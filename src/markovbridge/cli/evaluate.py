@@ -2,19 +2,25 @@
 
 RUN/evaluation.json    {"records": [...], "samples": how the samples were made}
 RUN/likelihood.json    {"records": [...], "model": hash of its weights}
+
+With --samples, the evaluation is written beside these samples. With --json both are printed, as
+{"evaluation": ..., "likelihood": ...}, as far as they were asked for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from markovbridge.cli import console
 from markovbridge.cli.models import conditioned, load_transport
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.verb import OnData, Placed
+from markovbridge.cli.results import figures_of, placed
+from markovbridge.cli.verb import Measures, Placed
 from markovbridge.data import Source
 from markovbridge.data.covariates import Covariates, described
 from markovbridge.data.meeting import alike
@@ -24,6 +30,8 @@ from markovbridge.evaluation.metrics import evaluate, evaluate_counts, extractor
 from markovbridge.evaluation.metrics.points import draw_rows
 from markovbridge.storage.config import from_config
 from markovbridge.storage.errors import UsageError
+from markovbridge.storage.files import to_json
+from markovbridge.storage.kept import usual
 from markovbridge.storage.locks import locked
 from markovbridge.training.run_folder import RunFolder, held_out
 from markovbridge.training.trained_on import RunData
@@ -32,7 +40,7 @@ from markovbridge.transport.saved import hash_weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Placed, OnData):
+class Evaluate(Placed, Measures):
     """Score the samples of a run against real data, and its likelihood.
 
     Every figure is printed beside its floor, what real data score against real data with
@@ -48,7 +56,12 @@ class Evaluate(Placed, OnData):
     several), into RUN/likelihood.json. It needs no samples. A model that was trained with labels
     or covariates is told those of each data point.
 
+    Statistics of large data, which take a minute, are computed once: they are kept in the folder
+    that MARKOVBRIDGE_CACHE names, or ~/.cache/markovbridge, which may be deleted at any time.
+
     Attributes:
+        samples: Samples that `sample --output` wrote, a folder or a file, in place of those in
+            the run folder.
         split: Real data to compare with. Without it, those of the training for samples, and
             test for the likelihood.
         extractor: What Fréchet distances are measured in: pixels, mobilenet:PATH or
@@ -64,6 +77,7 @@ class Evaluate(Placed, OnData):
 
     EXAMPLE = "runs/digits"
 
+    samples: Path | None = None
     split: Literal["train", "validation", "test", "all"] | None = None
     extractor: str = "pixels"
     n: int | None = None
@@ -78,22 +92,37 @@ class Evaluate(Placed, OnData):
     def run(self) -> None:
         run = self.opened()
         source, trained, known = self.source(run), run.split(), self.data_of(run)
+        folder, name = (run, "samples") if self.samples is None else placed(self.samples)
+        made: dict[str, Any] = {}
         with locked(run.path, "evaluation"), self.threaded():
-            if not self.likelihood or run.arrays("samples").is_file():
-                self._samples(run, known, source, self.split or trained)
+            if not self.likelihood or self.samples or run.arrays("samples").is_file():
+                samples = (folder, name, *folder.samples(name))
+                split = self.split or trained
+                made["evaluation"] = self._samples(run, known, source, split, *samples)
             if self.likelihood:
                 chosen = self.split or "test"
                 if not held_out(chosen, trained):
                     console.note(f"warning: split {chosen} is not held out: {run} saw {trained}")
-                self._likelihood(run, known, source, chosen)
+                made["likelihood"] = self._likelihood(run, known, source, chosen)
+        if self.json:
+            console.say(to_json(made, indent=2))
 
-    def _samples(self, run: RunFolder, known: RunData, source: Source, split: str) -> None:
-        """Score the samples of a run."""
+    def _samples(
+        self,
+        run: RunFolder,
+        known: RunData,
+        source: Source,
+        split: str,
+        folder: RunFolder,
+        name: str,
+        samples: Tensor,
+        meta: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Score samples of a run, which are in a folder by a name."""
         n, seed = self.n, self.seed
-        samples, meta = run.samples()
         if n is not None and not 2 <= n <= len(samples):
             raise UsageError(
-                f"n is {n}; {run} has {len(samples):,} samples, of which 2 or more count"
+                f"n is {n}; {folder} has {len(samples):,} samples, of which 2 or more count"
             )
         whole = known.load(source, split)
         reference, what = whole, f"{whole.name}, {split}"
@@ -115,17 +144,22 @@ class Evaluate(Placed, OnData):
                 )
         facts, top = {**meta, "split": what}, reference.maximum or 255
         networks = [extractor_of(word, maximum=top) for word in self.extractor.split(",")]
-        if samples.ndim == 2 and not samples.is_floating_point():
-            records = evaluate_counts(samples[:n], reference.x, seed=seed, meta=facts)
-        else:
-            x = draw_rows(reference.x, len(reference), "reference")
-            records = evaluate(samples[:n], x, extractors=networks, seed=seed, meta=facts)
+        told: dict[str, Any] = {"seed": seed, "meta": facts}
+        with console.Progress(100, "percent") as progress:
+            told["callback"] = lambda share: progress.advance(100 * share)
+            if samples.ndim == 2 and not samples.is_floating_point():
+                records = evaluate_counts(samples[:n], reference.x, **told)
+            else:
+                x = draw_rows(reference.x, len(reference), "reference")
+                told |= {"extractors": networks, "cache": usual() / "references"}
+                records = evaluate(samples[:n], x, **told)
         content = {"records": [r.to_dict() for r in records], "samples": meta}
-        path = run.write_record("evaluation", content)
-        console.say(table(records))
-        console.say(f"\nwrote {path}; for a page of it all: markovbridge report {run}")
+        self.wrote(folder, figures_of(name, "evaluation"), content, table(records))
+        return content
 
-    def _likelihood(self, run: RunFolder, known: RunData, source: Source, split: str) -> None:
+    def _likelihood(
+        self, run: RunFolder, known: RunData, source: Source, split: str
+    ) -> dict[str, Any]:
         """Bound the likelihood of data points beside a histogram."""
         if self.looks % 2:
             raise UsageError(
@@ -155,6 +189,5 @@ class Evaluate(Placed, OnData):
                 callback=progress.advance,
             )
         content = {"records": [r.to_dict() for r in records], "model": hash_weights(transport)}
-        path = run.write_record("likelihood", content)
-        console.say(held_out_likelihood.table(records))
-        console.say(f"\nwrote {path}")
+        self.wrote(run, "likelihood", content, held_out_likelihood.table(records))
+        return content

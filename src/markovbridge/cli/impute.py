@@ -102,7 +102,7 @@ class Impute(Posterior):
             condition=None if told is None else told[each],
             guidance=self.guidance,
         )
-        found = self.drawn(drawing, draw, n * draws, "draws", facts, made="imputed")
+        found = self.drawn(drawing, draw, n * draws, "draws", facts)
         if found is None:
             return
         made, meta = Restoration.of_rows(torch.from_numpy(found.samples), draws), found.meta
@@ -112,12 +112,12 @@ class Impute(Posterior):
             lines = [(name, f"{value:.3g}") for name, value in meta["scores"].items()]
         image = picture(transport, given, seen, made, ~mask)
         arrays, layers = {"x": seen, "observed": mask}, {"observed": mask.to(torch.uint8)}
-        files = write(run, "imputed", given, made, meta, image, arrays, layers)
+        files = write(drawing, "imputed", given, made, meta, image, arrays, layers)
         found.blocks.clear()
         console.say(f"{n:,} rows imputed by {run}, {draws} draws of each: {cost(meta)}")
         if lines:
             console.say(console.table(lines))
-        console.say(f"wrote {', '.join(map(str, files))}")
+        drawing.results.wrote(files, "draws")
 
 
 def known(word: str, x: Tensor, seed: int, order: Tensor | None = None) -> Tensor:

@@ -146,8 +146,9 @@ class Inspect(Weighted):
         }
         if transport is not None:
             facts["learned with"] = str(transport.coupling)
+        there = [*output.iterdir()] if output.is_dir() else []
         written = write_inspection(output, Path(name).name, process, seen, facts)
-        console.say(f"wrote {', '.join(map(str, written))}")
+        console.say(console.wrote(written, there))
 
 
 def _named(name: str | Path) -> Source | None:

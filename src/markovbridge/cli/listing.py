@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from markovbridge import recipes
 from markovbridge.cli import console
-from markovbridge.data.catalogue import CATALOGUE
+from markovbridge.data.catalogue import CATALOGUE, Entry
 from markovbridge.storage.errors import UsageError
+from markovbridge.storage.files import to_json
 
 
 @dataclass(frozen=True)
@@ -16,41 +18,62 @@ class Recipes:
 
     Attributes:
         name: The one to print. Without it, all are listed.
+        json: Print JSON: the recipe as an object, or a list of names and what they are.
     """
 
     name: str | None = None
+    json: bool = False
 
     def run(self) -> None:
         """Print it, or the list."""
         if self.name is None:
             rows = [(name, recipes.describe(name)) for name in recipes.names()]
+            if self.json:
+                _print([{"name": name, "about": about} for name, about in rows])
+                return
             console.say(console.table(rows))
             console.say(
                 "\n`markovbridge recipes NAME` prints one, `markovbridge train NAME` runs it"
             )
             return
         try:
-            console.say(recipes.find(self.name).read_text(encoding="utf-8").rstrip())
+            text = recipes.find(self.name).read_text(encoding="utf-8").rstrip()
         except FileNotFoundError as error:
             raise UsageError(str(error)) from error
+        if self.json:
+            import yaml  # which the list does without
+
+            _print(yaml.safe_load(text))
+        else:
+            console.say(text)
 
     @classmethod
     def main(cls, words: list[str]) -> None:
         """Do what the words behind the verb ask for."""
         if {"-h", "--help"} & set(words):
             console.say(HELP["recipes"])
-        elif len(words) > 1:
+            return
+        rest, json = _flag(words)
+        if len(rest) > 1:
             raise UsageError("recipes takes one name: markovbridge recipes NAME")
-        else:
-            cls(*words).run()
+        cls(*rest, json=json).run()
 
 
 @dataclass(frozen=True)
 class Data:
-    """List the data sets that are known, where they are, and what brings the others."""
+    """List the data sets that are known, where they are, and what brings the others.
+
+    Attributes:
+        json: Print the list as JSON.
+    """
+
+    json: bool = False
 
     def run(self) -> None:
         """Print the list."""
+        if self.json:
+            _print([_facts(entry) for entry in CATALOGUE])
+            return
         for entry in CATALOGUE:
             present, path, remedy = entry.look()
             console.say(f"{entry.name}: {'here' if present else 'not here'}; {entry.content}")
@@ -64,21 +87,47 @@ class Data:
         """Do what the words behind the verb ask for."""
         if {"-h", "--help"} & set(words):
             console.say(HELP["data"])
-        elif words:
-            raise UsageError(f"data takes no options, but was given {words[0]!r}")
-        else:
-            cls().run()
+            return
+        rest, json = _flag(words)
+        if rest:
+            raise UsageError(f"data takes no option but --json, and was given {rest[0]!r}")
+        cls(json=json).run()
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    """What is known of a data set."""
+    present, path, remedy = entry.look()
+    return {
+        "name": entry.name,
+        "about": entry.content,
+        "here": present,
+        "path": None if path is None else str(path),
+        "remedy": remedy or None,
+    }
+
+
+def _flag(words: list[str]) -> tuple[list[str], bool]:
+    """Words without `--json`, and whether it was there."""
+    rest = [word for word in words if word != "--json"]
+    return rest, len(rest) < len(words)
+
+
+def _print(content: Any) -> None:
+    """Print JSON, and nothing else."""
+    console.say(to_json(content, indent=2))
 
 
 HELP = {
     "recipes": """\
-usage: markovbridge recipes [NAME]
+usage: markovbridge recipes [NAME] [--json]
 
 List the recipes, or print one: a YAML file to copy and to change, which
-`markovbridge train FILE` takes as it takes a name.""",
+`markovbridge train FILE` takes as it takes a name. With --json, the same as
+JSON, and nothing else.""",
     "data": """\
-usage: markovbridge data
+usage: markovbridge data [--json]
 
 List the data sets that are known, where they are on this machine, and what
-brings the others. Nothing is ever downloaded.""",
+brings the others. Nothing is ever downloaded. With --json, the same as JSON,
+and nothing else.""",
 }

@@ -24,7 +24,7 @@ from markovbridge.evaluation.restoration import DRAWS, LEVELS, Restoration, leas
 from markovbridge.storage.config import from_config
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.png import grid_png
-from markovbridge.training.run_folder import RunFolder, held_out
+from markovbridge.training.run_folder import held_out
 from markovbridge.training.trained_on import RunData
 from markovbridge.transport import Transport
 
@@ -132,7 +132,7 @@ class Posterior(Draws, OnData):
 
 
 def write(
-    run: RunFolder,
+    drawing: Drawing,
     name: str,
     given: Input,
     made: Restoration,
@@ -144,7 +144,7 @@ def write(
     """Write draws of rows.
 
     Args:
-        run: The run folder.
+        drawing: What is drawn from, and where results go.
         name: What has become of the rows: "restored".
         given: The rows.
         made: Their draws.
@@ -156,9 +156,10 @@ def write(
     Returns:
         The files written.
     """
-    files = [run.arrays(name)]
+    place, folder = drawing.results, drawing.results.folder
+    files = [folder.arrays(place.name)]
     if image is not None:
-        files.append(run.write_picture(name, image))
+        files.append(folder.write_picture(place.name, image))
     found = {
         **arrays,
         "draws": made.draws,
@@ -167,12 +168,14 @@ def write(
         **({"truth": given.x} if given.own else {}),
     }
     stored = {key: value.numpy() for key, value in found.items()}
-    run.write_arrays(name, stored, meta)
+    folder.write_arrays(place.name, stored, meta)
     if given.table is not None:
         results = {f"{name}_mean": made.mean, **layers}
         if len(made.draws) >= least_draws(max(LEVELS)):
             results[f"{name}_low"], results[f"{name}_high"] = made.interval(max(LEVELS))
-        files += results_table(run, name, given.table, given.split, results, meta)
+        stem = folder.path / place.name
+        table, split = given.table, given.split
+        files += results_table(drawing.run, name, stem, place.plain, table, split, results, meta)
     return files
 
 

@@ -50,6 +50,7 @@ def rehearse(name: str, recipe: Recipe) -> None:
         ("process", repr(transport.process)),
         ("head", repr(transport.head)),
         ("objective", repr(transport.objective)),
+        *([("", remark)] if (remark := transport.objective.remark) else []),
         (
             "network",
             f"{type(transport.network).__name__}, {rehearsal.learner.parameters:,} weights",

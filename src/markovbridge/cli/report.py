@@ -32,7 +32,8 @@ class Report(OnRun):
                 f"{run.arrays('samples')}; `markovbridge evaluate {run}` scores these"
             )
         with locked(run.path, "report"):
-            console.say(f"wrote {write_report(run.path)}")
+            there = [run.report] if run.report.is_file() else []
+            console.say(console.wrote([write_report(run.path)], there))
 
 
 def _current(run: RunFolder, meta: dict[str, Any]) -> bool:

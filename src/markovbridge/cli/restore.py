@@ -114,7 +114,7 @@ class Restore(Posterior):
             condition=None if told is None else told[each],
             guidance=self.guidance,
         )
-        found = self.drawn(drawing, draw, n * draws, "draws", facts, made="restored")
+        found = self.drawn(drawing, draw, n * draws, "draws", facts)
         if found is None:
             return
         made, meta = Restoration.of_rows(torch.from_numpy(found.samples), draws), found.meta
@@ -131,12 +131,12 @@ class Restore(Posterior):
         arrays |= {"low": low, "high": high}
         image = picture(transport, given, (x.double() / survival).round(), made)
         layers = {"thinned": x} if given.own else {}
-        files = write(run, "restored", given, made, meta, image, arrays, layers)
+        files = write(drawing, "restored", given, made, meta, image, arrays, layers)
         found.blocks.clear()
         console.say(f"{n:,} rows restored by {run}, {draws} draws of each: {cost(meta)}")
         if scores:
             console.say(_table(scores))
-        console.say(f"wrote {', '.join(map(str, files))}")
+        drawing.results.wrote(files, "draws")
 
 
 def _scores(

@@ -63,7 +63,7 @@ class Sample(Draws):
             check_start(transport.coupling, TrainedOn.read(drawing.run.path).columns)
             made = self._made(drawing)
             if made is not None:
-                _write(drawing.run, made, transport)
+                _write(drawing, made)
 
     def _made(self, drawing: Drawing) -> Drawn | None:
         """Make the blocks of this process; all samples in the first."""
@@ -75,27 +75,31 @@ class Sample(Draws):
         even = self.grid == "schedule"
         times = transport.process.schedule.grid(self.steps) if even else None
         draw = partial(transport.sample_block, condition=rows, guidance=self.guidance)
-        return self.drawn(drawing, draw, self.n, "samples", facts, made="samples", grid=times)
+        return self.drawn(drawing, draw, self.n, "samples", facts, grid=times)
 
 
-def _write(run: RunFolder, made: Drawn, transport: Transport) -> None:
+def _write(drawing: Drawing, made: Drawn) -> None:
     """Write the samples, and what shows them beside."""
+    run, transport, place = drawing.run, drawing.transport, drawing.results
     samples, first, meta, n = made.samples, made.first, made.meta, len(made.samples)
-    path = run.write_arrays("path", {"times": first["times"], "states": first["states"][:, :n]})
-    files = [run.arrays("samples"), path]
+    folder, name = place.folder, place.name
+    ways = {"times": first["times"], "states": first["states"][:, :n]}
+    files = [folder.arrays(name), folder.write_arrays(place.path, ways)]
     shown = shades(torch.from_numpy(samples[:GRID]), transport)
     if shown is not None:
-        files.append(run.write_picture("samples", grid_png(shown, 255)))
-    run.write_arrays("samples", {"samples": samples}, meta)
+        files.append(folder.write_picture(name, grid_png(shown, 255)))
+    folder.write_arrays(name, {"samples": samples}, meta)
     encoding = transport.covariates
     told = {} if encoding is None else each(encoding, meta.get("condition"), n)
-    files += samples_table(run, samples, encoding, told, meta)
+    stem = folder.path / name
+    files += samples_table(run, samples, encoding, told, stem, meta)
     made.blocks.clear()
     console.say(f"{n:,} samples of {run}: {cost(meta)}")
-    console.say(f"wrote {', '.join(map(str, files))}")
+    place.wrote(files, "samples")
     for found in _strange(run, samples, transport, meta):
         console.note(f"warning: {found}")
-    console.say(f"to score them: markovbridge evaluate {run}")
+    other = "" if folder.path == run.path and place.plain else f" --samples {files[0]}"
+    console.say(f"to score them: markovbridge evaluate {run}{other}")
 
 
 def _strange(

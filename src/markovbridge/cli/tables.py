@@ -49,11 +49,21 @@ def table_of(run: RunFolder) -> CountTable | None:
         return None
 
 
+def suffix_of(run: RunFolder) -> str | None:
+    """The suffix that tables of a run are written with; None if it writes none."""
+    try:
+        source = from_config(run.source(), Source)
+        return source.format.written_as if isinstance(source, CountTable) else None
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def samples_table(
     run: RunFolder,
     samples: np.ndarray,
     encoding: Covariates | None,
     told: Mapping[str, Any],
+    stem: Path,
     meta: Mapping[str, Any],
 ) -> list[Path]:
     """Write samples (n, features) as a table, in the form of that of the training.
@@ -63,6 +73,7 @@ def samples_table(
         samples: The samples.
         encoding: The covariates of the model, or None.
         told: What each was conditioned on, n values by name.
+        stem: The file, without a suffix.
         meta: How they were made.
 
     Returns:
@@ -77,7 +88,7 @@ def samples_table(
         table = source.read()
         table.close()
         names = table.column_names
-    kind, path = source.format.kind, run.path / f"samples{suffix}"
+    kind, path = source.format.kind, stem.with_name(f"{stem.name}{suffix}")
     if kind is None:
         rows = [f"sample {k}" for k in range(len(samples))]
         facts: dict[str, Any] = {"row_names": rows, "column_names": names, "columns": told}
@@ -135,6 +146,8 @@ def table_at(
 def results_table(
     run: RunFolder,
     verb: str,
+    stem: Path,
+    plain: bool,
     source: CountTable,
     split: str,
     results: Mapping[str, Tensor],
@@ -145,6 +158,9 @@ def results_table(
     Args:
         run: The run folder.
         verb: What was done to the rows: "restored".
+        stem: The file, without a suffix.
+        plain: Whether it has its usual name, which several files of text do not: these are
+            called by that of the table.
         source: The table that has these rows.
         split: The part of the table they are, its first rows.
         results: Matrices (n, features) by name, features in the order of the run: they are
@@ -158,9 +174,10 @@ def results_table(
     if suffix is None:
         return []
     n = len(next(iter(results.values())))
-    stem = verb if suffix == ".h5ad" else source.where().name.split(".")[0]
+    usual = plain and suffix != ".h5ad"
+    name = source.where().name.split(".")[0] if usual else stem.name
     names = TrainedOn.read(run.path).columns
-    path = run.path / f"{stem}{suffix}"
+    path = stem.with_name(f"{name}{suffix}")
     told: dict[str, Any] = {}
     if suffix == ".h5ad":
         told["uns"] = {UNS: provenance(METHODS.get(verb, verb), **_facts(run, meta))}

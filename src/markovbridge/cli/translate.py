@@ -102,18 +102,19 @@ class Translate(Draws):
         facts |= {"source": hashed(source), "n": n}
         guided = {"condition": rows, "guidance": self.guidance}
         draw = partial(transport.translate_block, x0=source, **guided)
-        made = self.drawn(drawing, draw, n, "rows", facts, made="translated")
+        made = self.drawn(drawing, draw, n, "rows", facts)
         if made is None:
             return
-        files = [run.arrays("translated")]
+        folder, name = drawing.results.folder, drawing.results.name
+        files = [folder.arrays(name)]
         picture = _picture(made.first, n, transport)
         if picture is not None:
-            files.append(run.write_picture("translated", picture))
+            files.append(folder.write_picture(name, picture))
         arrays: dict[str, Any] = {"source": source.numpy(), "samples": made.samples}
-        run.write_arrays("translated", arrays, made.meta)
+        folder.write_arrays(name, arrays, made.meta)
         made.blocks.clear()
         console.say(f"{n:,} rows carried by {run}: {cost(made.meta)}")
-        console.say(f"wrote {', '.join(map(str, files))}")
+        drawing.results.wrote(files, "rows carried")
 
 
 def _picture(first: dict[str, np.ndarray], n: int, transport: Transport) -> bytes | None:

@@ -5,6 +5,7 @@ The bases below it hold what several verbs share, each option explained once, wh
     Verb
       OnRun          the folder of the run
         OnData       data: the run's own, or other data
+          Measures   json
       Computes       seed, threads, network
         Weighted     weights
         Placed       device
@@ -183,6 +184,34 @@ class OnData(OnRun):
                 f"the data of {run} are of your own class: name it with --data {path}"
             )
         return from_config(own, Source, "data")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures(OnData):
+    """A verb for a run that writes figures.
+
+    Attributes:
+        json: Print the figures as JSON, and nothing else on standard output.
+    """
+
+    json: bool = False
+
+    def wrote(self, folder: RunFolder, name: str, figures: dict[str, Any], text: str) -> None:
+        """Write figures, and tell them.
+
+        Args:
+            folder: Where.
+            name: What they are called, such as "evaluation".
+            figures: The figures.
+            text: The same for people.
+        """
+        there = [folder.record(name)] if folder.record(name).is_file() else []
+        told = console.wrote([folder.write_record(name, figures)], there)
+        if self.json:
+            return
+        ours = folder.path == Path(self.folder).expanduser()
+        page = f"; for a page of it all: markovbridge report {self.folder}" if ours else ""
+        console.say(f"{text}\n\n{told}{page}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from markovbridge.networks import MLP, Attention, Network
 from markovbridge.processes import PureDeath
 from markovbridge.samplers.known_sites import Masking
 from markovbridge.training import Examples, TrainingConfig
+from markovbridge.training.config import share_of
 from markovbridge.training.selection import MOST
 from markovbridge.transport import Transport, statistics
 from markovbridge.transport.objectives import PathKL
@@ -109,7 +110,7 @@ def plan(params: Mapping[str, Any], seed: int, *, validated: bool) -> TrainingCo
         steps=steps,
         batch_size=params["batch_size"],
         learning_rate=params["learning_rate"],
-        warmup=min(50, steps // 10),
+        warmup=share_of(steps, 50),
         decay="cosine",
         ema=params["ema"],
         seed=seed,

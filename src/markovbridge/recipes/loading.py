@@ -14,7 +14,9 @@ from markovbridge.recipes.files import find
 from markovbridge.recipes.options.parser import Options, parse
 from markovbridge.recipes.options.words import of_mapping, pairs, spelled
 from markovbridge.recipes.recipe import Recipe
+from markovbridge.storage.documents import read_yaml
 from markovbridge.storage.errors import UsageError
+from markovbridge.training.config import WARMUP, share_of
 from markovbridge.training.replacing import recover
 from markovbridge.training.run_folder import RunFolder
 
@@ -51,9 +53,25 @@ class Found:
     ) -> Options:
         """The recipe's options, with others in words that override them; see `parse`."""
         words = spelled(words, owner)
+        words = [*self._warmed(words), *words]
         if self.table:
             words = [*self.table, *_told(words), *words]
         return parse(owner, words, own=OWN, recipe=self.file, before=before)
+
+    def _warmed(self, words: Sequence[str]) -> list[str]:
+        """The warm-up, where the steps are asked for and nothing is said of it.
+
+        That of the recipe, or a tenth of the steps if that is less; of a run that is continued
+        it is the one that it has.
+        """
+        asked = dict(pairs(words))
+        steps = asked.get("trainer.steps") or ""
+        if not steps.isdecimal() or "trainer.warmup" in asked:
+            return []
+        run = RunFolder(Path(asked.get("output") or self.output).expanduser())
+        again = asked.get("resume", "false") != "false" and run.config.is_file()
+        usual = _warmup(run.config if again else self.file)
+        return ["--trainer.warmup", str(usual if again else share_of(int(steps), usual))]
 
     def recipe(self, words: Sequence[str] = ()) -> Recipe:
         """The recipe as an object."""
@@ -117,6 +135,16 @@ def _table(name: str) -> tuple[str, ...]:
     if not is_table(path):
         return ()
     return "--data.path", str(CountTable(path).where().resolve())
+
+
+def _warmup(file: Path) -> int:
+    """The steps of warm-up that a recipe names; the usual ones if it names none, or wrong ones."""
+    try:
+        trainer = read_yaml(file).get("trainer")
+    except (OSError, ValueError):  # for which there is a better place
+        return WARMUP
+    found = trainer.get("warmup") if isinstance(trainer, dict) else None
+    return found if isinstance(found, int) and found >= 0 else WARMUP
 
 
 def _told(words: Sequence[str]) -> list[str]:

@@ -21,6 +21,14 @@ from typing import Literal
 from markovbridge import doors
 from markovbridge.doors import checks
 
+WARMUP = 100  # steps
+SHORT = 10  # of so many steps one is a step of warm-up, at most
+
+
+def share_of(steps: int, warmup: int = WARMUP) -> int:
+    """Steps of warm-up of a run that is not told how many: a tenth of a short one."""
+    return min(warmup, steps // SHORT)
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -30,7 +38,7 @@ class TrainingConfig:
         steps: Optimiser steps in all.
         batch_size: Samples a step, over all processes and micro-batches.
         learning_rate: Peak learning rate of AdamW.
-        warmup: Steps of linear warm-up.
+        warmup: Steps of linear warm-up. Without it, 100, or a tenth of all if that is less.
         decay: Learning rate after the warm-up: "constant", or "cosine" to zero.
         weight_decay: Decoupled weight decay, on all parameters.
         clip: Largest norm of the gradient; None does not clip.
@@ -56,7 +64,7 @@ class TrainingConfig:
     steps: int = 10_000
     batch_size: int = 128
     learning_rate: float = 2e-4
-    warmup: int = 100
+    warmup: int | None = None
     decay: Literal["constant", "cosine"] = "constant"
     weight_decay: float = 0.0
     clip: float | None = 1.0
@@ -75,7 +83,10 @@ class TrainingConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulation", "log_every", "keep", "samples"):
+        checks.whole(self.steps, "steps", least=1)
+        if self.warmup is None:
+            object.__setattr__(self, "warmup", share_of(self.steps))
+        for name in ("batch_size", "accumulation", "log_every", "keep", "samples"):
             checks.whole(getattr(self, name), name, least=1)
         for name in ("warmup", "seed", "validate_every", "checkpoint_every", "sample_every"):
             checks.whole(getattr(self, name), name, least=0)
@@ -92,19 +103,25 @@ class TrainingConfig:
                 "select is 'best', but validate_every is 0, so there are no held-out losses to "
                 "select by; give validate_every, or select='last'."
             )
-        if self.decay == "cosine" and self.warmup >= self.steps:
+        if self.decay == "cosine" and self.warming >= self.steps:
             raise ValueError(
-                f"warmup is {self.warmup} of {self.steps} steps, which leaves none for the "
+                f"warmup is {self.warming} of {self.steps} steps, which leaves none for the "
                 "cosine; give fewer steps of warmup."
             )
 
+    @property
+    def warming(self) -> int:
+        """Steps of warm-up."""
+        return self.warmup or 0
+
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
+        warmup = self.warming
+        if step < warmup:
+            return self.learning_rate * (step + 1) / warmup
         if self.decay == "constant":
             return self.learning_rate
-        done = (step - self.warmup) / (self.steps - self.warmup)
+        done = (step - warmup) / (self.steps - warmup)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
     def averaging(self, step: int) -> float:

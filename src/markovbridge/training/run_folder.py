@@ -250,14 +250,17 @@ class RunFolder:
 
     # What verbs have made of it
 
-    def samples(self) -> tuple[Tensor, dict[str, Any]]:
+    def samples(self, name: str = "samples") -> tuple[Tensor, dict[str, Any]]:
         """Samples, (n, *event), and how they were made.
+
+        Args:
+            name: What they are called.
 
         Raises:
             FileNotFoundError: If there are none yet.
             ValueError: If the file is damaged.
         """
-        path = self.arrays("samples")
+        path = self.arrays(name)
         if not path.is_file():
             raise FileNotFoundError(
                 f"{self} has no samples; `markovbridge sample {self}` draws some"

@@ -204,6 +204,7 @@ class Trainer:
             f"training from step {self.step} to {self.config.steps}: "
             f"{self.learner.parameters:,} weights, {len(self.data):,} samples, batches of "
             f"{self.config.batch_size}, {self.config.precision}, {placed(self.accelerator)}"
+            f"{self.transport.objective.remark and '; '}{self.transport.objective.remark}"
         )
 
     def _due(self, every: int) -> bool:

@@ -14,7 +14,8 @@ x1, t)`. Each objective also says which times it wants.
       instantaneous   steps · p_t (τ_t - τ_s) (y - m log y),   τ = -log p
       finite time     (p_s - p_t) (y - m log y)
 
-  where s is the next time towards the data. Up to a factor `steps` they agree.
+  where s is the next time towards the data. Up to a factor `steps` they agree. They leave out
+  m log m - m, which the model does not enter: they may be negative, and lower is better.
   `FiniteTime(steps, weight="exact")` is the relative entropy of K = `steps` steps instead: the
   pinned step from x_t is x_t + Binomial(m, r), r = (p_s - p_t)/(1 - p_t), that of a sampler
   which knows the mean alone x_t + Poisson(y r), and
@@ -73,6 +74,11 @@ class Objective(ABC):
 
     truncation: float = 0.0
     """Training times stay below 1 - truncation."""
+
+    @property
+    def remark(self) -> str:
+        """What is to be known of its values before one reads them; empty for nothing."""
+        return ""
 
     @abstractmethod
     def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
@@ -180,6 +186,10 @@ class _Published(Objective):
 
     steps: int
 
+    @property
+    def remark(self) -> str:
+        return "the loss may be negative, as it leaves out what no model changes; lower is better"
+
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, not {self.steps}")
@@ -277,6 +287,10 @@ class Sum(Objective):
             for term, weight in zip(self.terms, self.weights, strict=True)
         ]
         return torch.stack(parts).sum(0)
+
+    @property
+    def remark(self) -> str:
+        return next((term.remark for term in self.terms if term.remark), "")
 
     def times(
         self, n: int, *, generator: torch.Generator | None = None, device: torch.device | str

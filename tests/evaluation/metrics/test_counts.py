@@ -121,6 +121,40 @@ def test_what_is_undefined_is_null_and_says_why():
     assert f"  – = undefined: {found.undefined}" in told
 
 
+@pytest.mark.parametrize("often", [0, 1, 2])
+def test_a_nearly_empty_table_is_scored_as_far_as_it_can_be(often):
+    """Of 30 features so many are seen in a tenth of the rows or more; the others hardly ever."""
+    real, ours = torch.zeros(100, 30, dtype=torch.int64), torch.zeros(40, 30, dtype=torch.int64)
+    real[:20, :often] = 1
+    ours[::5, :often] = 1
+    real[0, 3], ours[1, 4] = 7, 2
+    records = evaluate_counts(ours, real, repeats=1, meta=META)
+    found = scores(records)
+    assert len(found) == 18
+    where = f"{often} features in 10+ rows"
+    named = {metric: record.undefined for metric, record in found.items() if record.undefined}
+    features = {m for m in found if ": " in m and (often == 0 or "correlation" in m)}
+    assert set(named) == features | ({"correlation error"} if often < 2 else set())
+    for metric, reason in named.items():
+        takes = "correlations take 2" if metric == "correlation error" else "a correlation takes 3"
+        assert reason.startswith(f"there are {where}, and {takes}")
+        assert found[metric].value is None and found[metric].floor is None
+    defined = [record for record in records if record.undefined is None]
+    assert all(record.value is not None and record.floor is not None for record in defined)
+    assert {"energy distance", "classifier AUC", "library-size distance"} <= found.keys() - named
+    if often == 2:  # 8 of 40 rows against 20 of 100
+        assert found["mean: largest error"].value == pytest.approx(0, abs=1e-12)
+    assert f"undefined: there are {where}" in table(records)
+
+
+def test_progress_is_told_to_the_end():
+    shares = []
+    told = {"repeats": 2, "meta": META, "callback": shares.append}
+    evaluate_counts(draw(60, 4), draw(90, 5), **told)
+    assert len(shares) > 10 and min(shares) > 0
+    assert sum(shares) == pytest.approx(1)
+
+
 def test_records_fit_a_terminal():
     text = table(evaluate_counts(draw(60, 10), draw(100, 11), repeats=1, meta=META))
     assert max(len(line) for line in text.splitlines()) < 100

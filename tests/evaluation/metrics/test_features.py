@@ -62,10 +62,22 @@ def test_the_correlation_of_what_never_varies_is_undefined():
         assert math.isnan(found.correlation) and math.isfinite(found.largest_error)
 
 
-def test_agreement_needs_features():
+def test_few_features_have_no_correlation_and_none_have_no_errors():
+    x, y = margins(counts(20, [1.0, 2.0, 3.0], 3)), margins(counts(30, [1.0, 2.0, 3.0], 4))
+    few = agreement(x, y, torch.tensor([True, False, True]))["mean"]
+    relative = (abs(x.mean - y.mean) / y.mean)[[0, 2]]
+    assert math.isnan(few.correlation)
+    assert few.largest_error == pytest.approx(float(relative.max()), rel=1e-12)
+    assert few.median_error == pytest.approx(float(relative.min()), rel=1e-12)
+    none = agreement(x, y, torch.zeros(3, dtype=torch.bool))["mean"]
+    assert math.isnan(none.correlation)
+    assert math.isnan(none.median_error) and math.isnan(none.largest_error)
+
+
+def test_features_that_are_no_mask_are_named():
     x = margins(counts(20, [1.0, 1.0, 1.0], 3))
-    with pytest.raises(ValueError, match="at least 3 of them, got 2"):
-        agreement(x, x, torch.tensor([True, True, False]))
+    with pytest.raises(ValueError, match=r"features must be bool of shape \(3,\)"):
+        agreement(x, x, torch.ones(2, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("columns", [1, 3, 100])

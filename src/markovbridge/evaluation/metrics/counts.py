@@ -21,6 +21,9 @@ of large counts decides), "counts", or "shares" (counts over the total of their 
 library size). MMD is the root of the unbiased estimate, 0 where that is negative, with the
 median distance of real rows as bandwidth. The classifier sees two numbers beside the
 features: the logarithms of a row's total and of its number of features that are not 0.
+
+A nearly empty table has few features that are seen in many rows, or none. What needs them is
+undefined then, with the reason, and the rest is scored.
 """
 
 from __future__ import annotations
@@ -36,10 +39,13 @@ from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.doors.randomness import generator
 from markovbridge.evaluation.metrics.distances import energy_distance
-from markovbridge.evaluation.metrics.evaluation import ENERGY, Floors, Record, check_meta, mean
+from markovbridge.evaluation.metrics.evaluation import ENERGY, Record, check_meta, mean
 from markovbridge.evaluation.metrics.extractors import RAW
+from markovbridge.evaluation.metrics.features import LEAST as FEATURES
 from markovbridge.evaluation.metrics.features import agreement, correlation_error, margins
+from markovbridge.evaluation.metrics.floors import Floors
 from markovbridge.evaluation.metrics.points import CountRows, check_same_width, draw_rows
+from markovbridge.evaluation.metrics.reference import ignore
 from markovbridge.evaluation.metrics.two_sample import (
     classifier_auc,
     median_distance,
@@ -51,6 +57,9 @@ Space = Literal["log1p", "counts", "shares"]
 
 LIMIT = 20_000  # rows of either table that are looked at
 LEAST = 20  # rows of real data that two sets are made of
+PAIR = 2  # features that correlations of features are of
+FIRST = 0.1  # share of the work that features, looked at first, are
+CORRELATION = "correlation error"
 
 
 def embed(x: Tensor, space: Space = "log1p") -> Tensor:
@@ -84,6 +93,7 @@ def evaluate_counts(
     seed: int = 0,
     repeats: int = 5,
     meta: Mapping[str, Any],
+    callback: Callable[[float], None] | None = None,
 ) -> list[Record]:
     """Score sampled rows of a count table against real ones.
 
@@ -99,13 +109,14 @@ def evaluate_counts(
         seed: Of all random choices here.
         repeats: Draws that floors, and figures of equal sets, are averaged over.
         meta: As of `markovbridge.evaluation.metrics.evaluate`.
+        callback: Called with the share of the work that has been done since, 1 in all.
 
     Returns:
         One record per figure.
 
     Raises:
-        ValueError: On events of different sizes, negative values, too few rows or features,
-            or missing `meta`.
+        ValueError: On events of different sizes, negative values, too few rows, or missing
+            `meta`.
     """
     checks.turns(repeats, "repeats")
     facts = check_meta(meta)
@@ -124,16 +135,25 @@ def evaluate_counts(
         seen = min(50, max(1, len(real) // 10))
     chosen = margins(real).seen >= seen
     where = f"{int(chosen.sum()):,} features in {seen}+ rows"
+    floors = Floors(len(ours), len(real), seed, repeats)
+    tell = callback or ignore
     return [
-        *_features(ours, real, chosen, where, Floors(len(ours), len(real), seed, repeats), facts),
-        *_laws(ours, real, chosen, where, space, rows, seed, repeats, facts),
+        *_features(ours, real, chosen, where, floors, facts, tell),
+        *_laws(ours, real, chosen, where, space, rows, seed, repeats, facts, tell),
     ]
 
 
 def _features(
-    ours: Tensor, real: Tensor, chosen: Tensor, where: str, floors: Floors, facts: dict[str, Any]
+    ours: Tensor,
+    real: Tensor,
+    chosen: Tensor,
+    where: str,
+    floors: Floors,
+    facts: dict[str, Any],
+    tell: Callable[[float], None],
 ) -> list[Record]:
-    whole = margins(real)
+    whole, few = margins(real), int(chosen.sum()) < FEATURES
+    pairs = floors.repeats * (2 if floors.bootstrap else 1)
 
     def figures(one: Tensor, other: Tensor | None) -> dict[str, float]:
         against = whole if other is None else margins(other)
@@ -142,6 +162,7 @@ def _features(
             found[f"{name}: log correlation"] = values.correlation
             found[f"{name}: median error"] = values.median_error
             found[f"{name}: largest error"] = values.largest_error
+        tell(FIRST / (pairs + 1))
         return found
 
     value = figures(ours, None)
@@ -151,7 +172,7 @@ def _features(
     for name in value:
         half = mean([half[name] for half in halves]) if halves else None
         found = value[name], mean([draw[name] for draw in draws]), half
-        known = [None if v is None or math.isnan(v) else v for v in found]
+        known = [_defined(figure) for figure in found]
         statistic = name.partition(":")[0]
         records.append(
             Record(
@@ -166,6 +187,8 @@ def _features(
                 extractor_weights=None,
                 undefined=None
                 if known == list(found)
+                else f"there are {where}, and a correlation takes {FEATURES}, an error 1"
+                if few
                 else f"the {statistic} of all features is the same in one of the two tables",
                 **facts,
             )
@@ -183,6 +206,7 @@ def _laws(
     seed: int,
     repeats: int,
     facts: dict[str, Any],
+    tell: Callable[[float], None],
 ) -> list[Record]:
     size = min(len(ours), len(real) // 2, rows)
     name = RAW if space == "counts" else space
@@ -194,6 +218,7 @@ def _laws(
     def in_space(distance: Callable[..., float], **options: int) -> Callable[..., float]:
         return lambda a, b: distance(embed(a, space), embed(b, space), **options)
 
+    several = int(chosen.sum()) >= PAIR
     measures: dict[tuple[str, str], Callable[[Tensor, Tensor], float]] = {
         (ENERGY, name): in_space(energy_distance),
         ("sliced Wasserstein distance", name): in_space(sliced_wasserstein, seed=seed),
@@ -201,8 +226,8 @@ def _laws(
         ("classifier AUC", name): lambda a, b: classifier_auc(
             _told(a, space), _told(b, space), seed=seed
         ),
-        ("correlation error", f"log1p, {where}"): lambda a, b: correlation_error(
-            embed(a[:, chosen]), embed(b[:, chosen])
+        (CORRELATION, f"log1p, {where}"): lambda a, b: (
+            correlation_error(embed(a[:, chosen]), embed(b[:, chosen])) if several else math.nan
         ),
         ("library-size distance", "log1p of totals"): lambda a, b: sliced_wasserstein(
             embed(_total(a)), embed(_total(b)), projections=1
@@ -215,22 +240,31 @@ def _laws(
         drawn = ours[_order(len(ours), seed, "samples", repeat)[:size]]
         for key, measure in measures.items():
             found[key].append((measure(drawn, b), measure(a, b)))
+            tell((1 - FIRST) / (repeats * len(measures)))
     method = f"{size} reference rows against {size} others; mean of {repeats} draws, seed {seed}"
     return [
         Record(
             metric=metric,
-            value=mean([value for value, _ in pairs]),
-            floor=mean([floor for _, floor in pairs]),
+            value=_defined(mean([value for value, _ in pairs])),
+            floor=_defined(mean([floor for _, floor in pairs])),
             floor_method=method,
             half_split=None,
             n=size,
             n_reference=size,
             extractor=measured,
             extractor_weights=None,
+            undefined=f"there are {where}, and correlations take {PAIR}"
+            if metric == CORRELATION and not several
+            else None,
             **facts,
         )
         for (metric, measured), pairs in found.items()
     ]
+
+
+def _defined(value: float | None) -> float | None:
+    """A figure, or None for what is no number."""
+    return None if value is None or math.isnan(value) else value
 
 
 def _order(n: int, *keys: int | str) -> Tensor:

@@ -12,6 +12,10 @@ No square root of a general matrix is taken, nothing becomes complex, and a
 covariance of low rank (fewer items than features) is no special case: its null
 directions are left out. Covariances are unbiased (divided by n - 1).
 
+Of more than `FACTORED` features an eigendecomposition takes long, and of fewer items than
+features F is known without: F = (X - m)^T/(n - 1)^{1/2}. Against a covariance B of more items
+the last trace is then that of (F^T B F)^{1/2}, a matrix of n x n, right to 1e-7 of itself.
+
 **Energy distance.** Székely and Rizzo 2013, J. Stat. Plan. Inference 143:1249:
 
     2 E|X - Y| - E|X - X'| - E|Y - Y'|
@@ -40,6 +44,9 @@ from markovbridge.doors import checks
 from markovbridge.evaluation.metrics.points import as_rows, blocks, check_same_width
 
 BLOCK = 2048  # rows: one block of pairwise distances takes 32 MiB
+FACTORED = 1024  # features whose covariance is factored by its eigenvectors in any case
+
+Statistics = tuple[Tensor, Tensor, Tensor]  # mean, variance and share of zeros of each feature
 
 
 @dataclass(frozen=True)
@@ -49,10 +56,12 @@ class Moments:
     Attributes:
         mean: Shape `(d,)`, float64.
         covariance: Shape `(d, d)`, float64, symmetric and positive semidefinite.
+        thin: A factor F of shape `(d, n)`, n <= d, with F F^T the covariance, if one is known.
     """
 
     mean: Tensor
     covariance: Tensor
+    thin: Tensor | None = None
 
     def __post_init__(self) -> None:
         d = self.mean.shape[0] if self.mean.ndim == 1 else -1
@@ -65,8 +74,13 @@ class Moments:
             raise TypeError("mean and covariance must be float64: call .double() on both")
 
     @classmethod
-    def of(cls, features: Tensor) -> Moments:
-        """The sample mean and unbiased covariance of `features`, shape `(n, *event)`, n >= 2."""
+    def of(cls, features: Tensor, *, tell: Callable[[float], None] | None = None) -> Moments:
+        """The sample mean and unbiased covariance.
+
+        Args:
+            features: Shape `(n, *event)`, n >= 2.
+            tell: Called with the multiplications that were done.
+        """
         rows = as_rows(features, "features")
         n, d = rows.shape
         if n < 2:
@@ -75,14 +89,37 @@ class Moments:
         for _, block in blocks(rows, BLOCK):
             mean += block.sum(0)
         mean /= n
+        if d > FACTORED and n <= d:
+            thin = (rows.to(torch.float64) - mean).T / (n - 1) ** 0.5
+            return cls(mean, thin @ thin.T, thin)
         scatter = torch.zeros(d, d, dtype=torch.float64, device=rows.device)
         for _, block in blocks(rows, BLOCK, mean):
-            scatter.addmm_(block.T, block)
+            for start in range(0, d, FACTORED):  # on and above the diagonal, in bands
+                band = slice(start, start + FACTORED)
+                scatter[band, start:].addmm_(block[:, band].T, block[:, start:])
+            if tell is not None:
+                tell(len(block) * d * d)
+        for start in range(FACTORED, d, FACTORED):
+            band = slice(start, start + FACTORED)
+            scatter[band, :start] = scatter[:start, band].T
         return cls(mean, scatter / (n - 1))
+
+    def without(self, out: Moments, total: int, n: int) -> Moments:
+        """Those of the items that are not among n of all `total`, `out` being those of the n."""
+        left = total - n
+        if not 0 < n < total or left < 2:
+            raise ValueError(f"{n} of {total} items leave {left}, and a covariance needs 2")
+        mean = (total * self.mean - n * out.mean) / left
+        scatter = (total - 1) * self.covariance - (n - 1) * out.covariance
+        between = out.mean - mean
+        scatter -= (n * left / total) * between.outer(between)
+        return Moments(mean, scatter / (left - 1))
 
     @cached_property
     def factor(self) -> Tensor:
         """F of shape `(d, rank)` with F F^T the covariance."""
+        if self.thin is not None:
+            return self.thin
         values, vectors = torch.linalg.eigh(self.covariance)
         # Rounding leaves the null directions of a rank-deficient covariance with
         # eigenvalues of either sign of this size; their roots would be 1e8 times larger.
@@ -101,9 +138,20 @@ class Moments:
                 f"the two sets have {self.mean.shape[0]} and {other.mean.shape[0]} features; "
                 "use the same extractor for both"
             )
-        overlap = torch.linalg.svdvals(self.factor.T @ other.factor).sum()
+        overlap = self._overlap(other)
         spread = self.covariance.trace() + other.covariance.trace() - 2 * overlap
         return max(0.0, float((self.mean - other.mean).square().sum() + spread))
+
+    def _overlap(self, other: Moments) -> Tensor:
+        """The trace of (A^{1/2} B A^{1/2})^{1/2}."""
+        if (self.thin is None) == (other.thin is None):
+            return torch.linalg.svdvals(self.factor.T @ other.factor).sum()
+        one, whole = (self, other) if other.thin is None else (other, self)
+        thin = one.factor
+        squares = torch.linalg.eigvalsh(thin.T @ whole.covariance @ thin)
+        # As in `factor`: what rounding leaves of null directions has roots 1e8 times larger.
+        tolerance = squares[-1].clamp(min=0) * squares.numel() * torch.finfo(squares.dtype).eps
+        return squares[squares > tolerance].sqrt().sum()
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -128,6 +176,7 @@ def pair_mean(
     *,
     of: Callable[[Tensor], Tensor] = torch.sqrt,
     block: int = BLOCK,
+    tell: Callable[[float], None] | None = None,
 ) -> float:
     """The mean over all pairs (x_i, y_j) of a function of |x_i - y_j|^2, in O(block^2) memory.
 
@@ -137,6 +186,7 @@ def pair_mean(
             included, at half the cost.
         of: The function of squared Euclidean distances; their root by default.
         block: Rows of `x` and `y` held in float64 at a time.
+        tell: Called with the multiplications that were done.
 
     Returns:
         The mean; of distances, in units of x.
@@ -156,6 +206,8 @@ def pair_mean(
                 squares.fill_diagonal_(0)
             weight = 2 if y is None and j > 0 else 1  # a block off the diagonal stands for two
             total += weight * of(squares.clamp_(min=0)).sum()
+            if tell is not None:
+                tell(squares.numel() * rows.shape[1])
     return float(total) / (rows.shape[0] * others.shape[0])
 
 
@@ -196,6 +248,11 @@ class FeatureErrors:
     variance: Tensor
     zeros: Tensor
 
+    @classmethod
+    def between(cls, ours: Statistics, theirs: Statistics) -> FeatureErrors:
+        """Those of statistics, as `feature_statistics` gives them, minus others."""
+        return cls(*(a - b for a, b in zip(ours, theirs, strict=True)))
+
     def root_mean_square(self) -> dict[str, float]:
         """Each error as one number: its root mean square over the features."""
         return {
@@ -204,7 +261,7 @@ class FeatureErrors:
         }
 
 
-def feature_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def feature_statistics(x: Tensor) -> Statistics:
     """Mean, unbiased variance and share of zeros of each feature, each `(d,)` float64.
 
     Args:
@@ -236,8 +293,7 @@ def feature_errors(samples: Tensor, reference: Tensor) -> FeatureErrors:
     ours_rows, theirs_rows = as_rows(samples, "samples"), as_rows(reference, "reference")
     check_same_width(ours_rows, theirs_rows, ("samples", "reference"))
     ours = feature_statistics(ours_rows)
-    theirs = feature_statistics(theirs_rows.to(ours_rows.device))
-    return FeatureErrors(*(a - b for a, b in zip(ours, theirs, strict=True)))
+    return FeatureErrors.between(ours, feature_statistics(theirs_rows.to(ours_rows.device)))
 
 
 doors.guard(__name__, records=("FeatureErrors", "Moments"))

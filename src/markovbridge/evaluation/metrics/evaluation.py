@@ -19,25 +19,38 @@ Floors are averages over `repeats` random draws. That of the energy distance is
 the exact expectation: with M = E|Y - Y'| over all N^2 pairs of the reference, a
 bootstrap scores M/n on average, and a split into a and b items scores
 M N/(N-1) (1/a + 1/b).
+
+The energy distance of few samples to many real data would spend its time on all pairs of these.
+It looks at 10,000 reference items at most, or as many as there are samples; what a record calls
+`n_reference` then, and `split`, is that sample of the reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.covariates import described
 from markovbridge.doors import checks
-from markovbridge.doors.randomness import generator
-from markovbridge.evaluation.metrics.distances import Moments, feature_errors, pair_mean
+from markovbridge.evaluation.metrics.distances import (
+    FeatureErrors,
+    Moments,
+    feature_statistics,
+    pair_mean,
+)
 from markovbridge.evaluation.metrics.extractors import RAW, Extractor, Pixels
+from markovbridge.evaluation.metrics.floors import Floors
 from markovbridge.evaluation.metrics.inception import Inception
 from markovbridge.evaluation.metrics.points import as_rows, check_same_width
+from markovbridge.evaluation.metrics.reference import Reference
+from markovbridge.evaluation.metrics.work import Work
+
+Figures = tuple[float, float, float | None]  # value, floor, half split
 
 DASH = "–"
 ENERGY = "energy distance"
@@ -97,46 +110,6 @@ class Record:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Floors:
-    """Random index pairs (play samples, play reference) into N reference items."""
-
-    n: int
-    total: int
-    seed: int
-    repeats: int
-
-    @property
-    def bootstrap(self) -> bool:
-        return 2 * self.n > self.total
-
-    @property
-    def method(self) -> str:
-        how = (
-            f"bootstrap: {self.n} draws from the reference against it"
-            if self.bootstrap
-            else f"split: {self.n} reference items against the other {self.total - self.n}"
-        )
-        return f"{how}; mean of {self.repeats} draws, seed {self.seed}"
-
-    def draws(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Pairs for the floor; None stands for the whole reference."""
-        for repeat in range(self.repeats):
-            rng = generator("cpu", self.seed, "floor", repeat)
-            if self.bootstrap:
-                yield torch.randint(self.total, (self.n,), generator=rng), None
-            else:
-                order = torch.randperm(self.total, generator=rng)
-                yield order[: self.n], order[self.n :]
-
-    def halves(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs for the half split; none where the floor is a split."""
-        for repeat in range(self.repeats if self.bootstrap else 0):
-            rng = generator("cpu", self.seed, "half split", repeat)
-            order = torch.randperm(self.total, generator=rng)
-            yield order[: self.total // 2], order[self.total // 2 :]
-
-
 def evaluate(
     samples: Tensor,
     reference: Tensor,
@@ -145,6 +118,8 @@ def evaluate(
     seed: int = 0,
     repeats: int = 5,
     meta: Mapping[str, Any],
+    cache: str | Path | None = None,
+    callback: Callable[[float], None] | None = None,
 ) -> list[Record]:
     """Score samples against real data.
 
@@ -161,6 +136,9 @@ def evaluate(
         meta: How the samples were made: `weights` ("ema" or "raw"), `sampler`,
             `evaluations` and `seed`; and `split`, the reference's; `condition` by name and
             `guidance`, if there were any. Other entries are ignored.
+        cache: A folder where statistics of a large reference, and its floors, are kept for the
+            next time; see `markovbridge.evaluation.metrics.reference`. None keeps nothing.
+        callback: Called with the share of the work that has been done since, 1 in all.
 
     Returns:
         One record per figure.
@@ -171,39 +149,47 @@ def evaluate(
     checks.turns(repeats, "repeats")
     facts = check_meta(meta)
     reference = reference.to(samples.device)
-    ours, real = as_rows(samples, "samples"), as_rows(reference, "reference")
-    check_same_width(ours, real, ("samples", "reference"))
-    n, total = len(ours), len(real)
+    ours, rows = as_rows(samples, "samples"), as_rows(reference, "reference")
+    check_same_width(ours, rows, ("samples", "reference"))
+    n, total = len(ours), len(rows)
     if n < 2 or total < 4:
         raise ValueError(
             f"an evaluation needs at least 2 samples and 4 reference items, got {n} and {total}"
         )
+    work = Work(callback)
+    real = Reference(reference, None if cache is None else Path(cache), work.did)
     floors = Floors(n, total, seed, repeats)
+    work.plan(real, floors, extractors)
 
     def record(
-        metric: str, extractor: str, hashed: str | None, figures: tuple[float, float, float | None]
+        metric: str, extractor: str, hashed: str | None, figures: Figures, **other: Any
     ) -> Record:
         value, floor, half_split = figures
+        told: dict[str, Any] = {"floor_method": floors.method, "n_reference": total, **facts}
         return Record(
             metric=metric,
             value=value,
             floor=floor,
-            floor_method=floors.method,
             half_split=half_split,
             n=n,
-            n_reference=total,
             extractor=extractor,
             extractor_weights=hashed,
-            **facts,
+            **(told | other),
         )
 
-    records = [record(ENERGY, RAW, None, _energy(ours, real, floors))]
+    some = real.some(n)
+    fewer = Floors(n, len(some), seed, repeats)
+    other: dict[str, Any] = {"floor_method": fewer.method, "n_reference": len(some)}
+    if len(some) < total:
+        other["split"] = f"{facts['split']}, drawn at random from {total:,}"
+    records = [record(ENERGY, RAW, None, _energy(ours, some, real.spread(n), fewer), **other)]
     for extractor in extractors:
         name = "FID" if isinstance(extractor, Inception) else FRECHET
-        figures = _frechet(extractor(samples), extractor(reference), floors)
+        figures = _frechet(extractor(samples), extractor, real, floors)
         records.append(record(name, extractor.name, extractor.weights, figures))
     for key, figures in _feature_errors(ours, real, floors).items():
         records.append(record(FEATURE_ERRORS[key], RAW, None, figures))
+    work.finish()
     return records
 
 
@@ -240,9 +226,8 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _energy(ours: Tensor, real: Tensor, floors: Floors) -> tuple[float, float, float | None]:
-    spread = pair_mean(real)
-    value = max(0.0, 2 * pair_mean(ours, real) - pair_mean(ours) - spread)
+def _energy(ours: Tensor, some: Tensor, spread: float, floors: Floors) -> Figures:
+    value = max(0.0, 2 * pair_mean(ours, some) - pair_mean(ours) - spread)
     n, total = floors.n, floors.total
     distinct = spread * total / (total - 1)
     if not floors.bootstrap:
@@ -251,35 +236,25 @@ def _energy(ours: Tensor, real: Tensor, floors: Floors) -> tuple[float, float, f
     return value, spread / n, distinct * (1 / half + 1 / (total - half))
 
 
-def _frechet(ours: Tensor, real: Tensor, floors: Floors) -> tuple[float, float, float | None]:
-    whole = Moments.of(real)
+def _frechet(ours: Tensor, extractor: Extractor, real: Reference, floors: Floors) -> Figures:
+    value = Moments.of(ours).frechet_distance(real.moments(extractor))
 
-    def against(a: Tensor, b: Tensor | None) -> float:
-        other = whole if b is None else Moments.of(real[b])
-        return Moments.of(real[a]).frechet_distance(other)
+    def figures(one: Tensor, other: Tensor | None) -> list[float]:
+        return [real.frechet(extractor, one, other)]
 
-    value = Moments.of(ours).frechet_distance(whole)
-    floor = mean([against(a, b) for a, b in floors.draws()])
-    halves = [against(a, b) for a, b in floors.halves()]
-    return value, floor, mean(halves) if halves else None
+    floor, halves = real.floor(extractor, FRECHET, floors, figures)
+    return value, floor[0], None if halves is None else halves[0]
 
 
-def _feature_errors(
-    ours: Tensor, real: Tensor, floors: Floors
-) -> dict[str, tuple[float, float, float | None]]:
-    def against(a: Tensor, b: Tensor | None) -> dict[str, float]:
-        return feature_errors(real[a], real if b is None else real[b]).root_mean_square()
+def _feature_errors(ours: Tensor, real: Reference, floors: Floors) -> dict[str, Figures]:
+    def figures(one: Tensor, other: Tensor | None) -> list[float]:
+        return list(real.errors(one, other).root_mean_square().values())
 
-    values = feature_errors(ours, real).root_mean_square()
-    draws = [against(a, b) for a, b in floors.draws()]
-    halves = [against(a, b) for a, b in floors.halves()]
+    values = FeatureErrors.between(feature_statistics(ours), real.statistics()).root_mean_square()
+    floor, halves = real.floor(None, "errors of features", floors, figures)
     return {
-        key: (
-            value,
-            mean([draw[key] for draw in draws]),
-            mean([half[key] for half in halves]) if halves else None,
-        )
-        for key, value in values.items()
+        key: (value, floor[k], None if halves is None else halves[k])
+        for k, (key, value) in enumerate(values.items())
     }
 
 
@@ -342,4 +317,4 @@ def label(record: Record) -> str:
     return f"{record.metric} ({record.extractor}{hashed})"
 
 
-doors.guard(__name__, records=("Record", "Floors"), inside=("mean", "figure", "label"))
+doors.guard(__name__, records=("Record",), inside=("mean", "figure", "label"))

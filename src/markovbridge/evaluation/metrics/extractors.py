@@ -32,10 +32,13 @@ class Extractor(ABC):
     Attributes:
         name: What it is, for people: `"raw values"`, `"MobileNetV2 at 96 px"`.
         weights: `"sha256:..."` of its weights, or None if it has none.
+        identity: What tells it from all others, so that features of it may be kept for the next
+            time; None if nothing does.
     """
 
     name: str
     weights: str | None
+    identity: str | None = None
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
@@ -47,7 +50,7 @@ class Pixels(Extractor):
     """The raw values themselves, for images, vectors and tables alike."""
 
     def __init__(self) -> None:
-        self.name = RAW
+        self.name = self.identity = RAW
         self.weights = None
 
     def __call__(self, x: Tensor) -> Tensor:

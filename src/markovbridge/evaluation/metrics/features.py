@@ -29,6 +29,7 @@ from markovbridge.doors import checks
 from markovbridge.evaluation.metrics.distances import feature_statistics
 from markovbridge.evaluation.metrics.points import as_rows, check_same_width
 
+LEAST = 3  # features that a correlation over features is of
 COLUMNS = 1024  # features whose correlations with as many others are held at a time
 
 
@@ -78,9 +79,10 @@ class Agreement:
     """How well one statistic of features agrees with real data.
 
     Attributes:
-        correlation: Pearson correlation of logarithms; NaN if either never varies.
-        median_error: Median relative error.
-        largest_error: Largest relative error.
+        correlation: Pearson correlation of logarithms; NaN if either never varies, or of fewer
+            than `LEAST` features.
+        median_error: Median relative error; NaN of no features.
+        largest_error: Largest relative error; NaN of no features.
     """
 
     correlation: float
@@ -94,17 +96,17 @@ def agreement(ours: Margins, real: Margins, features: Tensor) -> dict[str, Agree
     Args:
         ours: Of samples.
         real: Of real data.
-        features: Which features to compare, `(d,)` bool; at least 3.
+        features: Which features to compare, `(d,)` bool.
 
     Returns:
         An `Agreement` for each of "mean", "variance", "zero fraction" and "Fano factor".
     """
-    if features.shape != real.mean.shape or int(features.sum()) < 3:
+    if features.shape != real.mean.shape or features.dtype != torch.bool:
         raise ValueError(
-            f"a correlation over features needs at least 3 of them, got {int(features.sum())}; "
-            "ask for features seen in fewer rows"
+            f"features must be bool of shape {tuple(real.mean.shape)}, one for each feature, got "
+            f"{features.dtype} of shape {tuple(features.shape)}"
         )
-    found = {}
+    count, found = int(features.sum()), {}
     theirs = real.named()
     for name, values in ours.named().items():
         a, b = values[features], theirs[name][features]
@@ -114,12 +116,12 @@ def agreement(ours: Margins, real: Margins, features: Tensor) -> dict[str, Agree
         x, y = (value - value.mean() for value in logs)
         # Of equal logarithms nothing is left but the rounding of their mean.
         norms = [float(v.norm()) for v in (x, y)]
-        defined = min(norms) > 1e-9 * len(x) ** 0.5
+        defined = count >= LEAST and min(norms) > 1e-9 * len(x) ** 0.5
         relative = (a - b).abs() / b.clamp_min(0.5 / real.rows)
         found[name] = Agreement(
             correlation=float(x @ y) / math.prod(norms) if defined else math.nan,
-            median_error=float(relative.median()),
-            largest_error=float(relative.max()),
+            median_error=float(relative.median()) if count else math.nan,
+            largest_error=float(relative.max()) if count else math.nan,
         )
     return found
 

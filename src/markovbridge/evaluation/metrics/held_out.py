@@ -32,7 +32,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from markovbridge import doors
@@ -68,6 +67,8 @@ def spearman(a: Tensor, b: Tensor) -> float:
 
     NaN if either is constant.
     """
+    from scipy.stats import rankdata  # half a second, which scores of images do without
+
     x, y = (rankdata(v.cpu().double().numpy().ravel()) for v in (a, b))
     x, y = x - x.mean(), y - y.mean()
     spread = float(np.sqrt((x @ x) * (y @ y)))

@@ -234,6 +234,7 @@ class Inception(Extractor):
         self.name = "Inception-v3 (2015-12-05)"
         self.weights = f"sha256:{SHA256}"
         self.maximum, self.batch = maximum, batch
+        self.identity = f"{self.name}, sha256:{SHA256}, white {maximum}"
 
     def __call__(self, x: Tensor) -> Tensor:
         """Features `(N, 2048)` float32 of integer images `(N, 1 or 3, H, W)`."""

@@ -131,6 +131,7 @@ class MobileNetV2(Extractor):
         self.name = f"MobileNetV2 at {size} px"
         self.weights = f"sha256:{SHA256[:8]}"
         self.size, self.maximum, self.batch = size, maximum, batch
+        self.identity = f"{self.name}, sha256:{SHA256}, white {maximum}"
 
     def __call__(self, x: Tensor) -> Tensor:
         """Features `(N, 1280)` float32 of integer images `(N, 1 or 3, H, W)`."""
