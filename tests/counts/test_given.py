@@ -6,6 +6,7 @@ import pytest
 from scipy import sparse
 
 from markovbridge import CountModel
+from markovbridge.data import CountTable
 
 anndata = pytest.importorskip("anndata")
 FAST = {"steps": 2, "width": 8, "depth": 1, "batch_size": 16, "random_state": 0, "tolerance": 1.0}
@@ -104,6 +105,15 @@ def test_a_model_of_a_layer_reads_its_own_samples(tmp_path):
         model.score(table)
 
 
+def test_a_source_of_a_table_says_itself_where_its_counts_are(tmp_path):
+    table = anndata.AnnData(np.log1p(COUNTS), layers={"counts": sparse.csr_matrix(COUNTS)})
+    table.write_h5ad(tmp_path / "cells.h5ad")
+    source = CountTable(tmp_path / "cells.h5ad", layer="counts")
+    model = CountModel(**FAST).fit(source)
+    assert model.form_.layer == "counts" and model.form_.sparse
+    assert model.restore(source, 0.5, draws=1).mean.layers["counts"].shape == (40, 4)
+
+
 def test_a_score_is_a_function_of_its_row(model):
     x = frame()
     score = model.score_samples(x, draws=8)
@@ -121,6 +131,12 @@ WRONG = {
     "a hole": (np.array([[1, np.nan], [2, 3]]), ValueError, "X has NaN in row 0, feature 1"),
     "negative": (np.array([[1, 2], [-2, 3]]), ValueError, "Negative .* in row 1, feature 0"),
     "sparse": (sparse.csr_array([[1, 2], [0, -2]]), ValueError, "Negative .* row 1, feature 1"),
+    "a diagonal": (
+        sparse.dia_array([[1, 0], [0, -2]]),
+        ValueError,
+        "Negative .* row 1, feature 1",
+    ),
+    "words": (np.array([["a", "b"], ["c", "d"]]), TypeError, "counts are numbers"),
     "one row": (COUNTS[:1], ValueError, "n_samples=1"),
     "no rows": (COUNTS[:0], ValueError, r"X has 0 sample\(s\)"),
 }

@@ -98,7 +98,7 @@ def checked(X: Any, *, missing: bool = False) -> Any:
     if not sparse.issparse(X) and not isinstance(X, np.ndarray | list | tuple):
         return X
     values: Any = X if sparse.issparse(X) else np.asarray(X)
-    if getattr(values, "format", "") in ("dok", "lil"):  # of which nothing lies together
+    if getattr(values, "format", "csr") not in ("csr", "csc", "coo"):
         values = values.tocsr()
     if values.ndim != 2:
         raise ValueError(
@@ -123,9 +123,9 @@ def checked(X: Any, *, missing: bool = False) -> Any:
             f"X has NaN{_first(values, np.isnan(cells))}: counts must all be there, so drop that "
             "row or feature; a fitted model fills it in by impute(X)"
         )
-    below = cells < -0.5  # of what is nearly 0 the reader says what it is
-    if values.dtype.kind in "if" and bool(below.any()):
-        where = _first(values, below)
+    # Of what is nearly 0 the reader says what it is.
+    if values.dtype.kind in "if" and bool((cells < -0.5).any()):
+        where = _first(values, cells < -0.5)
         raise ValueError(f"Negative values in data passed to CountModel{where}: take raw counts")
     return values
 
@@ -172,6 +172,8 @@ def form_of(table: TableObject, X: Any, layer: str | None) -> Form:
     source = _source(X)
     if source is None:
         return Form.of(table, layer)
+    if isinstance(X, CountTable):
+        layer = layer_in(X, layer)
     return Form.of_file(replace(source, layer=layer), table.columns)
 
 
@@ -256,8 +258,6 @@ def _first(values: Any, bad: np.ndarray) -> str:
     """Where the first of the marked values is, in words."""
     if sparse.issparse(values):
         entries, at = sparse.coo_array(values), int(np.flatnonzero(bad)[0])
-        if len(entries.row) != len(bad):  # a format that stores zeros as well
-            return ""
         return f" in row {entries.row[at]}, feature {entries.col[at]}"
     row, column = (int(k) for k in np.argwhere(bad)[0])
     return f" in row {row}, feature {column}"
