@@ -173,3 +173,21 @@ def test_other_matrices_of_anndata_are_named(tmp_path):
         ValueError, match="X is of kind awkward-array, which is no matrix of counts"
     ):
         CountTable(tmp_path / "table.h5ad").load("all")
+
+
+def test_hdf5_of_another_kind_is_named(tmp_path):
+    write_h5ad(tmp_path)
+    write_10x(tmp_path)
+    (tmp_path / "table.h5ad").rename(tmp_path / "a.h5")
+    (tmp_path / "table.h5").rename(tmp_path / "b.h5ad")
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["matrix"] = np.ones((3, 2))
+        file.create_group("row_attrs")
+        file.create_group("col_attrs")
+    for name, message in (
+        ("a.h5", "looks like one of AnnData: call it .h5ad; it has X, layers, obs"),
+        ("b.h5ad", "looks like one of 10x Genomics: call it .h5"),
+        ("c.h5", "looks like a .loom file: save it as .h5ad, with anndata.io.read_loom; it has"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            CountTable(tmp_path / name).load("all")

@@ -7,6 +7,7 @@ import pytest
 from markovbridge.cli import main
 from markovbridge.data.rows import dense
 from markovbridge.data.tables.another import another
+from markovbridge.data.tables.kinds import several
 from markovbridge.data.tables.source import CountTable
 
 from .conftest import loaded
@@ -48,10 +49,15 @@ def test_files_with_one_kind_or_none_need_no_word(tmp_path):
     assert loaded(tmp_path / "none.h5", features="all").x.shape == COUNTS.shape
     with pytest.raises(ValueError, match="no kinds of features, so leave it out"):
         loaded(tmp_path / "none.h5", features="Peaks")
-    many = market(tmp_path / "many", 3)  # a third cell that says something else
-    lines = [f"{name}\t{name}\tchr{k}" for k, name in enumerate(COLUMNS)]
-    (many / "features.tsv").write_text("\n".join(lines[:1] * 5))
-    assert loaded(many).x.shape == COUNTS.shape
+
+
+def test_a_third_cell_that_says_something_else_is_no_kind(tmp_path):
+    folder = market(tmp_path / "many", 3)
+    lines = [f"{name}\t{name}\t\n" for name in COLUMNS]  # nothing
+    (folder / "features.tsv").write_text("".join(lines))
+    assert loaded(folder).x.shape == COUNTS.shape
+    assert several([f"chr{k % 21}" for k in range(60)]) == {}
+    assert several(["a", "b", "a"]) == {"a": 2, "b": 1}
 
 
 def test_what_was_taken_in_training_is_taken_of_another_file(path, tmp_path):

@@ -26,7 +26,10 @@ COMMA = re.compile(r"[-+]?\d+(,\d+)?")  # a number, whose decimals may follow a 
 THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+")  # which this may be, or not
 NAMES = re.compile(r"(^|[^a-z])(id|index|barcode|cell|sample|name|row)s?([^a-z]|$)")
 BLANK = ("", "index", "__index_level_0__")  # headers of a column of names
-MISSING = ("", "NA", "N/A", "n/a", "nan", "NaN", "NAN", "null", "NULL", "None", "<NA>", "#N/A")
+MISSING = (  # what a cell of counts, or of covariates, says where nothing is known
+    *("", " ", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "<NA>", "null", "NULL", "None"),
+    *("#N/A", "#N/A N/A", "#NA", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+)
 FEW = 10  # numbers that may all differ by chance
 
 

@@ -37,6 +37,10 @@ class AnnDataFile(Format):
         """See `Format.read`; all of `obs` is read if any covariate is asked for."""
         layer, missing = request.layer, request.missing
         file = members.opened(path, "h5ad")
+        if "obs" not in file and "matrix" in file:
+            raise ValueError(
+                f"{path} is no file of AnnData, but looks like one of 10x Genomics: call it .h5"
+            )
         layers = list(members.group(file, "layers", path)) if "layers" in file else []
         others = [*layers, *(["raw"] if "raw" in file else [])]
         places = {None: "X", "raw": "raw/X", **{name: f"layers/{name}" for name in layers}}

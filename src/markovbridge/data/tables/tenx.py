@@ -28,7 +28,7 @@ class TenXFile(Format):
         found = _matrices(file)
         if not found:
             raise ValueError(
-                f"{path} is no feature-barcode matrix of 10x Genomics{_instead(file)}: it has "
+                f"{path} is no feature-barcode matrix of 10x Genomics{_instead(file)}; it has "
                 f"{', '.join(file)}"
             )
         key = found[0] if request.key is None and len(found) == 1 else request.key
@@ -101,8 +101,10 @@ def _kinds(group: Any, path: Path) -> tuple[str, ...] | None:
 
 def _instead(file: Any) -> str:
     """What another HDF5 file looks like, and what to do with it, for a message."""
-    if {"X", "obs", "var"} <= set(file):
-        return ", but looks like an .h5ad file: call it that"
+    if {"obs", "var"} <= set(file):
+        return ", but looks like one of AnnData: call it .h5ad"
+    if {"matrix", "row_attrs", "col_attrs"} <= set(file):
+        return ", but looks like a .loom file: save it as .h5ad, with anndata.io.read_loom"
     return ""
 
 
