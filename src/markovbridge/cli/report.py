@@ -33,7 +33,9 @@ class Report(OnRun):
             )
         with locked(run.path, "report"):
             there = [run.report] if run.report.is_file() else []
-            console.say(console.wrote([write_report(run.path)], there))
+            with console.Progress(100, "percent") as progress:
+                path = write_report(run.path, callback=lambda x: progress.advance(100 * x))
+            console.say(console.wrote([path], there))
 
 
 def _current(run: RunFolder, meta: dict[str, Any]) -> bool:

@@ -44,3 +44,10 @@ def test_invalid_arguments_are_named():
         nearest(torch.ones(1, 2), torch.ones(2, 2), k=3)
     with pytest.raises(ValueError, match="got 2 and 3 entries"):
         nearest(torch.ones(1, 2), torch.ones(2, 3))
+
+
+def test_progress_is_told_to_the_end():
+    shares = []
+    x, y = torch.zeros(5, 2), torch.ones(7, 2)
+    nearest(x, y, block=3, callback=shares.append)
+    assert shares == pytest.approx([9 / 35, 9 / 35, 3 / 35, 6 / 35, 6 / 35, 2 / 35])

@@ -10,6 +10,7 @@ item itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +38,14 @@ class Neighbours:
         return float((self.distance[:, 0] == 0).double().mean())
 
 
-def nearest(samples: Tensor, training: Tensor, *, k: int = 1, block: int = 1024) -> Neighbours:
+def nearest(
+    samples: Tensor,
+    training: Tensor,
+    *,
+    k: int = 1,
+    block: int = 1024,
+    callback: Callable[[float], None] | None = None,
+) -> Neighbours:
     """Find the training items nearest to each sample, by exhaustive search.
 
     Args:
@@ -45,6 +53,7 @@ def nearest(samples: Tensor, training: Tensor, *, k: int = 1, block: int = 1024)
         training: Shape `(m, *event)`, m >= k.
         k: Neighbours per sample.
         block: Rows held in float64 at a time.
+        callback: Called with the share of the work that has been done since, 1 in all.
 
     Returns:
         Distances and indices of shape `(n, k)`, on the device of `samples`. Among
@@ -69,6 +78,8 @@ def nearest(samples: Tensor, training: Tensor, *, k: int = 1, block: int = 1024)
                 min(k, squares.shape[1] + len(b)), largest=False
             )
             index = torch.cat([index, here], 1).gather(1, order)
+            if callback is not None:
+                callback(len(a) * len(b) / (len(rows) * len(stored)))
         # Once more from the differences: exact, so that a copy has distance exactly 0.
         found = stored[index].to(torch.float64)
         distances.append((a[:, None] - found).square().sum(2).sqrt())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import platform
 import shlex
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -53,11 +54,13 @@ from markovbridge.transport.draws import BLOCK
 USUAL = {"grid": "model", "weights": "ema", "block": BLOCK, "guidance": 1.0}
 
 
-def write_report(run: str | Path) -> Path:
+def write_report(run: str | Path, *, callback: Callable[[float], None] | None = None) -> Path:
     """Write `report.html` into a run folder.
 
     Args:
         run: The folder. Only config.yaml has to be there.
+        callback: Called with the share of the work that has been done since: of the search for
+            the nearest training data, beside which all else is nothing.
 
     Returns:
         The path of the page.
@@ -67,12 +70,16 @@ def write_report(run: str | Path) -> Path:
         ValueError: If a file in it is damaged; the message names it.
     """
     found = read_run(run)
-    return write_text(RunFolder(found.path).report, _page(found))
+    return write_text(RunFolder(found.path).report, _page(found, callback))
 
 
-def _page(run: Run) -> str:
+def _page(run: Run, callback: Callable[[float], None] | None) -> str:
     name = run.path.resolve().name
-    sections = [_made(section, run, file) for section, file in SECTIONS]
+    search = partial(neighbours_section, callback=callback)
+    sections = [
+        _made(search if section is neighbours_section else section, run, file)
+        for section, file in SECTIONS
+    ]
     body = "".join(f"<section>{section}</section>" for section in sections if section)
     head = _made(lambda run: _head(run, name), run, "model/config.json")
     return document(name, f"{head}{body}")

@@ -7,6 +7,7 @@ are. Samples are shown in the order they were drawn; none is picked.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 
 import torch
@@ -204,8 +205,13 @@ def path_section(run: Run) -> str:
     )
 
 
-def neighbours_section(run: Run) -> str:
-    """The nearest training items of samples: generated, or remembered?"""
+def neighbours_section(run: Run, callback: Callable[[float], None] | None = None) -> str:
+    """The nearest training items of samples: generated, or remembered?
+
+    Args:
+        run: The run.
+        callback: Called with the share of the search that has been done since, 1 in all.
+    """
     title = "<h2>Nearest training data</h2>"
     if run.samples is None:
         return title + missing("This needs samples.", f"markovbridge sample {run.path}")
@@ -214,9 +220,10 @@ def neighbours_section(run: Run) -> str:
         return title + _no_training(run)
     affordable = int(SEARCH_BUDGET / (training.numel() + 1))
     n = min(len(run.samples), len(training), 1000, max(affordable, PAIRS))
-    found = nearest(run.samples[:n], training)
+    half = None if callback is None else lambda share: callback(share / 2)
+    found = nearest(run.samples[:n], training, callback=half)
     order = torch.randperm(len(training), generator=generator("cpu", "report neighbours"))
-    real = nearest(training[order[:n]], training, k=min(2, len(training)))
+    real = nearest(training[order[:n]], training, k=min(2, len(training)), callback=half)
     return title + _verdict(found, real, n) + _pairs(run, training, found)
 
 
