@@ -45,6 +45,8 @@ READ_BY = {
     "data.tables.npz": "npz csr",
     "data.tables.source": "table as an object",
     "data.tables.stored": "h5ad",
+    "data.tables.tenx": "10x",
+    "data.tables.text": ".csv",
     "transport.saved": "model",
     "training.trained_on": "run folder",
     "training.checkpoint": "run folder",

@@ -145,7 +145,7 @@ KNOWN = {
     "data/tables/market.py _market": "unpacks into a temporary folder of the system",
     **{
         f"data/tables/{part}": "writers, given to `writing._write`, which gives them a name"
-        for part in ("frames.py", "h5ad.py", "market.py", "npz.py")
+        for part in ("frames.py", "h5ad.py", "market.py", "npz.py", "text.py")
     },
     "storage/locks.py locked": "a lock is no content",
     "storage/locks.py _taken": "a lock is no content",

@@ -115,3 +115,14 @@ def test_find(tmp_path):
     assert recipes.find(str(tmp_path)) == tmp_path / "config.yaml"
     with pytest.raises(FileNotFoundError, match="did you mean 'cifar10'"):
         recipes.find("cifar")
+
+
+@pytest.mark.parametrize("name", ["t.biom", "t.txt", "t.h5ad.gz", "t.loom", "t.zarr", "t.XLSX"])
+def test_a_file_of_another_kind_is_no_recipe(name, capsys, tmp_path):
+    path = tmp_path / name
+    path.mkdir() if name.endswith("zarr") else path.write_bytes(b"\x89HDF")
+    assert main(["train", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"{path} is of no known kind; tables of counts are .h5ad" in said and "utf-8" not in said
+    )

@@ -166,7 +166,7 @@ def test_a_run_is_a_count_model(cells, capsys):
             "objective": PathKL(damping=1.0),
             "masking": Masking(none=0.5),
         },
-        **{"library_size": None, "random_state": 0},
+        **{"library_size": None, "random_state": 0, "threads": None, "verbose": False},
     }
     assert list(model.feature_names_in_) == ["x", "y", "z"] and model.n_features_in_ == 3
     drawn = model.sample(4, covariates={"batch": "a"}, random_state=1)

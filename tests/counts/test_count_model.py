@@ -127,7 +127,7 @@ def test_other_columns_are_refused():
     frame = pd.DataFrame(counts, columns=list("abcd"))
     model = CountModel(**FAST).fit(frame)
     assert list(model.feature_names_in_) == list("abcd") and model.n_features_in_ == 4
-    with pytest.raises(ValueError, match="X has 3 features, but the model was fitted to 4"):
+    with pytest.raises(ValueError, match="X has 3 features, but CountModel is expecting 4"):
         model.score(counts[:, :3])
     with pytest.raises(ValueError, match="'d' missing, and 'e' unknown to the model; give the 4"):
         model.score(frame.rename(columns={"d": "e"}))

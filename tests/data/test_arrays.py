@@ -173,3 +173,27 @@ def test_refuses_damaged_archives(tmp_path):
     path.write_bytes(content[:-30])
     with pytest.raises(ValueError, match="data.npz cannot be read"):
         Arrays(path).load()
+
+
+class TestChannels:
+    @pytest.mark.parametrize("last", [1, 3, 4])
+    def test_last_ones_are_noticed_and_put_first_if_it_is_said(self, tmp_path, last):
+        x = np.arange(2 * 6 * 5 * last).reshape(2, 6, 5, last) % 200
+        np.save(tmp_path / "x.npy", x)
+        with pytest.raises(ValueError, match="channels='last', or channels='first' if they are 6"):
+            Arrays(tmp_path / "x.npy").load("all")
+        first = Arrays(tmp_path / "x.npy", channels="last").load("all")
+        assert first.x.tolist() == x.transpose(0, 3, 1, 2).tolist()
+        assert Arrays(tmp_path / "x.npy", channels="first").load("all").x.tolist() == x.tolist()
+
+    @pytest.mark.parametrize(
+        "shape", [(2, 3, 6, 3), (2, 1, 6, 1), (2, 6, 5, 2), (2, 6, 3), (4, 1)]
+    )
+    def test_others_are_taken_as_they_are(self, tmp_path, shape):
+        np.save(tmp_path / "x.npy", np.ones(shape, int))
+        assert Arrays(tmp_path / "x.npy").load("all").x.shape == shape
+
+    def test_there_are_none_of_what_is_no_image(self, tmp_path):
+        np.save(tmp_path / "x.npy", np.ones((2, 6), int))
+        with pytest.raises(ValueError, match=r"shape \(2, 6\), which have no channels last"):
+            Arrays(tmp_path / "x.npy", channels="last").load("all")

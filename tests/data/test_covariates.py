@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from markovbridge.data import Covariate, Covariates
+from markovbridge.data.covariates import is_category
 from markovbridge.storage.config import from_config, to_config
 
 NAN = float("nan")
@@ -97,3 +98,25 @@ class TestCovariates:
 
     def test_are_their_configuration(self):
         assert from_config(to_config(self.both)) == self.both
+
+
+@pytest.mark.parametrize(
+    ("values", "category"),
+    [
+        (np.arange(3, dtype=np.uint8), False),
+        (np.arange(3.0), False),
+        (pd.Series([1, None], dtype="Int64"), False),
+        (pd.Series([1.5, None], dtype="Float64"), False),
+        ([1, None, np.float32(2)], False),
+        ([True, False], True),
+        (np.array([True, False]), True),
+        (pd.Series([True, None], dtype="boolean"), True),
+        (["a", None], True),
+        (pd.Series(["a", None], dtype="string"), True),
+        (pd.Categorical([1, 2]), True),
+        (pd.Series(pd.to_datetime(["2020-01-01"])), True),
+        (np.array(["a"], dtype=object), True),
+    ],
+)
+def test_what_is_a_category(values, category):
+    assert is_category(values) == category

@@ -67,6 +67,8 @@ class Posterior(Draws, OnData):
         n: The first so many rows. Without it, all of an input, and 64 of the run's own data.
         input: An .npy or .npz file of rows, or a count table.
         key: Name of the array in an .npz file, if it holds several.
+        index: The column of a table that names its rows, as of `CountTable`; without it, as the
+            run's own table.
         obs: For an input, a .csv, .tsv or .parquet table of its covariates, if it does not hold
             them itself; rows are matched by name.
         split: The part of the run's own data to take.
@@ -78,6 +80,7 @@ class Posterior(Draws, OnData):
     n: int | None = None
     input: Path | None = None
     key: str | None = None
+    index: str | None = None
     obs: Path | None = None
     split: Literal["train", "validation", "test", "all"] = "test"
 
@@ -95,7 +98,8 @@ class Posterior(Draws, OnData):
             names = [] if encoding is None else [column.name for column in encoding.columns]
             own = run.source() if self.data is None else None
             like = self.data if own is None else from_config(own, Source, "data")
-            table = table_at(file, names, like, obs=self.obs, key=self.key, missing=missing)
+            given = {"obs": self.obs, "key": self.key, "index": self.index}
+            table = table_at(file, names, like, **given, missing=missing)
             if table is None:
                 x, known = read_rows(file, self.key), beside(file, names)
             else:
@@ -106,9 +110,9 @@ class Posterior(Draws, OnData):
                     x = torch.where(met.observed, x.double(), torch.nan)
         else:
             source = self.source(run)
-            if self.obs is not None or self.key is not None:
-                name = "key" if self.obs is None else "obs"
-                raise UsageError(f"{name} is for rows of a file: name it with --input")
+            for name in ("obs", "key", "index"):
+                if getattr(self, name) is not None:
+                    raise UsageError(f"{name} is for rows of a file: name it with --input")
             if not held_out(self.split, trained := run.split()):
                 console.note(f"warning: split {self.split} is not held out: {run} saw {trained}")
             table = source if isinstance(source, CountTable) else None
@@ -171,7 +175,7 @@ def write(
             results[f"{name}_low"], results[f"{name}_high"] = made.interval(max(LEVELS))
         stem = folder.path / place.name
         table, split = given.table, given.split
-        files += results_table(drawing.run, stem, place.plain, table, split, results)
+        files += results_table(drawing.run, name, stem, place.plain, table, split, results, meta)
     return files
 
 

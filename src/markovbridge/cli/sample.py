@@ -91,7 +91,8 @@ def _write(drawing: Drawing, made: Drawn) -> None:
     folder.write_arrays(name, {"samples": samples}, meta)
     encoding = transport.covariates
     told = {} if encoding is None else each(encoding, meta.get("condition"), n)
-    files += samples_table(run, samples, told, folder.path / name)
+    stem = folder.path / name
+    files += samples_table(run, samples, encoding, told, stem, meta)
     made.blocks.clear()
     console.say(f"{n:,} samples of {run}: {cost(meta)}")
     place.wrote(files, "samples")

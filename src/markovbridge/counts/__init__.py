@@ -2,9 +2,12 @@
 
 | file | what |
 |---|---|
-| `model.py` | the model: fit, sample, restore, impute, score, save, load |
+| `model.py` | the model: fit, save, load |
+| `fitted.py` | what a fitted one does: sample, restore, impute, score |
 | `fitting.py` | what is fitted: network and transport, rows held out, steps |
-| `given.py` | a table that a model is given: order of its features, covariates, depth |
+| `given.py` | a table that a model is given: its features in order, what it lacks |
+| `told.py` | what is told of each row: covariates in whatever form, library size |
+| `session.py` | threads, and lines of progress |
 | `prediction.py` | draws in the form of the table that they stand in for |
 | `files.py` | what a saved folder holds beside its transport |
 | `seeds.py`, `estimator.py` | randomness, and the manners of scikit-learn |

@@ -53,9 +53,9 @@ class Estimator:
         from sklearn.utils import InputTags, Tags, TargetTags  # only scikit-learn calls this
 
         return Tags(
-            estimator_type=None,
+            estimator_type="density_estimator",
             target_tags=TargetTags(required=False),
-            input_tags=InputTags(sparse=True),
+            input_tags=InputTags(sparse=True, positive_only=True),
         )
 
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from markovbridge import doors
 from markovbridge.couplings import Noised
 from markovbridge.data import CountTable, Dataset
+from markovbridge.data.tables.made import Form
 from markovbridge.data.tables.objects import kind_of_file
 from markovbridge.networks import MLP, Attention
 from markovbridge.processes import PureDeath
@@ -41,12 +42,14 @@ class Facts:
         kind: What tables come out as, one of `data.tables.objects.KINDS`.
         features: Names of the features, or None.
         library_sizes: Quantiles of the totals of the training rows; None if they are not told.
+        form: How the table of the training holds its values.
     """
 
     params: Mapping[str, Any]
     kind: str
     features: Sequence[str] | None
     library_sizes: Sequence[float] | None
+    form: Form = field(default_factory=Form)
 
     @classmethod
     def of_run(
@@ -86,7 +89,9 @@ class Facts:
         }
         if transport.covariates is not None:
             params["condition_dropout"] = transport.condition_dropout
-        return cls(params, kind_of_file(source.format, dataset.x), dataset.column_names, None)
+        kind = kind_of_file(source.format, dataset.x)
+        form = Form.of_file(source, dataset.columns)
+        return cls(params, kind, dataset.column_names, None, form)
 
     def write(self, folder: Path) -> None:
         """Write them into a folder."""
@@ -134,7 +139,8 @@ class Facts:
                 name: from_config(value, kinds.get(name, object), f"{path}: {name}")
                 for name, value in content.pop("params").items()
             }
-            return cls(params, **content)
+            form = Form(**content.pop("form", {}))  # files of older versions have none
+            return cls(params, **content, form=form)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is damaged: {type(error).__name__} {error}") from error
 

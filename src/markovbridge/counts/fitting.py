@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from markovbridge.training.selection import MOST
 from markovbridge.transport import Transport, statistics
 from markovbridge.transport.objectives import PathKL
 
+MASKING = Masking(none=0.5)  # what "half" stands for
 QUANTILES = 1001  # that stand for the law of library sizes
 
 
@@ -32,11 +33,13 @@ def check(params: Mapping[str, Any]) -> None:
     Raises:
         ValueError: If so; ranges are checked where they are used.
     """
-    size, network = params["library_size"], params["network"]
+    size, network, masking = params["library_size"], params["network"], params["masking"]
     if size not in ("covariate", None):
         raise ValueError(f"library_size must be 'covariate' or None, not {size!r}")
     if network not in ("mlp", "attention"):
         raise ValueError(f"network must be 'mlp' or 'attention', not {network!r}")
+    if isinstance(masking, str) and masking != "half":
+        raise ValueError(f"masking must be 'half', a Masking or None, not {masking!r}")
 
 
 def transport(
@@ -50,7 +53,7 @@ def transport(
         params: Arguments of the constructor of `CountModel`, by name.
         seed: Of the weights.
     """
-    masking: Masking | None = params["masking"]
+    masking: Masking | None = MASKING if params["masking"] == "half" else params["masking"]
     head: Head = MeanHead(link="exp") if params["head"] is None else params["head"]
     process = PureDeath()
     mean, variance = statistics(x)
@@ -116,6 +119,14 @@ def plan(params: Mapping[str, Any], seed: int, *, validated: bool) -> TrainingCo
         select="best" if validated else "last",
         checkpoint_every=max(1, steps // 5),
     )
+
+
+def by_step(records: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """What a log has, a dictionary for each step that it has something of, in their order."""
+    found: dict[float, dict[str, float]] = {}
+    for record in records:
+        found.setdefault(record["step"], {}).update(record)
+    return [found[step] for step in sorted(found)]
 
 
 def quantiles(totals: Tensor) -> np.ndarray:

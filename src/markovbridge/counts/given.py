@@ -1,68 +1,32 @@
-r"""What is told to a network of each row of a table: its covariates, and its library size.
+"""A table that a fitted model is given: which counts they are, and in which order.
 
-The library size, the total of a row, is told by its logarithm, as one more covariate named
-`LIBRARY`: differences of depth are ratios.
+Features are matched by name. A table that lacks some of the model's, a panel of genes, can be
+imputed: `panel` adds what it lacks as features of which nothing was measured.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from numbers import Real
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.counts.session import warn
+from markovbridge.counts.told import by_name
 from markovbridge.data.covariates import Covariates
-from markovbridge.data.meeting import LIBRARY, in_order, told
+from markovbridge.data.meeting import in_order, told
 from markovbridge.data.rows import dense, turned
+from markovbridge.data.tables.made import Form
 from markovbridge.data.tables.objects import TableObject
-from markovbridge.doors import checks
+from markovbridge.data.tables.source import CountTable
 
-
-def chosen(
-    table: TableObject, covariates: Sequence[str] | Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Covariates of the rows to fit to, by name."""
-    if covariates is None:
-        return {}
-    if isinstance(covariates, str):
-        raise TypeError(f"covariates is the text {covariates!r}; give a list of names")
-    if hasattr(covariates, "keys"):
-        return {str(name): covariates[name] for name in covariates}  # pyright: ignore
-    for name in covariates:
-        if name not in table.columns:
-            raise ValueError(
-                f"the table has no covariate {name!r}; its columns are "
-                f"{', '.join(table.columns) or 'none'}"
-            )
-    return {name: table.columns[name] for name in covariates}
-
-
-def encoded(
-    beside: Mapping[str, Any], totals: Tensor, library_size: bool
-) -> tuple[Covariates | None, Tensor | None]:
-    """Covariates of the training rows, the library size, if it is one, being the last of them.
-
-    Raises:
-        ValueError: If there are more or fewer values than rows, or none that can be encoded.
-    """
-    n = len(totals)
-    columns = {name: list(given) for name, given in beside.items()}
-    for name, values in columns.items():
-        if len(values) != n:
-            raise ValueError(f"covariate {name!r} has {len(values)} values for {n} samples")
-    text = {name for name, v in columns.items() if np.asarray(v).dtype.kind not in "iuf"}
-    if library_size:
-        columns[LIBRARY] = logs(totals.tolist())
-        text.discard(LIBRARY)
-    encoding = Covariates.fit(columns, range(n), categorical=text)
-    return encoding, None if encoding is None else encoding.encode(columns, n)
+IMPUTE = "; impute(X) fills in those that X lacks"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,32 +37,43 @@ class GivenTable:
         table: The table, as it is.
         x: Its counts with features in the order of the model, (n, features) int64.
         order: For each feature of the model its position in the table; None if the same.
+        form: How the table holds its values.
     """
 
     table: TableObject
     x: Tensor
     order: Tensor | None
+    form: Form
 
     @classmethod
-    def of(cls, table: TableObject, names: Sequence[str] | None, expected: int) -> GivenTable:
-        """A table that a model of `expected` features is given, `names` being theirs."""
-        width = table.x.shape[1]
-        facts: dict[str, Any] = {"width": width, "expected": expected, "what": "X", "say": _warn}
-        order = in_order(table.column_names, names, **facts)
-        return cls(
-            table, dense(table.x if order is None else turned(table.x, order)).long(), order
-        )
+    def of(
+        cls, table: TableObject, names: Sequence[str] | None, expected: int, form: Form
+    ) -> GivenTable:
+        """A table that a model of `expected` features is given, `names` being theirs.
 
-    def told(
-        self, encoding: Covariates | None, covariates: Mapping[str, Any] | None
-    ) -> Tensor | None:
-        """What the network is told of each row: what is given by name, else what X knows.
+        Raises:
+            ValueError: If it has other features.
+        """
+        width = table.x.shape[1]
+        if width != expected and (names is None or table.column_names is None):
+            raise ValueError(
+                f"X has {width} features, but CountModel is expecting {expected} features as input"
+            )
+        facts: dict[str, Any] = {"width": width, "expected": expected, "what": "X", "say": warn}
+        order = in_order(table.column_names, names, lacking=IMPUTE, **facts)
+        x = dense(table.x if order is None else turned(table.x, order)).long()
+        return cls(table, x, order, form)
+
+    def told(self, encoding: Covariates | None, covariates: Any) -> Tensor | None:
+        """What the network is told of each row: what is given, else what X knows.
 
         That X does not know a covariate is said where X has a place for it: an array has none.
         """
         named = self.table.column_names is not None
-        facts: dict[str, Any] = {"n": len(self.x), "what": "X", "say": _warn if named else _hush}
-        return told(self.table.columns, encoding, covariates, **facts)
+        facts: dict[str, Any] = {"n": len(self.x), "what": "X", "say": warn if named else _hush}
+        return told(
+            self.table.columns, encoding, by_name(covariates, self.table, encoding), **facts
+        )
 
     def ordered(self, values: Tensor) -> Tensor:
         """Values (..., features) of the table in the order of the model."""
@@ -109,68 +84,187 @@ class GivenTable:
         return values if self.order is None else values[..., self.order.argsort()]
 
 
-def depths(library_size: float | Sequence[float]) -> Any:
-    """Logarithms of totals that are asked for, one or several.
+def checked(X: Any, *, missing: bool = False) -> Any:
+    """A plain array, a list or a sparse matrix as numbers (rows, features); all else as it is.
+
+    Args:
+        X: What a model is given.
+        missing: Whether entries may be missing: NaN.
 
     Raises:
-        ValueError: If one is not positive.
+        TypeError: If it holds objects that are no numbers.
+        ValueError: If it has no rows or features, or holds what cannot be counts.
     """
-    totals = [library_size] if np.ndim(library_size) == 0 else library_size
-    for total in totals:  # pyright: ignore[reportGeneralTypeIssues]
-        checks.number(total, "library_size", above=0)
-    return logs(library_size)
+    if not sparse.issparse(X) and not isinstance(X, np.ndarray | list | tuple):
+        return X
+    values: Any = X if sparse.issparse(X) else np.asarray(X)
+    if getattr(values, "format", "csr") not in ("csr", "csc", "coo"):
+        values = values.tocsr()
+    if values.ndim != 2:
+        raise ValueError(
+            f"X has shape {values.shape}; give (rows, features): X.reshape(1, -1) is one row, "
+            "X.reshape(-1, 1) one feature"
+        )
+    for size, what in zip(values.shape, ("sample", "feature"), strict=True):
+        if size == 0:
+            raise ValueError(
+                f"X has 0 {what}(s) (shape={values.shape}) while a minimum of 1 is required."
+            )
+    if values.dtype.kind == "c":
+        raise ValueError("Complex data not supported: counts are whole numbers")
+    if values.dtype.kind == "O":
+        text = next((v for v in values.flat if isinstance(v, str)), None)
+        if text is not None:
+            raise ValueError(f"X holds the text {text[:40]!r}; counts are numbers")
+        values = values.astype(np.float64)  # says of what is no number that it is none
+    cells = values.data if sparse.issparse(values) else values
+    if values.dtype.kind == "f" and not missing and bool(np.isnan(cells).any()):
+        raise ValueError(
+            f"X has NaN{_first(values, np.isnan(cells))}: counts must all be there, so drop that "
+            "row or feature; a fitted model fills it in by impute(X)"
+        )
+    # Of what is nearly 0 the reader says what it is.
+    if values.dtype.kind in "if" and bool((cells < -0.5).any()):
+        where = _first(values, cells < -0.5)
+        raise ValueError(f"Negative values in data passed to CountModel{where}: take raw counts")
+    return values
 
 
-def repeated(values: Mapping[str, Any], n: int) -> dict[str, list[Any]]:
-    """N values by name, of one for all rows or n."""
-    return {
-        name: [v] * n if isinstance(v, str) or not hasattr(v, "__len__") else list(v)
-        for name, v in values.items()
-    }
+def layer_in(X: Any, layer: str | None) -> str | None:
+    """The layer of X that has the counts: that of the model where X has it, else X itself.
+
+    Samples of a model, and tables of other kinds, have no layers but the counts.
+    """
+    source = _source(X)
+    if isinstance(X, CountTable):
+        layer = X.layer  # which is what was asked for
+    if source is not None:
+        there = source.format.layers(source.where())
+    else:
+        raw = getattr(X, "raw", None) is not None
+        there = [*getattr(X, "layers", ()), *(["raw"] if raw else [])]
+    return layer if layer in there else None
 
 
-def measured(table: TableObject, observed: Any) -> Tensor:
-    """What was measured of a table, (n, features) bool, by its missing entries and by a mask.
+def _source(X: Any) -> CountTable | None:
+    """The file that X is, or names."""
+    if isinstance(X, str | Path):
+        return CountTable(Path(X).expanduser())
+    return X if isinstance(X, CountTable) else None
+
+
+def with_origin(table: TableObject, X: Any, layer: str | None) -> TableObject:
+    """A table with what its file knows of all rows and features, to be given back with results."""
+    source = _source(X)
+    if source is None or layer == "raw":  # whose features are others
+        return table
+    return replace(table, origin=source.format.around(source.where()))
+
+
+def form_of(table: TableObject, X: Any, layer: str | None) -> Form:
+    """How a table holds its values.
+
+    Args:
+        table: The table.
+        X: What it was read from.
+        layer: The layer that it was read from.
+    """
+    source = _source(X)
+    if source is None:
+        return Form.of(table, layer)
+    if isinstance(X, CountTable):
+        layer = layer_in(X, layer)
+    return Form.of_file(replace(source, layer=layer), table.columns)
+
+
+def panel(
+    table: TableObject, names: Sequence[str] | None, observed: Any
+) -> tuple[TableObject, Tensor]:
+    """A table with all features of a model, and what was measured of it, (n, features) bool.
+
+    Args:
+        table: The table; NaN where an entry is missing.
+        names: Names of the features of the model, or None.
+        observed: A mask of what was measured, of all entries or of all features; or None.
 
     Raises:
         ValueError: If nothing is missing, or the mask is none of this table.
     """
-    mask = table.observed
-    if observed is not None:
-        given = np.asarray(observed)
-        if given.dtype != bool and not np.isin(given, (0, 1)).all():
-            raise ValueError(
-                "observed must hold True (measured) and False (to be drawn), and holds other "
-                "values: give table.notna(), say"
-            )
-        given = torch.from_numpy(given.astype(bool))
-        if tuple(given.shape) != tuple(table.x.shape):
-            raise ValueError(f"observed has shape {tuple(given.shape)}, X {tuple(table.x.shape)}")
-        mask = given if mask is None else mask & given
-    if mask is None:
+    known = set(table.column_names or ())
+    lacking = [] if table.column_names is None else [n for n in names or () if n not in known]
+    mask = _measured(table, observed)
+    if mask is None and not lacking:
         raise ValueError("nothing is missing in X: mark entries by NaN, or give `observed`")
-    return mask
+    if mask is None:
+        mask = torch.ones(tuple(table.x.shape), dtype=torch.bool)
+    if not lacking or not known <= set(names or ()):
+        return table, mask  # with features that the model does not know it is refused later
+    nothing = torch.zeros(len(mask), len(lacking), dtype=torch.bool)
+    x = dense(table.x)
+    wider = replace(
+        table,
+        x=torch.cat([x, nothing.to(x.dtype)], 1),
+        observed=None,
+        column_names=(*(table.column_names or ()), *lacking),
+        origin=_widened(table.origin, lacking),
+    )
+    return wider, torch.cat([mask, nothing], 1)
 
 
-def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=5)  # where a method of the model was called
+def _widened(origin: Any, lacking: Sequence[str]) -> Any:
+    """A frame, or AnnData without its values, with more features, of which nothing is known."""
+    if not hasattr(origin, "var_names"):
+        return None if origin is None else origin.reindex(columns=[*origin.columns, *lacking])
+    import anndata
+
+    var = origin.var.reindex([*origin.var_names, *lacking])
+    values = sparse.csr_matrix((origin.n_obs, len(var)), dtype=np.float32)
+    made = anndata.AnnData(values, obs=origin.obs.copy(), var=var)
+    made.obsm.update(origin.obsm)
+    made.uns.update(origin.uns)
+    return made
+
+
+def _measured(table: TableObject, observed: Any) -> Tensor | None:
+    """What was measured of a table, by its missing entries and by a mask; None for all."""
+    mask = table.observed
+    if observed is None:
+        return mask
+    given = np.asarray(observed)
+    if given.dtype != bool and not np.isin(given, (0, 1)).all():
+        raise ValueError(
+            "observed must hold True (measured) and False (to be drawn), and holds other "
+            "values: give table.notna(), say"
+        )
+    given = torch.from_numpy(given.astype(bool))
+    shape = tuple(table.x.shape)
+    if tuple(given.shape) not in (shape, shape[1:], (1, shape[1])):
+        raise ValueError(
+            f"observed has shape {tuple(given.shape)}, X {shape}: give a value for each entry, or "
+            "one for each feature"
+        )
+    labels = hasattr(observed, "iloc") and table.column_names is not None
+    if labels:
+        names = list(map(str, observed.columns if given.ndim == 2 else observed.index))
+        facts: dict[str, Any] = {"width": shape[1], "expected": shape[1], "say": warn}
+        if set(names) == set(table.column_names or ()):
+            order = in_order(names, table.column_names, what="observed", **facts)
+            given = given if order is None else given[..., order]
+    given = given.expand(shape)
+    return given if mask is None else mask & given
+
+
+def _first(values: Any, bad: np.ndarray) -> str:
+    """Where the first of the marked values is, in words."""
+    if sparse.issparse(values):
+        entries, at = sparse.coo_array(values), int(np.flatnonzero(bad)[0])
+        return f" in row {entries.row[at]}, feature {entries.col[at]}"
+    row, column = (int(k) for k in np.argwhere(bad)[0])
+    return f" in row {row}, feature {column}"
 
 
 def _hush(_: str) -> None:
     """Say nothing."""
 
 
-def logs(totals: float | Sequence[float]) -> Any:
-    """Logarithms of library sizes, those of empty rows as of 1; NaN stays unknown."""
-    if np.ndim(totals) == 0:
-        return _log(totals)
-    return [_log(total) for total in totals]  # pyright: ignore[reportGeneralTypeIssues]
-
-
-def _log(total: Any) -> float:
-    if isinstance(total, Real) and math.isnan(total):
-        return math.nan
-    return math.log(max(checks.number(total, "a library size", least=0), 1.0))
-
-
-doors.guard(__name__, own=("covariates",))
+doors.guard(__name__, own=("covariates", "observed"))

@@ -22,49 +22,33 @@ of each row, or, in `condition_dropout` of the cases, not: then a depth can be a
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.counts import fitting
-from markovbridge.counts.estimator import Estimator
 from markovbridge.counts.files import Facts
-from markovbridge.counts.given import (
-    LIBRARY,
-    GivenTable,
-    chosen,
-    depths,
-    encoded,
-    logs,
-    measured,
-    repeated,
-)
-from markovbridge.counts.prediction import Prediction
-from markovbridge.counts.seeds import RandomState, generator_of, seed_of
+from markovbridge.counts.fitted import FittedModel
+from markovbridge.counts.given import checked, form_of
+from markovbridge.counts.seeds import RandomState, seed_of
+from markovbridge.counts.session import threaded, told
+from markovbridge.counts.told import by_name, encoded, named
 from markovbridge.data.rows import parts
-from markovbridge.data.tables.objects import read_object, write_object
-from markovbridge.doors import checks
-from markovbridge.doors.randomness import derive
-from markovbridge.evaluation.restoration import DRAWS, Restoration, expected, restore
+from markovbridge.data.tables.objects import read_object
 from markovbridge.heads import Head
-from markovbridge.samplers import Adaptive
 from markovbridge.samplers.known_sites import Masking
 from markovbridge.storage.config import to_config
 from markovbridge.storage.parts import arguments
 from markovbridge.training import Trainer
-from markovbridge.transport import BLOCK, Transport
+from markovbridge.transport import Transport
 from markovbridge.transport.objectives import Objective
 
-MASKING = Masking(none=0.5)
 
-
-class CountModel(Estimator):
+class CountModel(FittedModel):
     """A generative model of the rows of a count table.
 
     Args:
@@ -77,7 +61,8 @@ class CountModel(Estimator):
         library_size: "covariate" tells the network the total of each row; None does not.
         condition_dropout: Share of the training rows that are not told their covariates, and
             of the others each covariate.
-        masking: Which entries are shown in training, for `impute`; None for none.
+        masking: Which entries are shown in training, for `impute`: "half" for a random part of
+            them in half of the rows, a `Masking`, or None for none.
         steps: Training steps.
         batch_size: Rows of a training step.
         learning_rate: Its peak; it falls to 0 along a cosine.
@@ -89,6 +74,9 @@ class CountModel(Estimator):
             slower and nearer to the law of the model.
         layer: The layer of AnnData that holds the counts; None for X.
         random_state: Seed of training, and of draws that are given no `random_state`.
+        threads: CPU threads of all methods, whose number is put back afterwards; None for as
+            many as torch has.
+        verbose: Whether training tells how far it is, in lines on stderr.
 
     Attributes:
         transport_: The fitted `Transport`.
@@ -96,8 +84,12 @@ class CountModel(Estimator):
         feature_names_in_: Their names, if the table had any.
         covariates_: How covariates are encoded, or None.
         library_sizes_: Quantiles of the totals of the training rows, if the network is told them.
-        kind_: What tables come out as, one of `data.tables.objects.KINDS`.
+        kind_: What samples come out as, one of `data.tables.objects.KINDS`.
+        form_: How they hold their values: as the table of the training does.
         loss_: Loss of each training step.
+        history_: What training told, a dictionary for each step that it told of: "step", "loss"
+            (mean since the one before), "lr", "grad_norm", "samples_per_s", "elapsed_s", and
+            "validation_loss", "best_step" and "best_loss" of rows held out.
         best_step_: The training step whose weights were kept.
     """
 
@@ -111,7 +103,7 @@ class CountModel(Estimator):
         objective: Objective | None = None,
         library_size: Literal["covariate"] | None = None,
         condition_dropout: float = 0.1,
-        masking: Masking | None = MASKING,
+        masking: Masking | Literal["half"] | None = "half",
         steps: int = 1500,
         batch_size: int = 128,
         learning_rate: float = 1e-3,
@@ -120,6 +112,8 @@ class CountModel(Estimator):
         tolerance: float = 0.1,
         layer: str | None = None,
         random_state: RandomState = None,
+        threads: int | None = None,
+        verbose: bool | int = False,
     ) -> None:
         self.network = network
         self.width = width
@@ -137,6 +131,8 @@ class CountModel(Estimator):
         self.tolerance = tolerance
         self.layer = layer
         self.random_state = random_state
+        self.threads = threads
+        self.verbose = verbose
 
     # Fitting
 
@@ -145,7 +141,8 @@ class CountModel(Estimator):
         X: Any,
         y: Any = None,
         *,
-        covariates: Sequence[str] | Mapping[str, Any] | None = None,
+        covariates: Any = None,
+        categorical: Sequence[str] = (),
         directory: str | Path | None = None,
     ) -> CountModel:
         """Train on a table.
@@ -154,8 +151,10 @@ class CountModel(Estimator):
             X: Counts (n, features); see the head of this module.
             y: Not used; here because scikit-learn passes it.
             covariates: What is known of each row: names of columns of X (`obs` of AnnData), or
-                n values by name, as a data frame or a dictionary. Text is categorical, numbers
-                are continuous; a value may be missing.
+                n values by name, as a data frame, a series or a dictionary. Text and categories
+                of pandas are categorical, numbers are continuous; a value may be missing.
+            categorical: Those covariates that are categories although they are numbers, such as
+                the numbers of clusters.
             directory: A folder for checkpoints and the log. The same call continues an
                 interrupted training.
 
@@ -164,167 +163,43 @@ class CountModel(Estimator):
         """
         params = self.get_params()
         fitting.check(params)
-        named = isinstance(covariates, Sequence) and not isinstance(covariates, str)
-        table = read_object(
-            X, layer=self.layer, covariates=list(covariates or ()) if named else ()
-        )
+        table = read_object(checked(X), layer=self.layer, covariates=named(covariates))
+        if len(table.x) < 2:
+            raise ValueError("X has n_samples=1; a model is fitted to 2 rows at least")
         totals = torch.cat([part.long().sum(1) for part in parts(table.x)])
-        beside = chosen(table, covariates)
-        encoding, condition = encoded(beside, totals, self.library_size is not None)
+        beside = by_name(covariates, table)
+        library = self.library_size is not None
+        encoding, condition = encoded(beside, totals, library, categorical)
         seed = seed_of(self.random_state)
         training, held = fitting.held_out(len(table.x), self.validation_fraction, seed)
         data = fitting.examples(table.x, condition, training)
-        trainer = Trainer(
-            fitting.transport(data.x, encoding, params, seed),
-            data,
-            fitting.plan(params, seed, validated=len(held) > 0),
-            validation=fitting.examples(table.x, condition, held) if len(held) else None,
-            directory=directory,
-            resume=directory is not None,
-        )
-        loss = [state.loss for state in trainer]
+        with threaded(self.threads), told(self.verbose):
+            trainer = Trainer(
+                fitting.transport(data.x, encoding, params, seed),
+                data,
+                fitting.plan(params, seed, validated=len(held) > 0),
+                validation=fitting.examples(table.x, condition, held) if len(held) else None,
+                directory=directory,
+                resume=directory is not None,
+            )
+            loss = [state.loss for state in trainer]
         self.loss_ = torch.stack(loss).float().cpu().numpy() if loss else np.empty(0)
+        self.history_ = fitting.by_step(trainer.log.records)
         self.transport_ = trainer.result.cpu()
         best = None if trainer.best is None else trainer.best.step
         self.best_step_ = trainer.step if best is None else best
         self.covariates_ = encoding
         self.kind_ = table.kind
+        self.form_ = form_of(table, X, self.layer)
         self.n_features_in_ = int(table.x.shape[1])
         if table.column_names is not None:
             self.feature_names_in_ = np.array(table.column_names, dtype=object)
             self.transport_.site_names = list(table.column_names)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        if self.library_size is not None:
+        if library:
             self.library_sizes_ = fitting.quantiles(totals)
         return self
-
-    # What a fitted model does
-
-    def sample(
-        self,
-        n: int = 1,
-        *,
-        covariates: Mapping[str, Any] | None = None,
-        library_size: float | Sequence[float] | None = None,
-        guidance: float = 1.0,
-        random_state: RandomState = None,
-    ) -> Any:
-        """Draw new rows.
-
-        Args:
-            n: How many.
-            covariates: Values by name, one for all or n; those left out are unknown.
-            library_size: Totals to aim at, one for all or n. By default they are drawn as
-                those of the training rows.
-            guidance: How strongly covariates act; see `markovbridge.transport.guidance`.
-            random_state: Seed, or generator.
-
-        Returns:
-            (n, features), of the kind that the model was fitted to; covariates that were
-            given come along in a data frame and AnnData.
-        """
-        transport, n = self._fitted(), checks.whole(n, "n", least=1)
-        checks.room(n * math.prod(transport.shape), f"n = {n} samples", "take fewer at a time")
-        generator = self._generator(random_state)
-        if library_size is not None and self.library_size is None:
-            raise ValueError(
-                "this model was not told library sizes: fit it with library_size='covariate' to "
-                "ask for one"
-            )
-        values = dict(covariates or {})
-        if library_size is not None:
-            values[LIBRARY] = depths(library_size)
-        elif self.library_size is not None:
-            values[LIBRARY] = logs(fitting.drawn_totals(self.library_sizes_, n, generator))
-        condition = self._condition(values, n)
-        made = transport.sample(
-            n, condition=condition, guidance=guidance, generator=generator, **self._walk
-        )
-        columns = repeated(covariates or {}, n)
-        return write_object(made, self.kind_, column_names=self._names, columns=columns)
-
-    def restore(
-        self,
-        X: Any,
-        survival: float,
-        *,
-        draws: int = DRAWS,
-        covariates: Mapping[str, Any] | None = None,
-        random_state: RandomState = None,
-    ) -> Prediction:
-        """Full-depth counts from thinned ones.
-
-        Args:
-            X: Counts (n, features) of which each unit was kept with probability `survival`.
-            survival: That probability, in (0, 1): the depth of X over that of the training.
-            draws: How many draws for each row.
-            covariates: Values by name, in place of those that come with X.
-            random_state: Seed, or generator.
-        """
-        transport, given = self._fitted(), self._read(X)
-        t = transport.process.observed_time(survival)
-        x, condition = given.x, given.told(self.covariates_, covariates)
-        generator = self._generator(random_state)
-        made = restore(
-            transport, x, t, draws=draws, condition=condition, generator=generator, **self._walk
-        )
-        single = expected(transport, x, t, condition=condition)
-        return Prediction(Restoration(given.back(made.draws)), given.back(single), given.table)
-
-    def impute(
-        self,
-        X: Any,
-        observed: Any = None,
-        *,
-        draws: int = DRAWS,
-        covariates: Mapping[str, Any] | None = None,
-        random_state: RandomState = None,
-    ) -> Prediction:
-        """Missing entries from the others of their row.
-
-        Args:
-            X: Counts (n, features), NaN where they are missing.
-            observed: Or else a mask of what was measured, (n, features) bool.
-            draws: How many draws of each missing entry.
-            covariates: Values by name, in place of those that come with X.
-            random_state: Seed, or generator.
-
-        Raises:
-            ValueError: If nothing says which entries are missing.
-        """
-        transport, read = self._fitted(), self._read(X, missing=True)
-        mask = measured(read.table, observed)
-        x, mask, condition = read.x, read.ordered(mask), read.told(self.covariates_, covariates)
-        index = torch.arange(len(x)).repeat_interleave(draws)
-        told = None if condition is None else condition[index]
-        generator = self._generator(random_state)
-        made = transport.impute(
-            x[index], mask[index], condition=told, generator=generator, **self._walk
-        )
-        found = Restoration(read.back(Restoration.of_rows(made, draws).draws))
-        # What the network expects at time 0, before anything has come to be, is less accurate.
-        return Prediction(found, found.mean, read.table)
-
-    def score_samples(
-        self, X: Any, *, draws: int = BLOCK, covariates: Mapping[str, Any] | None = None
-    ) -> np.ndarray:
-        """A lower bound on the log-probability of each row, in nats: (n,).
-
-        Args:
-            X: Counts (n, features).
-            draws: How often the network looks at each row; the error falls with it.
-            covariates: Values by name, in place of those that come with X.
-        """
-        transport, given = self._fitted(), self._read(X)
-        x, condition = given.x, given.told(self.covariates_, covariates)
-        generator = torch.Generator().manual_seed(derive("score"))
-        bound = transport.log_likelihood(x, condition=condition, draws=draws, generator=generator)
-        return bound.nats.cpu().numpy()
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Mean of `score_samples`, which higher is better of; for `cross_val_score`."""
-        return float(self.score_samples(X).mean())
 
     # Files
 
@@ -337,7 +212,7 @@ class CountModel(Estimator):
         sizes = None if self.library_size is None else self.library_sizes_.tolist()
         if folder == Path():
             raise ValueError(f"the folder of a model is {str(directory)!r}; give it a name")
-        with Facts(params, self.kind_, self._names, sizes).written(folder):
+        with Facts(params, self.kind_, self._names, sizes, self.form_).written(folder):
             transport.save_pretrained(folder / "model", card={"written by": "CountModel"})
 
     @classmethod
@@ -350,7 +225,7 @@ class CountModel(Estimator):
         """
         facts = Facts.read(Path(directory), arguments(cls))
         model = cls(**facts.params)
-        model.kind_ = facts.kind
+        model.kind_, model.form_ = facts.kind, facts.form
         model.transport_ = Transport.from_pretrained(Path(directory) / "model")
         model.covariates_ = model.transport_.covariates
         (model.n_features_in_,) = model.transport_.shape
@@ -360,40 +235,6 @@ class CountModel(Estimator):
         if facts.library_sizes is not None:
             model.library_sizes_ = np.array(facts.library_sizes)
         return model
-
-    # Inside
-
-    @property
-    def _names(self) -> list[str] | None:
-        names = getattr(self, "feature_names_in_", None)
-        return None if names is None else names.tolist()
-
-    @property
-    def _walk(self) -> dict[str, Any]:
-        """How a fitted model walks: with steps that choose themselves, and none of its own."""
-        return {"steps": 1, "sampler": Adaptive(self.tolerance)}
-
-    def _fitted(self) -> Transport:
-        if not hasattr(self, "transport_"):
-            raise ValueError("this CountModel is not fitted yet: call fit(X) first")
-        return self.transport_
-
-    def _read(self, X: Any, missing: bool = False) -> GivenTable:
-        """A table of the features that the model knows."""
-        encoding = self.covariates_
-        names = [] if encoding is None else [column.name for column in encoding.columns]
-        table = read_object(X, layer=self.layer, known=names, missing=missing)
-        return GivenTable.of(table, self._names, self.n_features_in_)
-
-    def _condition(self, values: Mapping[str, Any], n: int) -> Tensor | None:
-        if self.covariates_ is None:
-            if values:
-                raise ValueError(f"the model was fitted without covariates, not {list(values)}")
-            return None
-        return self.covariates_.encode(values, n)
-
-    def _generator(self, random_state: RandomState) -> torch.Generator:
-        return generator_of(self.random_state if random_state is None else random_state)
 
 
 doors.guard(__name__, own=("covariates",))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.tables.objects import TableObject, write_object
+from markovbridge.data.tables.made import Form, write_object
+from markovbridge.data.tables.objects import TableObject
 from markovbridge.evaluation.restoration import Restoration
 
 
@@ -22,11 +24,15 @@ class Prediction:
         expected: The estimate of the mean of their law, (n, features): what the network
             states where counts are restored, the mean of the draws where they are imputed.
         table: What they stand in for.
+        form: How that holds its values.
+        told: What made them, for `uns` of AnnData.
     """
 
     restoration: Restoration
     expected: Tensor
     table: TableObject
+    form: Form = field(default_factory=Form)
+    told: Mapping[str, Any] | None = None
 
     @property
     def draws(self) -> np.ndarray:
@@ -49,7 +55,8 @@ class Prediction:
         return self._like(low), self._like(high)
 
     def _like(self, values: Tensor) -> Any:
-        return write_object(values, self.table.kind, like=self.table)
+        like = self.table
+        return write_object(values, like.kind, like=like, form=self.form, told=self.told)
 
 
 doors.guard(__name__)

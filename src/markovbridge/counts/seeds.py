@@ -24,11 +24,15 @@ def seed_of(random_state: RandomState) -> int:
     return checks.whole(random_state, "random_state", least=0)
 
 
-def generator_of(random_state: RandomState) -> torch.Generator:
-    """A generator of torch from whatever randomness is stated with."""
+def generator_of(random_state: RandomState) -> tuple[torch.Generator, int | None]:
+    """A generator of torch from whatever randomness is stated with, and the seed it begins at.
+
+    Given as `random_state`, the seed makes the same draws again; None if a generator was given.
+    """
     if isinstance(random_state, torch.Generator):
-        return random_state
-    return torch.Generator().manual_seed(seed_of(random_state))
+        return random_state, None
+    seed = seed_of(random_state)
+    return torch.Generator().manual_seed(seed), seed
 
 
 doors.guard(__name__)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from markovbridge.data.counts import named, whole
 from markovbridge.data.splits import partition
 from markovbridge.storage.reading import array_file, reading
 
+CHANNELS = (1, 3, 4)  # of images: grey, colours, colours and transparency
 SUFFIXES = (".npy", ".npz")
 REMEDY = "give the path of an .npy or .npz file"
 
@@ -39,6 +41,8 @@ class Arrays(Source):
         validation: Fraction set aside for validation.
         test: Fraction set aside for testing.
         seed: Seed of the split.
+        channels: Where images (N, a, b, c) have their channels: "first" or "last", which are
+            then put first. It must be said if c is 1, 3 or 4, and a is not.
     """
 
     path: Path
@@ -49,6 +53,7 @@ class Arrays(Source):
     validation: float = 0.1
     test: float = 0.1
     seed: int = 0
+    channels: Literal["first", "last"] | None = None
 
     def where(self) -> Path:
         """The file; see `Source.where`."""
@@ -72,6 +77,7 @@ class Arrays(Source):
                 f"{path} holds samples of shape {samples.shape}; store at least one, as "
                 "(N, *event) with at least one axis after the first"
             )
+        samples = self._first(samples, path)
         chosen = partition(
             len(samples), split, validation=self.validation, test=self.test, seed=self.seed
         )
@@ -92,6 +98,26 @@ class Arrays(Source):
             licence="unknown",
             maximum=self.maximum,
         )
+
+    def _first(self, samples: np.ndarray, path: Path) -> np.ndarray:
+        """Samples with their channels first, if they are images."""
+        shape = samples.shape
+        if self.channels == "last" and samples.ndim == 4:
+            return np.ascontiguousarray(np.moveaxis(samples, -1, 1))
+        if self.channels == "last":
+            raise ValueError(f"{path} holds samples of shape {shape}, which have no channels last")
+        if (
+            self.channels is None
+            and samples.ndim == 4
+            and shape[3] in CHANNELS
+            and shape[1] not in CHANNELS
+        ):
+            raise ValueError(
+                f"{path} holds samples of shape {shape}, which look like images with channels "
+                f"last: say channels='last', or channels='first' if they are {shape[1]} channels "
+                f"of {shape[2]} x {shape[3]}"
+            )
+        return samples
 
 
 def existing(path: Path) -> Path:

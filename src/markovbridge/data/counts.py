@@ -2,6 +2,7 @@
 
 A count is a whole number from 0 to 2^63 - 1. `whole` is the one place where values are looked
 at: it names the first that is no count, with what that usually means and what to do about it.
+Reals within `NOISE` of a whole number are that number, as software writes 0.999999999999999 for 1.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ NUMPY = {
 }
 BEYOND = 2**63  # the first whole number that is no count
 BLOCK = 2**22  # values checked at once
+NOISE = 1e-6  # of a whole number, from rounding
 UNSCALE = "undo any scaling, or round"
 REPLACE = "remove or replace missing values"
 
@@ -61,18 +63,20 @@ def whole(
     top, most = 0, BEYOND - 1 if maximum is None else maximum
     for start in range(0, values.size, BLOCK):
         part = values[start : start + BLOCK]
-        bad = part < 0
         if part.dtype.kind == "f":
-            bad |= ~np.isfinite(part) | (part != np.floor(part))
-            bad |= part.astype(np.float64) >= most + 1
+            part, exact = np.rint(part), part.astype(np.float64)
+            with np.errstate(invalid="ignore"):  # of infinity
+                bad = ~(np.abs(part - exact) <= NOISE)
+            bad |= (part < 0) | (part.astype(np.float64) >= most + 1)
         else:
-            bad |= part > most
+            bad = (part < 0) | (part > most)
         if bad.any():
             at = start + int(bad.argmax())
             raise ValueError(
                 f"{where(at)} is {values[at]:.15g}{_cause(values[at], remedy, absent, maximum)}"
             )
         top = max(top, int(part.max()))
+    values = np.rint(values) if values.dtype.kind == "f" else values
     return values.astype(NUMPY[smallest_type(max(top, maximum or 0))], copy=False)
 
 
@@ -80,7 +84,7 @@ def _cause(value: Any, remedy: str, absent: str, maximum: int | None) -> str:
     """What a value that is no count usually means, as the end of a sentence."""
     if not np.isfinite(value):
         return f"; {absent}"
-    if value != np.floor(value):
+    if abs(float(value) - np.rint(value)) > NOISE:
         return f"; counts are whole numbers, so this looks like normalised data: {remedy}"
     if value < 0:
         return f"; counts are never negative, so this looks like scaled data: {remedy}"
@@ -114,9 +118,11 @@ def check_counts(x: Tensor, maximum: int | None = None, *, name: str = "x") -> N
         if lowest >= 0 and (maximum is None or highest <= maximum):
             return
     values = (x.double() if x.is_floating_point() else x).detach().cpu().numpy()
-    whole(values.ravel(), named(name, values.shape), maximum=maximum)
+    counts = whole(values.ravel(), named(name, values.shape), maximum=maximum)
+    exact = bool((counts == values.ravel()).all())
     raise TypeError(
-        f"{name} has type {x.dtype}; its values are whole, so convert it with x.to(torch.int64)"
+        f"{name} has type {x.dtype}; its values are whole{'' if exact else ' but for rounding'}, "
+        f"so convert it with x{'' if exact else '.round()'}.to(torch.int64)"
     )
 
 

@@ -60,7 +60,7 @@ class Covariate:
             ValueError: If it has no value at all, or a continuous one is not a finite number.
         """
         if categorical:
-            levels = sorted({_level(v) for v in values if not is_missing(v)}, key=_natural)
+            levels = sorted({level_of(v) for v in values if not is_missing(v)}, key=_natural)
             if not levels:
                 raise ValueError(f"covariate {name!r} has no value; leave it out")
             return cls(name, tuple(levels))
@@ -85,7 +85,7 @@ class Covariate:
         table = torch.cat([torch.eye(missing), torch.full((1, missing), torch.nan)])
         rows = []
         for value in values:
-            level = None if is_missing(value) else _level(value)
+            level = None if is_missing(value) else level_of(value)
             if level is not None and level not in places:
                 known = ", ".join(self.levels[:SHOWN]) + (", ..." if missing > SHOWN else "")
                 raise ValueError(
@@ -197,11 +197,29 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, Real) and math.isnan(value)
 
 
+def is_category(values: Any) -> bool:
+    """Whether values are categories: text, booleans, dates, or what is said to be; else numbers.
+
+    Args:
+        values: A list, an array, or a column of a data frame of any type; some may be missing.
+    """
+    dtype = getattr(values, "dtype", None)
+    if type(dtype).__name__ == "CategoricalDtype":
+        return True
+    kind = getattr(dtype, "kind", "O")
+    if kind != "O":
+        return kind not in "iuf"
+    return not all(
+        is_missing(value) or (isinstance(value, Real) and not isinstance(value, bool))
+        for value in values
+    )
+
+
 def _is_single(value: Any) -> bool:
     return isinstance(value, str) or not hasattr(value, "__len__")
 
 
-def _level(value: Any) -> str:
+def level_of(value: Any) -> str:
     """How a level is written: whole numbers without a point, 1 and 1.0 being the same."""
     if isinstance(value, Real) and not isinstance(value, bool) and float(value).is_integer():
         return str(int(float(value)))

@@ -42,6 +42,7 @@ def in_order(
     expected: int,
     what: str,
     say: Say,
+    lacking: str = "",
 ) -> Tensor | None:
     """Where the features of a model are among those of some data.
 
@@ -52,6 +53,7 @@ def in_order(
         expected: How many the model has.
         what: What to call the data in a message.
         say: Called with a line if they have to be put in order.
+        lacking: What may be done about features that are missing, as the end of a sentence.
 
     Returns:
         For each feature of the model its position in the data, int64 (expected,); None if
@@ -78,6 +80,7 @@ def in_order(
         raise ValueError(
             f"the features of {what} are not those of the model: {', and '.join(parts)}; give "
             f"the {len(known):,} features that the model was fitted to, by their names"
+            f"{'' if unknown else lacking}"
         )
     if len(places) < len(names) or len(set(known)) < len(known):
         twice = next(name for both in (names, known) for name, k in Counter(both).items() if k > 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from markovbridge.data import CountTable
-from markovbridge.data.tables.registry import is_table
+from markovbridge.data.tables.registry import format_named, is_table, known_elsewhere
 from markovbridge.recipes.files import find
 from markovbridge.recipes.options.parser import ParsedOptions, parse
 from markovbridge.recipes.options.words import of_mapping, pairs, spelled
@@ -130,6 +130,8 @@ def _table(name: str) -> tuple[str, ...]:
         FileNotFoundError: If it is called like a table, but there is none.
     """
     path = Path(name).expanduser()
+    if known_elsewhere(path):
+        format_named(path)  # which says what to do with it
     if not is_table(path):
         return ()
     return "--data.path", str(CountTable(path).where().resolve())

@@ -173,6 +173,8 @@ def checked(
     wanted = kinds(hint)
     if isinstance(value, (list, tuple)):
         return [checked(item, hint, place, own) for item in value]
+    if isinstance(value, str) and value in _leaves(hint):
+        return value  # a choice of a `Literal`, which names no class
     if isinstance(value, str) and wanted:
         value = {"class_path": value}
     if isinstance(value, dict) and "class_path" in value:

@@ -32,10 +32,14 @@ class RunLog:
     Args:
         directory: Folder of the run, or None to write no files.
         active: Whether this process is the one that tells.
+
+    Attributes:
+        records: The numbers so far, as in metrics.jsonl: those of the run that it continues too.
     """
 
     def __init__(self, directory: Path | None, active: bool) -> None:
         self.active = active
+        self.records: list[dict[str, float]] = []
         folder = RunFolder(directory) if active and directory else None
         self._metrics = folder.metrics if folder else None
         self._text = folder.log if folder else None
@@ -50,8 +54,9 @@ class RunLog:
 
     def metrics(self, step: int, **values: float) -> None:
         """Write numbers that belong to a step."""
+        self.records.append({"step": step, **values})
         if self._metrics is not None:
-            append(self._metrics, to_json({"step": step, **values}) + "\n")
+            append(self._metrics, to_json(self.records[-1]) + "\n")
 
     def forget_after(self, step: int) -> None:
         """Drop the numbers of steps after `step`, and a line cut short."""
@@ -60,6 +65,7 @@ class RunLog:
         text = read_bytes(self._metrics).decode("utf-8", errors="replace")
         kept = [line for line in text.splitlines(keepends=True) if _step(line) <= step]
         write_text(self._metrics, "".join(kept))
+        self.records = [parse_json(line) for line in kept]
 
     def flush(self) -> None:
         """Make the numbers written so far durable."""

@@ -53,6 +53,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.doors import randomness
 from markovbridge.laws import Law
 from markovbridge.processes.base import DiscreteProcess
 from markovbridge.samplers.model import DataModel, Given
@@ -114,10 +115,7 @@ def log_likelihood(
     block: int = 64,
 ) -> Bound:
     """A lower bound on log p(x_1): see `Transport.log_likelihood`."""
-    if draws < 2 or draws % 2:
-        raise ValueError(
-            f"draws must be even and at least 2, two for each stratum of times, not {draws}"
-        )
+    _check_draws(draws)
     data = x1
     x1 = transport.check(x1, "x1").to(transport.device)
     if not len(x1):
@@ -136,10 +134,64 @@ def log_likelihood(
     if steps is not None:
         paths.set_grid(transport.grid(steps))
         integrand = paths.step
-    mean, error = _integrate(integrand, len(x1), draws, block, generator, x1.device)
+    share = _density(integrand, len(x1), block, generator, x1.device)
+    mean, error = _integrate(integrand, len(x1), share, draws, block, generator)
     bound = -prior - paths.decoder() - paths.known() - mean
     bound = bound + transport.process.log_volume(data).to(bound)
     return Bound(bound, error, x1[0].numel())
+
+
+@torch.no_grad()
+def row_by_row(
+    transport: DataModel,
+    x1: Tensor,
+    keys: Sequence[int],
+    pilot: Tensor,
+    *,
+    condition: Tensor | None = None,
+    draws: int = 64,
+    block: int = 64,
+) -> Bound:
+    """`log_likelihood` of which each value is a function of its data point, and of no other.
+
+    Args:
+        transport: The model, in evaluation mode.
+        x1: Data, (n, *event).
+        keys: A seed for each data point.
+        pilot: The data points (m, *event) that the density of times is fitted to, the same
+            whatever x1 is.
+        condition: What to condition on, (n, C).
+        draws: How often the network looks at each data point; even.
+        block: How many states the network sees at once, none of two data points together.
+
+    Raises:
+        ValueError: As `log_likelihood`.
+    """
+    _check_draws(draws)
+    data, device = x1, transport.device
+    x1, pilot = (transport.check(x, "x1").to(device) for x in (x1, pilot))
+    if len(keys) != len(x1):
+        raise ValueError(f"there are {len(keys)} keys for {len(x1)} data points")
+    if condition is not None:
+        condition = _checked(transport, condition.to(device), len(x1))
+    prior, volume = _prior(transport, x1), transport.process.log_volume(data)
+    first = randomness.generator(device, "pilot")
+    looks = _Paths(transport, pilot, None, None, first).rate
+    share, found = _density(looks, len(pilot), block, first, device), []
+    for k, key in enumerate(keys):
+        own, told = randomness.generator(device, key), None if condition is None else condition[k]
+        paths = _Paths(transport, x1[k][None], None, None if told is None else told[None], own)
+        mean, error = _integrate(paths.rate, 1, share, draws, block, own)
+        found.append(torch.stack([-paths.decoder() - paths.known() - mean, error]))
+    bound, error = torch.cat(found, 1)
+    return Bound(bound - prior + volume.to(bound), error, x1[0].numel())
+
+
+def _check_draws(draws: int) -> None:
+    if draws < 2 or draws % 2:
+        raise ValueError(
+            f"draws must be even and at least 2, two for each stratum of times, not {draws}"
+        )
 
 
 def _checked(transport: DataModel, condition: Tensor, points: int) -> Tensor:
@@ -276,41 +328,49 @@ def _step_ratio(
     return mine - law.log_average(news, x_t)
 
 
-def _integrate(
+def _evaluate(integrand: Integrand, rows: Tensor, u: Tensor, block: int) -> Tensor:
+    """The integrand at places, so many at once."""
+    parts = zip(rows.split(block), u.split(block), strict=True)
+    return torch.cat([integrand(r, v) for r, v in parts])
+
+
+def _density(
     integrand: Integrand,
     points: int,
-    draws: int,
     block: int,
     generator: torch.Generator | None,
     device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """∫_0^1 E[f(u)] du for each data point, and the standard error: (points,) twice."""
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
-
-    def evaluate(rows: Tensor, u: Tensor) -> Tensor:
-        parts = zip(rows.split(block), u.split(block), strict=True)
-        return torch.cat([integrand(r, v) for r, v in parts])
-
-    # Pilot: how large is f, and where?
+) -> Tensor:
+    """Pilot: how large is f, and where? The share of the draws in each bin, (BINS,)."""
     bins = torch.arange(BINS, device=device).repeat_interleave(PILOT)
     rows = torch.arange(BINS * PILOT, device=device) % points
-    seen = evaluate(rows, (bins + uniform(len(bins))) / BINS).reshape(BINS, PILOT)
+    places = torch.rand(len(bins), dtype=torch.float64, device=device, generator=generator)
+    seen = _evaluate(integrand, rows, (bins + places) / BINS, block).reshape(BINS, PILOT)
     size = (seen**2).mean(1).sqrt()
     share = size / size.sum() if float(size.sum()) > 0 else torch.full_like(size, 1 / BINS)
-    share = (1 - DEFENCE) * share + DEFENCE / BINS
+    return (1 - DEFENCE) * share + DEFENCE / BINS
+
+
+def _integrate(
+    integrand: Integrand,
+    points: int,
+    share: Tensor,
+    draws: int,
+    block: int,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor]:
+    """∫_0^1 E[f(u)] du for each data point, and the standard error: (points,) twice."""
+    device, strata = share.device, draws // 2
     edges = share.cumsum(0)
     edges = edges / edges[-1]
-
-    strata = draws // 2
-    place = torch.arange(strata, device=device).repeat_interleave(2)
-    place = (place + uniform(points, draws)) / strata
+    within = torch.rand((points, draws), dtype=torch.float64, device=device, generator=generator)
+    place = (torch.arange(strata, device=device).repeat_interleave(2) + within) / strata
     bin_ = torch.searchsorted(edges, place).clamp_max(BINS - 1)
     low = edges[bin_] - share[bin_]
     u = ((bin_ + (place - low) / share[bin_]) / BINS).clamp(0, 1)
     rows = torch.arange(points, device=device).repeat_interleave(draws)
-    values = evaluate(rows, u.flatten()).reshape(points, draws) / (share[bin_] * BINS)
+    values = _evaluate(integrand, rows, u.flatten(), block).reshape(points, draws)
+    values = values / (share[bin_] * BINS)
     first, second = values[:, ::2], values[:, 1::2]
     return values.mean(1), ((first - second) ** 2).sum(1).sqrt() / draws
 

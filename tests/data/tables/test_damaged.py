@@ -144,3 +144,50 @@ def test_weights_that_are_none(tmp_path):
     path = tmp_path / "model.safetensors"
     with pytest.raises(ValueError, match="model.safetensors is damaged"):
         tensors(path, b"\xff" * 100)
+
+
+@pytest.mark.parametrize(("name", "called"), [("X", "zstd"), ("obs/_index", "zstd")])
+def test_compression_that_is_not_here_is_named(tmp_path, name, called, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "hdf5plugin", None)
+    write_h5ad(tmp_path, np.asarray)
+    with h5py.File(tmp_path / "table.h5ad", "r+") as file:
+        shape, attributes = file[name].shape, dict(file[name].attrs)
+        del file[name]
+        how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        how.set_chunk(shape)
+        how.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (3,))
+        space = h5py.h5s.create_simple(shape)
+        made = h5py.h5d.create(file.id, name.encode(), h5py.h5t.NATIVE_INT32, space, how)
+        made.write_direct_chunk((0,) * len(shape), b"squeezed", filter_mask=0)
+        file[name].attrs.update(attributes)
+    for missing in (False, True):
+        with pytest.raises(ValueError, match=f"/{name} is compressed by {called} .HDF5 filter"):
+            CountTable(tmp_path / "table.h5ad", missing=missing).load("all")
+
+
+def test_other_matrices_of_anndata_are_named(tmp_path):
+    write_h5ad(tmp_path)
+    with h5py.File(tmp_path / "table.h5ad", "r+") as file:
+        file["X"].attrs["encoding-type"] = "awkward-array"
+    with pytest.raises(
+        ValueError, match="X is of kind awkward-array, which is no matrix of counts"
+    ):
+        CountTable(tmp_path / "table.h5ad").load("all")
+
+
+def test_hdf5_of_another_kind_is_named(tmp_path):
+    write_h5ad(tmp_path)
+    write_10x(tmp_path)
+    (tmp_path / "table.h5ad").rename(tmp_path / "a.h5")
+    (tmp_path / "table.h5").rename(tmp_path / "b.h5ad")
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["matrix"] = np.ones((3, 2))
+        file.create_group("row_attrs")
+        file.create_group("col_attrs")
+    for name, message in (
+        ("a.h5", "looks like one of AnnData: call it .h5ad; it has X, layers, obs"),
+        ("b.h5ad", "looks like one of 10x Genomics: call it .h5"),
+        ("c.h5", "looks like a .loom file: save it as .h5ad, with anndata.io.read_loom; it has"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            CountTable(tmp_path / name).load("all")

@@ -116,7 +116,7 @@ class TestWritten:
 
     def test_options_it_does_not_know_are_refused(self, tmp_path, counts, name):
         path = written(tmp_path / name, Table(plain(counts)))
-        values = {"layer": "x", "key": "x", "ignore": ("x",)}
+        values = {"layer": "x", "key": "x", "features": "x", "index": "x", "ignore": ("x",)}
         for option in OPTIONS:
             if option not in format_named(path).options:
                 fields = {option: values.get(option, True)}

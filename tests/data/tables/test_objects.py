@@ -7,7 +7,8 @@ from scipy import sparse
 
 from markovbridge.data import SparseRows, write_table
 from markovbridge.data.rows import dense
-from markovbridge.data.tables.objects import read_object, write_object
+from markovbridge.data.tables.made import write_object
+from markovbridge.data.tables.objects import read_object
 
 pd = pytest.importorskip("pandas")
 anndata = pytest.importorskip("anndata")
@@ -164,3 +165,49 @@ def test_new_rows_need_no_table_to_resemble(kind):
     values = made.X if kind == "anndata" else made
     values = values.toarray() if sparse.issparse(values) else np.asarray(values)
     assert np.array_equal(values, COUNTS)
+
+
+def test_masked_entries_are_missing():
+    masked = np.ma.masked_array(COUNTS, COUNTS == 3)
+    with pytest.raises(ValueError, match="row 0, column 1 is nan; counts must all be there"):
+        read_object(masked)
+    read = read_object(masked, missing=True)
+    assert read.observed.tolist() == (COUNTS != 3).tolist()
+
+
+def test_counts_beyond_the_digits_of_a_real_are_kept():
+    large = np.array([[2**53 + 1, 0], [2**62 + 3, 1]])
+    for kind in ("int64", "Int64", "UInt64", "int64[pyarrow]"):
+        table = pd.DataFrame(large).astype(kind)
+        assert dense(read_object(table).x).tolist() == large.tolist()
+
+
+def test_results_of_an_object_in_its_file_are_in_memory(tmp_path):
+    cells().write_h5ad(tmp_path / "a.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    made = write_object(torch.from_numpy(COUNTS * 2), "anndata", like=read_object(backed))
+    assert not made.isbacked and np.array_equal(made.X, COUNTS * 2)
+    assert list(made.obs["batch"]) == ["a", "b", "a", "b"]
+    assert (backed.X[:] != sparse.csr_matrix(COUNTS)).nnz == 0
+    backed.file.close()
+
+
+def test_results_of_raw_have_its_features():
+    table = cells()
+    table.raw = table.copy()
+    read = read_object(table[:, :2].copy(), layer="raw")
+    assert read.column_names == tuple(GENES)
+    made = write_object(torch.from_numpy(COUNTS * 2), "anndata", like=read)
+    assert np.array_equal(made.X, COUNTS * 2) and list(made.var_names) == GENES
+
+
+def test_a_model_of_a_layer_takes_x_where_there_is_no_such_layer():
+    table = cells()
+    del table.layers
+    for given in (table, frame().drop(columns="batch"), COUNTS):
+        assert np.array_equal(dense(read_object(given, layer="raw", known=()).x), COUNTS)
+    with pytest.raises(ValueError, match="there is no layer 'raw'; there are none"):
+        read_object(table, layer="raw")
+    empty = anndata.AnnData(None, layers={"counts": COUNTS})
+    with pytest.raises(ValueError, match="there is no X; name a layer; there are counts"):
+        read_object(empty)

@@ -263,7 +263,11 @@ class TestMemory:
     [
         ("none.h5ad", {}, FileNotFoundError, "no file .*none.h5ad"),
         ("a.xlsx", {}, ValueError, "of no known kind; tables of counts are .h5ad, .h5, .mtx"),
-        ("a.h5ad.gz", {}, ValueError, "of no known kind"),
+        ("a.h5ad.gz", {}, ValueError, "of no known kind.*: unpack it with gunzip"),
+        ("a.xlsx", {}, ValueError, "of no known kind.*: save the sheet as .csv"),
+        ("a.loom", {}, ValueError, "of no known kind.*read_loom.FILE..write_h5ad"),
+        ("a.rds", {}, ValueError, "of no known kind.*from R"),
+        ("a.zarr", {}, ValueError, "of no known kind.*read_zarr"),
         ("empty", {}, FileNotFoundError, "folder without a matrix.mtx"),
         ("a.csv", {"layer": "counts"}, ValueError, "layer='counts' is for .h5ad files"),
         ("a.csv", {"backed": True}, ValueError, "backed=True is for .h5ad, .h5 files"),
@@ -277,6 +281,7 @@ class TestMemory:
 )
 def test_says_what_is_wrong(tmp_path, name, fields, error, message):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a.zarr").mkdir()
     (tmp_path / "a.csv").write_text("ant,bee\n1,2\n0,7\n")
     (tmp_path / "b.csv").write_text("ant,bee\n1,2\n-1,0.5\n")
     (tmp_path / "c.csv").write_text("")

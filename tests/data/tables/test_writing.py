@@ -189,3 +189,41 @@ def test_no_results_are_an_error(tmp_path, counts):
     source = CountTable(original(tmp_path / "a.h5ad", counts))
     with pytest.raises(ValueError, match="no results to write"):
         writing.write_results(source, tmp_path / "b.h5ad", {})
+
+
+class TestObjects:
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    @pytest.mark.parametrize("kind", ["anndata", "frame"])
+    def test_go_with_their_names_and_covariates(self, tmp_path, counts, suffix, kind):
+        obs, var = pd.DataFrame({"batch": BATCH}, index=ROWS), pd.DataFrame(index=COLUMNS)
+        if kind == "anndata":
+            layers = {"twice": sparse.csr_matrix(2 * counts)}
+            given = anndata.AnnData(sparse.csr_matrix(counts), obs=obs, var=var, layers=layers)
+        else:
+            given = obs.join(pd.DataFrame(counts, index=list(ROWS), columns=list(COLUMNS)))
+        path = tmp_path / f"a.{suffix}"
+        write_table(path, given)
+        beside = tmp_path / f"a_obs.{suffix.replace('mtx', 'tsv')}" if "mtx" in suffix else None
+        data = CountTable(path, covariates=("batch",), obs=beside).load("all")
+        assert data.x.tolist() == counts.tolist()
+        assert (data.row_names, data.column_names) == (ROWS, COLUMNS)
+        assert data.columns["batch"] == BATCH
+
+    def test_anndata_goes_with_all_it_has_and_what_is_given(self, tmp_path, counts):
+        var = pd.DataFrame({"long": ["x"] * 7}, index=COLUMNS)
+        made = anndata.AnnData(counts, var=var, uns={"model": "m"}, obsm={"pca": counts[:, :2]})
+        made.raw = made.copy()
+        write_table(
+            tmp_path / "a.h5ad", made, **names(columns={"batch": BATCH}, layers={"n": counts})
+        )
+        back = anndata.read_h5ad(tmp_path / "a.h5ad")
+        assert back.uns["model"] == "m" and list(back.var["long"]) == ["x"] * 7
+        assert back.raw is not None and "pca" in back.obsm and "n" in back.layers
+        assert list(back.obs["batch"]) == BATCH and tuple(back.obs_names) == ROWS
+        assert "batch" not in made.obs
+
+    def test_what_is_no_table_is_refused(self, tmp_path, counts):
+        with pytest.raises(TypeError, match="a data frame or AnnData, not a list"):
+            write_table(tmp_path / "a.h5ad", counts.tolist())
+        with pytest.raises(TypeError, match="has no X; give the matrix"):
+            write_table(tmp_path / "a.h5ad", anndata.AnnData(obs=pd.DataFrame(index=ROWS)))

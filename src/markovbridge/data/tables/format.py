@@ -20,9 +20,9 @@ from markovbridge import doors
 from markovbridge.data.rows import Rows, dense
 from markovbridge.data.tables.table import SPARSE, Table
 
-OPTIONS = ("layer", "key", "ignore", "transpose", "missing", "backed")
+OPTIONS = ("layer", "key", "features", "index", "ignore", "transpose", "missing", "backed")
 
-Values = Tensor | Rows | np.ndarray | sparse.spmatrix
+Values = Tensor | Rows | np.ndarray | sparse.spmatrix | sparse.sparray
 Writer = Callable[[Path], None]
 
 
@@ -36,6 +36,8 @@ class Request:
         ignore: Names of columns that are left out.
         transpose: Whether features are in rows.
         key: The array, or the genome.
+        index: The column that names the rows; "" for none; None to see it.
+        features: The kind of features that is taken; None if there is one only.
         missing: Whether counts may be missing.
         maximum: Largest admissible count, or None.
     """
@@ -45,6 +47,8 @@ class Request:
     ignore: Sequence[str] = ()
     transpose: bool = False
     key: str | None = None
+    index: str | None = None
+    features: str | None = None
     missing: bool = False
     maximum: int | None = None
 
@@ -98,6 +102,10 @@ class Format(ABC):
             obsm: Arrays (N, k) by name, if it is `layered`.
         """
 
+    def as_it_is(self, path: Path, table: Any) -> dict[Path, Writer] | None:
+        """What writes an object that has the form of such a file, as it is; None if it has not."""
+        return None
+
     def several(self, path: Path, table: Table, matrices: Mapping[str, Any]) -> dict[Path, Writer]:
         """What writes several matrices with the names of a table: a file for each.
 
@@ -116,6 +124,18 @@ class Format(ABC):
 
     def layers(self, path: Path) -> tuple[str, ...]:
         """Names of the layers of a file."""
+        return ()
+
+    def held(self, path: Path, layer: str | None) -> tuple[bool | None, str | None]:
+        """Whether counts are stored without their zeros, and their type; None if that is free."""
+        return None, None
+
+    def around(self, path: Path) -> Any:
+        """What a file knows of its rows and features, as AnnData without counts, if it is such."""
+        return None
+
+    def kinds(self, path: Path) -> tuple[str, ...]:
+        """The kinds of features that a file names, each once; see `kinds.py`."""
         return ()
 
     def beside(self, path: Path) -> Path | None:
@@ -141,6 +161,14 @@ def plain(values: Values) -> Any:
 def full(matrix: Any) -> np.ndarray:
     """A matrix as an array."""
     return matrix.toarray() if sparse.issparse(matrix) else matrix
+
+
+def is_a(table: Any, name: str) -> bool:
+    """Whether it is such an object, told without importing its package."""
+    return any(
+        cls.__name__ == name and cls.__module__.split(".")[0] in ("pandas", "anndata")
+        for cls in type(table).__mro__
+    )
 
 
 def index(names: Sequence[str] | None, n: int) -> list[str]:

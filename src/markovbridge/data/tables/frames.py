@@ -1,38 +1,54 @@
-"""Tables of rows with names: `.csv`, `.tsv` and `.parquet`.
+"""Tables of rows with names: `.parquet` here, `.csv` and `.tsv` in `text.py`.
 
 Every column holds counts, besides the names of the rows, the covariates, and what is to be
 ignored. The first column names the rows if its header is empty, as data frames are written,
-or if it holds text and is no covariate.
+or if it holds text and is no covariate. If it holds numbers that look like names, all of them
+different, it has to be said whether they are.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import warnings
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from markovbridge import doors
-from markovbridge.data.tables.format import Format, Request, Writer, full, index
+from markovbridge.data.tables.format import Format, Request, Writer, full, index, is_a
 from markovbridge.data.tables.table import Table, as_block, measured, strings
 from markovbridge.storage.lazily import optional
-from markovbridge.storage.reading import afford, reading, unpacked
+from markovbridge.storage.reading import afford, reading
+
+COMMA = re.compile(r"[-+]?\d+(,\d+)?")  # a number, whose decimals may follow a comma
+THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+")  # which this may be, or not
+NAMES = re.compile(r"(^|[^a-z])(id|index|barcode|cell|sample|name|row)s?([^a-z]|$)")
+BLANK = ("", "index", "__index_level_0__")  # headers of a column of names
+MISSING = (  # what a cell of counts, or of covariates, says where nothing is known
+    *("", " ", "NA", "N/A", "n/a", "nan", "NaN", "-nan", "-NaN", "<NA>", "null", "NULL", "None"),
+    *("#N/A", "#N/A N/A", "#NA", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+)
+FEW = 10  # numbers that may all differ by chance
 
 
 class FrameFile(Format):
     """A table with a header, which pandas reads and writes."""
 
     kind = "frame"
-    options = frozenset({"ignore", "transpose", "missing"})
+    options = frozenset({"index", "ignore", "transpose", "missing"})
 
     @abstractmethod
-    def load(self, path: Path, rows: int | None = None) -> Any:
-        """The file as a data frame; if it is text, the first so many rows."""
+    def load(self, path: Path, rows: int | None = None, index: str | None = None) -> Any:
+        """The file as a data frame.
+
+        Args:
+            path: The file.
+            rows: If it is text, the first so many.
+            index: The column that names the rows, None for the first: if the file is text, this
+                column is, as it is written.
+        """
 
     @abstractmethod
     def dump(self, frame: Any, file: Path, named: bool, zipped: bool) -> None:
@@ -41,8 +57,9 @@ class FrameFile(Format):
     def read(self, path: Path, request: Request) -> Table:
         """See `Format.read`."""
         with reading(path, "cannot be read as a table"):
-            loaded = self.load(path)
-        frame, named = _named(loaded, request.covariates)
+            loaded = self.load(path, index=request.index)
+        beside = () if request.transpose else (*request.covariates, *request.ignore)
+        frame, named = _named(loaded, path, beside, request.index)
         if request.transpose:
             frame, named = frame.T, True
         for name in request.ignore:
@@ -57,7 +74,7 @@ class FrameFile(Format):
             )
         # A row of text among the others makes text of all numbers.
         if request.transpose and any(dtype.kind not in "iufb" for dtype in counts.dtypes):
-            counts = counts.apply(_numbers)
+            counts = counts.apply(numbers)
         values = cells(counts, str(path), "name it in covariates or in ignore")
         values, observed = measured(values) if request.missing else (values, None)
         rows = strings(frame.index) if named else None
@@ -82,8 +99,15 @@ class FrameFile(Format):
             ValueError: If a sample is missing, or is there twice.
         """
         with reading(path, "cannot be read as a table"):
-            loaded = self.load(path)
-        frame, named = _named(loaded, wanted)
+            frame = self.load(path)
+        # These rows hold no counts: what has the names of the samples is that of the rows.
+        first = str(frame.columns[0]) if len(frame.columns) else ""
+        same = names is not None and first not in wanted and len(frame.columns) > 0
+        same = same and not set(names or ()) - set(frame.iloc[:, 0].astype(str))
+        if same:
+            frame, named = _set(frame, 0), True
+        else:
+            frame, named = _named(frame, path, wanted, None, ask=False)
         if named and names is not None:
             frame.index = frame.index.astype(str)
             twice = frame.index[frame.index.duplicated()]
@@ -110,7 +134,11 @@ class FrameFile(Format):
         """
         with reading(path, "cannot be read as a table"):
             frame = self.load(path, None if transpose else 0)
-        return strings(_named(frame, ())[0].index if transpose else frame.columns)
+        if not transpose:
+            return strings(frame.columns)
+        pd = optional("pandas", "reading tables")
+        named = not isinstance(frame.index, pd.RangeIndex) or not len(frame.columns)
+        return strings(frame.index if named else frame.iloc[:, 0])
 
     def writers(
         self,
@@ -130,49 +158,14 @@ class FrameFile(Format):
         zipped = path.suffix.lower() == ".gz"
         return {path: lambda file: self.dump(frame, file, named, zipped)}
 
-
-class TextTable(FrameFile):
-    """Text, a line a row.
-
-    Args:
-        suffix: What its files are called by.
-        separator: What stands between two cells.
-    """
-
-    zipped = True
-
-    def __init__(self, suffix: str, separator: str) -> None:
-        self.suffix = self.written_as = suffix
-        self.separator = separator
-
-    def load(self, path: Path, rows: int | None = None) -> Any:
-        """See `FrameFile.load`."""
-        pd = optional("pandas", "reading tables")
-        self._check_widths(path)
-        with warnings.catch_warnings(), unpacked(path) as stream:
-            warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-            return pd.read_csv(stream, sep=self.separator, low_memory=False, nrows=rows)
-
-    def dump(self, frame: Any, file: Path, named: bool, zipped: bool) -> None:
-        """See `FrameFile.dump`."""
-        how: Any = "gzip" if zipped else None
-        frame.to_csv(file, sep=self.separator, index=named, compression=how)
-
-    def _check_widths(self, path: Path) -> None:
-        """Refuse a table whose first row has more cells than its header names.
-
-        One more is the name of the row, as R writes tables; of several, pandas would make names
-        of rows in many levels, and move the counts.
-        """
-        text = cast(Any, unpacked(path))
-        with io.TextIOWrapper(text, encoding="utf-8-sig", newline="") as lines:
-            filled = (words for words in csv.reader(lines, delimiter=self.separator) if words)
-            names, words = next(filled, []), next(filled, [])
-        if len(words) > len(names) + 1:
-            raise ValueError(
-                f"{path} has a header of {len(names):,} names, but a first row of {len(words):,} "
-                "cells; give each column a name"
-            )
+    def as_it_is(self, path: Path, table: Any) -> dict[Path, Writer] | None:
+        """A data frame as it is, with the names of its rows if it has any."""
+        if not is_a(table, "DataFrame"):
+            return None
+        named, zipped = not is_a(table.index, "RangeIndex"), path.suffix.lower() == ".gz"
+        made = table.rename(columns=str)
+        made.index = made.index.astype(str) if named else made.index
+        return {path: lambda file: self.dump(made, file, named, zipped)}
 
 
 class ParquetTable(FrameFile):
@@ -180,7 +173,7 @@ class ParquetTable(FrameFile):
 
     suffix = written_as = ".parquet"
 
-    def load(self, path: Path, rows: int | None = None) -> Any:
+    def load(self, path: Path, rows: int | None = None, index: str | None = None) -> Any:
         """See `FrameFile.load`."""
         pd = optional("pandas", "reading tables")
         parquet = optional("pyarrow.parquet", "reading .parquet files")
@@ -207,18 +200,24 @@ def cells(counts: Any, name: str, remedy: str) -> np.ndarray:
     Raises:
         ValueError: If a column holds none.
     """
+    kinds = {dtype.kind for dtype in counts.dtypes}
     for k, (column, dtype) in enumerate(counts.dtypes.items()):
         if dtype.kind not in "iufb":
             values = counts.iloc[:, k]  # by position, for names may occur twice
             sample = next((v for v in values if isinstance(v, str)), values.iloc[0])
+            if THOUSANDS.fullmatch(str(sample).strip()):
+                remedy = "it may be a decimal or thousands: write numbers without commas"
             raise ValueError(
                 f"{name}: column {str(column)!r} holds {str(sample)[:40]!r}, which is no count; "
                 f"{remedy}"
             )
     values = counts.to_numpy()
-    if values.dtype.kind not in "iufb":  # pandas' own types, with its own missing values
-        values = counts.to_numpy(np.float64, na_value=np.nan)
-    return values
+    if values.dtype.kind in "iufb":
+        return values
+    # Types of pandas' own, with missing values of their own.
+    if "f" not in kinds and not counts.isna().to_numpy().any():
+        return counts.to_numpy(np.uint64 if "i" not in kinds else np.int64)
+    return counts.to_numpy(np.float64, na_value=np.nan)
 
 
 def _joined(counts: Any, columns: Mapping[str, Any]) -> Any:
@@ -235,25 +234,89 @@ def _joined(counts: Any, columns: Mapping[str, Any]) -> Any:
     return pd.concat([pd.DataFrame(before, index=counts.index), counts], axis=1)
 
 
-def _numbers(column: Any) -> Any:
-    """A column as numbers if it holds nothing else."""
-    try:
-        return optional("pandas", "reading tables").to_numeric(column)
-    except (ValueError, TypeError):
-        return column
+def numbers(column: Any) -> Any:
+    """A column as numbers if it holds nothing else; decimals may follow a comma.
 
-
-def _named(frame: Any, columns: Sequence[str]) -> tuple[Any, bool]:
-    """The frame with its row names as index, and whether it has any."""
+    What may be a decimal or thousands, such as 1,000, stays the text that it is.
+    """
     pd = optional("pandas", "reading tables")
-    if not isinstance(frame.index, pd.RangeIndex):  # a parquet file may store it
+    try:
+        return pd.to_numeric(column)
+    except (ValueError, TypeError):
+        words = [str(value).strip() for value in column if not pd.isna(value)]
+    if not all(map(COMMA.fullmatch, words)) or any(map(THOUSANDS.fullmatch, words)):
+        return column
+    return pd.to_numeric(column.str.replace(",", "."))
+
+
+def _named(
+    frame: Any, path: Path, beside: Sequence[str], index: str | None, ask: bool = True
+) -> tuple[Any, bool]:
+    """The frame with its row names as index, and whether it has any.
+
+    Args:
+        frame: The frame, whose first column may be text because it may be names.
+        path: The file.
+        beside: Names of columns that hold something else.
+        index: The column that names the rows; "" for none; None to see it.
+        ask: Whether to refuse numbers that look like names, rather than to keep them.
+
+    Raises:
+        ValueError: If there is no such column, or it cannot be seen whether there is one.
+    """
+    pd = optional("pandas", "reading tables")
+    columns = [str(name) for name in frame.columns]
+    if index:
+        if index not in columns:
+            raise ValueError(f"{path} has no column {index!r} to name its rows by")
+        return _set(frame, columns.index(index)), True
+    if not isinstance(frame.index, pd.RangeIndex):  # as a parquet file may store it
         return frame, True
-    first = frame.columns[0] if len(frame.columns) else ""
-    blank = str(first).startswith("Unnamed:") or first in ("", "index", "__index_level_0__")
-    text = len(frame.columns) and frame[first].dtype.kind not in "iufb" and first not in columns
-    if blank or text:
-        return frame.set_index(first), True
+    if not columns:
+        return frame, False
+    first, kept = columns[0], columns[0] in beside or index == ""
+    blank = first.startswith("Unnamed:") or first in BLANK
+    values = frame.iloc[:, 0]
+    if values.dtype.kind not in "iufb":
+        values = numbers(values.where(~values.isin(MISSING)))
+    if not kept and (blank or values.dtype.kind not in "iufb"):
+        return _set(frame, 0), True
+    if not kept and ask and _like_names(first, values, frame.iloc[:, 1:]):
+        raise ValueError(
+            f"{path}: its first column {first!r} holds {len(values):,} different numbers, "
+            f"which may be names of the rows rather than counts: say index={first!r} if they "
+            f"are, ignore=[{first!r}] to leave them out, or index='' if they are counts"
+        )
+    frame.isetitem(0, values)
     return frame, False
 
 
-doors.guard(__name__)
+def _set(frame: Any, position: int) -> Any:
+    """A frame whose column at a position names its rows."""
+    names = frame.iloc[:, position]
+    others = [k for k in range(len(frame.columns)) if k != position]
+    return frame.iloc[:, others].set_axis(names.to_numpy(), axis=0)
+
+
+def _like_names(name: str, values: Any, others: Any) -> bool:
+    """Whether a column of numbers looks like names of the rows: whole, and all different.
+
+    That counts are all different is rare, but where all columns are so. It is taken for names
+    by what the column is called, where the rows are numbered, or where no other column is so.
+    """
+    n, width = others.shape
+    if n < 3 or not width or not values.is_unique:
+        return False
+    known = values.dropna()  # NA may be a name as well
+    if (known != np.floor(known)).any():
+        return False
+    if NAMES.search(re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()):
+        return True
+    if n < FEW:
+        return False
+    return bool((np.diff(values) == 1).all()) or not any(
+        others.iloc[:, k].is_unique for k in range(width)
+    )
+
+
+doors.guard(__name__, inside=("numbers",))

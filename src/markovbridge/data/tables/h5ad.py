@@ -37,6 +37,10 @@ class AnnDataFile(Format):
         """See `Format.read`; all of `obs` is read if any covariate is asked for."""
         layer, missing = request.layer, request.missing
         file = members.opened(path, "h5ad")
+        if "obs" not in file and "matrix" in file:
+            raise ValueError(
+                f"{path} is no file of AnnData, but looks like one of 10x Genomics: call it .h5"
+            )
         layers = list(members.group(file, "layers", path)) if "layers" in file else []
         others = [*layers, *(["raw"] if "raw" in file else [])]
         places = {None: "X", "raw": "raw/X", **{name: f"layers/{name}" for name in layers}}
@@ -59,8 +63,12 @@ class AnnDataFile(Format):
         obs = _columns(members.member(file, "obs", path), path) if request.covariates else {}
         around: dict[str, Any] = {"row_names": rows, "column_names": features}
         facts = {**around, "remedy": remedy, "path": path, "maximum": request.maximum}
-        stored_as = group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", ""))
-        by_column = str(stored_as).startswith("csc")
+        stored_as = _text(group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", "")))
+        if hasattr(group, "keys") and not stored_as.startswith(("csr", "csc")) and stored_as:
+            raise ValueError(
+                f"{path}: {where} is of kind {stored_as}, which is no matrix of counts"
+            )
+        by_column = stored_as.startswith("csc")
         shape = (len(rows), len(features))
         if not missing and not by_column:
             return Table(StoredMatrix(group, shape, **facts), rows, features, obs)
@@ -89,24 +97,73 @@ class AnnDataFile(Format):
         """Names of its layers; "raw" counts as one."""
         return _held(path, "layers")
 
+    def held(self, path: Path, layer: str | None) -> tuple[bool | None, str | None]:
+        """See `Format.held`."""
+        where = {None: "X", "raw": "raw/X"}.get(layer, f"layers/{layer}")
+        with reading(path), members.opened(path, "h5ad") as file:
+            found = members.member(file, where, path)
+            if not hasattr(found, "keys"):
+                return False, str(found.dtype)
+            return True, str(members.dataset(found, "data", path).dtype)
+
+    def around(self, path: Path) -> Any:
+        """AnnData with what a file knows of its rows and features; None for one of before 2020."""
+        anndata = optional("anndata", "reading .h5ad files")
+        with reading(path), members.opened(path, "h5ad") as file:
+            parts = [members.member(file, name, path) for name in ("obs", "var")]
+            if not all("encoding-type" in part.attrs for part in parts):
+                return None
+            obs, var = (_frame(part, path) for part in parts)
+        return anndata.AnnData(obs=obs, var=var)
+
     def writers(
         self,
         path: Path,
         table: Table,
         layers: Mapping[str, Any] | None = None,
         obsm: Mapping[str, Any] | None = None,
+        uns: Mapping[str, Any] | None = None,
     ) -> dict[Path, Writer]:
-        """See `Format.writers`."""
+        """See `Format.writers`; `uns` is what is told of the table, by name."""
         anndata = optional("anndata", "writing .h5ad files")
         pd = optional("pandas", "writing .h5ad files")
         n, width = table.shape
+        # By position: of a column with an index of its own pandas would match the names.
+        beside = {name: getattr(values, "array", values) for name, values in table.columns.items()}
         made = anndata.AnnData(
             table.matrix,
-            obs=pd.DataFrame(dict(table.columns), index=index(table.row_names, n)),
+            obs=pd.DataFrame(beside, index=index(table.row_names, n)),
             var=pd.DataFrame(index=index(table.column_names, width)),
             layers=dict(layers or {}),
             obsm={name: full(values) for name, values in (obsm or {}).items()},
+            uns=dict(uns or {}),
         )
+        return {path: lambda file: made.write_h5ad(file, compression="gzip")}
+
+    def whole(
+        self,
+        path: Path,
+        data: Any,
+        table: Table,
+        layers: Mapping[str, Any],
+        obsm: Mapping[str, Any],
+    ) -> dict[Path, Writer]:
+        """What writes an AnnData object with all that it has, and what a table and more add.
+
+        Args:
+            path: The file.
+            data: The object.
+            table: Its names and columns; the counts are those of the object.
+            layers: Its layers.
+            obsm: Its arrays of the rows.
+        """
+        made = data.to_memory() if data.isbacked else data.copy()
+        made.obs_names = index(table.row_names, made.n_obs)
+        made.var_names = index(table.column_names, made.n_vars)
+        for name, values in table.columns.items():
+            made.obs[name] = np.asarray(values) if name not in data.obs else values
+        made.layers.update(layers)
+        made.obsm.update({name: full(values) for name, values in obsm.items()})
         return {path: lambda file: made.write_h5ad(file, compression="gzip")}
 
     def extended(
@@ -115,6 +172,7 @@ class AnnDataFile(Format):
         chosen: np.ndarray | None,
         layers: Mapping[str, Any],
         obsm: Mapping[str, Any],
+        uns: Mapping[str, Any],
         overwrite: bool,
     ) -> Writer:
         """What writes a copy of a file with more in it.
@@ -124,6 +182,7 @@ class AnnDataFile(Format):
             chosen: Positions of the rows that are copied; None for all.
             layers: Matrices to add.
             obsm: Arrays of the rows to add.
+            uns: What is told of them, by name: dictionaries join those that are there.
             overwrite: Whether they may replace what is there.
         """
         anndata = optional("anndata", "writing .h5ad files")
@@ -147,6 +206,11 @@ class AnnDataFile(Format):
                         )
                     options = {"compression": "gzip"}
                     anndata.io.write_elem(content, name, matrix, dataset_kwargs=options)
+                for name, told in uns.items():
+                    at = f"uns/{name}"
+                    known = anndata.io.read_elem(content[at]) if at in content else {}
+                    both = {**known, **told} if isinstance(known, dict) else told
+                    anndata.io.write_elem(content, at, both)
 
         return write
 
@@ -163,10 +227,16 @@ def _index(file: Any, name: str, path: Path) -> tuple[str, ...]:
     """Row names of a stored data frame."""
     frame = members.member(file, name, path)
     if hasattr(frame, "keys"):
-        index = frame.attrs.get("_index")
-        if not isinstance(index, str):
+        index = _text(frame.attrs.get("_index", ""))
+        if not index:
             raise ValueError(f"{path}: {name} does not say which of its columns names the rows")
-        return members.names(members.dataset(frame, index, path), path)
+        item = members.member(frame, index, path)
+        if not hasattr(item, "keys"):
+            return members.names(members.dataset(frame, index, path), path)
+        read = optional("anndata.io", "reading names of an .h5ad file").read_elem
+        _check_column(item, path)
+        with reading(path, f"has names in {name} that cannot be read", "save it again"):
+            return strings(read(item))
     columns = frame.dtype.names  # a structured array, in files before 2020
     if not columns or len(frame.shape) != 1:
         raise ValueError(f"{path}: {name} is no data frame")
@@ -175,19 +245,36 @@ def _index(file: Any, name: str, path: Path) -> tuple[str, ...]:
 
 def _columns(frame: Any, path: Path) -> dict[str, Any]:
     """The columns of a stored data frame by name."""
+    table = _frame(frame, path)
+    return {str(name): table[name] for name in table.columns}
+
+
+def _frame(frame: Any, path: Path) -> Any:
+    """A stored data frame."""
     if hasattr(frame, "keys"):
         for name in frame:
-            item = frame[name]
-            kind = str(item.attrs.get("encoding-type", "array"))
-            if hasattr(item, "keys") and not kind.startswith(PLAIN) and name != "__categories":
-                raise ValueError(f"{path}: obs/{name} is a {kind}, which is no column of a table")
-            for part in (item, *item.values()) if hasattr(item, "keys") else (item,):
-                if hasattr(part, "dtype"):
-                    members.check_stored(part, path)
+            _check_column(frame[name], path, name == "__categories")
     read = optional("anndata.io", "reading obs of an .h5ad file").read_elem
     with reading(path, "has an obs that cannot be read", "save it again"):
-        table = read(frame)
-        return {str(name): table[name] for name in table.columns}
+        return read(frame)
+
+
+def _check_column(item: Any, path: Path, grouped: bool = False) -> None:
+    """Refuse a part of a stored data frame that is no column, unless it is `grouped`."""
+    kind = _text(item.attrs.get("encoding-type", "array"))
+    if hasattr(item, "keys") and not kind.startswith(PLAIN) and not grouped:
+        where = item.name.lstrip("/")
+        raise ValueError(f"{path}: {where} is a {kind}, which is no column of a table")
+    for part in (item, *item.values()) if hasattr(item, "keys") else (item,):
+        if hasattr(part, "dtype"):
+            members.check_stored(part, path)
+
+
+def _text(value: Any) -> str:
+    """An attribute as text, which files of old keep as bytes; empty if it is none."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else ""
 
 
 doors.guard(__name__)

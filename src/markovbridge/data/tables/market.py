@@ -22,8 +22,9 @@ from scipy import sparse
 
 from markovbridge import doors
 from markovbridge.data.tables.format import Format, Request, Writer, index
-from markovbridge.data.tables.frames import TextTable
+from markovbridge.data.tables.kinds import of_kind, several
 from markovbridge.data.tables.table import Table, as_block, strings, unique
+from markovbridge.data.tables.text import TextTable
 from markovbridge.storage.files import naming, put
 from markovbridge.storage.reading import afford, reading, unpacked
 
@@ -50,17 +51,14 @@ class MatrixMarket(Format):
 
     suffix, written_as = ".mtx", ".mtx.gz"
     zipped = True
-    options = frozenset({"transpose"})
+    options = frozenset({"transpose", "features"})
 
     def read(self, path: Path, request: Request) -> Table:
         """See `Format.read`."""
         path = _file(path)
         with reading(path, "cannot be read as a Matrix Market file"):
             matrix = _market(path)
-        samples = _beside(path, "barcodes")
-        features = _beside(path, "features")
-        if features is None:
-            features = _beside(path, "genes")
+        samples, features = _beside(path, "barcodes"), _features(path)
         rows = None if samples is None else _names(samples, 0)
         columns = None if features is None else unique(_names(features, 1), _names(features, 0))
         expected = (None if rows is None else len(rows), None if columns is None else len(columns))
@@ -85,6 +83,9 @@ class MatrixMarket(Format):
         if turned:
             matrix = matrix.T
         block = as_block(matrix, path, rows, columns, maximum=request.maximum)
+        chosen = of_kind(None if features is None else _kinds(features), request.features, path)
+        if chosen is not None and columns is not None:
+            block, columns = block[:, chosen], tuple(columns[k] for k in chosen.tolist())
         return Table(block, rows, columns)
 
     def writers(
@@ -114,6 +115,11 @@ class MatrixMarket(Format):
                 scipy.io.mmwrite(target, sparse.coo_matrix(cast(Any, table.matrix).T))
 
         return {**files, path: write}
+
+    def kinds(self, path: Path) -> tuple[str, ...]:
+        """See `Format.kinds`."""
+        features = _features(_file(path))
+        return () if features is None else tuple(several(_kinds(features)))
 
     def beside(self, path: Path) -> Path | None:
         """See `Format.beside`."""
@@ -217,6 +223,18 @@ def _names(found: _Beside, cell: int) -> tuple[str, ...]:
     """The cell that names each line, or its last if it has fewer."""
     with reading(found.file):
         return strings(line[min(cell, len(line) - 1)] for line in found.lines)
+
+
+def _features(path: Path) -> _Beside | None:
+    """The names of features beside a matrix, as either version of 10x Genomics calls them."""
+    found = _beside(path, "features")
+    return _beside(path, "genes") if found is None else found
+
+
+def _kinds(features: _Beside) -> list[str] | None:
+    """The kind of each feature, in the third cell of its line; None if a line has none."""
+    lines = features.lines
+    return [line[2].strip() for line in lines] if all(len(line) > 2 for line in lines) else None
 
 
 def _beside(path: Path, kind: str) -> _Beside | None:

@@ -11,8 +11,10 @@ of what was never stored, and the heap of texts, in which an entry of no size ha
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from markovbridge.storage.reading import DEFLATED, SLACK, afford, reading
 VALUE = 64  # bytes of a name in memory, at least
 BOUNDED = (None, "gzip", "lzf")  # compression whose ratio is below `DEFLATED`
 HEAP = b"GCOL\x01\0\0\0"  # a collection of texts begins so: signature, version, three zeros
+FILTERS = {32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32015: "zstd", 32026: "blosc2"}
 LOOKED = 2**30  # bytes of a file in which heaps are looked for
 
 
@@ -162,10 +165,11 @@ def names(found: Any, path: Path) -> tuple[str, ...]:
 
 
 def check_stored(found: Any, path: Path) -> None:
-    """Refuse a data set that claims more than what is stored of it can hold.
+    """Refuse a data set that cannot be read, or claims more than what is stored of it can hold.
 
     What was never written takes no room, whatever its size: a file of nothing can claim all.
     """
+    _check_filters(found, path)
     if found.shape is None or found.compression not in BOUNDED or found.scaleoffset is not None:
         return
     claimed, stored = math.prod(found.shape) * found.dtype.itemsize, found.id.get_storage_size()
@@ -174,6 +178,22 @@ def check_stored(found: Any, path: Path) -> None:
             f"{path}: {found.name} claims {claimed:,} bytes of values, but {stored:,} are stored; "
             "save it again"
         )
+
+
+def _check_filters(found: Any, path: Path) -> None:
+    """Refuse a data set that is compressed in a way that is not here, naming it."""
+    h5py = optional("h5py", "reading HDF5 files")
+    plist = found.id.get_create_plist()
+    for code, _, _, name in map(plist.get_filter, range(plist.get_nfilters())):
+        if not h5py.h5z.filter_avail(code):
+            with contextlib.suppress(ImportError):
+                import_module("hdf5plugin")  # which has most of them, and registers them
+        if not h5py.h5z.filter_avail(code):
+            called = name.decode("utf-8", "replace") or FILTERS.get(code, "a filter")
+            raise ValueError(
+                f"{path}: {found.name} is compressed by {called} (HDF5 filter {code}), which is "
+                "not here: `pip install hdf5plugin` brings the usual ones, or save it with gzip"
+            )
 
 
 def _full(parent: Any, name: str) -> str:

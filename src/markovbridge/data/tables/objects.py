@@ -7,6 +7,10 @@
 | pandas DataFrame | DataFrame with the same columns, and index |
 | AnnData | AnnData with the same `var`, and `obs` |
 | path of a file `CountTable` reads | AnnData of `.h5ad`, DataFrame of `.csv`, else as above |
+| `CountTable`, for its options | the same |
+
+An AnnData object may be backed by its file, a view, or have its counts in a layer or in `raw`.
+Labels of a DataFrame are text to a model, and come out as what they were.
 
 Whole-valued floats are counts. Fractional, negative and missing values are refused with the
 first of them, unless missing ones are asked for: NaN then marks what was not measured.
@@ -15,7 +19,7 @@ first of them, unless missing ones are asked for: NaN then marks what was not me
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +33,7 @@ from markovbridge.data.base import picked
 from markovbridge.data.rows import Rows
 from markovbridge.data.sparse import SparseRows
 from markovbridge.data.tables.another import another
-from markovbridge.data.tables.format import Format
+from markovbridge.data.tables.format import Format, is_a
 from markovbridge.data.tables.frames import cells
 from markovbridge.data.tables.source import CountTable
 from markovbridge.data.tables.table import as_block, compact, measured, strings
@@ -86,9 +90,10 @@ def read_object(
 
     Args:
         table: See the head of this module; or a `TableObject`, which is returned.
-        layer: The layer of an AnnData object or file that holds the counts; None for X.
+        layer: The layer of an AnnData object or file that holds the counts; None for X, "raw"
+            for `adata.raw`.
         covariates: Columns of a data frame or file that hold no counts but covariates.
-        known: Instead of `covariates`: the same, but they need not be there.
+        known: Instead of `covariates`: the same, but neither they nor the layer need be there.
         missing: Whether entries may be missing: NaN.
 
     Raises:
@@ -98,31 +103,27 @@ def read_object(
     if isinstance(table, TableObject):
         return table
     if isinstance(table, str | Path):
-        return _file(Path(table), layer, covariates, known, missing)
+        table = CountTable(Path(table).expanduser(), layer=layer)
+    if isinstance(table, CountTable):
+        return _file(table, covariates, known, missing)
     if known is not None:
         there = getattr(table, "columns", ())
         covariates = [name for name in known if name in there]
-    if layer is not None and not _is(table, "AnnData"):
+        layer = layer if is_a(table, "AnnData") and layer in _layers(table) else None
+    if layer is not None and not is_a(table, "AnnData"):
         raise ValueError(f"layer={layer!r} is of AnnData, not of a {type(table).__name__}")
     if isinstance(table, Rows):
         return TableObject(table, None, "sparse", {})
-    if _is(table, "AnnData"):
-        if layer is not None and layer not in table.layers:
-            raise ValueError(f"there is no layer {layer!r}; there are {', '.join(table.layers)}")
-        others = [name for name in table.layers if name != layer]
-        remedy = f"take layer={' or '.join(map(repr, others))}" if others else "take raw counts"
-        columns = {str(name): table.obs[name] for name in table.obs.columns}
-        names = strings(table.obs_names), strings(table.var_names)
-        values = table.X if layer is None else table.layers[layer]
-        if not sparse.issparse(values):
-            values = np.asarray(values)
-        return _read(values, "anndata", names, columns, missing, remedy, table)
-    if _is(table, "DataFrame"):
+    if is_a(table, "AnnData"):
+        return _anndata(table, layer, missing)
+    if is_a(table, "DataFrame"):
         return _frame(table, covariates, missing)
     if sparse.issparse(table):
         return _read(table, "sparse", (None, None), {}, missing)
     if isinstance(table, Tensor):
-        table = table.cpu().numpy()
+        table = (table.double() if table.is_floating_point() else table).detach().cpu().numpy()
+    if isinstance(table, np.ma.MaskedArray) and np.ma.is_masked(table):
+        table = np.ma.filled(table.astype(np.float64), np.nan)
     values = np.asarray(table)
     if values.ndim != 2:
         raise TypeError(
@@ -132,66 +133,68 @@ def read_object(
     return _read(values, "array", (None, None), {}, missing)
 
 
-def write_object(
-    values: Tensor,
-    kind: str,
-    *,
-    column_names: Sequence[str] | None = None,
-    row_names: Sequence[str] | None = None,
-    columns: Mapping[str, Any] | None = None,
-    like: TableObject | None = None,
-) -> Any:
-    """Values (N, features) as an object of a kind.
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What an object holds that is to be written as a table; reals too.
+
+    Attributes:
+        values: (N, features), as an array, a tensor, a sparse matrix or `Rows`.
+        row_names: Name of each row, or None.
+        column_names: Name of each feature, or None.
+        columns: Covariates by name, N values each.
+        layers: Matrices of the same shape by name.
+        obsm: Arrays (N, k) by name.
+        origin: The object itself, if it is AnnData.
+    """
+
+    values: Any
+    row_names: tuple[str, ...] | None = None
+    column_names: tuple[str, ...] | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, Any] = field(default_factory=dict)
+    obsm: Mapping[str, Any] = field(default_factory=dict)
+    origin: Any = None
+
+
+def parts_of(table: Any, covariates: Sequence[str] | None = None) -> Parts:
+    """What an object holds that is to be written as a table.
 
     Args:
-        values: Counts or reals.
-        kind: One of `KINDS`.
-        column_names: Name of each feature.
-        row_names: Name of each row.
-        columns: Covariates by name, N values each: `obs`, or columns before the counts.
-        like: The table these values stand in for: its names and covariates are taken.
+        table: The object.
+        covariates: Names of the columns that are no counts, of a data frame or AnnData; None for
+            those of a data frame that hold no numbers, and for all of `obs`.
+
+    Raises:
+        TypeError: If it is no table.
+        ValueError: If it has no such columns.
     """
-    if like is not None:
-        row_names, column_names, columns = like.row_names, like.column_names, like.columns
-    numbers = values.cpu().numpy()
-    if kind == "array":
-        return numbers
-    if kind == "sparse":
-        return sparse.csr_matrix(numbers)
-    pd = optional("pandas", "a data frame")
-    index = None if row_names is None else pd.Index(list(row_names))
-    beside = {name: np.asarray(given) for name, given in (columns or {}).items()}
-    if kind == "frame":
-        if like is not None and _is(like.origin, "DataFrame"):
-            index = like.origin.index
-        names = range(numbers.shape[1]) if column_names is None else list(column_names)
-        counts = pd.DataFrame(numbers, index=index, columns=pd.Index(names))
-        if not beside:
-            return counts
-        return pd.concat([pd.DataFrame(beside, index=counts.index), counts], axis=1)
-    anndata = optional("anndata", "AnnData")
-    inner = (
-        sparse.csr_matrix(numbers) if np.count_nonzero(numbers) < 0.5 * numbers.size else numbers
-    )
-    if like is not None and like.origin is not None:
-        made = like.origin.copy()
-        made.X = inner
-        return made
-    obs = pd.DataFrame(beside, index=index if index is not None else _numbered(len(numbers)))
-    var = pd.DataFrame(index=_numbered(numbers.shape[1]) if column_names is None else column_names)
-    return anndata.AnnData(inner, obs=obs, var=var)
-
-
-def _numbered(n: int) -> list[str]:
-    return [str(k) for k in range(n)]
-
-
-def _is(table: Any, name: str) -> bool:
-    """Whether it is such an object, told without importing its package."""
-    return any(
-        cls.__name__ == name and cls.__module__.split(".")[0] in ("pandas", "anndata")
-        for cls in type(table).__mro__
-    )
+    there = table.obs if is_a(table, "AnnData") else table if is_a(table, "DataFrame") else {}
+    for name in covariates or ():
+        if name not in there:
+            raise ValueError(f"columns names {name!r}, which the table does not have")
+    if is_a(table, "AnnData"):
+        chosen = table.obs.columns if covariates is None else covariates
+        columns = {str(name): table.obs[name] for name in chosen}
+        names = strings(table.obs_names), strings(table.var_names)
+        if table.X is None:
+            raise TypeError("the AnnData object has no X; give the matrix that is to be written")
+        values = table.X.to_memory() if hasattr(table.X, "to_memory") else table.X
+        obsm = {str(name): np.asarray(part) for name, part in table.obsm.items()}
+        return Parts(values, *names, columns, dict(table.layers), obsm, table)
+    if is_a(table, "DataFrame"):
+        text = [dtype.kind not in "iufb" for dtype in table.dtypes]
+        if covariates is not None:
+            text = [name in covariates for name in table.columns]
+        numbers = table.loc[:, [not t for t in text]]
+        values = cells(numbers, "the data frame", "drop it")
+        columns = {str(name): table[name] for name in table.columns[text]}
+        return Parts(values, strings(table.index), strings(numbers.columns), columns)
+    if not (sparse.issparse(table) or isinstance(table, Tensor | Rows | np.ndarray)):
+        raise TypeError(
+            f"counts must be an array, a tensor, a sparse matrix, a data frame or AnnData, not a "
+            f"{type(table).__name__}"
+        )
+    return Parts(table)
 
 
 def _read(
@@ -217,27 +220,61 @@ def _read(
     return TableObject(x, observed, kind, columns, *names, origin)
 
 
+def _layers(table: Any) -> list[str]:
+    """Names of the layers of an AnnData object; "raw" counts as one."""
+    return [*table.layers, *(["raw"] if table.raw is not None else [])]
+
+
+def _anndata(table: Any, layer: str | None, missing: bool) -> TableObject:
+    """What an AnnData object holds, in memory, backed by its file, or as a view of another."""
+    others = [name for name in _layers(table) if name != layer]
+    have = f"; there are {', '.join(others) or 'none'}"
+    if layer is not None and layer not in _layers(table):
+        raise ValueError(f"there is no layer {layer!r}{have}")
+    origin, var = table, table.var
+    if layer == "raw" and "raw" not in table.layers:
+        values, var = table.raw.X, table.raw.var
+        origin = optional("anndata", "AnnData").AnnData(obs=table.obs, var=var)
+    else:
+        values = table.X if layer is None else table.layers[layer]
+    if values is None:
+        raise ValueError(f"there is no X; name a layer{have}")
+    if hasattr(values, "to_memory"):  # sparse, and in its file
+        values = values.to_memory()
+    if not sparse.issparse(values):
+        values = np.asarray(values)
+    remedy = f"take layer={' or '.join(map(repr, others))}" if others else "take raw counts"
+    columns = {str(name): table.obs[name] for name in table.obs.columns}
+    names = strings(table.obs_names), strings(var.index)
+    return _read(values, "anndata", names, columns, missing, remedy, origin)
+
+
 def _frame(frame: Any, covariates: Sequence[str], missing: bool) -> TableObject:
     for name in covariates:
         if name not in frame.columns:
             raise ValueError(f"the data frame has no column {name!r} for a covariate")
     columns = {str(name): frame[name] for name in covariates}
     counts = frame.drop(columns=list(covariates))
-    values = cells(counts, "the data frame", "name it in covariates, or drop it")
+    kinds = {type(dtype).__name__ for dtype in counts.dtypes}
+    if kinds == {"SparseDtype"} and all(dtype.fill_value == 0 for dtype in counts.dtypes):
+        values = counts.sparse.to_coo()
+    else:
+        values = cells(counts, "the data frame", "name it in covariates, or drop it")
     names = strings(counts.index), strings(counts.columns)
     return _read(values, "frame", names, columns, missing, origin=frame)
 
 
 def _file(
-    path: Path,
-    layer: str | None,
-    covariates: Sequence[str],
-    known: Sequence[str] | None,
-    missing: bool,
+    like: CountTable, covariates: Sequence[str], known: Sequence[str] | None, missing: bool
 ) -> TableObject:
-    path = path.expanduser()
-    like = CountTable(path, layer=layer, covariates=tuple(covariates), missing=missing)
-    source = like if known is None else another(path, known, like, missing=missing)
+    """What a file holds, as a source reads it that names covariates itself or is told them."""
+    if known is not None:
+        source = another(like.path, known, like, obs=like.obs, key=like.key, missing=missing)
+    else:
+        named = tuple(covariates) or like.covariates
+        categorical = tuple(name for name in like.categorical if name in named)
+        facts: dict[str, Any] = {"covariates": named, "categorical": categorical}
+        source = replace(like, **facts, missing=missing or like.missing)
     dataset = source.plain("all")
     kind = kind_of_file(source.format, dataset.x)
     names = dataset.row_names, dataset.column_names

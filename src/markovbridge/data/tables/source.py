@@ -19,7 +19,13 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.data.base import Dataset, Outline, Source, picked
 from markovbridge.data.catalogue import table_path
-from markovbridge.data.covariates import Covariate, Covariates
+from markovbridge.data.covariates import (
+    Covariate,
+    Covariates,
+    is_category,
+    is_missing,
+    level_of,
+)
 from markovbridge.data.rows import Rows
 from markovbridge.data.sparse import BackedRows
 from markovbridge.data.splits import partition
@@ -59,6 +65,10 @@ class CountTable(Source):
         validation: Fraction set aside for validation.
         test: Fraction set aside for testing.
         seed: Seed of the split.
+        index: The column of a table that names its rows; "" if none does. Without it, the first
+            one if it has no header, or holds text.
+        features: The kind of features of a 10x file that is taken, such as "Gene Expression";
+            "all" for all of them. It must be said of files that have several kinds.
     """
 
     path: Path
@@ -75,6 +85,8 @@ class CountTable(Source):
     validation: float = 0.1
     test: float = 0.1
     seed: int = 0
+    index: str | None = None
+    features: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -170,6 +182,8 @@ class CountTable(Source):
             ignore=self.ignore,
             transpose=self.transpose,
             key=self.key,
+            index=self.index,
+            features=self.features,
             missing=self.missing,
             maximum=self.maximum,
         )
@@ -187,7 +201,13 @@ class CountTable(Source):
                     f"{self.obs or path} has no covariate {name!r}; its columns are "
                     f"{', '.join(table.columns) or 'none'}"
                 )
-        return table
+        # Categories become text, whatever they are kept as: so they are categories everywhere.
+        levels = {
+            name: [None if is_missing(value) else level_of(value) for value in table.columns[name]]
+            for name in self.covariates
+            if name in self.categorical or is_category(table.columns[name])
+        }
+        return dataclasses.replace(table, columns={**table.columns, **levels})
 
     def _check_options(self, path: Path, form: Format) -> None:
         """Refuse fields that say nothing about such a file."""
@@ -202,9 +222,9 @@ class CountTable(Source):
     def _encoding(self, table: Table) -> Covariates | None:
         """How the covariates are encoded, the same for every split."""
         columns = {name: table.columns[name] for name in self.covariates}
-        text = {name for name, values in columns.items() if values.dtype.kind not in "iuf"}
+        text = {name for name, values in columns.items() if is_category(values)}
         training = self.positions(table.shape[0], "train").tolist()
-        return Covariates.fit(columns, training, categorical=text.union(self.categorical))
+        return Covariates.fit(columns, training, categorical=text)
 
     def _samples(self, table: Table, chosen: Tensor | None) -> Tensor | Rows:
         """The chosen rows, all if None: a tensor, sparse in memory, or in the file."""

@@ -44,6 +44,8 @@ class StoredMatrix:
         column_names: Name of each column, for messages.
         remedy: What to do about values that are no counts.
         maximum: Largest admissible count, or None.
+        chosen: Positions of the columns that are taken, rising; None for all. The others are
+            read, and checked, as well.
 
     Raises:
         ValueError: If what is stored is no matrix of that shape. The column of each count is
@@ -66,8 +68,10 @@ class StoredMatrix:
         column_names: Sequence[str] | None,
         remedy: str,
         maximum: int | None = None,
+        chosen: np.ndarray | None = None,
     ) -> None:
-        self.shape = shape
+        self.shape = shape if chosen is None else (shape[0], len(chosen))
+        self._full, self._chosen = shape, chosen
         self._group, self._path, self._remedy, self._maximum = group, path, remedy, maximum
         self._row_names, self._column_names = row_names, column_names
         self._dense = not hasattr(group, "keys")
@@ -115,10 +119,12 @@ class StoredMatrix:
             end = int(np.searchsorted(rows, first + self.chunk))
             span = int(rows[end - 1]) + 1 - first
             block = self._read(first, first + span)
-            blocks.append(block if span == end - start else block[rows[start:end] - first])
+            block = block if span == end - start else block[rows[start:end] - first]
+            blocks.append(block if self._chosen is None else block[:, self._chosen])
             start = end
         if not blocks:
-            return self._read(0, 0)
+            block = self._read(0, 0)
+            return block if self._chosen is None else block[:, self._chosen]
         if len(blocks) == 1:
             return blocks[0]
         stack = np.concatenate if isinstance(blocks[0], np.ndarray) else sparse.vstack
@@ -130,7 +136,7 @@ class StoredMatrix:
 
     def _read(self, start: int, stop: int) -> Block:
         if self._dense:
-            width = self.shape[1]
+            width = self._full[1]
             size = (stop - start) * width * self._group.dtype.itemsize
             afford(self._path, size, f"rows {start} to {stop}")
             values = self._group[start:stop].ravel()
@@ -148,7 +154,7 @@ class StoredMatrix:
 
         counts = self._whole(self._group["data"][span], position)
         return canonical(
-            sparse.csr_matrix((counts, columns, ends), shape=(stop - start, self.shape[1]))
+            sparse.csr_matrix((counts, columns, ends), shape=(stop - start, self._full[1]))
         )
 
     def _whole(self, values: np.ndarray, position: Callable[[int], tuple[int, int]]) -> np.ndarray:

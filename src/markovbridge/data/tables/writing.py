@@ -11,10 +11,10 @@ under another name and then renamed. Existing ones are replaced only with `overw
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from markovbridge import doors
 from markovbridge.data.meeting import in_order
 from markovbridge.data.tables.format import Format, Values, Writer, plain
 from markovbridge.data.tables.h5ad import AnnDataFile
+from markovbridge.data.tables.objects import parts_of
 from markovbridge.data.tables.registry import format_named
 from markovbridge.data.tables.source import CountTable
 from markovbridge.data.tables.table import Table
@@ -31,11 +32,11 @@ from markovbridge.storage.locks import locked
 
 def write_table(
     path: str | Path,
-    counts: Values,
+    counts: Any,
     *,
     row_names: Sequence[str] | None = None,
     column_names: Sequence[str] | None = None,
-    columns: Mapping[str, Sequence[Any]] | None = None,
+    columns: Mapping[str, Sequence[Any]] | Sequence[str] | None = None,
     layers: Mapping[str, Values] | None = None,
     obsm: Mapping[str, Values] | None = None,
     overwrite: bool = False,
@@ -46,11 +47,15 @@ def write_table(
         path: The file: `.h5ad`, `.csv`, `.tsv`, `.parquet`, `.npz` or `.mtx`; `.csv`, `.tsv`
             and `.mtx` may end in `.gz`. Matrix Market files are written as by 10x Genomics,
             features in rows, with names beside them.
-        counts: (N, features); reals too.
+        counts: (N, features), reals too: an array, a tensor, a sparse matrix, `Rows`; or AnnData
+            or a data frame, whose names and covariates are taken where none are given. Columns
+            of a data frame that hold no numbers are covariates. To an `.h5ad` file AnnData goes
+            with all that it has, and a data frame to a table as it is.
         row_names: Name of each row.
         column_names: Name of each column.
         columns: Covariates by name, N values each: `obs` of an `.h5ad` file, columns before
-            the counts of a table, arrays of an `.npz`, a table beside an `.mtx`.
+            the counts of a table, arrays of an `.npz`, a table beside an `.mtx`. Or the names of
+            those columns of a data frame, or of `obs`, that are covariates.
         layers: Further matrices of the same shape by name; `.h5ad` only.
         obsm: Arrays (N, k) by name; `.h5ad` only.
         overwrite: Replace files that exist.
@@ -64,17 +69,33 @@ def write_table(
         InUseError: If another process writes the same.
         ValueError: If the suffix is unknown, or shapes do not match.
     """
-    path, matrix = Path(path).expanduser(), plain(counts)
+    path, own = Path(path).expanduser(), (row_names, column_names, columns, layers, obsm)
+    form, more, chosen = _writable(path, layers, obsm), *_columns(columns)
+    as_it_is = None if any(part is not None for part in own) else form.as_it_is(path, counts)
+    if as_it_is is not None:
+        return _write(as_it_is, overwrite)
+    held = parts_of(counts, chosen)
+    row_names = held.row_names if row_names is None else row_names
+    column_names = held.column_names if column_names is None else column_names
+    columns = {**held.columns, **more}
+    if form.layered:
+        layers, obsm = {**held.layers, **(layers or {})}, {**held.obsm, **(obsm or {})}
+    matrix = plain(held.values)
     n, width = matrix.shape
-    form = _writable(path, layers, obsm)
     _check_shapes(layers, (n, width))
     _check_shapes(obsm, (n,))
-    given = dict(columns or {})
-    for names, size in ((row_names, n), (column_names, width), *((c, n) for c in given.values())):
+    for names, size in (
+        (row_names, n),
+        (column_names, width),
+        *((c, n) for c in columns.values()),
+    ):
         if names is not None and len(names) != size:
             raise ValueError(f"{len(names)} names or values are given for {size} in {path}")
-    table = Table(matrix, row_names, column_names, given)
-    return _write(form.writers(path, table, _plain(layers), _plain(obsm)), overwrite)
+    table = Table(matrix, row_names, column_names, columns)
+    parts = _plain(layers), _plain(obsm)
+    if isinstance(form, AnnDataFile) and held.origin is not None:
+        return _write(form.whole(path, held.origin, table, *parts), overwrite)
+    return _write(form.writers(path, table, *parts), overwrite)
 
 
 def write_results(
@@ -86,6 +107,7 @@ def write_results(
     n: int | None = None,
     obsm: Mapping[str, Values] | None = None,
     column_names: Sequence[str] | None = None,
+    uns: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Write results of the shape of a table, with its names.
@@ -101,6 +123,8 @@ def write_results(
         obsm: Arrays (N, k) by name; `.h5ad` only.
         column_names: Names of the features of the results, which need not be in the order of
             the table: there they are put in that order. None if they are in it.
+        uns: What is to be told of them, by name, in `uns` of an `.h5ad` file; dictionaries join
+            those that are there.
         overwrite: Replace files, and layers, that exist.
 
     Returns:
@@ -128,17 +152,30 @@ def write_results(
     try:
         if isinstance(form, AnnDataFile) and form is source.format and source.layer != "raw":
             some = None if len(chosen) == total else chosen
-            return _write({path: form.extended(origin, some, made, arrays, overwrite)}, overwrite)
+            told = form.extended(origin, some, made, arrays, uns or {}, overwrite)
+            return _write({path: told}, overwrite)
         rows = None if table.row_names is None else [table.row_names[i] for i in map(int, chosen)]
         columns = {name: np.asarray(values)[chosen] for name, values in table.columns.items()}
-        if form.layered:
-            counts = plain(table.take(chosen))
-            beside = Table(counts, rows, names, columns)
-            return _write(form.writers(path, beside, made, arrays), overwrite)
+        if isinstance(form, AnnDataFile):
+            beside = Table(plain(table.take(chosen)), rows, names, columns)
+            return _write(form.writers(path, beside, made, arrays, uns), overwrite)
         around = Table(next(iter(made.values())), rows, names, columns)
         return _write(form.several(path, around, made), overwrite)
     finally:
         table.close()
+
+
+def _columns(columns: Any) -> tuple[dict[str, Any], list[str] | None]:
+    """Covariates that are given by name, and names of those that a table has; None for all."""
+    if columns is None:
+        return {}, None
+    if hasattr(columns, "keys"):
+        return {str(name): columns[name] for name in columns}, None
+    if isinstance(columns, str) or not isinstance(columns, Iterable):
+        raise TypeError(
+            f"columns must be values by name, or names of columns, not {str(columns)[:40]!r}"
+        )
+    return {}, list(columns)
 
 
 def _hush(_: str) -> None:
@@ -163,7 +200,7 @@ def _plain(matrices: Mapping[str, Values] | None) -> dict[str, Any]:
 def _check_shapes(parts: Mapping[str, Values] | None, expected: tuple[int, ...]) -> None:
     """Refuse matrices of which the first axes are not as `expected`."""
     for name, values in (parts or {}).items():
-        shape = tuple(values.shape)
+        shape = tuple(cast(Any, values).shape)
         if len(shape) != 2 or shape[: len(expected)] != expected:
             wanted = " x ".join(map(str, expected if len(expected) == 2 else (*expected, "k")))
             raise ValueError(f"{name!r} has shape {shape}; give {wanted}")
@@ -186,4 +223,4 @@ def _write(writers: Mapping[Path, Writer], overwrite: bool) -> list[Path]:
     return list(writers)
 
 
-doors.guard(__name__)
+doors.guard(__name__, own=("counts", "columns"))

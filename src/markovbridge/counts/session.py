@@ -1,0 +1,83 @@
+"""What a method of the model has around it: CPU threads, and lines of progress.
+
+Small networks are fastest on one or two threads, and other packages change how many torch has:
+after some it takes all, whatever OMP_NUM_THREADS says. `threaded` sets their number while inside,
+and where none is asked for it says when they are more than that variable allows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+
+from markovbridge import doors
+from markovbridge.doors import checks
+
+PACKAGE = str(Path(doors.__file__).parents[1])
+LOGGER = logging.getLogger("markovbridge.training")
+
+
+def threaded(threads: int | None) -> AbstractContextManager[None]:
+    """Use so many CPU threads while inside; None for as many as torch has.
+
+    Raises:
+        ValueError: If it is no whole number of at least 1.
+    """
+    if threads is not None:
+        return _limited(checks.whole(threads, "threads", least=1))
+    _complain(torch.get_num_threads())
+    return nullcontext()
+
+
+@contextmanager
+def _limited(threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def warn(text: str) -> None:
+    """Warn of something where a method of the model was called, outside of this package."""
+    frame, level = sys._getframe(1), 2
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)
+
+
+def _complain(threads: int) -> None:
+    """Say so if torch has more threads than the environment allows."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and 0 < int(wanted) < threads:
+        warn(
+            f"torch has {threads} threads, although OMP_NUM_THREADS is {wanted}: another package "
+            f"has raised them, which can make this ten times slower; give threads={wanted}"
+        )
+
+
+@contextmanager
+def told(verbose: bool | int) -> Iterator[None]:
+    """Show the lines of training on stderr while inside, unless logging shows them already."""
+    if not verbose or (LOGGER.isEnabledFor(logging.INFO) and LOGGER.hasHandlers()):
+        yield
+        return
+    handler, level = logging.StreamHandler(sys.stderr), LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+
+
+doors.guard(__name__)

@@ -1,0 +1,134 @@
+"""Tables as text, a line a row: `.csv` and `.tsv`, also compressed.
+
+What a cell says is kept as it is written where it is a name: nan, NA and 007 are names like any
+other, and so are two that are the same. Cells are separated as the suffix says; where the header
+is one cell by that, and the first rows fall into as many cells as the header by another sign,
+by that one. Decimals may follow a comma. A row has as many cells as the header, or one more, its
+name, as R writes tables.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from markovbridge import doors
+from markovbridge.data.tables.frames import MISSING, FrameFile, numbers
+from markovbridge.storage.lazily import optional
+from markovbridge.storage.reading import unpacked
+
+BIOM = "# Constructed from biom file"  # what `biom convert` writes above the header
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
+
+
+class _Layout(NamedTuple):
+    """How the rows of a file are laid out: the cells of its header and of its first row."""
+
+    separator: str
+    skipped: int
+    header: list[str]
+    row: list[str]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the row has as many cells as the header, or one more that names it."""
+        return not self.row or len(self.row) in (len(self.header), len(self.header) + 1)
+
+
+class TextTable(FrameFile):
+    """Text, a line a row.
+
+    Args:
+        suffix: What its files are called by.
+        separator: What stands between two cells.
+    """
+
+    zipped = True
+
+    def __init__(self, suffix: str, separator: str) -> None:
+        self.suffix = self.written_as = suffix
+        self.separator = separator
+
+    def load(self, path: Path, rows: int | None = None, index: str | None = None) -> Any:
+        """See `FrameFile.load`."""
+        pd = optional("pandas", "reading tables")
+        found = self._layout(path)
+        header, width = found.header, max(len(found.header), len(found.row))
+        named = width > len(header)  # as R writes tables
+        if not found.row:
+            return pd.DataFrame([], columns=header)
+        text = 0 if named or index not in header else header.index(index)
+        with warnings.catch_warnings(), unpacked(path) as stream:
+            warnings.simplefilter("ignore", pd.errors.DtypeWarning)
+            frame = pd.read_csv(
+                stream,
+                sep=found.separator,
+                header=None,
+                names=range(width),
+                skiprows=found.skipped,
+                converters={text: str},
+                na_values=list(MISSING),
+                keep_default_na=False,
+                low_memory=False,
+                nrows=rows,
+            )
+        if named and len(frame) and frame.iloc[:, -1].isna().all():
+            raise ValueError(
+                "each of its rows ends with a separator, which its header does not: remove that "
+                "of the rows, or add one to the header"
+            )
+        for k, dtype in enumerate(frame.dtypes):
+            if dtype.kind == "O" and k != text:
+                frame.isetitem(k, numbers(frame.iloc[:, k]))
+        if named:
+            frame = frame.set_index(0)
+        return frame.set_axis(header, axis=1)
+
+    def dump(self, frame: Any, file: Path, named: bool, zipped: bool) -> None:
+        """See `FrameFile.dump`."""
+        how: Any = "gzip" if zipped else None
+        frame.to_csv(file, sep=self.separator, index=named, compression=how)
+
+    def _layout(self, path: Path) -> _Layout:
+        """How a file is laid out.
+
+        Raises:
+            ValueError: If its first row is none of its header.
+        """
+        found = _look(path, self.separator)
+        if not found.header:
+            raise ValueError("it is empty")
+        if len(found.header) == 1:
+            others = [_look(path, sign) for sign in SEPARATORS if sign != self.separator]
+            others = [o for o in others if o.fits and len(o.header) > 1 and len(o.row) > 1]
+            found = others[0] if len(others) == 1 else found
+        if not found.fits:
+            raise ValueError(
+                f"{path} has a header of {len(found.header):,} names, but a first row of "
+                f"{len(found.row):,} cells, separated by {SEPARATORS[found.separator]}; give each "
+                "column a name, and each row all cells"
+            )
+        return found
+
+
+def _look(path: Path, separator: str) -> _Layout:
+    """The header of a file and its first row, if a sign separates their cells."""
+    text = cast(Any, unpacked(path))
+    with io.TextIOWrapper(text, encoding="utf-8-sig", newline="") as lines:
+        filled: list[list[str]] = []
+        skipped = 0
+        for words in csv.reader(lines, delimiter=separator):
+            skipped += not filled
+            comment = not filled and len(words) == 1 and words[0].startswith(BIOM)
+            if words and not comment:
+                filled.append(words)
+            if len(filled) > 1:
+                break
+    header, row = [*filled, [], []][:2]
+    return _Layout(separator, skipped, header, row)
+
+
+doors.guard(__name__)
