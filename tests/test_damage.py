@@ -36,6 +36,7 @@ READ_BY = {
     "counts.files": "count model",
     "data.arrays": "npz of arrays",
     "data.cifar": "CIFAR-10",
+    "data.deep": "deep images",
     "data.folders": "images .png",
     "data.idx": "idx",
     "data.tables.frames": ".csv",

@@ -154,6 +154,12 @@ def write_images(folder, suffix):
         Image.fromarray(pixels).save(folder / f"{k}{suffix}")
 
 
+def write_deep(folder):
+    for k in range(3):
+        counts = RNG.integers(0, 2**16, (12, 12), dtype=np.uint16)
+        Image.fromarray(counts).save(folder / f"{k}.png")
+
+
 def tables():
     """Count tables."""
     batch = {"covariates": ("batch",)}
@@ -220,6 +226,8 @@ def formats() -> list[Format]:
         write = partial(write_images, suffix=suffix)
         read = partial(load, lambda folder: ImageFolder(folder, size=6))
         made.append(Format(f"images {suffix}", ("ImageFolder", suffix), write, read, "image"))
+    deep = partial(load, lambda folder: ImageFolder(folder, size=6, depth=16, channels=1))
+    made.append(Format("deep images", ("ImageFolder", ".png"), write_deep, deep, "image"))
     missing = readable() - {entry.covers for entry in made}
     if missing:
         raise LookupError(f"{sorted(missing)} have no sample; give them one in samples.formats")

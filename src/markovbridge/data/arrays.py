@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,12 +23,13 @@ from markovbridge.data.splits import partition
 from markovbridge.storage.reading import array_file, reading
 
 SUFFIXES = (".npy", ".npz")
+CHANNELS = (1, 3, 4)  # of images: grey, colour, and colour with transparency
 REMEDY = "give the path of an .npy or .npz file"
 
 
 @dataclass(frozen=True)
 class Arrays(Source):
-    """Samples (N, *event) from a NumPy file, images channels first.
+    """Samples (N, *event) from a NumPy file.
 
     Attributes:
         path: The `.npy` or `.npz` file.
@@ -36,6 +38,9 @@ class Arrays(Source):
         labels: Name of the array of labels (N,) in an `.npz` file, or None.
         counts: Whether the samples are counts; False for reals, which become float32.
         maximum: Largest admissible count, or None if there is none.
+        channels: Where images have their channels: "first", (N, channels, height, width), or
+            "last", (N, height, width, channels), which are turned. Without it, first, unless
+            they look like images with their channels last: that is asked about.
         validation: Fraction set aside for validation.
         test: Fraction set aside for testing.
         seed: Seed of the split.
@@ -46,6 +51,7 @@ class Arrays(Source):
     labels: str | None = None
     counts: bool = True
     maximum: int | None = None
+    channels: Literal["first", "last"] | None = None
     validation: float = 0.1
     test: float = 0.1
     seed: int = 0
@@ -72,6 +78,7 @@ class Arrays(Source):
                 f"{path} holds samples of shape {samples.shape}; store at least one, as "
                 "(N, *event) with at least one axis after the first"
             )
+        samples = channels_first(samples, self.channels, str(path))
         chosen = partition(
             len(samples), split, validation=self.validation, test=self.test, seed=self.seed
         )
@@ -133,6 +140,31 @@ def read_arrays(
         return content[key], None if labels is None else content[labels]
 
 
+def channels_first(
+    samples: np.ndarray, channels: Literal["first", "last"] | None, name: str
+) -> np.ndarray:
+    """Samples (N, *event) with the channels of images in front; see `Arrays`.
+
+    Raises:
+        ValueError: If nothing is said and the channels of images look like the last axis, or
+            they are said to be last of what are no images.
+    """
+    if channels == "last":
+        if samples.ndim != 4:
+            raise ValueError(
+                f"{name} holds samples of shape {samples.shape[1:]}, which are no images with "
+                "channels last; leave channels None"
+            )
+        return np.ascontiguousarray(np.moveaxis(samples, -1, 1))
+    seen = samples.ndim == 4 and samples.shape[-1] in CHANNELS
+    if channels is None and seen and samples.shape[1] not in CHANNELS:
+        raise ValueError(
+            f"{name} holds samples of shape {samples.shape[1:]}, which look like images with "
+            "their channels last; give channels='last', or 'first' if they are what they say"
+        )
+    return samples
+
+
 def to_counts(values: np.ndarray, maximum: int | None, name: str) -> Tensor:
     """Counts in the smallest type of `Dataset` that holds them and `maximum`.
 
@@ -163,4 +195,5 @@ def to_reals(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values.astype(np.float32))
 
 
-doors.guard(__name__, inside=("existing", "read_arrays", "to_counts", "to_reals"))
+INSIDE = ("channels_first", "existing", "read_arrays", "to_counts", "to_reals")
+doors.guard(__name__, inside=INSIDE)
