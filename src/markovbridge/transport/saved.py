@@ -71,7 +71,7 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
     unknown = set(parts) - set(PARTS)
     if unknown:
         raise TypeError(f"unknown part {sorted(unknown)[0]!r}: parts are {', '.join(PARTS)}")
-    path, config = configuration(directory)
+    path, config = configuration(_model(directory))
     with reading(path, "is damaged", "train again, or fetch it again"):
         expected = config["weights"]["sha256"]
         weights_file = path.with_name(WEIGHTS)
@@ -106,6 +106,13 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
             f"the weights in {weights_file} do not fit this network: {reason}"
         ) from error
     return transport.eval()
+
+
+def _model(directory: Path) -> Path:
+    """The folder of a model: the one given or, of a run folder, the one in it."""
+    inside = directory / "model"
+    alone = (standing(directory) / "config.json").is_file() or not standing(inside).is_dir()
+    return directory if alone else inside
 
 
 def configuration(directory: Path) -> tuple[Path, dict[str, Any]]:
