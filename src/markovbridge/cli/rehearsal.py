@@ -33,6 +33,7 @@ def rehearse(name: str, recipe: Recipe) -> None:
         validate_every=0,
         select="last",
         sample_every=0,
+        tracker=None,
     )
     started = time.perf_counter()
     told = recipe.examples(dataset, transport)

@@ -31,7 +31,7 @@ from markovbridge.recipes.recipe import Recipe, describe_data
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.files import make_folder
 from markovbridge.storage.locks import locked
-from markovbridge.training import Trainer, replacing
+from markovbridge.training import Trainer, replacing, tracking
 from markovbridge.training.run_folder import RunFolder, held_out
 from markovbridge.training.trained_on import RunData, TrainedOn, check_start
 
@@ -106,6 +106,7 @@ class Train(Folder, Verb):
         if self.dry_run:
             rehearse(found.name, recipe)
             return
+        tracking.check(recipe.trainer.tracker)
         resume, overwrite = self.resume, self.overwrite
         if resume and overwrite:
             raise UsageError(

@@ -5,6 +5,7 @@ from markovbridge.data.availability import Availability, available
 from markovbridge.data.base import Dataset, Source
 from markovbridge.data.binarised import Binarised
 from markovbridge.data.cifar import CIFAR10
+from markovbridge.data.collected import collect
 from markovbridge.data.counts import check_counts
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.digits import Digits
@@ -37,6 +38,7 @@ __all__ = [
     "Synthetic",
     "available",
     "check_counts",
+    "collect",
     "partition",
     "write_results",
     "write_table",

@@ -7,12 +7,14 @@ other the result would be neither the old run's nor the new one's.
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from markovbridge import doors
 from markovbridge.storage.config import to_config
 from markovbridge.storage.documents import NUMBER, conforming
 from markovbridge.storage.public_names import renamed
+from markovbridge.training import tracking
 from markovbridge.training.checkpoint import Checkpoint
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
@@ -30,7 +32,25 @@ FREE = {
     "samples",
     "sample_steps",
     "threads",
+    "tracker",
 }
+
+
+def check_folder(directory: str | Path | None, config: TrainingConfig, *, resume: bool) -> None:
+    """Refuse what can be no folder of a run.
+
+    Raises:
+        ValueError: If there is none to continue, or it is the current folder.
+        ImportError: If the package of a tracker is not installed.
+    """
+    tracking.check(config.tracker)
+    if resume and directory is None:
+        raise ValueError("resume needs the directory of the run to continue.")
+    if directory is not None and Path(directory) == Path():
+        raise ValueError(
+            f"directory is {str(directory)!r}, which is the current folder; give the run a "
+            "folder of its own, such as runs/NAME."
+        )
 
 
 def describe(
