@@ -390,7 +390,7 @@ class Trainer:
         checkpoint.prune(folder, self.config.keep)
         self._publish(directory)
         self.log.line(f"continuing from {found.path}")
-        if text := identity.other_noise(found, self.accelerator.num_processes):
+        for text in identity.differences(found, self._identity, self.accelerator.num_processes):
             self.log.line(text, logging.WARNING)
 
 
