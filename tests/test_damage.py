@@ -39,6 +39,7 @@ READ_BY = {
     "data.deep": "deep images",
     "data.folders": "images .png",
     "data.idx": "idx",
+    "data.pairs": "pairs",
     "data.tables.frames": ".csv",
     "data.tables.h5ad": "h5ad",
     "data.tables.market": "folder matrix.mtx",

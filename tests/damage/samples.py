@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import io, sparse
 
 import markovbridge.data
-from markovbridge.data import CIFAR10, IDX, Arrays, CountTable, ImageFolder, Source
+from markovbridge.data import CIFAR10, IDX, Arrays, CountTable, ImageFolder, Pairs, Source
 from markovbridge.data.compressed import FORMATS
 from markovbridge.data.rows import dense
 from markovbridge.data.tables import registry
@@ -218,6 +218,9 @@ def formats() -> list[Format]:
             "CIFAR-10", ("CIFAR10", ""), write_cifar, partial(load, lambda f: CIFAR10(f)), "pickle"
         ),
     ]
+    both = partial(write_npz, x0=COUNTS.reshape(30, 2, 4), x1=COUNTS.reshape(30, 2, 4)[::-1])
+    pairs = partial(load, lambda folder: Pairs(folder / "table.npz"))
+    made.append(Format("pairs", ("Pairs", ".npz"), both, pairs, "npz"))
     for suffix in markovbridge.data.idx.SUFFIXES:
         write = partial(write_idx, zipped=suffix == ".gz")
         read = partial(load, lambda folder: IDX("mine", root=folder))

@@ -147,7 +147,8 @@ class Train(Folder, Verb):
                     record.write(output)
             trainer.run()
             if trainer.accelerator.is_main_process:
-                console.say(f"wrote {output}; to sample: markovbridge sample {output}")
+                verb = "translate" if trainer.transport.coupling.given else "sample"
+                console.say(f"wrote {output}; to {verb}: markovbridge {verb} {output}")
 
 
 @dataclass(frozen=True, kw_only=True)

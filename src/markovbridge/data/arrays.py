@@ -141,9 +141,18 @@ def read_arrays(
 
 
 def channels_first(
-    samples: np.ndarray, channels: Literal["first", "last"] | None, name: str
+    samples: np.ndarray,
+    channels: Literal["first", "last"] | None,
+    name: str,
+    option: str = "channels",
 ) -> np.ndarray:
     """Samples (N, *event) with the channels of images in front; see `Arrays`.
+
+    Args:
+        samples: The samples.
+        channels: Where they have their channels.
+        name: What to call them in a message.
+        option: What `channels` is called where it is given.
 
     Raises:
         ValueError: If nothing is said and the channels of images look like the last axis, or
@@ -153,14 +162,14 @@ def channels_first(
         if samples.ndim != 4:
             raise ValueError(
                 f"{name} holds samples of shape {samples.shape[1:]}, which are no images with "
-                "channels last; leave channels None"
+                "channels last; leave {option} None"
             )
         return np.ascontiguousarray(np.moveaxis(samples, -1, 1))
     seen = samples.ndim == 4 and samples.shape[-1] in CHANNELS
     if channels is None and seen and samples.shape[1] not in CHANNELS:
         raise ValueError(
             f"{name} holds samples of shape {samples.shape[1:]}, which look like images with "
-            "their channels last; give channels='last', or 'first' if they are what they say"
+            f"their channels last; give {option}='last', or 'first' if they are what they say"
         )
     return samples
 

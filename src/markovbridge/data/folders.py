@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,14 +117,14 @@ class ImageFolder(Source):
         """
         require_pillow()
         folder = self.where()
-        paths = self._paths(folder)
+        paths = self.files()
         labels, label_names = classes(folder, paths)
         chosen = partition(
             len(paths), split, validation=self.validation, test=self.test, seed=self.seed
         )
         source, licence = CELEBA if self.name == "celeba" else (str(folder), "unknown")
         return Dataset(
-            x=self._read([paths[i] for i in chosen.tolist()]),
+            x=self.read([paths[i] for i in chosen.tolist()]),
             labels=None if labels is None else labels[chosen],
             name=self.name,
             split=split,
@@ -133,8 +134,14 @@ class ImageFolder(Source):
             label_names=label_names,
         )
 
-    def _paths(self, folder: Path) -> list[Path]:
-        """The images, in the order of their names, which no machine changes."""
+    def files(self) -> list[Path]:
+        """The images, in the order of their names, which no machine changes.
+
+        Raises:
+            FileNotFoundError: If there are none.
+            ValueError: If a file that matches is neither PNG nor JPEG.
+        """
+        folder = self.where()
         found = list(below(folder, self.pattern))
         paths = [file.path for file in found if not file.hidden]
         paths.sort(key=lambda path: path.relative_to(folder).as_posix())
@@ -151,8 +158,12 @@ class ImageFolder(Source):
             warnings.warn(f"left out what is hidden: {listed(hidden)}", stacklevel=3)
         return paths
 
-    def _read(self, paths: list[Path]) -> Tensor:
-        """Images (len(paths), channels, size, size), decoded by a few threads."""
+    def read(self, paths: Sequence[Path]) -> Tensor:
+        """Images (len(paths), channels, size, size), decoded by a few threads.
+
+        Raises:
+            ValueError: If some cannot be read, naming ten of them.
+        """
         shape = len(paths), self.channels, self.size, self.size
         x = torch.empty(shape, dtype=smallest_type(self.maximum))
 

@@ -11,6 +11,7 @@ from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.digits import Digits
 from markovbridge.data.folders import ImageFolder
 from markovbridge.data.idx import IDX
+from markovbridge.data.pairs import Pairs
 from markovbridge.data.rows import Rows
 from markovbridge.data.selected import Selected
 from markovbridge.data.sparse import BackedRows, SparseRows
@@ -31,6 +32,7 @@ __all__ = [
     "Dataset",
     "Digits",
     "ImageFolder",
+    "Pairs",
     "Rows",
     "Selected",
     "Source",

@@ -122,7 +122,7 @@ class Examples:
         known = told(
             data.known, covariates, n=len(data), what=data.name, say=partial(warn, stacklevel=4)
         )
-        return cls(data.x, known)
+        return cls(data.x, known, data.start)
 
     def __len__(self) -> int:
         return len(self.x)
