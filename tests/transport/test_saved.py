@@ -202,6 +202,10 @@ def test_a_module_of_images_is_brought_by_whoever_loads_it(tmp_path):
     model.save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match="Conv2d is not part of markovbridge, .*: pass the obj"):
         Transport.from_pretrained(tmp_path / "model")
+    own = type("Own", (Images,), {"__module__": "mine"})(module)
+    Transport(PureDeath(9), own, MeanHead(), shape=(1, 4, 4)).save_pretrained(tmp_path / "own")
+    with pytest.raises(ValueError, match="mine.Own is not part of markovbridge"):
+        Transport.from_pretrained(tmp_path / "own")
     other = Images(torch.nn.Conv2d(1, 1, 1))
     found = Transport.from_pretrained(tmp_path / "model", network=other)
     assert torch.equal(other.module.weight, module.weight)

@@ -8,6 +8,9 @@ output o of channel c in plane o * channels + c.
     features, outputs = coupling.features(process), head.outputs(process)
     network = Images(MyUNet(features * 3, outputs * 3))        # of images of 3 channels
 
+A class of one's own for the command line derives from `Images` and is made as other networks are,
+of (shape, features, outputs).
+
 Shapes: features (B, features, channels, height, width) to (B, outputs, channels, height, width).
 """
 
@@ -41,8 +44,10 @@ class Images(nn.Module):
         checks.number(times, "times", above=0)
         self.module, self.times = module, times
         self._takes = _positions(module)
-        # In files it goes by the module's name, which is for whoever loads it to bring.
-        self.__qualname__, self.__module__ = type(module).__qualname__, type(module).__module__
+        # In files it goes by the name of what is the user's own: that is for whoever loads it to
+        # bring.
+        own = type(module) if type(self) is Images else type(self)
+        self.__qualname__, self.__module__ = own.__qualname__, own.__module__
 
     def forward(self, features: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """See `markovbridge.networks.base`.
