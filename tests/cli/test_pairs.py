@@ -111,7 +111,7 @@ def test_folders_of_images_are_trained_and_carried(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     capsys.readouterr()
     assert main(["translate", str(run), "--input", str(tmp_path / "empty"), *FEW]) == 1
-    assert "has no files that match" in error(capsys)
+    assert "empty is of no known kind" in error(capsys)
 
 
 def test_images_are_read_for_other_runs_of_square_images(run, tmp_path, capsys):
@@ -120,3 +120,15 @@ def test_images_are_read_for_other_runs_of_square_images(run, tmp_path, capsys):
         save(tmp_path / "mine" / f"{k}.png", one)
     assert main(["translate", str(run), "--input", str(tmp_path / "mine"), *FEW]) == 0
     assert carried(run)[0].tolist() == x.tolist()
+    words = [
+        "--survival",
+        "0.5",
+        "--draws",
+        "2",
+        "--input",
+        str(tmp_path / "mine" / "1.png"),
+        *FEW,
+    ]
+    assert main(["restore", str(run), *words]) == 0
+    with np.load(run / "restored.npz", allow_pickle=False) as file:
+        assert file["input"].tolist() == x[1:2].tolist()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from markovbridge.data import ImageFolder, Pairs, Source
 from markovbridge.data.arrays import read_arrays
+from markovbridge.data.below import below
 from markovbridge.data.folders import SUFFIXES as IMAGES
 from markovbridge.data.tables.registry import is_table
 from markovbridge.storage.reading import array_file
@@ -34,13 +35,16 @@ def read_rows(file: Path, key: str | None) -> Tensor:
 
 
 def is_images(file: Path) -> bool:
-    """Whether a path is that of an image, or of a folder of images and no table."""
+    """Whether a path is that of an image, or of a folder that holds one and is no table."""
     file = file.expanduser()
-    return file.suffix.lower() in IMAGES or (file.is_dir() and not is_table(file))
+    if not file.is_dir():
+        return file.suffix.lower() in IMAGES
+    there = (one.path for one in below(file, ALL) if not one.hidden)
+    return not is_table(file) and any(path.suffix.lower() in IMAGES for path in there)
 
 
 def read_images(file: Path, like: Source | None, shape: tuple[int, ...]) -> Tensor:
-    """Images of a file or a folder, (n, channels, height, width), in the order of their names.
+    """Images of a file or a folder, (n, channels, height, width) int64, in order of their names.
 
     They are read as those that a run was trained on or, if these were no images of files, cropped
     to a central square and resized.
@@ -67,7 +71,7 @@ def read_images(file: Path, like: Source | None, shape: tuple[int, ...]) -> Tens
             f"{file} holds images, and the run is one of events of shape {shape}; give an .npy "
             "or .npz file of such rows"
         )
-    return found.read(found.files() if file.is_dir() else [file])
+    return found.read(found.files() if file.is_dir() else [file]).long()
 
 
 def beside(file: Path, names: Sequence[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from markovbridge.cli import console
 from markovbridge.cli.drawing import Drawing, Draws, shades
-from markovbridge.cli.given import beside, read_rows
+from markovbridge.cli.given import beside, is_images, read_images, read_rows
 from markovbridge.cli.tables import results_table, table_at
 from markovbridge.cli.verb import OnData
 from markovbridge.data import CountTable, Source
@@ -65,7 +65,7 @@ class Posterior(Draws, OnData):
     Attributes:
         draws: Draws for each row.
         n: The first so many rows. Without it, all of an input, and 64 of the run's own data.
-        input: An .npy or .npz file of rows, or a count table.
+        input: A file of rows, .npy or .npz, a count table, an image or a folder of images.
         key: Name of the array in an .npz file, if it holds several.
         obs: For an input, a .csv, .tsv or .parquet table of its covariates, if it does not hold
             them itself; rows are matched by name.
@@ -95,8 +95,12 @@ class Posterior(Draws, OnData):
             names = [] if encoding is None else [column.name for column in encoding.columns]
             own = run.source() if self.data is None else None
             like = self.data if own is None else from_config(own, Source, "data")
-            table = table_at(file, names, like, obs=self.obs, key=self.key, missing=missing)
-            if table is None:
+            pictures = is_images(file)
+            if not pictures:
+                table = table_at(file, names, like, obs=self.obs, key=self.key, missing=missing)
+            if pictures:
+                x, known = read_images(file, like, drawing.transport.shape), {}
+            elif table is None:
                 x, known = read_rows(file, self.key), beside(file, names)
             else:
                 read = table.plain("all")
