@@ -13,7 +13,6 @@ from torch import Tensor
 
 from markovbridge.data import ImageFolder, Pairs, Source
 from markovbridge.data.arrays import read_arrays
-from markovbridge.data.below import below
 from markovbridge.data.folders import SUFFIXES as IMAGES
 from markovbridge.data.tables.registry import is_table
 from markovbridge.storage.reading import array_file
@@ -35,12 +34,9 @@ def read_rows(file: Path, key: str | None) -> Tensor:
 
 
 def is_images(file: Path) -> bool:
-    """Whether a path is that of an image, or of a folder that holds one and is no table."""
-    file = file.expanduser()
-    if not file.is_dir():
-        return file.suffix.lower() in IMAGES
-    there = (one.path for one in below(file, ALL) if not one.hidden)
-    return not is_table(file) and any(path.suffix.lower() in IMAGES for path in there)
+    """Whether a path is that of an image, or of a folder that is no table."""
+    file, suffix = file.expanduser(), file.suffix.lower()
+    return not is_table(file) and suffix != ".zarr" if file.is_dir() else suffix in IMAGES
 
 
 def read_images(file: Path, like: Source | None, shape: tuple[int, ...]) -> Tensor:

@@ -76,7 +76,7 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
     with reading(path, "is damaged", "train again, or fetch it again"):
         shape = _shape(config["shape"])
         saved = {part: {**NEW, **config}[part] for part in PARTS}
-    state = weights(directory)
+    state = _weights(path, config)
     seen = state.pop(SEEN, None)  # not in older files
     kinds = arguments(cls)
     with reading(path):
@@ -100,7 +100,11 @@ def weights(directory: Path) -> dict[str, Tensor]:
         FileNotFoundError: If there are none.
         ValueError: If they are damaged, naming the file.
     """
-    path, config = configuration(_model(directory))
+    return _weights(*configuration(_model(directory)))
+
+
+def _weights(path: Path, config: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights beside a configuration that was read from `path`."""
     with reading(path, "is damaged", "train again, or fetch it again"):
         expected = config["weights"]["sha256"]
     file = path.with_name(WEIGHTS)
