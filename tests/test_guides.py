@@ -1,4 +1,4 @@
-"""The guides to diffusion bridges and to covariances, run as a reader would run them, briefly."""
+"""The guides, run as a reader would run them, briefly."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,6 +81,16 @@ def test_the_table_of_the_guide_is_what_is_printed(capsys):
     shown = (DOCS / "own.md").read_text().split("    Light  ")[1].split("\n\n")[0]
     for line in shown.splitlines()[1:]:
         assert line[4:].split("  ")[0] in printed
+
+
+def test_training(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    names = run("training.md", **{"steps=2000": "steps=2", "steps=200": "steps=100"})
+    assert names["samples"].shape == (16, 1, 8, 8)
+    assert names["data"].labels.tolist() == names["digits"].labels.tolist()
+    assert [step for step, *_ in names["seen"]] == [100]
+    assert names["finer"].shape == (1, 8, 8)
 
 
 def test_simulated():

@@ -141,3 +141,47 @@ def test_a_network_of_ones_own(tmp_path, monkeypatch, capsys):
     printed = yaml.safe_load(capsys.readouterr().out)["network"]
     assert printed["class_path"] == "markovbridge.networks.MLP"
     assert "hidden" not in printed["init_args"]
+
+
+def weights(run):
+    return Transport.from_pretrained(run).state_dict()
+
+
+def test_a_run_that_has_ended_goes_on(run, capsys):
+    before = weights(run)
+    assert main(["train", str(run), "--resume", "--trainer.steps", "35"]) == 0
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["steps"] == 35
+    assert (run / "checkpoints" / "step-00000035").exists()
+    assert any(not torch.equal(before[k], v) for k, v in weights(run).items())
+
+
+def test_a_run_starts_from_the_weights_of_another(trained, tmp_path, capsys):
+    still = ["--trainer.learning_rate", "1e-30", "--trainer.warmup", "0"]
+    run, data = tmp_path / "run", ["--split", "train"]
+    assert train(run, *still, *data, "--from", str(trained), steps=2) == 0
+    assert f"starting from the weights of {trained}" in capsys.readouterr().err
+    for name, value in weights(trained).items():  # mean and variance of its data, too
+        assert torch.equal(weights(run)[name], value), name
+    assert "| started from | the weights of" in (run / "model" / "README.md").read_text()
+    assert "from" not in "".join(yaml.safe_load((run / "config.yaml").read_text()))
+    # Where there is something to continue, that is continued.
+    words = [*still, *data, "--resume", "--from", str(trained), "--trainer.learning_rate", "1e-3"]
+    assert train(tmp_path / "new", *words, steps=2) == 0
+    assert train(tmp_path / "new", *words, steps=3) == 0
+    assert "continuing from" in capsys.readouterr().err
+    assert any(
+        not torch.equal(weights(trained)[k], v) for k, v in weights(tmp_path / "new").items()
+    )
+
+
+def test_weights_that_are_not_there_or_do_not_fit_are_refused(trained, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train(run, "--from", str(trained), "--network.width", "8") == 1
+    assert "do not fit this network: size mismatch" in error(capsys)
+    assert train(run, "--from", str(tmp_path / "none")) == 1
+    assert "there is no run folder" in error(capsys)
+    assert train(run, "--from") == 2
+    assert error(capsys) == "error: --from is given without a value"
+    assert train(run, "--fron", str(trained)) == 2
+    assert "did you mean 'from'?" in error(capsys)
+    assert not run.exists()

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import io, sparse
 
 import markovbridge.data
-from markovbridge.data import CIFAR10, IDX, Arrays, CountTable, ImageFolder, Source
+from markovbridge.data import CIFAR10, IDX, Arrays, CountTable, ImageFolder, Pairs, Source
 from markovbridge.data.compressed import FORMATS
 from markovbridge.data.rows import dense
 from markovbridge.data.tables import registry
@@ -154,6 +154,12 @@ def write_images(folder, suffix):
         Image.fromarray(pixels).save(folder / f"{k}{suffix}")
 
 
+def write_deep(folder):
+    for k in range(3):
+        counts = RNG.integers(0, 2**16, (12, 12), dtype=np.uint16)
+        Image.fromarray(counts).save(folder / f"{k}.png")
+
+
 def tables():
     """Count tables."""
     batch = {"covariates": ("batch",)}
@@ -212,6 +218,9 @@ def formats() -> list[Format]:
             "CIFAR-10", ("CIFAR10", ""), write_cifar, partial(load, lambda f: CIFAR10(f)), "pickle"
         ),
     ]
+    both = partial(write_npz, x0=COUNTS.reshape(30, 2, 4), x1=COUNTS.reshape(30, 2, 4)[::-1])
+    pairs = partial(load, lambda folder: Pairs(folder / "table.npz"))
+    made.append(Format("pairs", ("Pairs", ".npz"), both, pairs, "npz"))
     for suffix in markovbridge.data.idx.SUFFIXES:
         write = partial(write_idx, zipped=suffix == ".gz")
         read = partial(load, lambda folder: IDX("mine", root=folder))
@@ -220,6 +229,8 @@ def formats() -> list[Format]:
         write = partial(write_images, suffix=suffix)
         read = partial(load, lambda folder: ImageFolder(folder, size=6))
         made.append(Format(f"images {suffix}", ("ImageFolder", suffix), write, read, "image"))
+    deep = partial(load, lambda folder: ImageFolder(folder, size=6, depth=16, channels=1))
+    made.append(Format("deep images", ("ImageFolder", ".png"), write_deep, deep, "image"))
     missing = readable() - {entry.covers for entry in made}
     if missing:
         raise LookupError(f"{sorted(missing)} have no sample; give them one in samples.formats")

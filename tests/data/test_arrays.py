@@ -126,6 +126,25 @@ def test_refuses_wrong_names_and_shapes(tmp_path, fields, message):
         Arrays(path, **fields).load()
 
 
+def test_channels_that_look_last_are_asked_about(tmp_path):
+    images = np.arange(4 * 5 * 6 * 3).reshape(4, 5, 6, 3)
+    np.save(tmp_path / "x.npy", images)
+    path = tmp_path / "x.npy"
+    with pytest.raises(ValueError, match=r"x.npy holds .* \(5, 6, 3\), which look like images"):
+        Arrays(path).load("all")
+    turned = Arrays(path, channels="last").load("all").x
+    assert turned.tolist() == images.transpose(0, 3, 1, 2).tolist()
+    assert Arrays(path, channels="first").load("all").shape == (5, 6, 3)
+    np.save(path, images.transpose(0, 3, 1, 2))
+    assert Arrays(path).load("all").x.tolist() == turned.tolist()
+    np.save(path, images[..., 0])
+    assert Arrays(path).load("all").shape == (5, 6)
+    with pytest.raises(
+        ValueError, match=r"shape \(5, 6\), which are no images with channels last"
+    ):
+        Arrays(path, channels="last").load("all")
+
+
 def test_refuses_a_name_for_an_array_without_one(tmp_path):
     np.save(tmp_path / "x.npy", COUNTS)
     with pytest.raises(ValueError, match="holds one array without a name, so leave key='x'"):

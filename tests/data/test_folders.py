@@ -1,4 +1,6 @@
+import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 from markovbridge.data import ImageFolder, locations
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+PngImagePlugin = pytest.importorskip("PIL.PngImagePlugin")
 
 
 def save(path, pixels, mode="RGB", **options):
@@ -161,10 +164,123 @@ def test_refuses_other_formats_under_a_wrong_name(tmp_path):
         load(tmp_path)
 
 
-def test_refuses_deep_images(tmp_path):
-    Image.fromarray(np.full((6, 6), 40_000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ValueError, match="deep.png has mode I;16, more than eight bits a channel"):
-        load(tmp_path)
+def write_deep(path, counts, kind):
+    """A PNG of 16 bits by hand, its rows filtered in turn by None, Sub and Up."""
+    height, width, channels = counts.shape
+    rows = counts.astype(">u2").tobytes()
+    rows = np.frombuffer(rows, np.uint8).reshape(height, width, 2 * channels).astype(int)
+    left = np.pad(rows, ((0, 0), (1, 0), (0, 0)))[:, :-1]
+    above = np.pad(rows, ((1, 0), (0, 0), (0, 0)))[:-1]
+    which = np.arange(height) % 3
+    less = np.select([which[:, None, None] == 1, which[:, None, None] == 2], [left, above], 0)
+    lines = np.c_[which, ((rows - less) % 256).reshape(height, -1)].astype(np.uint8)
+
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    body = chunk(b"IDAT", zlib.compress(lines.tobytes()))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + body + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize(("kind", "stored"), [(0, 1), (2, 3)])
+def test_sixteen_bits_are_counts_and_never_cut(tmp_path, kind, stored):
+    counts = np.random.default_rng(0).integers(0, 65536, (9, 9, stored))
+    counts[0, 0], counts[-1, -1] = 0, 65535
+    write_deep(tmp_path / "deep.png", counts, kind)
+    data = load(tmp_path, size=9, depth=16, channels=stored)
+    assert (data.maximum, data.x.dtype) == (65535, torch.int32)
+    assert np.array_equal(data.x[0].numpy(), counts.transpose(2, 0, 1))
+    assert ImageFolder(root=tmp_path, size=9, depth=16).outline().maximum == 65535
+    middle = load(tmp_path, size=3, crop=3, depth=16, channels=stored).x[0]
+    assert np.array_equal(middle.numpy(), counts[3:6, 3:6].transpose(2, 0, 1))
+    other = load(tmp_path, size=9, depth=16, channels=4 - stored).x[0].numpy()
+    grey = (counts @ [0.299, 0.587, 0.114])[None] if stored == 3 else counts.transpose(2, 0, 1)
+    assert np.abs(other - grey).max() <= 0.51
+    with pytest.raises(ValueError, match="deep.png has 16 bits a channel, of which depth=8 would"):
+        load(tmp_path, size=9)
+
+
+def test_sixteen_bits_are_resized_and_turned_as_eight(tmp_path):
+    counts = np.arange(64).reshape(8, 8, 1) * 1000
+    for name, kind in (("grey", 0), ("colour", 2)):
+        (tmp_path / name).mkdir()
+        write_deep(tmp_path / name / "deep.png", counts.repeat(1 + kind, 2), kind)
+        made = load(tmp_path / name, size=4, depth=16, channels=1 + kind).x[0, 0]
+        mean = counts[..., 0].reshape(4, 2, 4, 2).mean((1, 3))
+        # Away from the border the filter of a linear slope is its mean.
+        assert np.array_equal(made[1:3, 1:3].numpy(), mean[1:3, 1:3])
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    Image.fromarray(counts[..., 0].astype(np.uint16)).save(turned / "deep.png", exif=exif)
+    found = load(turned, size=8, depth=16, channels=1).x[0, 0].numpy()
+    assert np.array_equal(found, counts[::-1, ::-1, 0])
+
+
+def test_images_of_two_depths_or_with_transparency_are_no_counts_of_sixteen_bits(tmp_path):
+    write_deep(tmp_path / "a.png", np.zeros((6, 6, 2), int), 4)
+    with pytest.raises(ValueError, match="a.png has 16 bits a channel and transparency, which"):
+        load(tmp_path, depth=16)
+    save(tmp_path / "a.png", flat(1, 1, 1))
+    with pytest.raises(ValueError, match="a.png has 8 bits a channel; leave depth=8"):
+        load(tmp_path, depth=16)
+
+
+def test_links_are_followed_and_not_in_circles(tmp_path):
+    for name in ("set/cat/1.png", "elsewhere/dog/deep/2.png", "elsewhere/3.png"):
+        save(tmp_path / name, flat(7, 7, 7))
+    (tmp_path / "set" / "dog").symlink_to(tmp_path / "elsewhere" / "dog")
+    (tmp_path / "set" / "cat" / "4.png").symlink_to(tmp_path / "elsewhere" / "3.png")
+    (tmp_path / "elsewhere" / "dog" / "back").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "dog" / "all").symlink_to(tmp_path / "set")
+    data = load(tmp_path / "set", size=6)
+    assert data.label_names == ("cat", "dog")
+    # Of the dogs: 2.png, and through `back` 3.png; what leads into itself is left.
+    assert data.labels.tolist() == [0, 0, 1, 1]
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "cat").symlink_to(tmp_path / "set" / "cat")
+    assert len(load(tmp_path / "links", size=6)) == 2
+
+
+def test_what_is_hidden_is_left_out_and_named(tmp_path):
+    for name in ("a/1.png", "b/2.png", ".ipynb_checkpoints/1.png", "a/.3.png", "a/.DS_Store"):
+        save(tmp_path / name, flat(7, 7, 7), format="PNG")
+    with pytest.warns(UserWarning, match="hidden: .*ipynb_checkpoints, .*3.png$"):
+        data = load(tmp_path, size=6)
+    assert data.label_names == ("a", "b") and len(data) == 2
+    assert len(load(tmp_path, size=6, pattern=".ipynb_checkpoints/*")) == 1
+    assert len(load(tmp_path, size=6, pattern="a/.3*")) == 1
+    (tmp_path / "hidden" / ".all").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="has no files that match"):
+        load(tmp_path / "hidden")
+
+
+def test_all_bad_images_are_named_up_to_ten(tmp_path):
+    for k in range(14):
+        save(tmp_path / f"{k:02}.png", flat(1, 1, 1))
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n 8\nzzzzzzzz\n")
+    Image.new("RGB", (8, 8)).save(tmp_path / "07.png", pnginfo=text)
+    with pytest.raises(ValueError, match=r"07.png cannot be read as PNG or JPEG \(non-hex.*again"):
+        load(tmp_path, size=6)
+    for k in (2, 3):
+        (tmp_path / f"{k:02}.png").write_bytes(b"some text")
+    with pytest.raises(
+        ValueError, match="^3 of 14 images .*02.png .*03.png .*07.png cannot.*\\);"
+    ):
+        load(tmp_path, size=6)
+    for k in range(14):
+        (tmp_path / f"{k:02}.png").write_bytes(b"some text")
+    with pytest.raises(ValueError, match="^14 of 14 .*09.png .* and 4 more; fetch them again"):
+        load(tmp_path, size=6)
+    for k in range(12):
+        (tmp_path / f"{k:02}.png").rename(tmp_path / f"{k:02}.bmp")
+    with pytest.raises(ValueError, match="09.bmp and 2 more are neither PNG nor JPEG; move them"):
+        load(tmp_path, size=6)
 
 
 def test_refuses_images_smaller_than_the_crop(tmp_path):

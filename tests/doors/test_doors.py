@@ -92,7 +92,7 @@ def test_every_public_function_is_a_door():
             ValueError,
             "the truth must be finite",
         ),
-        (lambda: training.Trainer(small(), "digits"), TypeError, "data must be a Tensor"),
+        (lambda: training.Trainer(small(), "digits"), TypeError, "data are an array"),
     ],
 )
 def test_wrong_values_are_refused_by_name(call, error, message):

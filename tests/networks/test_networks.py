@@ -3,13 +3,14 @@
 import copy
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from markovbridge.doors.randomness import derive, generator
-from markovbridge.networks import MLP, Attention, Network, UNet
+from markovbridge.networks import MLP, Attention, Images, Network, UNet
 from markovbridge.networks.embedding import TimeEmbedding
 
 
@@ -258,3 +259,68 @@ def test_attention_lets_every_column_see_every_other():
 def test_attention_refuses_a_width_that_its_heads_do_not_divide():
     with pytest.raises(ValueError, match="width is 10; give a multiple of the 4 heads"):
         Attention((3,), 1, 1, width=10)
+
+
+class Planes(nn.Module):
+    """A network of images (B, channels, height, width): sums of planes, and what it is told."""
+
+    def __init__(self, planes, outputs):
+        super().__init__()
+        self.mix = nn.Conv2d(planes, outputs, 1, bias=False)
+
+    def forward(self, x, t, condition=None):
+        told = 0 if condition is None else condition.sum(1)
+        return self.mix(x) + (t + told)[:, None, None, None]
+
+
+def test_a_module_of_images_is_a_network():
+    module = Planes(6, 9)
+    network = Images(module)
+    x, t = inputs(4, 2, (3, 5, 7))
+    condition = torch.arange(8.0).reshape(4, 2)
+    given = torch.einsum("opq,bpqhw->bohw", module.mix.weight.reshape(9, 2, 3), x)
+    plain = given.reshape(4, 3, 3, 5, 7)
+    for told, more in ((None, t), (condition, t + condition.sum(1))):
+        out = network(x, t, told)
+        torch.testing.assert_close(out, plain + more.reshape(4, 1, 1, 1, 1))
+    late = Images(module, times=1000)(x, t)
+    torch.testing.assert_close(late, plain + 1000 * t.reshape(4, 1, 1, 1, 1))
+    alone = nn.Sequential(module.mix)  # is given images alone
+    torch.testing.assert_close(Images(alone)(x, t), plain)
+    with pytest.raises(ValueError, match="Sequential takes no condition; let its forward take"):
+        Images(alone)(x, t, condition)
+
+
+def test_what_modules_of_images_give_back():
+    x, t = inputs(2, 1, (1, 8, 8))
+
+    class Boxed(nn.Module):
+        def __init__(self, box):
+            super().__init__()
+            self.box = box
+
+        def forward(self, *given):
+            return self.box(given[0])
+
+    assert torch.equal(Images(Boxed(lambda x: (x, None)))(x, t)[:, 0], x[:, 0])
+    made = Images(Boxed(lambda x: SimpleNamespace(sample=2 * x)))(x, t)
+    assert torch.equal(made, 2 * x)
+    for box, message in (
+        (lambda x: None, "Boxed gave NoneType; it must give a tensor of images"),
+        (lambda x: x[..., 1:], r"gave \(2, 1, 8, 7\); images of 1 channels need \(2, outputs"),
+        (lambda x: x[:, 0], r"gave \(2, 8, 8\)"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            Images(Boxed(box))(x, t)
+    with pytest.raises(ValueError, match=r"an event of shape \(5,\) is no image"):
+        Images(nn.Identity())(torch.zeros(2, 1, 5), t)
+
+
+def test_models_of_diffusers_are_networks():
+    diffusers = pytest.importorskip("diffusers")
+    sizes = {"block_out_channels": (8, 8), "norm_num_groups": 4, "layers_per_block": 1}
+    kinds = {"down_block_types": 2 * ("DownBlock2D",), "up_block_types": 2 * ("UpBlock2D",)}
+    module = build(diffusers.UNet2DModel, in_channels=2, out_channels=3, **sizes, **kinds)
+    x, t = inputs(2, 2, (1, 8, 8))
+    out = Images(module, times=1000)(x, t)
+    assert torch.equal(out[:, :, 0], module(x[:, :, 0], 1000 * t).sample)

@@ -125,12 +125,37 @@ def test_another_configuration_is_refused_by_name(small, whole, name, value):
         start(small, whole[0], **{name: value})
 
 
-def test_fewer_steps_and_a_longer_cosine_are_refused(small, whole, tmp_path):
+def test_fewer_steps_and_a_longer_cosine_of_a_run_on_its_way_are_refused(small, whole, tmp_path):
     with pytest.raises(ValueError, match="training.steps is 4, but .* at step 6 already"):
         start(small, whole[0], steps=4)
-    start(small, tmp_path, resume=False, decay="cosine").run()
-    with pytest.raises(ValueError, match="training.steps is 8, but the run to continue has 6"):
+    for _, state in zip(range(3), start(small, tmp_path, decay="cosine"), strict=False):
+        assert state.step < 4
+    with pytest.raises(ValueError, match="steps is 8, but .* has 6 and is at step 3; let it end"):
         start(small, tmp_path, decay="cosine", steps=8)
+
+
+@pytest.mark.parametrize("own", [{"decay": "cosine"}, {"decay": "cosine", "clip": None}])
+def test_a_run_that_has_ended_is_given_more_steps(small, tmp_path, caplog, own):
+    start(small, tmp_path, **own).run()
+    with caplog.at_level(logging.WARNING):
+        more = start(small, tmp_path, steps=9, **own)
+    (record,) = caplog.records
+    assert record.message.startswith("9 steps instead of the 6 that the run was planned for")
+    # What was done stays, and the rest is what a run of so many steps does from there.
+    expected = start(small, None, resume=False, **own)
+    expected.run()
+    expected.config = expected.learner.config = small.config(steps=9, **own)
+    rates = [state.learning_rate for state in expected]
+    assert (
+        [state.learning_rate for state in more]
+        == rates
+        == [small.config(steps=9, **own).rate(k) for k in (6, 7, 8)]
+    )
+    small.assert_same(small.weights(more), small.weights(expected))
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):  # it is a run of 9 steps now
+        assert start(small, tmp_path, steps=9, **own).step == 9
+    assert not caplog.records
 
 
 def test_another_model_or_other_data_are_refused_by_name(small, whole):

@@ -15,7 +15,7 @@ from markovbridge import (
     exact,
 )
 from markovbridge.doors.randomness import generator
-from markovbridge.networks import MLP
+from markovbridge.networks import MLP, Images
 from transports import SHAPE, Watching, data, transport, watching
 
 # Saving ------------------------------------------------------------------------------------
@@ -182,3 +182,32 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         network = MLP(SHAPE, 1, 1, width=width, depth=1 if width == 17 else 2)
         with pytest.raises(ValueError, match=f"do not fit this network: .*({message})"):
             Transport.from_pretrained(tmp_path / "model", network=network)
+
+
+def test_a_run_folder_is_loaded_by_its_name(tmp_path):
+    model = transport()
+    model.save_pretrained(tmp_path / "run" / "model")
+    (tmp_path / "run" / "config.yaml").write_text("x")
+    for folder in (tmp_path / "run", tmp_path / "run" / "model"):
+        found = Transport.from_pretrained(folder)
+        for name, value in model.state_dict().items():
+            assert torch.equal(found.state_dict()[name], value)
+    with pytest.raises(FileNotFoundError, match="no model in .*: config.json is missing"):
+        Transport.from_pretrained(tmp_path)
+
+
+def test_a_module_of_images_is_brought_by_whoever_loads_it(tmp_path):
+    module = torch.nn.Conv2d(1, 1, 1)
+    model = Transport(PureDeath(9), Images(module), MeanHead(), shape=(1, 4, 4))
+    model.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match="Conv2d is not part of markovbridge, .*: pass the obj"):
+        Transport.from_pretrained(tmp_path / "model")
+    own = type("Own", (Images,), {"__module__": "mine"})(module)
+    Transport(PureDeath(9), own, MeanHead(), shape=(1, 4, 4)).save_pretrained(tmp_path / "own")
+    with pytest.raises(ValueError, match="mine.Own is not part of markovbridge"):
+        Transport.from_pretrained(tmp_path / "own")
+    other = Images(torch.nn.Conv2d(1, 1, 1))
+    found = Transport.from_pretrained(tmp_path / "model", network=other)
+    assert torch.equal(other.module.weight, module.weight)
+    samples = [m.sample(3, steps=2, generator=generator("cpu", 1)) for m in (model, found)]
+    assert torch.equal(*samples)

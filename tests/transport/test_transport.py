@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 import markovbridge as mb
 from markovbridge import (
@@ -307,3 +308,43 @@ def test_statistics_need_samples():
         statistics(torch.zeros(1, 3))
     with pytest.raises(ValueError, match="'site', 'channel', 'all', not 'pixel'"):
         statistics(torch.zeros(3, 3), "pixel")
+
+
+@pytest.mark.parametrize(
+    ("network", "error", "message"),
+    [
+        (nn.Conv2d(1, 1, 3), TypeError, "the network Conv2d failed: it is called as network(feat"),
+        (lambda x, t, c: x @ x, RuntimeError, "with shapes (5, 1, 1, 2, 3), (5,) and None, which"),
+        (lambda x, t, c: x[9], IndexError, "gives (5, 1, 1, 2, 3), (batch, outputs, *event); a m"),
+    ],
+)
+def test_a_network_that_fails_is_told_what_is_asked_of_it(network, error, message):
+    model = Transport(PureDeath(9), network, MeanHead(), shape=(1, 2, 3))
+    with pytest.raises(error) as caught:
+        model.loss(torch.ones(5, 1, 2, 3, dtype=torch.int64))
+    (note,) = caught.value.__notes__
+    assert message in note
+    assert note.endswith("networks.Images")
+
+
+@pytest.mark.parametrize(
+    ("network", "error", "message"),
+    [
+        (lambda x, t, c: None, TypeError, "gave NoneType; its head needs a tensor"),
+        (lambda x, t, c: x[:, 0], ValueError, r"gave \(5, 1, 2, 3\); its head needs \(5, 1, 1, 2"),
+    ],
+)
+def test_a_network_that_gives_something_else_is_refused(network, error, message):
+    model = Transport(PureDeath(9), network, MeanHead(), shape=(1, 2, 3))
+    with pytest.raises(error, match=message):
+        model.loss(torch.ones(5, 1, 2, 3, dtype=torch.int64))
+
+
+def test_faults_of_machines_are_none_of_a_network():
+    def network(x, t, condition):
+        raise RuntimeError("CUDA error: out of memory")
+
+    model = Transport(PureDeath(9), network, MeanHead(), shape=(2,))
+    with pytest.raises(RuntimeError, match="^CUDA error: out of memory$") as caught:
+        model.loss(torch.ones(5, 2, dtype=torch.int64))
+    assert not hasattr(caught.value, "__notes__")

@@ -156,6 +156,7 @@ def _sentence(error: Exception) -> str:
     told = f"{error}"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         told = f"{error.filename}: {error.strerror}"
+    told = ": ".join([*getattr(error, "__notes__", ()), told])
     text = " ".join(told.split()) or "no message"
     if isinstance(error, (ValueError, TypeError, OSError, ImportError, FloatingPointError)):
         return text

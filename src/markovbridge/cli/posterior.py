@@ -15,7 +15,7 @@ from torch import Tensor
 
 from markovbridge.cli import console
 from markovbridge.cli.drawing import Drawing, Draws, shades
-from markovbridge.cli.given import beside, read_rows
+from markovbridge.cli.given import beside, is_images, read_images, read_rows
 from markovbridge.cli.tables import results_table, table_at
 from markovbridge.cli.verb import OnData
 from markovbridge.data import CountTable, Source
@@ -65,7 +65,7 @@ class Posterior(Draws, OnData):
     Attributes:
         draws: Draws for each row.
         n: The first so many rows. Without it, all of an input, and 64 of the run's own data.
-        input: An .npy or .npz file of rows, or a count table.
+        input: A file of rows, .npy or .npz, a count table, an image or a folder of images.
         key: Name of the array in an .npz file, if it holds several.
         index: The column of a table that names its rows, as of `CountTable`; without it, as the
             run's own table.
@@ -99,8 +99,12 @@ class Posterior(Draws, OnData):
             own = run.source() if self.data is None else None
             like = self.data if own is None else from_config(own, Source, "data")
             given = {"obs": self.obs, "key": self.key, "index": self.index}
-            table = table_at(file, names, like, **given, missing=missing)
-            if table is None:
+            pictures = is_images(file)
+            if not pictures:
+                table = table_at(file, names, like, **given, missing=missing)
+            if pictures:
+                x, known = read_images(file, like, drawing.transport.shape), {}
+            elif table is None:
                 x, known = read_rows(file, self.key), beside(file, names)
             else:
                 read = table.plain("all")

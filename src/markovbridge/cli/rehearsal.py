@@ -33,6 +33,7 @@ def rehearse(name: str, recipe: Recipe) -> None:
         validate_every=0,
         select="last",
         sample_every=0,
+        tracker=None,
     )
     started = time.perf_counter()
     told = recipe.examples(dataset, transport)
@@ -41,7 +42,10 @@ def rehearse(name: str, recipe: Recipe) -> None:
         pass
     with warnings.catch_warnings():  # after so few steps a sample may lie anywhere
         warnings.simplefilter("ignore")
-        rehearsal.result.sample(1, steps=1, block=1)
+        if dataset.start is None:
+            rehearsal.result.sample(1, steps=1, block=1)
+        else:
+            rehearsal.result.translate(dataset.start[:1], steps=1, block=1)
     seconds = time.perf_counter() - started
     memory = 16 * rehearsal.learner.parameters / 2**30  # weights, average, two moments
     rows = [

@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from markovbridge.cli import console
 from markovbridge.cli.ranks import first
 from markovbridge.cli.rehearsal import rehearse
@@ -31,9 +33,10 @@ from markovbridge.recipes.recipe import Recipe, describe_data
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.files import make_folder
 from markovbridge.storage.locks import locked
-from markovbridge.training import Trainer, replacing
+from markovbridge.training import Trainer, replacing, tracking
 from markovbridge.training.run_folder import RunFolder, held_out
 from markovbridge.training.trained_on import RunData, TrainedOn, check_start
+from markovbridge.transport import saved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,10 @@ class Folder:
 
     Attributes:
         output: The run folder. Without it, runs/RECIPE.
-        resume: Continue the run in the folder, if there is one.
+        resume: Continue the run in the folder, if there is one. One that has ended goes on if it
+            is given more steps, --trainer.steps.
+        from_: Start from the weights of this run, or model, as far as there is nothing to
+            continue. Mean and variance of the data stay those of that run.
         overwrite: Replace the run in the folder, if there is one.
         dry_run: Do two steps on synthetic data of the same shape, say what the recipe would
             train, and write nothing.
@@ -50,6 +56,7 @@ class Folder:
 
     output: Path | None = None
     resume: bool = False
+    from_: Path | None = None
     overwrite: bool = False
     dry_run: bool = False
 
@@ -106,6 +113,10 @@ class Train(Folder, Verb):
         if self.dry_run:
             rehearse(found.name, recipe)
             return
+        tracking.check(recipe.trainer.tracker)
+        start = None
+        if self.from_ is not None:
+            start = self.from_, saved.weights(replacing.existing(self.from_).path)
         resume, overwrite = self.resume, self.overwrite
         if resume and overwrite:
             raise UsageError(
@@ -119,7 +130,7 @@ class Train(Folder, Verb):
         known = None
         if resume and run.config.is_file():
             known = RunData(output, run.configuration(), console.note)
-        trainer, records = _prepare(known, recipe)
+        trainer, records = _prepare(known, recipe, start)
         with ExitStack() as stack:
             if trainer.accelerator.is_main_process:
                 make_folder(output)
@@ -136,7 +147,8 @@ class Train(Folder, Verb):
                     record.write(output)
             trainer.run()
             if trainer.accelerator.is_main_process:
-                console.say(f"wrote {output}; to sample: markovbridge sample {output}")
+                verb = "translate" if trainer.transport.coupling.given else "sample"
+                console.say(f"wrote {output}; to {verb}: markovbridge {verb} {output}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,12 +159,15 @@ class Line(Recipe, Folder):
 Line.__doc__ = Train.__doc__
 
 
-def _prepare(known: RunData | None, recipe: Recipe) -> tuple[Trainer, list[TrainedOn | Facts]]:
+def _prepare(
+    known: RunData | None, recipe: Recipe, start: tuple[Path, dict[str, Tensor]] | None
+) -> tuple[Trainer, list[TrainedOn | Facts]]:
     """Load, build and check all there is, before a folder is taken into use.
 
     Args:
         known: What the run remembers of its data, if it is to be continued.
         recipe: What is trained.
+        start: The run whose weights it starts from, and these; None to start at random.
 
     Returns:
         What trains, and what the folder is to remember.
@@ -171,6 +186,10 @@ def _prepare(known: RunData | None, recipe: Recipe) -> tuple[Trainer, list[Train
         console.note(f"{describe_data(dataset)}: {dataset.source}")
     transport = recipe.transport(dataset)
     card = {"data": f"{dataset.name}, split {split}", "data licence": dataset.licence}
+    if start is not None:
+        saved.fill(transport, start[1], start[0])
+        card["started from"] = f"the weights of {start[0]}"
+        console.note(f"starting from the weights of {start[0]}")
     held = None if validation is None else recipe.examples(validation, transport)
     made = Trainer(
         transport, recipe.examples(dataset, transport), trainer, validation=held, card=card

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from markovbridge.cli import console
 from markovbridge.cli.drawing import Drawing, Draws, cost, shades
-from markovbridge.cli.given import read_rows
+from markovbridge.cli.given import is_images, read_images, read_rows
 from markovbridge.cli.models import conditioned, hashed
 from markovbridge.cli.tables import table_at
 from markovbridge.couplings import Data
@@ -42,19 +42,20 @@ class Translate(Draws):
     """Carry one data set into another with a trained run.
 
     RUN is a folder that `markovbridge train` wrote. What is carried is the data set that
-    its coupling starts from, or a file. The same options give the same result, row by row. If
-    the command is interrupted, give it again: it goes on where it was. Several processes share
-    the work as for `sample`.
+    its coupling starts from, the sources of its pairs, or a file. The same options give the
+    same result, row by row. If the command is interrupted, give it again: it goes on where it
+    was. Several processes share the work as for `sample`.
 
     Attributes:
         n: Carry the first so many rows. Without it, all.
-        input: An .npy or .npz file of rows to carry, or a count table, instead of the coupling's
-            data set.
+        input: A file of rows to carry, .npy or .npz, a count table, an image or a folder of
+            images, instead of those of the run.
         key: Name of the array in an .npz file, if it holds several.
         seed: Seed of the noise.
         condition: What to condition on, by name, as for `sample`. The rows that are carried
             say nothing of what they are to become, and so are not asked.
-        split: The part of the coupling's data set to carry. Without it, that of the training.
+        split: The part of the coupling's data set, or of the pairs, to carry. Without it, that
+            of the training.
     """
 
     EXAMPLE = "runs/digits-translate"
@@ -77,6 +78,8 @@ class Translate(Draws):
         """Rows of a file, (n, *event), features in the order of the run."""
         like = drawing.run.source()
         source = None if like is None else from_config(like, Source, "data")
+        if is_images(file):
+            return read_images(file, source, drawing.transport.shape)
         table = table_at(file, (), source, obs=None, key=self.key, missing=False)
         if table is None:
             return read_rows(file, self.key)
@@ -85,6 +88,12 @@ class Translate(Draws):
     def _start(self, drawing: Drawing) -> Tensor:
         """The data set that the coupling starts from, (n, *event)."""
         coupling = drawing.transport.coupling
+        like = drawing.run.source()
+        own = None if like is None else from_config(like, Source, "data")
+        if coupling.given and own is not None and own.pairs:
+            found = self.data_of(drawing.run).load(own, self.split or drawing.run.split())
+            if found.start is not None:
+                return found.start
         start = getattr(coupling, "source", None)
         if not isinstance(start, Data):
             raise UsageError(

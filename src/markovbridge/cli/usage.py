@@ -32,7 +32,7 @@ def render(owner: type, usage: str, defaults: dict[str, Any]) -> str:
         elif isinstance(value, dict) and hints.is_group(owner, option):
             groups.append((about.get(option, ""), _group(option, hint, value)))
         else:
-            plain.append(_entry(f"--{option}", hint, about.get(option, ""), value))
+            plain.append(_entry(f"--{option.rstrip('_')}", hint, about.get(option, ""), value))
     if plain or parts:
         plain.append(_item("--print_config", "Print the configuration as YAML and leave."))
     plain.append(_item("--help", "Print this and leave."))

@@ -29,6 +29,9 @@ class Coupling(ABC):
     reverses: ClassVar[bool] = False
     """Whether x_0 is the data point as the process noises it: time reversal."""
 
+    given: ClassVar[bool] = False
+    """Whether sources come with the data, and cannot be drawn."""
+
     @property
     def pinned(self) -> bool:
         """Whether paths given their start are those of the reference pinned at both ends.

@@ -133,6 +133,8 @@ class Paired(Coupling):
         preserve: Whether the network sees x_0, so that x_0 goes to its own x_1.
     """
 
+    given: ClassVar[bool] = True
+
     preserve: bool = False
 
     def pair(

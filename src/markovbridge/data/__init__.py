@@ -7,13 +7,14 @@
 | `CIFAR10` | the official python batches |
 | `ImageFolder` | PNG and JPEG files, CelebA |
 | `Arrays` | `.npy` and `.npz` files |
+| `Pairs` | two folders of images, or two arrays, whose items belong to each other |
 | `CountTable` | `.h5ad`, 10x, `.mtx`, `.csv`, `.parquet`, `.npz` tables with covariates |
 | `Synthetic` | made-up counts of any shape |
 | `Binarised` | another source, made binary |
 | `Selected` | some classes of another source |
 
-`available()` says which known data sets are on this machine and what brings
-the others. Nothing is downloaded.
+`collect` reads data sets of torch and Hugging Face. `available()` says which known data sets are
+on this machine and what brings the others. Nothing is downloaded.
 """
 
 from typing import TYPE_CHECKING, Any

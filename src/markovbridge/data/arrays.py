@@ -22,14 +22,14 @@ from markovbridge.data.counts import named, whole
 from markovbridge.data.splits import partition
 from markovbridge.storage.reading import array_file, reading
 
-CHANNELS = (1, 3, 4)  # of images: grey, colours, colours and transparency
 SUFFIXES = (".npy", ".npz")
+CHANNELS = (1, 3, 4)  # of images: grey, colour, and colour with transparency
 REMEDY = "give the path of an .npy or .npz file"
 
 
 @dataclass(frozen=True)
 class Arrays(Source):
-    """Samples (N, *event) from a NumPy file, images channels first.
+    """Samples (N, *event) from a NumPy file.
 
     Attributes:
         path: The `.npy` or `.npz` file.
@@ -77,7 +77,7 @@ class Arrays(Source):
                 f"{path} holds samples of shape {samples.shape}; store at least one, as "
                 "(N, *event) with at least one axis after the first"
             )
-        samples = self._first(samples, path)
+        samples = channels_first(samples, self.channels, str(path))
         chosen = partition(
             len(samples), split, validation=self.validation, test=self.test, seed=self.seed
         )
@@ -98,26 +98,6 @@ class Arrays(Source):
             licence="unknown",
             maximum=self.maximum,
         )
-
-    def _first(self, samples: np.ndarray, path: Path) -> np.ndarray:
-        """Samples with their channels first, if they are images."""
-        shape = samples.shape
-        if self.channels == "last" and samples.ndim == 4:
-            return np.ascontiguousarray(np.moveaxis(samples, -1, 1))
-        if self.channels == "last":
-            raise ValueError(f"{path} holds samples of shape {shape}, which have no channels last")
-        if (
-            self.channels is None
-            and samples.ndim == 4
-            and shape[3] in CHANNELS
-            and shape[1] not in CHANNELS
-        ):
-            raise ValueError(
-                f"{path} holds samples of shape {shape}, which look like images with channels "
-                f"last: say channels='last', or channels='first' if they are {shape[1]} channels "
-                f"of {shape[2]} x {shape[3]}"
-            )
-        return samples
 
 
 def existing(path: Path) -> Path:
@@ -159,6 +139,40 @@ def read_arrays(
         return content[key], None if labels is None else content[labels]
 
 
+def channels_first(
+    samples: np.ndarray,
+    channels: Literal["first", "last"] | None,
+    name: str,
+    option: str = "channels",
+) -> np.ndarray:
+    """Samples (N, *event) with the channels of images in front; see `Arrays`.
+
+    Args:
+        samples: The samples.
+        channels: Where they have their channels.
+        name: What to call them in a message.
+        option: What `channels` is called where it is given.
+
+    Raises:
+        ValueError: If nothing is said and the channels of images look like the last axis, or
+            they are said to be last of what are no images.
+    """
+    if channels == "last":
+        if samples.ndim != 4:
+            raise ValueError(
+                f"{name} holds samples of shape {samples.shape[1:]}, which are no images with "
+                "channels last; leave {option} None"
+            )
+        return np.ascontiguousarray(np.moveaxis(samples, -1, 1))
+    seen = samples.ndim == 4 and samples.shape[-1] in CHANNELS
+    if channels is None and seen and samples.shape[1] not in CHANNELS:
+        raise ValueError(
+            f"{name} holds samples of shape {samples.shape[1:]}, which look like images with "
+            f"their channels last; give {option}='last', or 'first' if they are what they say"
+        )
+    return samples
+
+
 def to_counts(values: np.ndarray, maximum: int | None, name: str) -> Tensor:
     """Counts in the smallest type of `Dataset` that holds them and `maximum`.
 
@@ -189,4 +203,5 @@ def to_reals(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values.astype(np.float32))
 
 
-doors.guard(__name__, inside=("existing", "read_arrays", "to_counts", "to_reals"))
+INSIDE = ("channels_first", "existing", "read_arrays", "to_counts", "to_reals")
+doors.guard(__name__, inside=INSIDE)

@@ -57,6 +57,8 @@ class Dataset:
         column_names: Name of each feature, for samples of shape (N, features), or None.
         columns: What is known of each sample beside x, by name, N values each, as it was
             before it was encoded: the values of the covariates.
+        start: Where each sample is to be reached from, (N, *event), of a type that x may have,
+            for data in pairs; or None.
 
     Raises:
         TypeError: If x or labels has another type.
@@ -77,6 +79,7 @@ class Dataset:
     row_names: tuple[str, ...] | None = field(default=None, repr=False)
     column_names: tuple[str, ...] | None = field(default=None, repr=False)
     columns: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    start: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_split(self.split)
@@ -85,10 +88,14 @@ class Dataset:
                 f"{self.name}: samples have shape {tuple(self.x.shape)}; give at least one, "
                 "as (N, *event) with at least one axis after the first"
             )
-        if isinstance(self.x, Tensor) and self.x.is_floating_point():
-            self._check_reals(self.x)
-        elif isinstance(self.x, Tensor):
-            check_counts(self.x, self.maximum, name=self.name)
+        self._check_values(self.x, "x", self.name)
+        if self.start is not None:
+            self._check_values(self.start, "start", f"start of {self.name}")
+            if self.start.shape != self.x.shape:
+                raise ValueError(
+                    f"{self.name}: start has shape {tuple(self.start.shape)} beside samples of "
+                    f"shape {tuple(self.x.shape)}; give each sample one"
+                )
         if self.labels is not None:
             self._check_labels(self.labels)
         if self.condition is not None:
@@ -112,7 +119,13 @@ class Dataset:
                     "samples; give one a sample"
                 )
 
-    def _check_reals(self, x: Tensor) -> None:
+    def _check_values(self, x: Tensor | Rows, part: str, name: str) -> None:
+        if isinstance(x, Tensor) and x.is_floating_point():
+            self._check_reals(x, part)
+        elif isinstance(x, Tensor):
+            check_counts(x, self.maximum, name=name)
+
+    def _check_reals(self, x: Tensor, part: str) -> None:
         if x.dtype != torch.float32:
             raise TypeError(f"{self.name}: reals have type {x.dtype}; convert them with x.float()")
         if self.maximum is not None:
@@ -124,8 +137,8 @@ class Dataset:
         if bad.any():
             position = bad.nonzero()[0].tolist()
             raise ValueError(
-                f"{self.name}: x{position} is {x[tuple(position)].item():g}; remove or replace "
-                "what is not finite"
+                f"{self.name}: {part}{position} is {x[tuple(position)].item():g}; remove or "
+                "replace what is not finite"
             )
 
     def _check_labels(self, labels: Tensor) -> None:
@@ -189,6 +202,7 @@ class Dataset:
             observed=None if observed is None else observed[index],
             row_names=None if names is None else tuple(names[i] for i in chosen),
             columns={name: picked(values, chosen) for name, values in self.columns.items()},
+            start=None if self.start is None else self.start[index],
         )
 
     def turned(self, order: Tensor) -> Dataset:
@@ -198,6 +212,7 @@ class Dataset:
             self,
             x=turned(self.x, order),
             observed=None if observed is None else observed[:, order],
+            start=None if self.start is None else self.start[:, order],
             column_names=None if names is None else tuple(names[k] for k in order.tolist()),
         )
 
@@ -257,6 +272,11 @@ class Source(ABC):
         return ""
 
     @property
+    def pairs(self) -> bool:
+        """Whether its data come in pairs, with a `start` each, as the coupling `Paired` needs."""
+        return False
+
+    @property
     def here(self) -> bool:
         """Whether its files are on this machine. They are found by name, and not read."""
         try:
@@ -296,6 +316,11 @@ class Derived(Source):
     def remedy(self) -> str:
         """What brings the other source; see `Source.remedy`."""
         return self.source.remedy
+
+    @property
+    def pairs(self) -> bool:
+        """As of the other source; see `Source.pairs`."""
+        return self.source.pairs
 
     def _outline(self) -> Outline | None:
         return self.source._outline()

@@ -48,6 +48,11 @@ class Binarised(Derived):
                 f"threshold={self.threshold} must be a fraction of the maximum in [0, 1)"
             )
 
+    @property
+    def pairs(self) -> bool:
+        """No: what the data are reached from is left as it is."""
+        return False
+
     def _outline(self) -> Outline | None:
         inner = super()._outline()
         return None if inner is None else dataclasses.replace(inner, maximum=1)
@@ -65,7 +70,7 @@ class Binarised(Derived):
         else:
             x = self._draw(x, data.maximum, split)
         return dataclasses.replace(
-            data, x=x.to(torch.uint8), name=f"{data.name}-binarised", maximum=1
+            data, x=x.to(torch.uint8), name=f"{data.name}-binarised", maximum=1, start=None
         )
 
     def _draw(self, x: Tensor, maximum: int, split: str) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from markovbridge.data.below import below
 from markovbridge.data.locations import VARIABLE, locate
 
 # Files of the MNIST family, plain or compressed.
@@ -72,7 +73,7 @@ def cifar_remedy() -> str:
 
 def images_missing(folder: Path, pattern: str = IMAGES) -> list[str]:
     """What a folder of images lacks."""
-    found = folder.is_dir() and any(not path.is_dir() for path in folder.glob(pattern))
+    found = folder.is_dir() and any(not file.hidden for file in below(folder, pattern))
     return [] if found else [f"files that match {pattern!r}"]
 
 

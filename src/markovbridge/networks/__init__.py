@@ -2,7 +2,8 @@
 
 from markovbridge.networks.attention import Attention
 from markovbridge.networks.base import Network
+from markovbridge.networks.images import Images
 from markovbridge.networks.mlp import MLP
 from markovbridge.networks.unet import UNet
 
-__all__ = ["MLP", "Attention", "Network", "UNet"]
+__all__ = ["MLP", "Attention", "Images", "Network", "UNet"]

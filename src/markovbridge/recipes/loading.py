@@ -21,7 +21,7 @@ from markovbridge.training.replacing import recover
 from markovbridge.training.run_folder import RunFolder
 
 # Options of the command line alone, which no recipe may hold.
-OWN = ("recipe", "output", "resume", "overwrite", "dry_run")
+OWN = ("recipe", "output", "resume", "overwrite", "dry_run", "from_")
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,20 @@ class Recipe:
     masking: Masking | None = None
     trainer: TrainingConfig = TRAINER
 
+    def __post_init__(self) -> None:
+        paired = self.coupling is not None and self.coupling.given
+        if paired and not self.data.pairs:
+            raise UsageError(
+                f"the coupling is {type(self.coupling).__name__}, and {type(self.data).__name__} "
+                "are no pairs: give --data Pairs with --data.x0 and --data.x1, folders of images "
+                "or arrays, or --coupling Independent with a source of its own"
+            )
+        if self.data.pairs and not paired:
+            raise UsageError(
+                f"{type(self.data).__name__} are data in pairs, which are for --coupling Paired, "
+                "or Paired with --coupling.preserve true"
+            )
+
     def dataset(self) -> Dataset:
         """The training data."""
         return self.data.load(self.split)
@@ -122,8 +136,10 @@ class Recipe:
                 f"{dataset.name} has missing entries; train on complete rows, then impute"
             )
         if covariates is None or self.condition == "covariates":
-            return Examples(dataset.x, condition=dataset.condition if covariates else None)
-        return Examples(dataset.x, condition=covariates.encode({"label": dataset.known["label"]}))
+            told = dataset.condition if covariates else None
+        else:
+            told = covariates.encode({"label": dataset.known["label"]})
+        return Examples(dataset.x, condition=told, source=dataset.start)
 
 
 def covariates_of(dataset: Dataset, condition: str) -> Covariates | None:

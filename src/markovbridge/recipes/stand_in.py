@@ -20,7 +20,11 @@ def rehearsed(recipe: Recipe) -> tuple[Recipe, Dataset]:
     Raises:
         UsageError: If the network is told covariates and the data have none.
     """
-    dataset = stand_in(recipe.data, recipe.split).load("all")
+    made = stand_in(recipe.data, recipe.split)
+    dataset = made.load("all")
+    if recipe.data.pairs:
+        other = dataclasses.replace(made, seed=1).load("all")
+        dataset = dataclasses.replace(dataset, start=other.x)
     if recipe.condition == "covariates":
         encoding = _covariates(recipe.data, recipe.split)
         average = torch.zeros(len(dataset), len(encoding.names))

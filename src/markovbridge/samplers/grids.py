@@ -106,6 +106,7 @@ def measure(
     transport: DataModel,
     x1: Tensor,
     *,
+    x0: Tensor | None = None,
     condition: Tensor | None = None,
     generator: torch.Generator | None = None,
     block: int = 64,
@@ -115,6 +116,7 @@ def measure(
     Args:
         transport: A model whose law has a mean.
         x1: Data, (n, *event): a hundred will do. The model looks 36 times at each.
+        x0: Sources paired with x1, (n, *event); drawn from the coupling if None.
         condition: What to condition on, (n, ...).
         generator: Source of randomness on the device of the transport.
         block: How many states the model sees at once.
@@ -128,8 +130,11 @@ def measure(
         for part in torch.arange(len(x1), device=x1.device).split(block):
             end = x1[part]
             told = None if condition is None else condition[part]
-            x = x0 = transport.coupling.sources(process, end, told, generator=generator)
-            start = x0 if transport.coupling.preserve else None
+            if x0 is None:
+                x = transport.coupling.sources(process, end, told, generator=generator)
+            else:
+                x = transport.check(x0[part], "x0").to(end.device)
+            start = x if transport.coupling.preserve else None
             for number, (s, t) in enumerate(pairwise([0.0, *nodes])):
                 if t > s:
                     x = process.bridge(x, end, s, t, 1.0).sample(generator=generator)

@@ -55,6 +55,8 @@ class TrainingConfig:
         sample_every: Steps between grids of samples; 0 draws none.
         samples: Samples in a grid.
         sample_steps: Sampling steps of a grid.
+        tracker: Where numbers of the log go too: to "tensorboard" or "wandb", which has to be
+            installed.
         threads: CPU threads of each process; None leaves torch's own choice.
 
     Raises:
@@ -80,6 +82,7 @@ class TrainingConfig:
     sample_every: int = 0
     samples: int = 16
     sample_steps: int = 50
+    tracker: Literal["tensorboard", "wandb"] | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:

@@ -15,12 +15,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from warnings import warn
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.data.base import Dataset
+from markovbridge.data.collected import collect
+from markovbridge.data.covariates import Covariates
+from markovbridge.data.meeting import told
 from markovbridge.data.rows import WINDOW, Rows
 from markovbridge.doors.randomness import generator
 
@@ -72,8 +78,32 @@ class Examples:
             )
 
     @classmethod
-    def of(cls, data: Tensor | Rows | Examples, shape: tuple[int, ...], name: str) -> Examples:
-        """Samples as examples, if they are of an event shape."""
+    def of(
+        cls,
+        data: Any,
+        shape: tuple[int, ...],
+        name: str,
+        covariates: Covariates | None = None,
+    ) -> Examples:
+        """Data of any form as examples, if they are of an event shape.
+
+        Args:
+            data: Samples (N, *event) as a tensor, `Rows` or a NumPy array, whole numbers of any
+                type being counts; a `data.Dataset`; what is read by position, as of
+                `data.collect`; or examples.
+            shape: The event shape.
+            name: What to call them in a message.
+            covariates: What a model is told of each sample, which data with labels or covariates
+                know.
+
+        Raises:
+            TypeError: If they are in no such form.
+            ValueError: If they are of another shape, or have missing entries.
+        """
+        if not isinstance(data, Examples | Dataset | Rows | Tensor):
+            data = collect(data, name=name)
+        if isinstance(data, Dataset):
+            data = cls._told(data, covariates)
         examples = data if isinstance(data, Examples) else cls(data)
         if tuple(examples.x.shape[1:]) != shape:
             raise ValueError(
@@ -81,6 +111,18 @@ class Examples:
                 f"but the transport carries {shape}."
             )
         return examples
+
+    @classmethod
+    def _told(cls, data: Dataset, covariates: Covariates | None) -> Examples:
+        """A data set with what a model is told of each sample."""
+        if data.observed is not None:
+            raise ValueError(
+                f"{data.name} has missing entries; train on complete rows, then impute"
+            )
+        known = told(
+            data.known, covariates, n=len(data), what=data.name, say=partial(warn, stacklevel=4)
+        )
+        return cls(data.x, known, data.start)
 
     def __len__(self) -> int:
         return len(self.x)

@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from tqdm import tqdm
@@ -21,7 +22,9 @@ from tqdm import tqdm
 from markovbridge import doors
 from markovbridge.storage.documents import parse_json
 from markovbridge.storage.files import append, flush, read_bytes, to_json, write_text
+from markovbridge.training.config import TrainingConfig
 from markovbridge.training.run_folder import RunFolder
+from markovbridge.training.tracking import Tracker
 
 LOGGER = logging.getLogger(__name__.rpartition(".")[0])
 
@@ -32,17 +35,26 @@ class RunLog:
     Args:
         directory: Folder of the run, or None to write no files.
         active: Whether this process is the one that tells.
+        config: How the run is trained, which says what else its numbers go to; None for nothing.
 
     Attributes:
         records: The numbers so far, as in metrics.jsonl: those of the run that it continues too.
+
+    Raises:
+        ImportError: If the package of that is not installed.
     """
 
-    def __init__(self, directory: Path | None, active: bool) -> None:
+    def __init__(
+        self, directory: Path | None, active: bool, config: TrainingConfig | None = None
+    ) -> None:
         self.active = active
         self.records: list[dict[str, float]] = []
         folder = RunFolder(directory) if active and directory else None
         self._metrics = folder.metrics if folder else None
         self._text = folder.log if folder else None
+        self._tracker: Tracker | None = None
+        if folder and config is not None:
+            self._tracker = Tracker(config.tracker, folder.path, asdict(config))
 
     def line(self, text: str, level: int = logging.INFO) -> None:
         """Write a line of text."""
@@ -57,6 +69,13 @@ class RunLog:
         self.records.append({"step": step, **values})
         if self._metrics is not None:
             append(self._metrics, to_json(self.records[-1]) + "\n")
+        if self._tracker is not None:
+            self._tracker.log(step, values)
+
+    def close(self) -> None:
+        """Write what is left to write, for now."""
+        if self._tracker is not None:
+            self._tracker.finish()
 
     def forget_after(self, step: int) -> None:
         """Drop the numbers of steps after `step`, and a line cut short."""

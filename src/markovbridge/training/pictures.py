@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,13 +26,17 @@ def draw(model: Transport, data: Examples, config: TrainingConfig, path: Path) -
         told = told[torch.arange(n) % len(told)].to(device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # weights that are still on their way
-        samples = model.sample(
-            n,
-            steps=config.sample_steps,
-            condition=told,
-            generator=generator(device, "samples", config.seed),
-            block=min(n, 64),
-        )
+        options: Any = {
+            "steps": config.sample_steps,
+            "condition": told,
+            "generator": generator(device, "samples", config.seed),
+            "block": min(n, 64),
+        }
+        if data.source is not None and model.coupling.given:
+            start = data.source[torch.arange(n) % len(data.source)]
+            samples = model.translate(start.to(device), **options)
+        else:
+            samples = model.sample(n, **options)
     x = dense(data.x)
     maximum = getattr(model.process, "maximum", None) or float(x.max())
     shades = to_shades(samples, min(0.0, float(x.min())), maximum)

@@ -29,6 +29,16 @@ class TrainingState:
     learning_rate: float
 
 
+def announced(
+    step: int, config: TrainingConfig, weights: int, samples: int, place: str, remark: str
+) -> str:
+    """What is about to be done, of how many weights and samples, where; what to know of it."""
+    return (
+        f"training from step {step} to {config.steps}: {weights:,} weights, {samples:,} samples, "
+        f"batches of {config.batch_size}, {config.precision}, {place}{remark and '; '}{remark}"
+    )
+
+
 class Stopwatch:
     """The time of a run over all its sessions, and its rate since it was last reported.
 

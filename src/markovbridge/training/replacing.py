@@ -38,6 +38,7 @@ FOLDERS = {
     r"model": r"model\.safetensors|config\.json|README\.md",
     r"checkpoints": r"(damaged-)?step-\d{8,}",
     r"samples": r"step-\d{8,}\.png",
+    r"tensorboard|wandb": r".+",  # of trackers, which name their files
     rf"{MADE}\.parts": r"settings\.json|block-\d{6,}\.npz",
 }
 # Of every configuration that `train` writes.

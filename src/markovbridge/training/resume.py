@@ -1,18 +1,21 @@
 """What makes a run the run it is, and whether a checkpoint belongs to it.
 
 A run may be continued by the same configuration, model and data only: with any
-other the result would be neither the old run's nor the new one's.
+other the result would be neither the old run's nor the new one's. But one that has
+done all its steps may be given more of them.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from markovbridge import doors
 from markovbridge.storage.config import to_config
 from markovbridge.storage.documents import NUMBER, conforming
 from markovbridge.storage.public_names import renamed
+from markovbridge.training import tracking
 from markovbridge.training.checkpoint import Checkpoint
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
@@ -30,7 +33,25 @@ FREE = {
     "samples",
     "sample_steps",
     "threads",
+    "tracker",
 }
+
+
+def check_folder(directory: str | Path | None, config: TrainingConfig, *, resume: bool) -> None:
+    """Refuse what can be no folder of a run.
+
+    Raises:
+        ValueError: If there is none to continue, or it is the current folder.
+        ImportError: If the package of a tracker is not installed.
+    """
+    tracking.check(config.tracker)
+    if resume and directory is None:
+        raise ValueError("resume needs the directory of the run to continue.")
+    if directory is not None and Path(directory) == Path():
+        raise ValueError(
+            f"directory is {str(directory)!r}, which is the current folder; give the run a "
+            "folder of its own, such as runs/NAME."
+        )
 
 
 def describe(
@@ -59,37 +80,61 @@ def belongs(found: Checkpoint, current: dict[str, Any]) -> None:
     check(found.state["run"], current, found.state["step"])
 
 
-def other_noise(found: Checkpoint, processes: int) -> str:
-    """What is said of a run that goes on with another number of processes; nothing if not."""
-    before = found.state["processes"]
-    if before == processes:
-        return ""
-    return (
-        f"{processes} processes instead of {before}: the noise differs, so the result will not "
-        "be bit-equal to an uninterrupted run"
-    )
+def differences(found: Checkpoint, current: dict[str, Any], processes: int) -> list[str]:
+    """What is said of a run that goes on otherwise than it would have; nothing if it does not.
+
+    Args:
+        found: The checkpoint that it goes on from.
+        current: What it is now, as of `describe`.
+        processes: By how many processes.
+    """
+    before, told = found.state["processes"], []
+    if before != processes:
+        told.append(
+            f"{processes} processes instead of {before}: the noise differs, so the result will "
+            "not be bit-equal to an uninterrupted run"
+        )
+    planned, steps = found.state["run"]["training"]["steps"], current["training"]["steps"]
+    if steps > planned and _bound_to_steps(current["training"]):
+        told.append(
+            f"{steps} steps instead of the {planned} that the run was planned for: what was done "
+            f"stays, the rest goes on as in a run of {steps}, so the result will not be bit-equal "
+            "to one"
+        )
+    return told
 
 
 def check(saved: dict[str, Any], current: dict[str, Any], step: int) -> None:
     """Raise unless a run described by `saved`, at `step`, is the one of `current`.
 
-    `steps` may differ where neither the learning rate nor what is selected depends on it.
+    `steps` may differ where neither the learning rate nor what is selected depends on it, and
+    where all of them are done.
 
     Raises:
         ValueError: Naming the setting that differs.
     """
     training = current["training"]
     steps, free = training["steps"], set(FREE)
-    if training["select"] == "best":
-        free.remove("validate_every")
-    elif training["decay"] == "constant":
-        free.add("steps")
     # A run of before there was a setting has its default.
     usual = {field.name: field.default for field in fields(TrainingConfig)}
     saved = {**renamed(saved), "training": {**usual, **saved["training"]}}
+    if training["select"] == "best":
+        free.remove("validate_every")
+    if not _bound_to_steps(training) or step >= saved["training"]["steps"]:
+        free.add("steps")
     difference = _difference(saved, current, {f"training.{name}" for name in free})
     if difference is not None:
         name, before, now = difference
+        if name == "data.hash":
+            raise ValueError(
+                f"data.hash is {now!r}, but the run to continue has {before!r}: the data have "
+                "changed since; bring them back, or start a new run, from its weights if you like."
+            )
+        if name == "training.steps":
+            raise ValueError(
+                f"{name} is {now!r}, but the run to continue has {before!r} and is at step "
+                f"{step}; let it end with those, and give it more steps then."
+            )
         raise ValueError(
             f"{name} is {now!r}, but the run to continue has {before!r}; set it to that, or "
             "start a new run."
@@ -99,6 +144,11 @@ def check(saved: dict[str, Any], current: dict[str, Any], step: int) -> None:
             f"training.steps is {steps}, but the run to continue is at step {step} already; "
             "give more steps."
         )
+
+
+def _bound_to_steps(training: dict[str, Any]) -> bool:
+    """Whether the learning rate, or which weights are kept, depends on the number of steps."""
+    return training["decay"] != "constant" or training["select"] == "best"
 
 
 def _difference(

@@ -119,7 +119,9 @@ def tell_errors(model: Transport, examples: Examples, seed: int) -> None:
     order = torch.randperm(len(examples), generator=generator("cpu", "errors", seed))
     rows = examples.rows(order[:MEASURED].sort().values, model.device)
     noise = generator(model.device, "errors", seed)
-    model.error_curve = measure(model, rows["x1"], condition=rows["condition"], generator=noise)
+    x0 = rows["x0"] if model.coupling.given else None
+    told = rows["condition"]
+    model.error_curve = measure(model, rows["x1"], x0=x0, condition=told, generator=noise)
 
 
 doors.guard(__name__, own=("loss",))

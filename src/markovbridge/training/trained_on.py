@@ -201,7 +201,7 @@ def _hash(data: Dataset) -> str:
     told = data.condition
     if told is None and data.labels is not None:
         told = data.labels[:, None]
-    return str(Examples(data.x, told).fingerprint()["hash"])
+    return str(Examples(data.x, told, data.start).fingerprint()["hash"])
 
 
 doors.guard(__name__)

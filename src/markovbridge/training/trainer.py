@@ -20,13 +20,12 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from markovbridge import doors
@@ -36,16 +35,19 @@ from markovbridge.storage.locks import locked
 from markovbridge.storage.png import is_image
 from markovbridge.training import checkpoint, pictures
 from markovbridge.training import resume as identity
+from markovbridge.training.card import facts
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Batches, Examples
 from markovbridge.training.learner import Learner
 from markovbridge.training.log import RunLog
 from markovbridge.training.parallel import accelerator, placed
-from markovbridge.training.progress import Stopwatch, TrainingState
+from markovbridge.training.progress import Stopwatch, TrainingState, announced
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.selection import Best, HeldOutLoss, tell_errors
 from markovbridge.training.signals import StopRequest, stop_requests
 from markovbridge.transport import Transport
+
+Callback = Callable[["Trainer", TrainingState], Any]
 
 
 class Trainer:
@@ -53,7 +55,8 @@ class Trainer:
 
     Args:
         transport: The model; its weights are trained in place.
-        data: Samples (N, *event), `Rows` of them, or `Examples` with conditions or sources.
+        data: Samples (N, *event) as a tensor, `Rows` or an array, a `data.Dataset`, what is read
+            by position, as of `data.collect`, or `Examples` with conditions or sources.
         config: How to train.
         validation: Held-out samples, for the loss with averaged weights and dropout off; see
             `HeldOutLoss` for how many are looked at.
@@ -62,6 +65,8 @@ class Trainer:
         resume: Continue from the newest intact checkpoint in `directory`; start afresh
             if there is none. Without it, a folder with checkpoints is an error.
         card: Facts for the model card beside those the trainer knows.
+        callbacks: Called as `callback(trainer, state)` after each step, in every process, when
+            what belongs to the step is done.
 
     Attributes:
         step: Steps done so far.
@@ -79,27 +84,23 @@ class Trainer:
     def __init__(
         self,
         transport: Transport,
-        data: Tensor | Rows | Examples,
+        data: Any,
         config: TrainingConfig | None = None,
         *,
-        validation: Tensor | Rows | Examples | None = None,
+        validation: Any = None,
         directory: str | Path | None = None,
         resume: bool = False,
         card: Mapping[str, Any] | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
+        self.callbacks = tuple(callbacks)
         self.transport = transport
         self.config = TrainingConfig() if config is None else config
-        self.data = Examples.of(data, transport.shape, "data")
+        self.data = Examples.of(data, transport.shape, "data", transport.covariates)
         transport.see(self.data.x)
         if validation is None and self.config.validate_every:
             raise ValueError("validate_every is set, but there is no validation data; pass some.")
-        if resume and directory is None:
-            raise ValueError("resume needs the directory of the run to continue.")
-        if directory is not None and Path(directory) == Path():
-            raise ValueError(
-                f"directory is {str(directory)!r}, which is the current folder; give the run a "
-                "folder of its own, such as runs/NAME."
-            )
+        identity.check_folder(directory, self.config, resume=resume)
         self.directory: Path | None = None
         self.card = dict(card or {})
         self.accelerator = accelerator()
@@ -107,7 +108,8 @@ class Trainer:
         self.learner = Learner(transport, self.config, self.accelerator)
         self.validation: HeldOutLoss | None = None
         if validation is not None:
-            held_out = Examples.of(validation, transport.shape, "validation")
+            covariates = transport.covariates
+            held_out = Examples.of(validation, transport.shape, "validation", covariates)
             common = self.config, self.learner.micro_batch, self.accelerator
             self.validation = HeldOutLoss(held_out, *common)
         self.best = Best(self.averaged) if self.config.select == "best" else None
@@ -171,6 +173,8 @@ class Trainer:
                 stop = self._must_stop(request)
                 if self.directory and (stop or self._due(self.config.checkpoint_every)):
                     self.save()
+                for callback in self.callbacks:
+                    callback(self, state)
                 yield state
             if request.signal is not None or stop:
                 self._leave(request.signal or signal.SIGTERM)
@@ -178,6 +182,8 @@ class Trainer:
     @contextmanager
     def _session(self) -> Iterator[tuple[StopRequest, tqdm]]:
         """What must be undone when the loop is left, however it is left."""
+        if self.config.tracker and self.directory is None:
+            raise ValueError(f"tracker is {self.config.tracker!r}; give the run a directory too.")
         threads = torch.get_num_threads()
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
@@ -196,16 +202,14 @@ class Trainer:
                 yield request, bar
             finally:
                 self._watch.stop()
+                self.log.close()
                 self.transport.eval()
                 torch.set_num_threads(threads)
 
     def _announce(self) -> None:
-        self.log.line(
-            f"training from step {self.step} to {self.config.steps}: "
-            f"{self.learner.parameters:,} weights, {len(self.data):,} samples, batches of "
-            f"{self.config.batch_size}, {self.config.precision}, {placed(self.accelerator)}"
-            f"{self.transport.objective.remark and '; '}{self.transport.objective.remark}"
-        )
+        size, place = (self.learner.parameters, len(self.data)), placed(self.accelerator)
+        remark = self.transport.objective.remark
+        self.log.line(announced(self.step, self.config, *size, place, remark))
 
     def _due(self, every: int) -> bool:
         """Whether this step ends `every` steps, 0 being never, or all of them."""
@@ -310,16 +314,10 @@ class Trainer:
 
     def _publish(self, directory: Path) -> None:
         """Write the result so far for use."""
-        facts: dict[str, Any] = {
-            "training samples": f"{len(self.data):,}",
-            "training steps": f"{self.step:,} of {self.config.batch_size} samples",
-        }
-        if self._validation_loss is not None:
-            facts["held-out loss"] = f"{self._validation_loss:.5g}"
-        if self.best is not None and self.best.step is not None:
-            facts["held-out loss"] = f"{self.best.loss:.5g}, the lowest, at step {self.best.step}"
+        step, best = self.step, self.best
+        told = facts(len(self.data), step, self.config, self._validation_loss, best)
         self._measure()
-        self.result.save_pretrained(RunFolder(directory).model, card={**facts, **self.card})
+        self.result.save_pretrained(RunFolder(directory).model, card={**told, **self.card})
 
     def _measure(self) -> None:
         """Tell the result its errors over time, which decide where sampling stops.
@@ -381,7 +379,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()  # all have read before anything changes
         if not self.accelerator.is_main_process:
             return
-        self.log = RunLog(directory, active=True)
+        self.log = RunLog(directory, active=True, config=self.config)
         self.log.forget_after(self.step)
         if found is None:
             checkpoint.prune(folder, self.config.keep)
@@ -393,7 +391,7 @@ class Trainer:
         checkpoint.prune(folder, self.config.keep)
         self._publish(directory)
         self.log.line(f"continuing from {found.path}")
-        if text := identity.other_noise(found, self.accelerator.num_processes):
+        for text in identity.differences(found, self._identity, self.accelerator.num_processes):
             self.log.line(text, logging.WARNING)
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.storage.config import from_config, to_config
@@ -71,41 +72,76 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
     unknown = set(parts) - set(PARTS)
     if unknown:
         raise TypeError(f"unknown part {sorted(unknown)[0]!r}: parts are {', '.join(PARTS)}")
-    path, config = configuration(directory)
+    path, config = configuration(_model(directory))
     with reading(path, "is damaged", "train again, or fetch it again"):
-        expected = config["weights"]["sha256"]
-        weights_file = path.with_name(WEIGHTS)
         shape = _shape(config["shape"])
         saved = {part: {**NEW, **config}[part] for part in PARTS}
-    if not weights_file.is_file():
-        raise FileNotFoundError(f"{weights_file} is missing")
-    weights = weights_file.read_bytes()
-    if hashlib.sha256(weights).hexdigest() != expected:
-        raise ValueError(
-            f"{weights_file} is damaged: its hash is not the one in config.json. "
-            "Take the weights from a checkpoint of the run, or train again"
-        )
-    state = tensors(weights_file, weights)
+    state = _weights(path, config)
     seen = state.pop(SEEN, None)  # not in older files
     kinds = arguments(cls)
     with reading(path):
         own = {p: from_config(saved[p], kinds[p], p) for p in PARTS if p not in parts}
-    missing = {"mean", "variance"} - set(state)
-    if missing:
-        raise ValueError(f"{weights_file} is damaged: it lacks {', '.join(sorted(missing))}")
     statistics = {"mean": state["mean"], "variance": state["variance"], "seen": seen}
     # A part of the user's own may be what does not fit; without any it is the file.
     fits = reading(path, f"and {WEIGHTS} beside it do not fit one another", "train again")
     with contextlib.nullcontext() if parts else fits:
         transport = cls(**parts, **own, shape=shape, **statistics)
+    fill(transport, state, path.with_name(WEIGHTS))
+    return transport.eval()
+
+
+def weights(directory: Path) -> dict[str, Tensor]:
+    """The weights, mean and variance of a saved transport, and `seen` if it is there.
+
+    Args:
+        directory: What `save_pretrained` wrote, or a run folder.
+
+    Raises:
+        FileNotFoundError: If there are none.
+        ValueError: If they are damaged, naming the file.
+    """
+    return _weights(*configuration(_model(directory)))
+
+
+def _weights(path: Path, config: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights beside a configuration that was read from `path`."""
+    with reading(path, "is damaged", "train again, or fetch it again"):
+        expected = config["weights"]["sha256"]
+    file = path.with_name(WEIGHTS)
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing")
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise ValueError(
+            f"{file} is damaged: its hash is not the one in config.json. "
+            "Take the weights from a checkpoint of the run, or train again"
+        )
+    state = tensors(file, content)
+    missing = {"mean", "variance"} - set(state)
+    if missing:
+        raise ValueError(f"{file} is damaged: it lacks {', '.join(sorted(missing))}")
+    return state
+
+
+def fill(transport: torch.nn.Module, state: dict[str, Tensor], origin: Path) -> None:
+    """Give a transport the weights, mean and variance of another, as of `weights`.
+
+    Raises:
+        ValueError: If they do not fit, naming where they are from.
+    """
+    own = {name: value for name, value in state.items() if name != SEEN}
     try:
-        transport.load_state_dict(state)
+        transport.load_state_dict(own)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise ValueError(
-            f"the weights in {weights_file} do not fit this network: {reason}"
-        ) from error
-    return transport.eval()
+        raise ValueError(f"the weights in {origin} do not fit this network: {reason}") from error
+
+
+def _model(directory: Path) -> Path:
+    """The folder of a model: the one given or, of a run folder, the one in it."""
+    inside = directory / "model"
+    alone = (standing(directory) / "config.json").is_file() or not standing(inside).is_dir()
+    return directory if alone else inside
 
 
 def configuration(directory: Path) -> tuple[Path, dict[str, Any]]:

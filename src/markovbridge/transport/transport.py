@@ -29,6 +29,7 @@ from markovbridge.samplers.extrapolation import extremes, floor
 from markovbridge.samplers.grids import ErrorCurve
 from markovbridge.samplers.known_sites import Masking, Observed, pinned
 from markovbridge.samplers.model import NOTHING, Given
+from markovbridge.transport.contract import ask
 from markovbridge.transport.draws import BLOCK
 from markovbridge.transport.dynamics import Dynamics
 from markovbridge.transport.guidance import dropped, guided
@@ -248,13 +249,7 @@ class Transport(Dynamics):
             times = times.repeat(count)
             condition = torch.cat([c for c in conditions if c is not None])
         with torch.autocast(x.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            raw = self.network(features, times, condition)
-        expected = (count * len(x), self.head.outputs(self.process), *self.shape)
-        if raw.shape != expected:
-            raise ValueError(
-                f"the network gave {tuple(raw.shape)}; its head needs {expected}: "
-                "(batch, outputs, *event)"
-            )
+            raw = ask(self.network, features, times, condition, self.head.outputs(self.process))
         setting = self.setting
         return [self.head(setting, part, x, t) for part in raw.float().split(len(x))]
 
@@ -383,7 +378,7 @@ class Transport(Dynamics):
         """Rebuild a saved transport.
 
         Args:
-            directory: What `save_pretrained` wrote.
+            directory: What `save_pretrained` wrote, or a run folder, whose model it then is.
             **parts: Parts to use instead of the saved ones (`process`, `network`, `head`,
                 `coupling`, `objective`): your own classes, or another head for sampling.
 

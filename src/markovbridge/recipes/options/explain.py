@@ -70,6 +70,8 @@ def _in_words(words: Sequence[str], values: Mapping[str, Any], owner: type) -> s
             continue
         if wrong := _wrong_word(name, value, given, values, owner):
             return wrong
+        if value is None:
+            return f"--{name.rstrip('_')} is given without a value"
     return None
 
 

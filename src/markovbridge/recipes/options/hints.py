@@ -63,7 +63,7 @@ def flags(owner: Any) -> list[str]:
     """Names of all options of a verb that do not belong to a class of choice."""
     names = ["help", "print_config"]
     for option in options(owner):
-        names.append(option)
+        names.append(option.rstrip("_"))  # `from_` is written --from
         if is_group(owner, option):
             names += [f"{option}.{field}" for field in options(annotation(owner, option))]
     return names

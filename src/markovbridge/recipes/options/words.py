@@ -3,7 +3,7 @@
     --trainer.steps 500 --head.kernel=stochastic --resume --dry-run
 
 An option that is true or false may stand alone, which says that it is true, and names may be
-written with `-` for `_`.
+written with `-` for `_`. A field that would be a word of Python, `from_`, is written `--from`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ def spelled(words: Sequence[str], owner: type) -> list[str]:
             continue
         name, equals, value = word.removeprefix("--").partition("=")
         first, *rest = name.split(".")
+        if not rest and f"{first}_" in known:
+            name = first = f"{first}_"
         if first.replace("-", "_") in known and not hints.is_named(owner, first):
             name = ".".join(part.replace("-", "_") for part in (first, *rest))
         found.append(f"--{name}{equals}{value}")
