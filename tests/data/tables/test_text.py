@@ -7,6 +7,7 @@ import pytest
 
 from markovbridge import CountModel
 from markovbridge.data import CountTable
+from markovbridge.data.tables.frames import numbers
 from markovbridge.data.tables.objects import read_object
 
 from .conftest import loaded
@@ -52,6 +53,14 @@ def test_decimals_may_follow_a_comma_and_thousands_are_asked_about(tmp_path):
             table(tmp_path, text)
     told = table(tmp_path, "cell;a;age\nc0;1;20,5\nc1;2;30,5\n", covariates=("age",))
     assert told.covariates.names == ("age",) and told.columns["age"] == [20.5, 30.5]
+
+
+def test_decimals_beside_numbers_and_text_of_features_in_rows(tmp_path):
+    text = "gene;c0;c1\nbatch;x;y\nA;1,0;2\nB;3;0,0\n"
+    data = table(tmp_path, text, transpose=True, covariates=("batch",))
+    assert data.x.tolist() == [[1, 3], [2, 0]] and data.columns["batch"] == ["x", "y"]
+    mixed = pd.Series(["1,0", 3, None, "2"], dtype=object)
+    assert numbers(mixed).fillna(-1).tolist() == [1, 3, -1, 2]
 
 
 @pytest.mark.parametrize("missing", [False, True])
@@ -152,6 +161,17 @@ class TestNumbersThatMayBeNames:
             loaded(tmp_path / "a.parquet")
         data = loaded(tmp_path / "a.parquet", index="barcode")
         assert data.row_names == ("5", "3", "9") and data.x.tolist() == [[1], [1], [2]]
+
+    def test_parquet_has_names_of_any_type(self, tmp_path):
+        days = pd.date_range("2020-01-01", periods=12)
+        frame = pd.DataFrame({"day": days, "A": range(12)})
+        frame.to_parquet(tmp_path / "a.parquet")
+        data = loaded(tmp_path / "a.parquet")
+        assert data.column_names == ("A",) and data.row_names[0].startswith("2020-01-01")
+        frame = pd.DataFrame({"x": pd.array([None, *range(11)], "Int64"), "A": [1] * 12})
+        frame.to_parquet(tmp_path / "b.parquet")
+        with pytest.raises(ValueError, match="'x' holds 12 different numbers"):
+            loaded(tmp_path / "b.parquet", missing=True)
 
     def test_of_features_in_rows(self, tmp_path):
         with pytest.raises(ValueError, match="'gene_id' holds 12 different"):

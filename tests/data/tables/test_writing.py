@@ -222,6 +222,13 @@ class TestObjects:
         assert list(back.obs["batch"]) == BATCH and tuple(back.obs_names) == ROWS
         assert "batch" not in made.obs
 
+    def test_new_names_leave_covariates_where_they_are(self, tmp_path, counts):
+        obs = pd.DataFrame({"batch": pd.Categorical(BATCH)}, index=[f"old {k}" for k in range(40)])
+        write_table(tmp_path / "a.h5ad", anndata.AnnData(counts, obs=obs), **names())
+        back = anndata.read_h5ad(tmp_path / "a.h5ad")
+        assert list(back.obs["batch"]) == BATCH and tuple(back.obs_names) == ROWS
+        assert back.obs["batch"].dtype == "category"
+
     def test_what_is_no_table_is_refused(self, tmp_path, counts):
         with pytest.raises(TypeError, match="a data frame or AnnData, not a list"):
             write_table(tmp_path / "a.h5ad", counts.tolist())

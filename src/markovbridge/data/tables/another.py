@@ -52,8 +52,8 @@ def another(
     there = inside if obs is None else format_of(obs).columns(obs)
     if like is not None and "ignore" in form.options:
         ignore = tuple(name for name in like.ignore if name in inside)
-    if like is not None and (like.features == ALL or like.features in form.kinds(path)):
-        features = like.features
+    if like is not None and like.features is not None and "features" in form.options:
+        features = like.features if like.features in (ALL, *form.kinds(path)) else None
     if index is None and like is not None and like.index is not None and "index" in form.options:
         index = like.index if like.index in ("", *form.columns(path)) else None
     if key is None and like is not None and like.key in inside:
@@ -67,7 +67,7 @@ def another(
         transpose=transpose,
         key=key,
         index=index,
-        features=features if "features" in form.options else None,
+        features=features,
         missing=missing and "missing" in form.options,
     )
 

@@ -240,13 +240,16 @@ def numbers(column: Any) -> Any:
     What may be a decimal or thousands, such as 1,000, stays the text that it is.
     """
     pd = optional("pandas", "reading tables")
+    if column.dtype.kind != "O":  # of dates it would make numbers
+        return column
     try:
         return pd.to_numeric(column)
     except (ValueError, TypeError):
         words = [str(value).strip() for value in column if not pd.isna(value)]
     if not all(map(COMMA.fullmatch, words)) or any(map(THOUSANDS.fullmatch, words)):
         return column
-    return pd.to_numeric(column.str.replace(",", "."))
+    points = column.map(lambda value: str(value).replace(",", "."), na_action="ignore")
+    return pd.to_numeric(points)
 
 
 def _named(
@@ -277,11 +280,12 @@ def _named(
     first, kept = columns[0], columns[0] in beside or index == ""
     blank = first.startswith("Unnamed:") or first in BLANK
     values = frame.iloc[:, 0]
-    if values.dtype.kind not in "iufb":
+    if values.dtype.kind == "O":
         values = numbers(values.where(~values.isin(MISSING)))
     if not kept and (blank or values.dtype.kind not in "iufb"):
         return _set(frame, 0), True
-    if not kept and ask and _like_names(first, values, frame.iloc[:, 1:]):
+    others = [k for k in range(1, len(columns)) if columns[k] not in beside]
+    if not kept and ask and _like_names(first, values, frame.iloc[:, others]):
         raise ValueError(
             f"{path}: its first column {first!r} holds {len(values):,} different numbers, "
             f"which may be names of the rows rather than counts: say index={first!r} if they "
@@ -307,16 +311,15 @@ def _like_names(name: str, values: Any, others: Any) -> bool:
     n, width = others.shape
     if n < 3 or not width or not values.is_unique:
         return False
-    known = values.dropna()  # NA may be a name as well
+    known = values.dropna().to_numpy(np.float64)  # NA may be a name as well
     if (known != np.floor(known)).any():
         return False
     if NAMES.search(re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()):
         return True
     if n < FEW:
         return False
-    return bool((np.diff(values) == 1).all()) or not any(
-        others.iloc[:, k].is_unique for k in range(width)
-    )
+    numbered = len(known) == n and bool((np.diff(known) == 1).all())
+    return numbered or not any(others.iloc[:, k].is_unique for k in range(width))
 
 
 doors.guard(__name__, inside=("numbers",))

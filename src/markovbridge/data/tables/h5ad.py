@@ -161,7 +161,7 @@ class AnnDataFile(Format):
         made.obs_names = index(table.row_names, made.n_obs)
         made.var_names = index(table.column_names, made.n_vars)
         for name, values in table.columns.items():
-            made.obs[name] = np.asarray(values) if name not in data.obs else values
+            made.obs[name] = getattr(values, "array", np.asarray(values))  # without its index
         made.layers.update(layers)
         made.obsm.update({name: full(values) for name, values in obsm.items()})
         return {path: lambda file: made.write_h5ad(file, compression="gzip")}
