@@ -140,7 +140,7 @@ def test_channels_that_look_last_are_asked_about(tmp_path):
     np.save(path, images[..., 0])
     assert Arrays(path).load("all").shape == (5, 6)
     with pytest.raises(
-        ValueError, match=r"shape \(5, 6\), which are no images with channels last"
+        ValueError, match=r"shape \(5, 6\), which are no .* last; leave channels None"
     ):
         Arrays(path, channels="last").load("all")
 
@@ -194,25 +194,7 @@ def test_refuses_damaged_archives(tmp_path):
         Arrays(path).load()
 
 
-class TestChannels:
-    @pytest.mark.parametrize("last", [1, 3, 4])
-    def test_last_ones_are_noticed_and_put_first_if_it_is_said(self, tmp_path, last):
-        x = np.arange(2 * 6 * 5 * last).reshape(2, 6, 5, last) % 200
-        np.save(tmp_path / "x.npy", x)
-        with pytest.raises(ValueError, match="channels='last', or channels='first' if they are 6"):
-            Arrays(tmp_path / "x.npy").load("all")
-        first = Arrays(tmp_path / "x.npy", channels="last").load("all")
-        assert first.x.tolist() == x.transpose(0, 3, 1, 2).tolist()
-        assert Arrays(tmp_path / "x.npy", channels="first").load("all").x.tolist() == x.tolist()
-
-    @pytest.mark.parametrize(
-        "shape", [(2, 3, 6, 3), (2, 1, 6, 1), (2, 6, 5, 2), (2, 6, 3), (4, 1)]
-    )
-    def test_others_are_taken_as_they_are(self, tmp_path, shape):
-        np.save(tmp_path / "x.npy", np.ones(shape, int))
-        assert Arrays(tmp_path / "x.npy").load("all").x.shape == shape
-
-    def test_there_are_none_of_what_is_no_image(self, tmp_path):
-        np.save(tmp_path / "x.npy", np.ones((2, 6), int))
-        with pytest.raises(ValueError, match=r"shape \(2, 6\), which have no channels last"):
-            Arrays(tmp_path / "x.npy", channels="last").load("all")
+@pytest.mark.parametrize("shape", [(2, 3, 6, 3), (2, 1, 6, 1), (2, 6, 5, 2), (2, 6, 3), (4, 1)])
+def test_other_shapes_are_taken_as_they_are(tmp_path, shape):
+    np.save(tmp_path / "x.npy", np.ones(shape, int))
+    assert Arrays(tmp_path / "x.npy").load("all").x.shape == shape

@@ -161,7 +161,7 @@ def channels_first(
         if samples.ndim != 4:
             raise ValueError(
                 f"{name} holds samples of shape {samples.shape[1:]}, which are no images with "
-                "channels last; leave {option} None"
+                f"channels last; leave {option} None"
             )
         return np.ascontiguousarray(np.moveaxis(samples, -1, 1))
     seen = samples.ndim == 4 and samples.shape[-1] in CHANNELS
