@@ -108,6 +108,7 @@ NAMESAKES = {
     "Gaussian": {"laws", "exact", "couplings"},
     "Mixture": {"laws", "exact"},
     "NegativeBinomial": {"laws", "exact"},
+    "Pairs": {"data", "exact"},
     "Poisson": {"laws", "exact"},
     "Rows": {"couplings", "data"},
     "Table": {"laws", "data"},

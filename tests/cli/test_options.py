@@ -106,7 +106,8 @@ def test_sums_of_objectives(capsys):
         (["sample"], "RUN comes first"),
         (["recipes", "digit"], "there is no recipe 'digit'"),
         (["recipes", "digits", "more"], "recipes takes one name"),
-        (["data", "digits"], "data takes no option but --json"),
+        (["data", "digits"], "data takes `unpack` or --json alone, and was given 'digits'"),
+        (["data", "unpack", "reuters"], "data unpack takes three words: NAME ARCHIVE FILE"),
     ],
 )
 def test_wrong_options(capsys, words, expected):

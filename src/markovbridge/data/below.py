@@ -16,14 +16,14 @@ from typing import NamedTuple
 MOST = 10  # names in one message
 
 
-class Found(NamedTuple):
+class FoundFile(NamedTuple):
     """A file that matches, or a hidden file or folder that was left out."""
 
     path: Path
     hidden: bool
 
 
-def below(folder: Path, pattern: str) -> Iterator[Found]:
+def below(folder: Path, pattern: str) -> Iterator[FoundFile]:
     """The files below a folder, and what is hidden there, in the order of their names.
 
     Args:
@@ -43,16 +43,16 @@ def listed(names: Sequence[object]) -> str:
 
 def _below(
     folder: Path, parts: tuple[str, ...], wanted: list[str], inside: tuple[str, ...]
-) -> Iterator[Found]:
+) -> Iterator[FoundFile]:
     """As `below`: `parts` lead from there to this folder, which lies in those `inside`."""
     named = any(_hidden(part) for part in wanted)
     for path in sorted(folder.iterdir()):
         here = (*parts, path.name)
         if _hidden(path.name) and not named:
-            yield Found(path, hidden=True)
+            yield FoundFile(path, hidden=True)
         elif not path.is_dir():
             if _matches(here, wanted):
-                yield Found(path, hidden=False)
+                yield FoundFile(path, hidden=False)
         elif (real := os.path.realpath(path)) not in inside:
             yield from _below(path, here, wanted, (*inside, real))
 

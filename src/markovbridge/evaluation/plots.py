@@ -8,9 +8,8 @@
 | `plot_values` | any numbers over time and state, as an image |
 
 Each looks at one site, draws on the axes it is given, or on new ones, and returns them:
-`ax.figure.savefig("picture.png")`. A model is anything with `frames(x, times, generator=)`, and
-with `leaving`, `change`, `drift` or `score` of (x, t): a `Transport`, trained or with an exact
-law, and the models of `markovbridge.simulated`.
+`ax.figure.savefig("picture.png")`. A model has `shape` and `frames(x, times, generator=)`, and
+`leaving`, `change`, `drift` or `score` of (x, t): a `Transport`, or one of `simulated`.
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ class Shaped(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Event shape, without the batch."""
+        ...
 
 
 @runtime_checkable
@@ -57,6 +57,7 @@ class Walking(Shaped, Protocol):
         self, x: Tensor | int, times: Sequence[float], *, generator: torch.Generator | None = None
     ) -> Tensor:
         """States from x at the first time, or n from the source: (times, n, *event)."""
+        ...
 
 
 @runtime_checkable
@@ -65,6 +66,7 @@ class Marginals(Protocol):
 
     def marginal(self, t: float) -> Tensor:
         """The law of x_t, (states,)."""
+        ...
 
 
 def plot_values(

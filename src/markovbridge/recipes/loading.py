@@ -25,7 +25,7 @@ OWN = ("recipe", "output", "resume", "overwrite", "dry_run", "from_")
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRecipe:
     """Where a recipe is.
 
     Attributes:
@@ -78,7 +78,7 @@ class Found:
         return Recipe(**self.read(Recipe, words).build())
 
 
-def locate(name: str | Path, *, alone: bool = True) -> Found:
+def locate(name: str | Path, *, alone: bool = True) -> FoundRecipe:
     """Find a recipe.
 
     Args:
@@ -100,7 +100,7 @@ def locate(name: str | Path, *, alone: bool = True) -> Found:
         raise UsageError(str(error)) from error
     if Path(name).is_dir() and not table:
         RunFolder(file.parent).configuration()  # says what to do if it is damaged
-    return Found(name, file, table)
+    return FoundRecipe(name, file, table)
 
 
 def load(name: str | Path, options: Mapping[str, Any] | None = None) -> Recipe:
