@@ -12,11 +12,14 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TABLES = {"train table", "overwrite table", "sample table", "tables"}  # which other packages write
+WHOLE = pytest.mark.whole
 # Most of how a file, a folder and a log are written; of all else a share.
 SOME = [
     (["--faults", "0.25", "--pairs", "1"], {"report", "save_pretrained"}),
-    (["--faults", "0.006"], {"sample", "inspect", "CountModel.save", *TABLES}),
-    (["--faults", "0.005"], {"train", "overwrite", "restore", "impute", "translate", "evaluate"}),
+    (["--faults", "0.005"], {"sample", "train", "CountModel.save", *TABLES}),
+    pytest.param(
+        [], {"inspect", "overwrite", "restore", "impute", "translate", "evaluate"}, marks=WHOLE
+    ),
 ]
 
 

@@ -205,6 +205,7 @@ def test_a_small_network_learns_the_ring():
     check_trained(known, model)
 
 
+@pytest.mark.whole
 def test_a_small_network_learns_the_epidemic_from_whole_paths():
     known = Known.of(epidemic(), SIR)
     torch.manual_seed(0)
