@@ -218,7 +218,7 @@ FACTORIES = {
     Model: lambda: _transports(),
     plots.Shaped: lambda: _transports() + _reverse_rates(),
     plots.Walking: lambda: _transports() + _reverse_drifts(),
-    plots.Known: lambda: [exact.Reverse(mb.UniformChain(3), torch.ones(3))],
+    plots.Marginals: lambda: [exact.Reverse(mb.UniformChain(3), torch.ones(3))],
     parts.Named: lambda: [parts.Named("markovbridge.PureDeath", lambda: mb.PureDeath)],
     nn.Module: lambda: [nn.Linear(3, 3), nn.Flatten()],
     np.random.Generator: lambda: [np.random.default_rng(0)],

@@ -58,6 +58,7 @@ READ_BY = {
 OTHERWISE = {
     "cli.listing": "recipes of this package",
     "data.digits": "a file of this package",
+    "data.unpacking": "archives of other packages, whose members are read: `test_unpacking.py`",
     "storage.documents": "what the others read by",
     "storage.files": "writes",
     "doors.annotations": "the source of this package",

@@ -10,7 +10,7 @@ from markovbridge import Bridge, LinearDiffusion, PureDeath, Transport, laws
 from markovbridge.doors.randomness import fresh_key, generator
 from markovbridge.processes import IntervalSupport, RoundedSupport
 from markovbridge.samplers.known_sites import Masking
-from markovbridge.transport.options import Options
+from markovbridge.transport.options import DrawOptions
 
 X = torch.arange(10).unsqueeze(1) * torch.tensor([1, 2])
 OBSERVED = torch.tensor([True, False])
@@ -94,10 +94,10 @@ def test_what_is_not_finite_is_no_sample(support):
 
 def test_options_are_what_a_walk_takes():
     parameters = inspect.signature(Transport._walk).parameters
-    assert set(Options.__annotations__) < set(parameters)
-    defaults = {name: parameters[name].default for name in Options.__annotations__}
+    assert set(DrawOptions.__annotations__) < set(parameters)
+    defaults = {name: parameters[name].default for name in DrawOptions.__annotations__}
     assert inspect.Parameter.empty not in defaults.values()
-    stated = Options.__doc__
+    stated = DrawOptions.__doc__
     assert f"{defaults['steps']} steps" in stated and f"{defaults['block']} by default" in stated
 
 
