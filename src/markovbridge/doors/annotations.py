@@ -60,7 +60,7 @@ def evaluated(text: Any, space: Names) -> Any:
         return text
     if text.startswith("*"):
         return Any
-    try:
-        return eval(text, {"__builtins__": {}}, space)  # noqa: S307  our own source
+    try:  # with all builtins, as packages import parts of themselves when these are asked for
+        return eval(text, {"__builtins__": builtins}, space)  # noqa: S307  our own source
     except (NameError, AttributeError, TypeError, SyntaxError):
         return Any

@@ -9,6 +9,7 @@ version 3) with those of its rows. Such a folder is read with samples in rows. N
 from __future__ import annotations
 
 import gzip
+import inspect
 import io
 import shutil
 import tempfile
@@ -168,7 +169,9 @@ def _plain_market(plain: Path, path: Path) -> Any:
         raise ValueError(f"{path} claims {cells:,} entries, but has {room:,} bytes; save it again")
     afford(path, 24 * cells + 16 * (int(rows) + int(columns)), "what its header claims")
     _check_words(plain, path, field, int(entries) if form == "coordinate" else None)
-    return scipy.io.mmread(str(plain))
+    # From version 1.20 on scipy makes arrays where it made matrices, and warns of it before.
+    asked = "spmatrix" in inspect.signature(scipy.io.mmread).parameters
+    return scipy.io.mmread(str(plain), **({"spmatrix": True} if asked else {}))
 
 
 def _check_words(plain: Path, path: Path, field: str, entries: int | None) -> None:
