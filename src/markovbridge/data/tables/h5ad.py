@@ -204,13 +204,15 @@ class AnnDataFile(Format):
                         raise FileExistsError(
                             f"{origin} has {name} already; choose another name, or overwrite it"
                         )
+                    group, _, name = name.partition("/")  # newer anndata takes no path
                     options = {"compression": "gzip"}
-                    anndata.io.write_elem(content, name, matrix, dataset_kwargs=options)
+                    place = content.require_group(group)
+                    anndata.io.write_elem(place, name, matrix, dataset_kwargs=options)
                 for name, told in uns.items():
                     at = f"uns/{name}"
                     known = anndata.io.read_elem(content[at]) if at in content else {}
                     both = {**known, **told} if isinstance(known, dict) else told
-                    anndata.io.write_elem(content, at, both)
+                    anndata.io.write_elem(content.require_group("uns"), name, both)
 
         return write
 

@@ -222,7 +222,8 @@ def _read(
 
 def _layers(table: Any) -> list[str]:
     """Names of the layers of an AnnData object; "raw" counts as one."""
-    return [*table.layers, *(["raw"] if table.raw is not None else [])]
+    names = [name for name in table.layers if name is not None]  # newer anndata calls X so
+    return [*names, *(["raw"] if table.raw is not None else [])]
 
 
 def _anndata(table: Any, layer: str | None, missing: bool) -> TableObject:

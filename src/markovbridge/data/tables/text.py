@@ -70,7 +70,8 @@ class TextTable(FrameFile):
                 names=range(width),
                 skiprows=found.skipped,
                 converters={text: str},
-                na_values=list(MISSING),
+                # Not of names: newer pandas looks for missing ones among converted texts too.
+                na_values={k: list(MISSING) for k in range(width) if k != text},
                 keep_default_na=False,
                 low_memory=False,
                 nrows=rows,
