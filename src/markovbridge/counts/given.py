@@ -137,7 +137,7 @@ def layer_in(X: Any, layer: str | None) -> str | None:
     """
     source = _source(X)
     if isinstance(X, CountTable):
-        layer = X.layer  # which is what was asked for
+        layer = X.layer or layer  # what was asked for, before that of the model
     if source is not None:
         there = source.format.layers(source.where())
     else:

@@ -39,6 +39,7 @@ from markovbridge.counts.session import threaded, told
 from markovbridge.counts.told import by_name, encoded, named
 from markovbridge.data.rows import parts
 from markovbridge.data.tables.objects import read_object
+from markovbridge.data.tables.source import CountTable
 from markovbridge.heads import Head
 from markovbridge.samplers.known_sites import Masking
 from markovbridge.storage.config import to_config
@@ -151,8 +152,9 @@ class CountModel(FittedModel):
             X: Counts (n, features); see the head of this module.
             y: Not used; here because scikit-learn passes it.
             covariates: What is known of each row: names of columns of X (`obs` of AnnData), or
-                n values by name, as a data frame, a series or a dictionary. Text and categories
-                of pandas are categorical, numbers are continuous; a value may be missing.
+                n values by name, as a data frame, a series or a dictionary. None for those that
+                a `CountTable` names, and for nothing of other tables. Text and categories of
+                pandas are categorical, numbers are continuous; a value may be missing.
             categorical: Those covariates that are categories although they are numbers, such as
                 the numbers of clusters.
             directory: A folder for checkpoints and the log. The same call continues an
@@ -163,6 +165,8 @@ class CountModel(FittedModel):
         """
         params = self.get_params()
         fitting.check(params)
+        if covariates is None and isinstance(X, CountTable):
+            covariates = X.covariates or None
         table = read_object(checked(X), layer=self.layer, covariates=named(covariates))
         if len(table.x) < 2:
             raise ValueError("X has n_samples=1; a model is fitted to 2 rows at least")

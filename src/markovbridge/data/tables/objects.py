@@ -92,7 +92,8 @@ def read_object(
         table: See the head of this module; or a `TableObject`, which is returned.
         layer: The layer of an AnnData object or file that holds the counts; None for X, "raw"
             for `adata.raw`.
-        covariates: Columns of a data frame or file that hold no counts but covariates.
+        covariates: Columns of a data frame or file that hold no counts but covariates, beside
+            those that a `CountTable` names.
         known: Instead of `covariates`: the same, but neither they nor the layer need be there.
         missing: Whether entries may be missing: NaN.
 
@@ -105,7 +106,7 @@ def read_object(
     if isinstance(table, str | Path):
         table = CountTable(Path(table).expanduser(), layer=layer)
     if isinstance(table, CountTable):
-        return _file(table, covariates, known, missing)
+        return _file(_of_layer(table, layer), covariates, known, missing)
     if known is not None:
         there = getattr(table, "columns", ())
         covariates = [name for name in known if name in there]
@@ -264,17 +265,26 @@ def _frame(frame: Any, covariates: Sequence[str], missing: bool) -> TableObject:
     return _read(values, "frame", names, columns, missing, origin=frame)
 
 
+def _of_layer(source: CountTable, layer: str | None) -> CountTable:
+    """A source with the layer that holds the counts, unless it names one itself."""
+    if layer is None or source.layer == layer:
+        return source
+    if source.layer is not None:
+        raise ValueError(
+            f"the layer is {layer!r}, and of the CountTable {source.layer!r}: name one of them"
+        )
+    return replace(source, layer=layer)
+
+
 def _file(
     like: CountTable, covariates: Sequence[str], known: Sequence[str] | None, missing: bool
 ) -> TableObject:
-    """What a file holds, as a source reads it that names covariates itself or is told them."""
+    """What a file holds; what a source names as covariates is never a feature."""
+    named = tuple(dict.fromkeys([*like.covariates, *covariates, *(known or ())]))
     if known is not None:
-        source = another(like.path, known, like, obs=like.obs, key=like.key, missing=missing)
+        source = another(like.path, named, like, obs=like.obs, key=like.key, missing=missing)
     else:
-        named = tuple(covariates) or like.covariates
-        categorical = tuple(name for name in like.categorical if name in named)
-        facts: dict[str, Any] = {"covariates": named, "categorical": categorical}
-        source = replace(like, **facts, missing=missing or like.missing)
+        source = replace(like, covariates=named, missing=missing)
     dataset = source.plain("all")
     kind = kind_of_file(source.format, dataset.x)
     names = dataset.row_names, dataset.column_names

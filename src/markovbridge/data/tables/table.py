@@ -25,7 +25,10 @@ from markovbridge.data.sparse import Block, SparseRows, Stored
 
 SMALL = 2**26  # bytes: a table that takes no more than this is held dense
 SPARSE = 0.2  # share of nonzero entries below which compressed rows take less room
-ABSENT = "counts must all be there: drop that row or column, or impute with missing=True"
+ABSENT = (
+    "counts must all be there: drop that row or column, or have it filled in: impute(X) of a "
+    "fitted model takes it, a CountTable with missing=True"
+)
 
 
 @dataclass(frozen=True, eq=False)
