@@ -172,6 +172,11 @@ class CountModel(FittedModel):
             raise ValueError("X has n_samples=1; a model is fitted to 2 rows at least")
         totals = torch.cat([part.long().sum(1) for part in parts(table.x)])
         beside = by_name(covariates, table)
+        for name in beside:
+            if name in (table.column_names or ()):
+                raise ValueError(
+                    f"covariate {name!r} has the name of a feature: rename one of them"
+                )
         library = self.library_size is not None
         encoding, condition = encoded(beside, totals, library, categorical)
         seed = seed_of(self.random_state)
@@ -203,6 +208,8 @@ class CountModel(FittedModel):
             del self.feature_names_in_
         if library:
             self.library_sizes_ = fitting.quantiles(totals)
+        elif hasattr(self, "library_sizes_"):
+            del self.library_sizes_
         return self
 
     # Files

@@ -36,7 +36,7 @@ from markovbridge.data.tables.another import another
 from markovbridge.data.tables.format import Format, is_a
 from markovbridge.data.tables.frames import cells
 from markovbridge.data.tables.source import CountTable
-from markovbridge.data.tables.table import as_block, compact, measured, strings
+from markovbridge.data.tables.table import as_block, compact, measured, strings, unmasked
 from markovbridge.storage.lazily import optional
 
 KINDS = ("array", "sparse", "frame", "anndata")
@@ -123,9 +123,7 @@ def read_object(
         return _read(table, "sparse", (None, None), {}, missing)
     if isinstance(table, Tensor):
         table = (table.double() if table.is_floating_point() else table).detach().cpu().numpy()
-    if isinstance(table, np.ma.MaskedArray) and np.ma.is_masked(table):
-        table = np.ma.filled(table.astype(np.float64), np.nan)
-    values = np.asarray(table)
+    values = np.asarray(unmasked(table))
     if values.ndim != 2:
         raise TypeError(
             f"a {type(table).__name__} of shape {values.shape} is no table; give (rows, features) "

@@ -67,6 +67,14 @@ class Table:
             close()
 
 
+def unmasked(values: Any) -> Any:
+    """A masked array with NaN for what it hides; all else as it is."""
+    if not isinstance(values, np.ma.MaskedArray) or not np.ma.is_masked(values):
+        return values
+    kept = values.astype(np.float64) if values.dtype.kind in "iub" else values
+    return np.ma.filled(kept, np.nan)
+
+
 def measured(matrix: Any) -> tuple[Any, np.ndarray | None]:
     """A matrix with 0 in place of NaN, and a mask of what was measured.
 
