@@ -37,7 +37,7 @@ def test_a_mask_of_the_features_holds_for_all_rows(model):
     assert np.array_equal(whole[..., seen], np.broadcast_to(COUNTS[:6, seen], (2, 6, 3)))
     assert (whole[..., 1] != COUNTS[:6, 1]).any()
     turned = pd.DataFrame(np.tile(seen, (6, 1)), columns=GENES)[GENES[::-1]]
-    with pytest.warns(UserWarning, match="features of observed are in another order"):
+    with pytest.warns(UserWarning, match="features of observed are not in the order of X"):
         assert np.array_equal(model.impute(frame(6), turned, draws=2).draws, whole)
     with pytest.raises(ValueError, match=r"observed has shape \(3,\), X \(6, 4\): give a value"):
         model.impute(frame(6), seen[:3])
@@ -147,3 +147,50 @@ def test_what_is_no_table_of_counts_is_refused(name):
     given, error, words = WRONG[name]
     with pytest.raises(error, match=words):
         CountModel(**FAST).fit(given)
+
+
+def test_a_panel_has_each_feature_once(model):
+    with pytest.raises(ValueError, match="X has the feature 'w' several times, and lacks 'x' and"):
+        model.impute(frame(6)[["z", "w", "w"]])
+
+
+def test_a_mask_with_names_is_matched_by_them(model):
+    seen = np.ones((6, 4), dtype=bool)
+    seen[1, 2] = seen[4, 0] = False
+    x = frame(6)
+    whole = model.impute(x, seen, draws=2).draws
+    mask = pd.DataFrame(seen, x.index, x.columns)
+    more = mask.assign(kind=True)
+    for given in (mask, more, sparse.csr_matrix(seen), mask.reset_index(drop=True)):
+        assert np.array_equal(model.impute(x, given, draws=2).draws, whole)
+    for given, what in ((mask[::-1], "rows"), (mask[GENES[::-1]], "features")):
+        with pytest.warns(UserWarning, match=f"the {what} of observed are not in the order of X"):
+            assert np.array_equal(model.impute(x, given, draws=2).draws, whole)
+    plain = x.reset_index(drop=True)
+    with pytest.warns(UserWarning, match="the rows of observed are not in the order of X"):
+        turned = mask.reset_index(drop=True)[::-1]
+        assert np.array_equal(model.impute(plain, turned, draws=2).draws, whole)
+    with pytest.raises(ValueError, match="observed has no feature 'z': give values by the names"):
+        model.impute(x, mask.rename(columns={"z": "v"}))
+    with pytest.raises(ValueError, match="observed has no row 'c5'"):
+        model.impute(x, mask.rename(index={"c5": "d"}))
+    one = pd.DataFrame([[True, False, True, True]], columns=GENES)
+    assert np.array_equal(
+        model.impute(x, one, draws=2).draws, model.impute(x, one.iloc[0], draws=2).draws
+    )
+
+
+def test_what_a_mask_hides_is_missing(model):
+    hidden = np.ma.array(COUNTS.copy(), mask=False)
+    hidden[0, 1] = np.ma.masked
+    hidden.data[0, 1] = 777
+    for call in (CountModel(**FAST).fit, model.score_samples):
+        with pytest.raises(ValueError, match="X has NaN in row 0, feature 1: counts must all be"):
+            call(hidden)
+    holes = COUNTS.astype(float)
+    holes[0, 1] = np.nan
+    made = model.impute(hidden[:4], draws=2).draws
+    assert np.array_equal(made, model.impute(holes[:4], draws=2).draws)
+    assert (made[:, 0, 1] != 777).all()
+    whole = np.ma.array(COUNTS, mask=False)
+    assert np.array_equal(CountModel(**FAST).fit(whole).loss_, model.loss_)

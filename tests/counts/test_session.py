@@ -96,6 +96,20 @@ def test_lines_are_shown_once_where_logging_shows_them(capsys):
     assert capsys.readouterr().err.count("a line") == 1
 
 
+def test_lines_are_shown_once_where_warnings_are_shown(capsys):
+    root, handler = logging.getLogger(), logging.StreamHandler()
+    root.addHandler(handler)
+    try:
+        with told(True):
+            logging.getLogger("markovbridge.training").info("a line")
+    finally:
+        root.removeHandler(handler)
+    assert capsys.readouterr().err.count("a line") == 1
+    with told(True):  # and where nothing else shows them
+        logging.getLogger("markovbridge.training").info("a line")
+    assert capsys.readouterr().err.count("a line") == 1
+
+
 def test_history_is_what_the_log_has(tmp_path, seen):
     own = FAST | {"threads": 1, "steps": 8}
     model = CountModel(**own).fit(COUNTS)

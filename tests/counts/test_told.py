@@ -77,8 +77,22 @@ def test_rows_of_a_frame_are_matched_by_their_names(model):
     twice = pd.concat([cells().obs, cells().obs])
     with pytest.raises(ValueError, match="covariate 'kind' has names that occur twice"):
         model.score_samples(x, covariates=twice)
-    strange = cells().obs[:4].set_index(pd.Index(list("pqrs")))  # nothing to match: by position
-    assert np.array_equal(model.score_samples(x, draws=4, covariates=strange), score)
+    strange = cells().obs[:4].set_index(pd.Index(list("pqrs")))
+    with pytest.raises(ValueError, match="'kind' has no row 'c0': .* without names: .to_numpy"):
+        model.score_samples(x, draws=4, covariates=strange)
+    for index in ([7, 5, 3, 1], range(4), range(8, 0, -2)):  # of which X has none: by position
+        odd = cells().obs[:4].set_index(pd.Index(index))
+        assert np.array_equal(model.score_samples(x, draws=4, covariates=odd), score)
+
+
+def test_numbers_that_name_rows_are_matched_too(model):
+    x = frame()[:4].reset_index(drop=True).rename(columns=dict(zip("wxyz", "0123", strict=True)))
+    score = model.score_samples(x, draws=4)
+    bare, obs = x[list("0123")], x[["kind", "age"]]
+    with pytest.warns(UserWarning, match="'(kind|age)' are not in the order of X"):
+        assert np.array_equal(model.score_samples(bare, draws=4, covariates=obs[::-1]), score)
+    with pytest.raises(ValueError, match="covariate 'kind' has no row '0'"):
+        model.score_samples(bare, covariates=pd.concat([obs, obs])[2:6].set_index(obs.index + 2))
 
 
 def test_what_is_no_form_of_covariates_is_refused(model):
@@ -156,6 +170,38 @@ def test_categories_are_named_in_fit():
     assert model.sample(2, covariates={"c": 2}).shape == (2, 4)
     with pytest.raises(ValueError, match="categorical names 'd', which is none of .* c$"):
         CountModel(**FAST).fit(COUNTS, covariates={"c": clusters}, categorical=["d"])
+
+
+def test_tensors_and_arrays_are_the_values_that_they_hold():
+    ages = torch.arange(40.0)
+    model = CountModel(**FAST).fit(COUNTS, covariates={"age": ages})
+    assert model.covariates_.names == ("age",)
+    listed = CountModel(**FAST).fit(COUNTS, covariates={"age": ages.tolist()})
+    assert listed.covariates_ == model.covariates_ and np.array_equal(listed.loss_, model.loss_)
+    for one in (np.array(3.0), torch.tensor(3.0), 3):
+        assert model.sample(covariates={"age": one}).shape == (1, 4)
+    hidden = np.ma.array(AGE, mask=[True] + [False] * 39)
+    missing = CountModel(**FAST).fit(COUNTS, covariates={"age": hidden})
+    assert missing.covariates_.columns[0].mean == 20
+    with pytest.raises(ValueError, match=r"'age' has shape \(40, 1\); give one value a sample"):
+        CountModel(**FAST).fit(COUNTS, covariates={"age": ages[:, None]})
+
+
+def test_a_covariate_is_not_called_as_a_feature_is():
+    with pytest.raises(ValueError, match="covariate 'x' has the name of a feature: rename one"):
+        CountModel(**FAST).fit(frame()[list("wxyz")], covariates={"x": AGE})
+
+
+def test_samples_are_as_many_as_library_sizes():
+    model = CountModel(library_size="covariate", **FAST).fit(COUNTS, covariates={"age": AGE})
+    for sizes in ([5, 6], np.array([5.0, 6.0])):
+        assert model.sample(library_size=sizes).shape == (2, 4)
+    assert model.sample(library_size=5).shape == (1, 4)
+    for n, covariates in ((3, None), (None, {"age": [1, 2, 3]})):
+        with pytest.raises(ValueError, match="library_size has 2 values for 3 samples; give one"):
+            model.sample(n, library_size=[5, 6], covariates=covariates)
+    model.set_params(library_size=None)
+    assert not hasattr(model.fit(COUNTS), "library_sizes_")
 
 
 def test_without_a_table_nothing_is_matched():

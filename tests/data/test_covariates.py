@@ -1,3 +1,4 @@
+import datetime
 import math
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 from markovbridge.data import Covariate, Covariates
-from markovbridge.data.covariates import is_category
+from markovbridge.data.covariates import is_category, is_missing, level_of
 from markovbridge.storage.config import from_config, to_config
 
 NAN = float("nan")
@@ -120,3 +121,16 @@ class TestCovariates:
 )
 def test_what_is_a_category(values, category):
     assert is_category(values) == category
+
+
+def test_a_level_is_written_as_what_it_is():
+    day = datetime.date(2020, 1, 2)
+    noon = datetime.datetime(2020, 1, 2, 12)
+    for one in (np.datetime64("2020-01-02"), np.datetime64("2020-01-02", "ns"), day):
+        assert level_of(one) == level_of(pd.Timestamp(day)) == "2020-01-02"
+    assert level_of(noon) == level_of(pd.Timestamp(noon)) == "2020-01-02 12:00:00"
+    assert level_of(np.datetime64(noon)) == level_of(noon)
+    assert is_missing(np.datetime64("NaT"))
+    big = 2**53 + 1
+    assert level_of(big) == level_of(np.int64(big)) == str(big) != level_of(big - 1)
+    assert level_of(1.0) == level_of(np.float32(1)) == "1" and level_of(True) == "True"

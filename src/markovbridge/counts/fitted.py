@@ -88,7 +88,7 @@ class FittedModel(Estimator):
         """Draw new rows.
 
         Args:
-            n: How many; None for as many as covariates have rows, else 1.
+            n: How many; None for as many as covariates or library sizes have rows, else 1.
             covariates: Values by name, one for all or n, as a dictionary or a data frame; those
                 left out are unknown.
             library_size: Totals to aim at, one for all or n. By default they are drawn as
@@ -102,7 +102,7 @@ class FittedModel(Estimator):
         """
         transport = self._fitted()
         given = by_name(covariates, None, self.covariates_)
-        n = count(given) if n is None else checks.whole(n, "n", least=1)
+        n = count({**given, LIBRARY: library_size}) if n is None else checks.whole(n, "n", least=1)
         checks.room(n * math.prod(transport.shape), f"n = {n} samples", "take fewer at a time")
         rng, facts = self._drawing(random_state)
         if library_size is not None and self.library_size is None:
@@ -112,7 +112,7 @@ class FittedModel(Estimator):
             )
         values = dict(given)
         if library_size is not None:
-            values[LIBRARY] = depths(library_size)
+            values[LIBRARY] = depths(library_size, n)
         elif self.library_size is not None:
             values[LIBRARY] = logs(fitting.drawn_totals(self.library_sizes_, n, rng))
         condition = self._condition(values, n)

@@ -6,6 +6,7 @@ imputed: `panel` adds what it lacks as features of which nothing was measured.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +19,14 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.counts.session import warn
-from markovbridge.counts.told import by_name
+from markovbridge.counts.told import by_name, matched
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.meeting import in_order, told
 from markovbridge.data.rows import dense, turned
 from markovbridge.data.tables.made import Form
 from markovbridge.data.tables.objects import TableObject
 from markovbridge.data.tables.source import CountTable
+from markovbridge.data.tables.table import unmasked
 
 IMPUTE = "; impute(X) fills in those that X lacks"
 
@@ -97,7 +99,7 @@ def checked(X: Any, *, missing: bool = False) -> Any:
     """
     if not sparse.issparse(X) and not isinstance(X, np.ndarray | list | tuple):
         return X
-    values: Any = X if sparse.issparse(X) else np.asarray(X)
+    values: Any = X if sparse.issparse(X) else np.asarray(unmasked(X))
     if getattr(values, "format", "csr") not in ("csr", "csc", "coo"):
         values = values.tocsr()
     if values.ndim != 2:
@@ -137,7 +139,7 @@ def layer_in(X: Any, layer: str | None) -> str | None:
     """
     source = _source(X)
     if isinstance(X, CountTable):
-        layer = X.layer  # which is what was asked for
+        layer = X.layer or layer  # what was asked for, before that of the model
     if source is not None:
         there = source.format.layers(source.where())
     else:
@@ -192,6 +194,12 @@ def panel(
     """
     known = set(table.column_names or ())
     lacking = [] if table.column_names is None else [n for n in names or () if n not in known]
+    if lacking and len(known) < len(table.column_names or ()):
+        twice = next(n for n, k in Counter(table.column_names).items() if k > 1)
+        raise ValueError(
+            f"X has the feature {twice!r} several times, and lacks {lacking[0]!r} and "
+            f"{len(lacking) - 1:,} others: keep one of each name"
+        )
     mask = _measured(table, observed)
     if mask is None and not lacking:
         raise ValueError("nothing is missing in X: mark entries by NaN, or give `observed`")
@@ -230,7 +238,13 @@ def _measured(table: TableObject, observed: Any) -> Tensor | None:
     mask = table.observed
     if observed is None:
         return mask
-    given = np.asarray(observed)
+    if hasattr(observed, "columns"):
+        if len(observed) != 1:  # which holds for all rows
+            observed = matched(observed, table.row_names, "observed")
+        observed = matched(observed.T, table.column_names, "observed", "feature").T
+    else:
+        observed = matched(observed, table.column_names, "observed", "feature")
+    given = np.asarray(observed.toarray() if sparse.issparse(observed) else observed)
     if given.dtype != bool and not np.isin(given, (0, 1)).all():
         raise ValueError(
             "observed must hold True (measured) and False (to be drawn), and holds other "
@@ -243,13 +257,6 @@ def _measured(table: TableObject, observed: Any) -> Tensor | None:
             f"observed has shape {tuple(given.shape)}, X {shape}: give a value for each entry, or "
             "one for each feature"
         )
-    labels = hasattr(observed, "iloc") and table.column_names is not None
-    if labels:
-        names = list(map(str, observed.columns if given.ndim == 2 else observed.index))
-        facts: dict[str, Any] = {"width": shape[1], "expected": shape[1], "say": warn}
-        if set(names) == set(table.column_names or ()):
-            order = in_order(names, table.column_names, what="observed", **facts)
-            given = given if order is None else given[..., order]
     given = given.expand(shape)
     return given if mask is None else mask & given
 

@@ -39,6 +39,7 @@ from markovbridge.counts.session import threaded, told
 from markovbridge.counts.told import by_name, encoded, named
 from markovbridge.data.rows import parts
 from markovbridge.data.tables.objects import read_object
+from markovbridge.data.tables.source import CountTable
 from markovbridge.heads import Head
 from markovbridge.samplers.known_sites import Masking
 from markovbridge.storage.config import to_config
@@ -151,8 +152,9 @@ class CountModel(FittedModel):
             X: Counts (n, features); see the head of this module.
             y: Not used; here because scikit-learn passes it.
             covariates: What is known of each row: names of columns of X (`obs` of AnnData), or
-                n values by name, as a data frame, a series or a dictionary. Text and categories
-                of pandas are categorical, numbers are continuous; a value may be missing.
+                n values by name, as a data frame, a series or a dictionary. None for those that
+                a `CountTable` names, and for nothing of other tables. Text and categories of
+                pandas are categorical, numbers are continuous; a value may be missing.
             categorical: Those covariates that are categories although they are numbers, such as
                 the numbers of clusters.
             directory: A folder for checkpoints and the log. The same call continues an
@@ -163,11 +165,18 @@ class CountModel(FittedModel):
         """
         params = self.get_params()
         fitting.check(params)
+        if covariates is None and isinstance(X, CountTable):
+            covariates = X.covariates or None
         table = read_object(checked(X), layer=self.layer, covariates=named(covariates))
         if len(table.x) < 2:
             raise ValueError("X has n_samples=1; a model is fitted to 2 rows at least")
         totals = torch.cat([part.long().sum(1) for part in parts(table.x)])
         beside = by_name(covariates, table)
+        for name in beside:
+            if name in (table.column_names or ()):
+                raise ValueError(
+                    f"covariate {name!r} has the name of a feature: rename one of them"
+                )
         library = self.library_size is not None
         encoding, condition = encoded(beside, totals, library, categorical)
         seed = seed_of(self.random_state)
@@ -199,6 +208,8 @@ class CountModel(FittedModel):
             del self.feature_names_in_
         if library:
             self.library_sizes_ = fitting.quantiles(totals)
+        elif hasattr(self, "library_sizes_"):
+            del self.library_sizes_
         return self
 
     # Files

@@ -71,13 +71,26 @@ def told(verbose: bool | int) -> Iterator[None]:
         yield
         return
     handler, level = logging.StreamHandler(sys.stderr), LOGGER.level
-    LOGGER.addHandler(handler)
+    if not _is_on_screen():
+        LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     try:
         yield
     finally:
         LOGGER.removeHandler(handler)
         LOGGER.setLevel(level)
+
+
+def _is_on_screen() -> bool:
+    """Whether lines of training reach the terminal by handlers that are there."""
+    logger: logging.Logger | None = LOGGER
+    while logger is not None:
+        for handler in logger.handlers:
+            shown = handler.level <= logging.INFO
+            if shown and getattr(handler, "stream", None) in (sys.stderr, sys.stdout):
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 doors.guard(__name__)

@@ -2,7 +2,7 @@ r"""What is told to a network of each row of a table: its covariates, and its li
 
 Covariates are given in one of four forms, the same to every method, and `by_name` makes one of
 them: names of columns of the table, a dictionary of values, a data frame, a series. The rows of
-frames and series are matched with those of the table by their names, where both have the same.
+frames and series are matched with those of the table by their names, if they have any.
 
 The library size, the total of a row, is told by its logarithm, as one more covariate named
 `LIBRARY`: differences of depth are ratios.
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.counts.session import warn
-from markovbridge.data.covariates import Covariates, is_category
+from markovbridge.data.covariates import Covariates, is_category, one_each
 from markovbridge.data.meeting import LIBRARY
 from markovbridge.data.tables.objects import TableObject
 from markovbridge.doors import checks
@@ -90,28 +90,55 @@ def by_name(
         known = [column.name for column in encoding.columns if column.name in found]
         found = {name: found[name] for name in known or found}
     rows = None if table is None else table.row_names
-    return {name: _matched(name, values, rows) for name, values in found.items()}
+    return {
+        name: matched(one_each(values, name), rows, f"covariate {name!r}")
+        for name, values in found.items()
+    }
 
 
-def _matched(name: str, values: Any, rows: Sequence[str] | None) -> Any:
-    """Values of a series in the order of the rows, by their names if these are the same."""
+def matched(values: Any, labels: Sequence[str] | None, what: str, kind: str = "row") -> Any:
+    """Values of a frame or series in the order of the rows, or features, of X, by their names.
+
+    What has no names, or numbers for names of which X has none, is in the order of X.
+
+    Args:
+        values: The values; all else than a frame or a series comes back as it is.
+        labels: Names of the rows or features of X; None if it has none.
+        what: What to call the values in a message.
+        kind: "row" or "feature".
+
+    Raises:
+        ValueError: If X has a name that they do not have.
+    """
     index = getattr(values, "index", None)
-    if rows is None or not hasattr(values, "iloc") or type(index).__name__ == "RangeIndex":
+    if labels is None or not hasattr(values, "iloc") or _is_default(index):
         return values
     own = [str(label) for label in index]  # pyright: ignore[reportOptionalIterable]
-    places = {label: k for k, label in enumerate(own)}
-    found = [row for row in rows if row in places]
-    if own == list(rows) or not found:
+    if own == list(labels):
         return values
-    if len(found) < len(rows) or len(places) < len(own):
-        lost = next((row for row in rows if row not in places), None)
-        what = "names that occur twice" if lost is None else f"no row {lost!r}"
+    places = {label: k for k, label in enumerate(own)}
+    lost = next((label for label in labels if label not in places), None)
+    if not places.keys() & set(labels) and (_are_numbers(own) or _are_numbers(labels)):
+        return values
+    if lost is not None or len(places) < len(own):
+        has = f"no {kind} {lost!r}" if lost is not None else "names that occur twice"
         raise ValueError(
-            f"covariate {name!r} has {what}: give a value for each row of X, by the names of its "
-            "rows or, without an index, in their order"
+            f"{what} has {has}: give values by the names of the {kind}s of X or, if they are in "
+            "its order, without names: .to_numpy()"
         )
-    warn(f"the rows of covariate {name!r} are not in the order of X: they are matched by name")
-    return values.iloc[[places[row] for row in rows]]
+    wanted = set(labels)
+    if [label for label in own if label in wanted] != list(labels):
+        warn(f"the {kind}s of {what} are not in the order of X: they are matched by name")
+    return values.iloc[[places[label] for label in labels]]
+
+
+def _is_default(index: Any) -> bool:
+    """Whether an index is the one that pandas gives to what has none: 0, 1, 2 and so on."""
+    return type(index).__name__ == "RangeIndex" and (index.start, index.step) == (0, 1)
+
+
+def _are_numbers(labels: Iterable[str]) -> bool:
+    return all(label.lstrip("-").replace(".", "", 1).isdecimal() for label in labels)
 
 
 def encoded(
@@ -157,14 +184,17 @@ def count(given: Mapping[str, Any]) -> int:
     return max(lengths, default=1)
 
 
-def depths(library_size: float | Sequence[float]) -> Any:
-    """Logarithms of totals that are asked for, one or several.
+def depths(library_size: float | Sequence[float], n: int) -> Any:
+    """Logarithms of totals that are asked for, one or n.
 
     Raises:
-        ValueError: If one is not positive.
+        ValueError: If one is not positive, or there are more or fewer than n.
     """
-    totals = [library_size] if np.ndim(library_size) == 0 else library_size
-    for total in totals:  # pyright: ignore[reportGeneralTypeIssues]
+    single = np.ndim(library_size) == 0
+    totals: Any = [library_size] if single else library_size
+    if not single and len(totals) != n:
+        raise ValueError(f"library_size has {len(totals)} values for {n} samples; give one or {n}")
+    for total in totals:
         checks.number(total, "library_size", above=0)
     return logs(library_size)
 

@@ -14,9 +14,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from datetime import datetime
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -159,7 +161,7 @@ class Covariates:
                 raise ValueError(
                     f"{name!r} is no covariate of this model; it knows {', '.join(known)}"
                 )
-        given = {name: table[name] for name in table}
+        given = {name: one_each(table[name], name) for name in table}
         lengths = {name: len(v) for name, v in given.items() if not _is_single(v)}
         if n is not None:
             checks.whole(n, "n", least=0)
@@ -194,7 +196,25 @@ def is_missing(value: Any) -> bool:
     """Whether a value stands for "not known": None, NaN, or what pandas uses."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
+    if isinstance(value, np.datetime64):
+        return bool(np.isnat(value))
     return isinstance(value, Real) and math.isnan(value)
+
+
+def one_each(values: Any, name: str) -> Any:
+    """Values of a covariate, tensors and masked arrays as lists; a single one as it is.
+
+    Raises:
+        ValueError: If they are a table.
+    """
+    if getattr(values, "ndim", 0) > 1:
+        shape = tuple(values.shape)
+        raise ValueError(f"covariate {name!r} has shape {shape}; give one value a sample")
+    if isinstance(values, Tensor):
+        return values.detach().cpu().tolist()
+    if isinstance(values, np.ma.MaskedArray):
+        return values.tolist()
+    return values[()] if isinstance(values, np.ndarray) and values.ndim == 0 else values
 
 
 def is_category(values: Any) -> bool:
@@ -220,7 +240,17 @@ def _is_single(value: Any) -> bool:
 
 
 def level_of(value: Any) -> str:
-    """How a level is written: whole numbers without a point, 1 and 1.0 being the same."""
+    """How a level is written.
+
+    Whole numbers have no point, 1 and 1.0 being the same; midnight is a date alone, whatever
+    package it is of.
+    """
+    if isinstance(value, np.datetime64):
+        value = value.astype("M8[us]").item()
+    if isinstance(value, datetime):
+        value = value.isoformat(sep=" ").removesuffix(" 00:00:00")
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return str(int(value))
     if isinstance(value, Real) and not isinstance(value, bool) and float(value).is_integer():
         return str(int(float(value)))
     return str(value)

@@ -211,3 +211,14 @@ def test_a_model_of_a_layer_takes_x_where_there_is_no_such_layer():
     empty = anndata.AnnData(None, layers={"counts": COUNTS})
     with pytest.raises(ValueError, match="there is no X; name a layer; there are counts"):
         read_object(empty)
+
+
+def test_what_a_mask_hides_is_written_as_missing(tmp_path):
+    hidden = np.ma.array(COUNTS, mask=COUNTS == 7)
+    write_table(tmp_path / "t.h5ad", hidden, layers={"more": hidden})
+    made = anndata.read_h5ad(tmp_path / "t.h5ad")
+    for values in (made.X, made.layers["more"]):
+        full = values.toarray() if sparse.issparse(values) else values
+        assert np.array_equal(np.isnan(full), COUNTS == 7)
+    found = read_object(hidden, missing=True)
+    assert found.observed is not None and np.array_equal(~found.observed, COUNTS == 7)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.rows import Rows, dense
-from markovbridge.data.tables.table import SPARSE, Table
+from markovbridge.data.tables.table import SPARSE, Table, unmasked
 
 OPTIONS = ("layer", "key", "features", "index", "ignore", "transpose", "missing", "backed")
 
@@ -150,7 +150,7 @@ def plain(values: Values) -> Any:
     if sparse.issparse(values):
         matrix: Any = sparse.csr_matrix(values)
     else:
-        matrix = np.asarray(values)
+        matrix = np.asarray(unmasked(values))
         if np.count_nonzero(matrix) < SPARSE * matrix.size:
             matrix = sparse.csr_matrix(matrix)
     if matrix.dtype.kind == "f":

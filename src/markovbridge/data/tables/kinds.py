@@ -48,7 +48,8 @@ def of_kind(kinds: Sequence[str] | None, wanted: str | None, path: Path) -> np.n
     if wanted is None:
         raise ValueError(
             f"{path} has features of {len(found)} kinds, {listed}, which count different things: "
-            f"say which to take, such as features={next(iter(found))!r}, or features={ALL!r}"
+            f"say which to take, as CountTable does by features={next(iter(found))!r}, or "
+            f"features={ALL!r}"
         )
     if wanted not in found:
         raise ValueError(

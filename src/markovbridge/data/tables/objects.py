@@ -36,7 +36,7 @@ from markovbridge.data.tables.another import another
 from markovbridge.data.tables.format import Format, is_a
 from markovbridge.data.tables.frames import cells
 from markovbridge.data.tables.source import CountTable
-from markovbridge.data.tables.table import as_block, compact, measured, strings
+from markovbridge.data.tables.table import as_block, compact, measured, strings, unmasked
 from markovbridge.storage.lazily import optional
 
 KINDS = ("array", "sparse", "frame", "anndata")
@@ -92,7 +92,8 @@ def read_object(
         table: See the head of this module; or a `TableObject`, which is returned.
         layer: The layer of an AnnData object or file that holds the counts; None for X, "raw"
             for `adata.raw`.
-        covariates: Columns of a data frame or file that hold no counts but covariates.
+        covariates: Columns of a data frame or file that hold no counts but covariates, beside
+            those that a `CountTable` names.
         known: Instead of `covariates`: the same, but neither they nor the layer need be there.
         missing: Whether entries may be missing: NaN.
 
@@ -105,7 +106,7 @@ def read_object(
     if isinstance(table, str | Path):
         table = CountTable(Path(table).expanduser(), layer=layer)
     if isinstance(table, CountTable):
-        return _file(table, covariates, known, missing)
+        return _file(_of_layer(table, layer), covariates, known, missing)
     if known is not None:
         there = getattr(table, "columns", ())
         covariates = [name for name in known if name in there]
@@ -122,9 +123,7 @@ def read_object(
         return _read(table, "sparse", (None, None), {}, missing)
     if isinstance(table, Tensor):
         table = (table.double() if table.is_floating_point() else table).detach().cpu().numpy()
-    if isinstance(table, np.ma.MaskedArray) and np.ma.is_masked(table):
-        table = np.ma.filled(table.astype(np.float64), np.nan)
-    values = np.asarray(table)
+    values = np.asarray(unmasked(table))
     if values.ndim != 2:
         raise TypeError(
             f"a {type(table).__name__} of shape {values.shape} is no table; give (rows, features) "
@@ -265,17 +264,26 @@ def _frame(frame: Any, covariates: Sequence[str], missing: bool) -> TableObject:
     return _read(values, "frame", names, columns, missing, origin=frame)
 
 
+def _of_layer(source: CountTable, layer: str | None) -> CountTable:
+    """A source with the layer that holds the counts, unless it names one itself."""
+    if layer is None or source.layer == layer:
+        return source
+    if source.layer is not None:
+        raise ValueError(
+            f"the layer is {layer!r}, and of the CountTable {source.layer!r}: name one of them"
+        )
+    return replace(source, layer=layer)
+
+
 def _file(
     like: CountTable, covariates: Sequence[str], known: Sequence[str] | None, missing: bool
 ) -> TableObject:
-    """What a file holds, as a source reads it that names covariates itself or is told them."""
+    """What a file holds; what a source names as covariates is never a feature."""
+    named = tuple(dict.fromkeys([*like.covariates, *covariates, *(known or ())]))
     if known is not None:
-        source = another(like.path, known, like, obs=like.obs, key=like.key, missing=missing)
+        source = another(like.path, named, like, obs=like.obs, key=like.key, missing=missing)
     else:
-        named = tuple(covariates) or like.covariates
-        categorical = tuple(name for name in like.categorical if name in named)
-        facts: dict[str, Any] = {"covariates": named, "categorical": categorical}
-        source = replace(like, **facts, missing=missing or like.missing)
+        source = replace(like, covariates=named, missing=missing)
     dataset = source.plain("all")
     kind = kind_of_file(source.format, dataset.x)
     names = dataset.row_names, dataset.column_names

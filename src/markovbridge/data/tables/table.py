@@ -25,7 +25,10 @@ from markovbridge.data.sparse import Block, SparseRows, Stored
 
 SMALL = 2**26  # bytes: a table that takes no more than this is held dense
 SPARSE = 0.2  # share of nonzero entries below which compressed rows take less room
-ABSENT = "counts must all be there: drop that row or column, or impute with missing=True"
+ABSENT = (
+    "counts must all be there: drop that row or column, or have it filled in: impute(X) of a "
+    "fitted model takes it, a CountTable with missing=True"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,14 @@ class Table:
         close = getattr(self.matrix, "close", None)
         if close is not None:
             close()
+
+
+def unmasked(values: Any) -> Any:
+    """A masked array with NaN for what it hides; all else as it is."""
+    if not isinstance(values, np.ma.MaskedArray) or not np.ma.is_masked(values):
+        return values
+    kept = values.astype(np.float64) if values.dtype.kind in "iub" else values
+    return np.ma.filled(kept, np.nan)
 
 
 def measured(matrix: Any) -> tuple[Any, np.ndarray | None]:
