@@ -55,6 +55,18 @@ def test_decimals_may_follow_a_comma_and_thousands_are_asked_about(tmp_path):
     assert told.covariates.names == ("age",) and told.columns["age"] == [20.5, 30.5]
 
 
+def test_booleans_are_categories_where_some_are_missing(tmp_path):
+    for last in ("True", ""):
+        data = table(tmp_path, f"a,cl,b\n3,True,4\n5,False,5\n4,{last},4\n", covariates=("cl",))
+        assert data.covariates.names == ("cl=False", "cl=True")
+
+
+def test_commas_in_quoted_cells_are_no_decimals(tmp_path):
+    text = 'a,cl,b\n3,"1,2",4\n5,"3,14",5\n4,"3,14",4\n'
+    data = table(tmp_path, text, covariates=("cl",))
+    assert data.covariates.names == ("cl=1,2", "cl=3,14")
+
+
 def test_decimals_beside_numbers_and_text_of_features_in_rows(tmp_path):
     text = "gene;c0;c1\nbatch;x;y\nA;1,0;2\nB;3;0,0\n"
     data = table(tmp_path, text, transpose=True, covariates=("batch",))

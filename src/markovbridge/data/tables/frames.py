@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from markovbridge import doors
+from markovbridge.data.tables.beside import in_order, matched, unmatched
 from markovbridge.data.tables.format import Format, Request, Writer, full, index, is_a
 from markovbridge.data.tables.table import Table, as_block, measured, strings
 from markovbridge.storage.lazily import optional
@@ -40,7 +41,13 @@ class FrameFile(Format):
     options = frozenset({"index", "ignore", "transpose", "missing"})
 
     @abstractmethod
-    def load(self, path: Path, rows: int | None = None, index: str | None = None) -> Any:
+    def load(
+        self,
+        path: Path,
+        rows: int | None = None,
+        index: str | None = None,
+        words: bool = False,
+    ) -> Any:
         """The file as a data frame.
 
         Args:
@@ -48,6 +55,7 @@ class FrameFile(Format):
             rows: If it is text, the first so many.
             index: The column that names the rows, None for the first: if the file is text, this
                 column is, as it is written.
+            words: If it is text, whether all columns are.
         """
 
     @abstractmethod
@@ -100,32 +108,17 @@ class FrameFile(Format):
         """
         with reading(path, "cannot be read as a table"):
             frame = self.load(path)
-        # These rows hold no counts: what has the names of the samples is that of the rows.
-        first = str(frame.columns[0]) if len(frame.columns) else ""
-        same = names is not None and first not in wanted and len(frame.columns) > 0
-        same = same and not set(names or ()) - set(frame.iloc[:, 0].astype(str))
-        if same:
-            frame, named = _set(frame, 0), True
-        else:
+            # These rows hold no counts: what has the names of the samples is that of the rows.
+            written = None if names is None else self.load(path, words=True)
+        found = None
+        if names is not None:
+            found = matched(frame, written, names, wanted, path, table)
+        if found is None:
             frame, named = _named(frame, path, wanted, None, ask=False)
-        if named and names is not None:
-            frame.index = frame.index.astype(str)
-            twice = frame.index[frame.index.duplicated()]
-            if len(twice):
-                raise ValueError(f"{path} has the row {twice[0]!r} twice; keep one of them")
-            missing = [name for name in names if name not in frame.index]
-            if missing:
-                raise ValueError(
-                    f"{path} has no row for sample {missing[0]!r} of {table}, nor for "
-                    f"{len(missing) - 1:,} others; its rows are matched by their names"
-                )
-            frame = frame.loc[list(names)]
-        elif len(frame) != n:
-            raise ValueError(
-                f"{path} has {len(frame):,} rows for {n:,} samples of {table}; give one a "
-                "sample, in their order, or name the rows of both tables"
-            )
-        return {str(name): frame[name] for name in frame.columns}
+            if named and names is not None:
+                raise unmatched(frame, names, path, table)
+            found = in_order(frame, names, n, path, table)
+        return {str(name): found[name] for name in found.columns}
 
     def columns(self, path: Path, transpose: bool = False) -> tuple[str, ...]:
         """Names of its columns, or of its rows if these are the features.
@@ -173,7 +166,13 @@ class ParquetTable(FrameFile):
 
     suffix = written_as = ".parquet"
 
-    def load(self, path: Path, rows: int | None = None, index: str | None = None) -> Any:
+    def load(
+        self,
+        path: Path,
+        rows: int | None = None,
+        index: str | None = None,
+        words: bool = False,
+    ) -> Any:
         """See `FrameFile.load`."""
         pd = optional("pandas", "reading tables")
         parquet = optional("pyarrow.parquet", "reading .parquet files")
@@ -234,19 +233,26 @@ def _joined(counts: Any, columns: Mapping[str, Any]) -> Any:
     return pd.concat([pd.DataFrame(before, index=counts.index), counts], axis=1)
 
 
-def numbers(column: Any) -> Any:
+def numbers(column: Any, commas: bool = True) -> Any:
     """A column as numbers if it holds nothing else; decimals may follow a comma.
 
-    What may be a decimal or thousands, such as 1,000, stays the text that it is.
+    What may be a decimal or thousands, such as 1,000, stays the text that it is. So do booleans,
+    which are categories whether or not some are missing.
+
+    Args:
+        column: The column.
+        commas: Whether a comma stands for a point, as it cannot where it separates cells.
     """
     pd = optional("pandas", "reading tables")
     if column.dtype.kind != "O":  # of dates it would make numbers
+        return column
+    if any(isinstance(value, bool | np.bool_) for value in column):
         return column
     try:
         return pd.to_numeric(column)
     except (ValueError, TypeError):
         words = [str(value).strip() for value in column if not pd.isna(value)]
-    if not all(map(COMMA.fullmatch, words)) or any(map(THOUSANDS.fullmatch, words)):
+    if not commas or not all(map(COMMA.fullmatch, words)) or any(map(THOUSANDS.fullmatch, words)):
         return column
     points = column.map(lambda value: str(value).replace(",", "."), na_action="ignore")
     return pd.to_numeric(points)

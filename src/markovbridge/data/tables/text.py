@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -52,7 +53,13 @@ class TextTable(FrameFile):
         self.suffix = self.written_as = suffix
         self.separator = separator
 
-    def load(self, path: Path, rows: int | None = None, index: str | None = None) -> Any:
+    def load(
+        self,
+        path: Path,
+        rows: int | None = None,
+        index: str | None = None,
+        words: bool = False,
+    ) -> Any:
         """See `FrameFile.load`."""
         pd = optional("pandas", "reading tables")
         found = self._layout(path)
@@ -60,7 +67,7 @@ class TextTable(FrameFile):
         named = width > len(header)  # as R writes tables
         if not found.row:
             return pd.DataFrame([], columns=header)
-        text = 0 if named or index not in header else header.index(index)
+        texts = _texts(header, named, index, range(width) if words else ())
         with warnings.catch_warnings(), unpacked(path) as stream:
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
             frame = pd.read_csv(
@@ -69,7 +76,7 @@ class TextTable(FrameFile):
                 header=None,
                 names=range(width),
                 skiprows=found.skipped,
-                converters={text: str},
+                converters=dict.fromkeys(texts, str),
                 na_values=list(MISSING),
                 keep_default_na=False,
                 low_memory=False,
@@ -81,8 +88,8 @@ class TextTable(FrameFile):
                 "of the rows, or add one to the header"
             )
         for k, dtype in enumerate(frame.dtypes):
-            if dtype.kind == "O" and k != text:
-                frame.isetitem(k, numbers(frame.iloc[:, k]))
+            if dtype.kind == "O" and k not in texts:
+                frame.isetitem(k, numbers(frame.iloc[:, k], found.separator != ","))
         if named:
             frame = frame.set_index(0)
         return frame.set_axis(header, axis=1)
@@ -112,6 +119,19 @@ class TextTable(FrameFile):
                 "column a name, and each row all cells"
             )
         return found
+
+
+def _texts(header: list[str], named: bool, index: str | None, others: Iterable[int]) -> set[int]:
+    """Positions of the columns that are kept as written: that of the row names, and `others`.
+
+    Args:
+        header: The names of the columns.
+        named: Whether a column without a name, of the names of the rows, stands before them.
+        index: The column that names the rows, None for the first.
+        others: Further ones.
+    """
+    said = {header.index(index) + named} if index in header else set()
+    return {*said, *([0] if named or not said else []), *others}
 
 
 def _look(path: Path, separator: str) -> _Layout:
