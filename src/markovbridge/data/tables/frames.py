@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from markovbridge import doors
+from markovbridge.data.covariates import is_missing
 from markovbridge.data.tables.beside import in_order, matched, unmatched
 from markovbridge.data.tables.format import Format, Request, Writer, full, index, is_a
 from markovbridge.data.tables.table import Table, as_block, measured, strings
@@ -25,6 +26,7 @@ from markovbridge.storage.reading import afford, reading
 
 COMMA = re.compile(r"[-+]?\d+(,\d+)?")  # a number, whose decimals may follow a comma
 THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+")  # which this may be, or not
+NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)(e[-+]?\d+)?")
 NAMES = re.compile(r"(^|[^a-z])(id|index|barcode|cell|sample|name|row)s?([^a-z]|$)")
 BLANK = ("", "index", "__index_level_0__")  # headers of a column of names
 MISSING = (  # what a cell of counts, or of covariates, says where nothing is known
@@ -289,6 +291,14 @@ def _named(
     if values.dtype.kind == "O":
         values = numbers(values.where(~values.isin(MISSING)))
     if not kept and (blank or values.dtype.kind not in "iufb"):
+        odd = None if blank or not ask else _odd_among_numbers(values)
+        if odd is not None:
+            raise ValueError(
+                f"{path}: its first column {first!r} holds {odd!r}, and most of its cells may be "
+                f"counts or names of the rows: say index={first!r} if they are names, "
+                f"ignore=[{first!r}] to leave them out, or write numbers without commas and "
+                "nothing else if they are counts"
+            )
         return _set(frame, 0), True
     others = [k for k in range(1, len(columns)) if columns[k] not in beside]
     if not kept and ask and _like_names(first, values, frame.iloc[:, others]):
@@ -306,6 +316,15 @@ def _set(frame: Any, position: int) -> Any:
     names = frame.iloc[:, position]
     others = [k for k in range(len(frame.columns)) if k != position]
     return frame.iloc[:, others].set_axis(names.to_numpy(), axis=0)
+
+
+def _odd_among_numbers(values: Any) -> str | None:
+    """The first cell that is no number, of a column of text most cells of which may be counts."""
+    words = [str(value).strip() for value in values if not is_missing(value)]
+    odd = [word for word in words if not NUMBER.fullmatch(word) or THOUSANDS.fullmatch(word)]
+    counted = sum(word in ("True", "False") or bool(THOUSANDS.fullmatch(word)) for word in odd)
+    most = 2 * (len(words) - len(odd) + counted) > len(words)
+    return odd[0][:40] if odd and most else None
 
 
 def _like_names(name: str, values: Any, others: Any) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -87,6 +88,9 @@ class TextTable(FrameFile):
                 "each of its rows ends with a separator, which its header does not: remove that "
                 "of the rows, or add one to the header"
             )
+        last = frame.iloc[:, -1]
+        if (last.isna() | (last == "")).any():  # pandas fills up what a row lacks
+            _check_rows(path, found, width, rows)
         for k, dtype in enumerate(frame.dtypes):
             if dtype.kind == "O" and k not in texts:
                 frame.isetitem(k, numbers(frame.iloc[:, k], found.separator != ","))
@@ -136,8 +140,7 @@ def _texts(header: list[str], named: bool, index: str | None, others: Iterable[i
 
 def _look(path: Path, separator: str) -> _Layout:
     """The header of a file and its first row, if a sign separates their cells."""
-    text = cast(Any, unpacked(path))
-    with io.TextIOWrapper(text, encoding="utf-8-sig", newline="") as lines:
+    with _lines(path) as lines:
         filled: list[list[str]] = []
         skipped = 0
         for words in csv.reader(lines, delimiter=separator):
@@ -149,6 +152,29 @@ def _look(path: Path, separator: str) -> _Layout:
                 break
     header, row = [*filled, [], []][:2]
     return _Layout(separator, skipped, header, row)
+
+
+def _check_rows(path: Path, layout: _Layout, width: int, rows: int | None) -> None:
+    """Refuse a row that lacks cells, of the first `rows` ones, or of all.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    with _lines(path) as lines:
+        filled = (words for words in csv.reader(lines, delimiter=layout.separator) if words)
+        header = next(words for words in filled if words == layout.header)
+        for k, words in enumerate(itertools.islice(filled, rows)):
+            if len(words) < width:
+                more = " with its name" if width > len(header) else ""
+                raise ValueError(
+                    f"{path}: row {k} ({words[0][:40]}) has {len(words):,} cells of "
+                    f"{width:,}{more}; give each row all cells, empty ones where none is known"
+                )
+
+
+def _lines(path: Path) -> io.TextIOWrapper:
+    """A file as text, unpacked."""
+    return io.TextIOWrapper(cast(Any, unpacked(path)), encoding="utf-8-sig", newline="")
 
 
 doors.guard(__name__)
