@@ -1,11 +1,12 @@
 """Tables as Python objects: arrays in, arrays out."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import sparse
 
-from markovbridge.data import SparseRows, write_table
+from markovbridge.data import CountTable, SparseRows, write_table
 from markovbridge.data.rows import dense
 from markovbridge.data.tables.made import write_object
 from markovbridge.data.tables.objects import read_object
@@ -211,3 +212,36 @@ def test_a_model_of_a_layer_takes_x_where_there_is_no_such_layer():
     empty = anndata.AnnData(None, layers={"counts": COUNTS})
     with pytest.raises(ValueError, match="there is no X; name a layer; there are counts"):
         read_object(empty)
+
+
+class TestColumnsOfFrames:
+    def frame(self):
+        return pd.DataFrame({"a": [1, 2, 3], "treated": [True, False, True], "b": [4, 5, 6]})
+
+    def test_booleans_beside_numbers_are_no_counts(self, tmp_path):
+        with pytest.raises(ValueError, match="'treated' holds 'True', .*name it in covariates"):
+            read_object(self.frame())
+        table = read_object(self.frame(), covariates=["treated"])
+        assert table.column_names == ("a", "b") and list(table.columns) == ["treated"]
+        with pytest.raises(ValueError, match="'treated' holds 'True', .*name it in columns"):
+            write_table(tmp_path / "a.npz", self.frame(), columns=["a"])
+        write_table(tmp_path / "a.npz", self.frame().assign(batch=list("xyx")))
+        data = CountTable(tmp_path / "a.npz", covariates=("treated", "batch")).load("all")
+        assert data.column_names == ("a", "b") and data.columns["batch"] == ["x", "y", "x"]
+
+    def test_booleans_alone_are_counts(self, tmp_path):
+        frame = self.frame()[["treated"]].assign(other=False)
+        assert read_object(frame).x.tolist() == [[1, 0], [0, 0], [1, 0]]
+        write_table(tmp_path / "a.npz", frame.assign(batch=list("xyx")))
+        data = CountTable(tmp_path / "a.npz", covariates=("batch",)).load("all")
+        assert data.column_names == ("treated", "other") and data.x.sum() == 2
+
+    def test_numbers_as_objects_are_counts(self):
+        frame = self.frame()[["a", "b"]].astype(object)
+        assert read_object(frame).x.tolist() == [[1, 4], [2, 5], [3, 6]]
+        assert (frame.dtypes == object).all()  # theirs is left as it was
+        frame.iloc[0, 0] = None
+        assert read_object(frame, missing=True).observed.sum() == 5
+        frame.iloc[0, 0] = "1"
+        with pytest.raises(ValueError, match="'a' holds '1', which is no count"):
+            read_object(frame)

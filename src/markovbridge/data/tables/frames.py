@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from markovbridge import doors
-from markovbridge.data.covariates import is_missing
+from markovbridge.data.covariates import is_category, is_missing
 from markovbridge.data.tables.beside import in_order, matched, unmatched
 from markovbridge.data.tables.format import Format, Request, Writer, full, index, is_a
 from markovbridge.data.tables.table import Table, as_block, measured, strings
@@ -191,7 +191,7 @@ class ParquetTable(FrameFile):
 
 
 def cells(counts: Any, name: str, remedy: str) -> np.ndarray:
-    """The cells of a data frame as numbers.
+    """The cells of a data frame as numbers; booleans are some if there is nothing else.
 
     Args:
         counts: The data frame.
@@ -201,9 +201,14 @@ def cells(counts: Any, name: str, remedy: str) -> np.ndarray:
     Raises:
         ValueError: If a column holds none.
     """
+    pd = optional("pandas", "a data frame")
+    counts = counts.copy(deep=False)
+    for k, dtype in enumerate(counts.dtypes):
+        if dtype.kind == "O" and not is_category(counts.iloc[:, k]):
+            counts.isetitem(k, pd.to_numeric(counts.iloc[:, k]))
     kinds = {dtype.kind for dtype in counts.dtypes}
     for k, (column, dtype) in enumerate(counts.dtypes.items()):
-        if dtype.kind not in "iufb":
+        if dtype.kind not in "iuf" and kinds != {"b"}:
             values = counts.iloc[:, k]  # by position, for names may occur twice
             sample = next((v for v in values if isinstance(v, str)), values.iloc[0])
             if THOUSANDS.fullmatch(str(sample).strip()):

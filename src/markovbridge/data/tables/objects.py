@@ -30,6 +30,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.base import picked
+from markovbridge.data.covariates import is_category
 from markovbridge.data.rows import Rows
 from markovbridge.data.sparse import SparseRows
 from markovbridge.data.tables.another import another
@@ -162,7 +163,7 @@ def parts_of(table: Any, covariates: Sequence[str] | None = None) -> Parts:
     Args:
         table: The object.
         covariates: Names of the columns that are no counts, of a data frame or AnnData; None for
-            those of a data frame that hold no numbers, and for all of `obs`.
+            those of a data frame that are categories, and for all of `obs`.
 
     Raises:
         TypeError: If it is no table.
@@ -182,11 +183,13 @@ def parts_of(table: Any, covariates: Sequence[str] | None = None) -> Parts:
         obsm = {str(name): np.asarray(part) for name, part in table.obsm.items()}
         return Parts(values, *names, columns, dict(table.layers), obsm, table)
     if is_a(table, "DataFrame"):
-        text = [dtype.kind not in "iufb" for dtype in table.dtypes]
+        text = [is_category(table.iloc[:, k]) for k in range(table.shape[1])]
+        if all(text):  # booleans are counts where nothing else is
+            text = [dtype.kind != "b" for dtype in table.dtypes]
         if covariates is not None:
             text = [name in covariates for name in table.columns]
         numbers = table.loc[:, [not t for t in text]]
-        values = cells(numbers, "the data frame", "drop it")
+        values = cells(numbers, "the data frame", "name it in columns, or drop it")
         columns = {str(name): table[name] for name in table.columns[text]}
         return Parts(values, strings(table.index), strings(numbers.columns), columns)
     if not (sparse.issparse(table) or isinstance(table, Tensor | Rows | np.ndarray)):

@@ -49,8 +49,8 @@ def write_table(
             features in rows, with names beside them.
         counts: (N, features), reals too: an array, a tensor, a sparse matrix, `Rows`; or AnnData
             or a data frame, whose names and covariates are taken where none are given. Columns
-            of a data frame that hold no numbers are covariates. To an `.h5ad` file AnnData goes
-            with all that it has, and a data frame to a table as it is.
+            of a data frame that hold no numbers are covariates, as booleans beside numbers. To an
+            `.h5ad` file AnnData goes with all that it has, and a data frame to a table as it is.
         row_names: Name of each row.
         column_names: Name of each column.
         columns: Covariates by name, N values each: `obs` of an `.h5ad` file, columns before
