@@ -222,6 +222,28 @@ class TestObjects:
         assert list(back.obs["batch"]) == BATCH and tuple(back.obs_names) == ROWS
         assert "batch" not in made.obs
 
+    def test_anndata_is_changed_by_what_is_given_only(self, tmp_path, counts):
+        obs = pd.DataFrame({"batch": BATCH, "note": "x"}, index=pd.Index(ROWS, name="barcode"))
+        obsm = {
+            "named": pd.DataFrame({"u": range(40)}, index=ROWS),
+            "thin": sparse.csr_matrix(counts),
+            "deep": np.ones((40, 2, 3)),
+        }
+        made = anndata.AnnData(None, obs=obs, layers={"counts": counts}, obsm=obsm)
+        write_table(tmp_path / "a.h5ad", made)
+        write_table(tmp_path / "b.h5ad", made, columns=["batch"])
+        for name, columns in (("a", ["batch", "note"]), ("b", ["batch"])):
+            back = anndata.read_h5ad(tmp_path / f"{name}.h5ad")
+            assert back.X is None and back.layers["counts"].tolist() == counts.tolist()
+            assert list(back.obs) == columns and back.obs_names.name == "barcode"
+            assert list(back.obsm["named"]["u"]) == list(range(40))
+            assert sparse.issparse(back.obsm["thin"]) and back.obsm["deep"].shape == (40, 2, 3)
+        assert list(made.obs) == ["batch", "note"]
+        with pytest.raises(ValueError, match="columns names 'c', which"):
+            write_table(tmp_path / "c.h5ad", made, columns=["c"])
+        with pytest.raises(ValueError, match="1 names or values are given for 40"):
+            write_table(tmp_path / "c.h5ad", made, row_names=["c"])
+
     def test_new_names_leave_covariates_where_they_are(self, tmp_path, counts):
         obs = pd.DataFrame({"batch": pd.Categorical(BATCH)}, index=[f"old {k}" for k in range(40)])
         write_table(tmp_path / "a.h5ad", anndata.AnnData(counts, obs=obs), **names())

@@ -144,23 +144,34 @@ class AnnDataFile(Format):
         self,
         path: Path,
         data: Any,
-        table: Table,
+        given: Table,
+        kept: list[str] | None,
         layers: Mapping[str, Any],
         obsm: Mapping[str, Any],
     ) -> dict[Path, Writer]:
-        """What writes an AnnData object with all that it has, and what a table and more add.
+        """What writes an AnnData object with all that it has, changed by what was given only.
 
         Args:
             path: The file.
             data: The object.
-            table: Its names and columns; the counts are those of the object.
-            layers: Its layers.
-            obsm: Its arrays of the rows.
+            given: Names, None for those of the object, and columns that come to its own.
+            kept: The columns of `obs` that are written, None for all.
+            layers: Layers that come to its own.
+            obsm: Arrays of the rows that come to its own.
+
+        Raises:
+            TypeError: If it has neither X nor layers.
         """
+        if data.X is None and not data.layers and not layers:
+            raise TypeError("the AnnData object has no X; give the matrix that is to be written")
         made = data.to_memory() if data.isbacked else data.copy()
-        made.obs_names = index(table.row_names, made.n_obs)
-        made.var_names = index(table.column_names, made.n_vars)
-        for name, values in table.columns.items():
+        if kept is not None:
+            made.obs = made.obs[kept]
+        if given.row_names is not None:
+            made.obs_names = index(given.row_names, made.n_obs)
+        if given.column_names is not None:
+            made.var_names = index(given.column_names, made.n_vars)
+        for name, values in given.columns.items():
             made.obs[name] = getattr(values, "array", np.asarray(values))  # without its index
         made.layers.update(layers)
         made.obsm.update({name: full(values) for name, values in obsm.items()})

@@ -143,18 +143,12 @@ class Parts:
         row_names: Name of each row, or None.
         column_names: Name of each feature, or None.
         columns: Covariates by name, N values each.
-        layers: Matrices of the same shape by name.
-        obsm: Arrays (N, k) by name.
-        origin: The object itself, if it is AnnData.
     """
 
     values: Any
     row_names: tuple[str, ...] | None = None
     column_names: tuple[str, ...] | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
-    layers: Mapping[str, Any] = field(default_factory=dict)
-    obsm: Mapping[str, Any] = field(default_factory=dict)
-    origin: Any = None
 
 
 def parts_of(table: Any, covariates: Sequence[str] | None = None) -> Parts:
@@ -169,10 +163,7 @@ def parts_of(table: Any, covariates: Sequence[str] | None = None) -> Parts:
         TypeError: If it is no table.
         ValueError: If it has no such columns.
     """
-    there = table.obs if is_a(table, "AnnData") else table if is_a(table, "DataFrame") else {}
-    for name in covariates or ():
-        if name not in there:
-            raise ValueError(f"columns names {name!r}, which the table does not have")
+    check_columns(table, covariates or ())
     if is_a(table, "AnnData"):
         chosen = table.obs.columns if covariates is None else covariates
         columns = {str(name): table.obs[name] for name in chosen}
@@ -180,8 +171,7 @@ def parts_of(table: Any, covariates: Sequence[str] | None = None) -> Parts:
         if table.X is None:
             raise TypeError("the AnnData object has no X; give the matrix that is to be written")
         values = table.X.to_memory() if hasattr(table.X, "to_memory") else table.X
-        obsm = {str(name): np.asarray(part) for name, part in table.obsm.items()}
-        return Parts(values, *names, columns, dict(table.layers), obsm, table)
+        return Parts(values, *names, columns)
     if is_a(table, "DataFrame"):
         text = [is_category(table.iloc[:, k]) for k in range(table.shape[1])]
         if all(text):  # booleans are counts where nothing else is
@@ -198,6 +188,14 @@ def parts_of(table: Any, covariates: Sequence[str] | None = None) -> Parts:
             f"{type(table).__name__}"
         )
     return Parts(table)
+
+
+def check_columns(table: Any, names: Sequence[str]) -> None:
+    """Refuse names of columns that a data frame, or `obs` of AnnData, has not."""
+    there = table.obs if is_a(table, "AnnData") else table if is_a(table, "DataFrame") else {}
+    for name in names:
+        if name not in there:
+            raise ValueError(f"columns names {name!r}, which the table does not have")
 
 
 def _read(
