@@ -244,3 +244,11 @@ class TestColumnsOfFrames:
         frame.iloc[0, 0] = "1"
         with pytest.raises(ValueError, match="'a' holds '1', which is no count"):
             read_object(frame)
+
+
+def test_a_layer_called_raw(tmp_path):
+    made = anndata.AnnData(np.full((3, 2), 0.5), layers={"raw": np.arange(6).reshape(3, 2)})
+    made.write_h5ad(tmp_path / "a.h5ad")
+    source = CountTable(tmp_path / "a.h5ad", layer="raw")
+    assert source.load("all").x.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert source.format.held(tmp_path / "a.h5ad", "raw") == (False, "int64")

@@ -251,6 +251,21 @@ class TestObjects:
         assert list(back.obs["batch"]) == BATCH and tuple(back.obs_names) == ROWS
         assert back.obs["batch"].dtype == "category"
 
+    def test_names_that_no_table_of_text_or_parquet_has(self, tmp_path, counts):
+        frame = pd.DataFrame(counts, columns=COLUMNS)
+        two = pd.MultiIndex.from_product([["a"], range(40)])
+        with pytest.raises(ValueError, match=r"the index of .* has 2 levels, .*frame.index.map"):
+            write_table(tmp_path / "a.csv", frame.set_axis(two))
+        with pytest.raises(
+            ValueError, match=r"the columns of .* has 2 levels, .*frame.columns.map"
+        ):
+            write_table(tmp_path / "a.parquet", frame.set_axis(two[:7], axis=1))
+        twice = ["a", "a", *COLUMNS[2:]]
+        for given in (frame.set_axis(twice, axis=1), counts):
+            with pytest.raises(ValueError, match="two columns are called 'a', .*or write .csv"):
+                write_table(tmp_path / "a.parquet", given, **names(column_names=twice))
+        assert list(tmp_path.iterdir()) == []
+
     def test_what_is_no_table_is_refused(self, tmp_path, counts):
         with pytest.raises(TypeError, match="a data frame or AnnData, not a list"):
             write_table(tmp_path / "a.h5ad", counts.tolist())

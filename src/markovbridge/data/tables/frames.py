@@ -157,6 +157,12 @@ class FrameFile(Format):
         """A data frame as it is, with the names of its rows if it has any."""
         if not is_a(table, "DataFrame"):
             return None
+        for axis, names in (("index", table.index), ("columns", table.columns)):
+            if names.nlevels > 1:
+                raise ValueError(
+                    f"the {axis} of the data frame has {names.nlevels} levels, and that of a "
+                    f"{self.suffix} table has one; join them: frame.{axis} = frame.{axis}.map(str)"
+                )
         named, zipped = not is_a(table.index, "RangeIndex"), path.suffix.lower() == ".gz"
         made = table.rename(columns=str)
         made.index = made.index.astype(str) if named else made.index
@@ -187,6 +193,12 @@ class ParquetTable(FrameFile):
     def dump(self, frame: Any, file: Path, named: bool, zipped: bool) -> None:
         """See `FrameFile.dump`."""
         optional("pyarrow", "writing .parquet files")
+        twice = frame.columns[frame.columns.duplicated()]
+        if len(twice):
+            raise ValueError(
+                f"two columns are called {str(twice[0])!r}, which .parquet does not hold; rename "
+                "one, or write .csv"
+            )
         frame.to_parquet(file, engine="pyarrow", index=named)
 
 

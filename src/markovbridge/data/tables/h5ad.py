@@ -43,8 +43,7 @@ class AnnDataFile(Format):
             )
         layers = list(members.group(file, "layers", path)) if "layers" in file else []
         others = [*layers, *(["raw"] if "raw" in file else [])]
-        places = {None: "X", "raw": "raw/X", **{name: f"layers/{name}" for name in layers}}
-        where = places.get(layer)
+        where = _place(file, layer) if layer in (None, *others) else None
         if where is None or where not in file:
             found = ", ".join(others) or "none"
             raise ValueError(
@@ -52,7 +51,7 @@ class AnnDataFile(Format):
                 f"layers: {found}"
             )
         rows = _index(file, "obs", path)
-        features = _index(file, "raw/var" if layer == "raw" else "var", path)
+        features = _index(file, "raw/var" if where == "raw/X" else "var", path)
         others = [name for name in others if name != layer]
         remedy = (
             f"take the raw counts, which may be in layer={' or '.join(map(repr, others))}"
@@ -99,9 +98,8 @@ class AnnDataFile(Format):
 
     def held(self, path: Path, layer: str | None) -> tuple[bool | None, str | None]:
         """See `Format.held`."""
-        where = {None: "X", "raw": "raw/X"}.get(layer, f"layers/{layer}")
         with reading(path), members.opened(path, "h5ad") as file:
-            found = members.member(file, where, path)
+            found = members.member(file, _place(file, layer), path)
             if not hasattr(found, "keys"):
                 return False, str(found.dtype)
             return True, str(members.dataset(found, "data", path).dtype)
@@ -224,6 +222,13 @@ class AnnDataFile(Format):
                     anndata.io.write_elem(content, at, both)
 
         return write
+
+
+def _place(file: Any, layer: str | None) -> str:
+    """Where the counts of a layer are; "raw" is `adata.raw` unless a layer is called so."""
+    if layer is None:
+        return "X"
+    return "raw/X" if layer == "raw" and "layers/raw" not in file else f"layers/{layer}"
 
 
 def _held(path: Path, part: str) -> tuple[str, ...]:
