@@ -10,7 +10,7 @@ from scipy import sparse
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import markovbridge as mb
-from markovbridge.data import Covariate, Covariates, Dataset, collect
+from markovbridge.data import Covariate, Covariates, Dataset, ImageFolder, collect
 from markovbridge.networks import MLP
 from markovbridge.training import Examples, Trainer, TrainingConfig
 
@@ -79,6 +79,20 @@ def test_images_of_pillow_are_counts_channels_first():
     assert collect(deep).maximum is None
 
 
+def test_images_of_pillow_are_turned_and_lie_on_white_as_in_folders(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    made = image.new("RGBA", (8, 8), (200, 0, 0, 0))
+    made.putpixel((0, 0), (200, 0, 0, 255))
+    exif = image.Exif()
+    exif[0x0112] = 6  # turned to the right
+    for k in range(3):
+        made.save(tmp_path / f"{k}.png", exif=exif)
+    seen = collect([image.open(tmp_path / f"{k}.png") for k in range(3)])
+    assert seen.x[0, :, 0, 7].tolist() == [200, 0, 0] and seen.x[0, :, 4, 4].tolist() == [255] * 3
+    folder = ImageFolder(root=tmp_path, size=8, validation=0, test=0)
+    assert seen.x.tolist() == folder.load("train").x.tolist()
+
+
 def test_dictionaries_by_usual_names_or_the_names_given():
     items = [{"image": one, "label": k % 2} for k, one in enumerate(pictures())]
     names = SimpleNamespace(names=["no", "yes"])
@@ -115,6 +129,14 @@ class Stream(IterableDataset):
         ([(X[0], 1), X[1]], ValueError, "1 of 2 samples have a label; give all one"),
         ([(X[0], 1, 2)], ValueError, r"an item has 3 parts; give a sample, or \(sample, label\)"),
         ([(X[0], [1, 2])], ValueError, r"labels of data have shape \(1, 2\); give one number"),
+        (
+            [(X[0], 1), (X[1], None)],
+            TypeError,
+            "label of sample 1 is 'None', of type NoneType; la",
+        ),
+        ([(X[0], 1), (X[1], "a")], TypeError, "label of sample 1 is 'a', of type str; labels are"),
+        ([[X[0], 0], [X[1], 1]], TypeError, r"an item is a list .* as a tuple, \(sample, label\)"),
+        ([[p, 0] for p in pictures()], TypeError, "an item is a list whose parts differ in sh"),
         ([(X[0], -1)], ValueError, r"labels of data\[0\] is -1"),
         (list(X.transpose(0, 2, 3, 1)), ValueError, r"\(6, 5, 3\), which look like images"),
     ],

@@ -237,13 +237,32 @@ def test_links_are_followed_and_not_in_circles(tmp_path):
     (tmp_path / "set" / "cat" / "4.png").symlink_to(tmp_path / "elsewhere" / "3.png")
     (tmp_path / "elsewhere" / "dog" / "back").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "dog" / "all").symlink_to(tmp_path / "set")
-    data = load(tmp_path / "set", size=6)
+    with pytest.warns(UserWarning, match=r"dog/back/3.png is taken once more"):
+        data = load(tmp_path / "set", size=6)
     assert data.label_names == ("cat", "dog")
     # Of the dogs: 2.png, and through `back` 3.png; what leads into itself is left.
     assert data.labels.tolist() == [0, 0, 1, 1]
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "cat").symlink_to(tmp_path / "set" / "cat")
     assert len(load(tmp_path / "links", size=6)) == 2
+
+
+def test_images_that_links_double_are_named(tmp_path):
+    for name in ("a/1.png", "b/2.png"):
+        save(tmp_path / name, flat(7, 7, 7))
+    (tmp_path / "c").symlink_to(tmp_path / "a")
+    with pytest.warns(UserWarning, match=r"c/1.png is taken once more: links lead"):
+        assert len(load(tmp_path, size=6)) == 3
+    (tmp_path / "b" / "3.png").symlink_to(tmp_path / "b" / "2.png")
+    with pytest.warns(UserWarning, match=r"b/3.png, .*c/1.png are taken once more"):
+        load(tmp_path, size=6)
+
+
+def test_a_point_in_a_pattern_is_the_folder_itself(tmp_path):
+    for name in ("1.png", ".2.png"):
+        save(tmp_path / name, flat(7, 7, 7))
+    with pytest.warns(UserWarning, match="left out what is hidden: .*2.png"):
+        assert len(load(tmp_path, size=6, pattern="./*.png")) == 1
 
 
 def test_what_is_hidden_is_left_out_and_named(tmp_path):

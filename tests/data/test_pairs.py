@@ -100,6 +100,8 @@ def test_what_are_no_pairs_is_refused(arrays):
         (("x0.npy",), ValueError, "x0.npy has no arrays x0 and x1"),
         (("none.npy", "x1.npy"), FileNotFoundError, "there is no .*none.npy; give x0 and x1"),
         (("x0.npy", "none"), FileNotFoundError, "there is no .*none; give x0 and x1"),
+        ((".", "x1.npy"), ValueError, "is a folder, and .*x1.npy a file; give x0 and x1"),
+        (("x0.npy", "."), ValueError, "x0.npy is a file, and .* a folder; give x0 and x1"),
         ((".",), ValueError, "is one folder; give x0 and x1"),
     ):
         with pytest.raises(error, match=message):

@@ -8,7 +8,7 @@ pattern names it so.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -29,10 +29,26 @@ def below(folder: Path, pattern: str) -> Iterator[FoundFile]:
     Args:
         folder: The folder.
         pattern: Parts with `/` between them: `*` and `?` stand for letters of a name, `**` for
-            any number of folders.
+            any number of folders; `.` is the folder itself.
     """
-    wanted = [part for part in pattern.split("/") if part]
+    wanted = [part for part in pattern.split("/") if part not in ("", ".")]
     return _below(folder, (), wanted, (os.path.realpath(folder),))
+
+
+def again(paths: Iterable[Path]) -> list[Path]:
+    """Those paths that lead, by links, to the file of an earlier one."""
+    folders: dict[Path, str] = {}
+    seen: set[str] = set()
+    found = []
+    for path in paths:
+        if path.parent not in folders:
+            folders[path.parent] = os.path.realpath(path.parent)
+        linked = path.is_symlink()
+        real = os.path.realpath(path) if linked else os.path.join(folders[path.parent], path.name)
+        if real in seen:
+            found.append(path)
+        seen.add(real)
+    return found
 
 
 def listed(names: Sequence[object]) -> str:

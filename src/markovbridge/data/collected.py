@@ -18,11 +18,13 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.data.arrays import channels_first, to_counts, to_reals
 from markovbridge.data.base import Dataset
+from markovbridge.data.folders import turned, upright
 
 SAMPLE = ("image", "img", "x", "pixel_values", "sample", "data")  # usual names in dictionaries
 LABEL = ("label", "labels", "y", "target", "fine_label")
 BYTES = 255  # the largest value of a pixel of eight bits
-MODES = ("L", "RGB", "I", "I;16", "F")  # of images whose pixels are taken as they are
+DEEP = ("I", "I;16", "F")  # of images of more than eight bits
+MODES = ("L", "RGB", *DEEP)  # of images whose pixels are taken as they are
 
 
 def collect(
@@ -144,14 +146,21 @@ def _key(item: Mapping[str, Any], given: str | None, usual: tuple[str, ...], wha
 
 
 def _pixels(image: Any) -> np.ndarray:
-    """An image of Pillow, (height, width, channels)."""
+    """An image of Pillow, (height, width, channels), as `ImageFolder` turns and lays it."""
+    image = turned(image) if image.mode in DEEP else upright(image)
     pixels = np.asarray(image if image.mode in MODES else image.convert("RGB"))
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def _array(value: Any) -> np.ndarray:
     """A sample as an array of numbers."""
-    found = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    try:
+        found = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    except ValueError as error:
+        raise TypeError(
+            f"an item is a {type(value).__name__} whose parts differ in shape; give a sample with "
+            "its label as a tuple, (sample, label)"
+        ) from error
     if found.dtype.kind not in "biuf":
         raise TypeError(
             f"a sample is a {type(value).__name__}, and no array of numbers; name the right part "
@@ -165,10 +174,20 @@ def _labels(labels: list[Any], name: str) -> tuple[Tensor, tuple[str, ...] | Non
     if all(isinstance(label, str) for label in labels):
         names = tuple(sorted(set(labels)))
         return torch.tensor([names.index(label) for label in labels]), names
+    odd = next((k for k, label in enumerate(labels) if _is_no_number(label)), None)
+    if odd is not None:
+        raise TypeError(
+            f"the label of sample {odd} is {str(labels[odd])[:40]!r}, of type "
+            f"{type(labels[odd]).__name__}; labels are all whole numbers, or all texts"
+        )
     values = np.array([_array(label) for label in labels])
     if values.ndim != 1:
         raise ValueError(f"labels of {name} have shape {values.shape}; give one number a sample")
     return to_counts(values, None, f"labels of {name}").long(), None
+
+
+def _is_no_number(label: Any) -> bool:
+    return label is None or isinstance(label, str | bytes)
 
 
 def _class_names(items: Any, label: str | None, numbers: Tensor | None) -> tuple[str, ...] | None:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.base import Dataset, Outline, Source
-from markovbridge.data.below import below, listed
+from markovbridge.data.below import again, below, listed
 from markovbridge.data.catalogue import images_missing, images_remedy
 from markovbridge.data.counts import smallest_type
 from markovbridge.data.locations import locate
@@ -156,6 +156,14 @@ class ImageFolder(Source):
         hidden = [path for path in hidden if path.is_dir() or _is_image(path)]
         if hidden:
             warnings.warn(f"left out what is hidden: {listed(hidden)}", stacklevel=3)
+        twice = again(paths)
+        if twice:
+            are = "is" if len(twice) == 1 else "are"
+            warnings.warn(
+                f"{listed(twice)} {are} taken once more: links lead to images that are there "
+                "already; move the links away to take each once",
+                stacklevel=3,
+            )
         return paths
 
     def read(self, paths: Sequence[Path]) -> Tensor:

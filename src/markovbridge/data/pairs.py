@@ -102,6 +102,10 @@ class Pairs(Source):
             ValueError: If an image or a row has no partner, or their shapes differ.
         """
         found = self.where()
+        first = Path(self.x0).expanduser()
+        if first.is_dir() is not found.is_dir():
+            kinds = ["a folder" if path.is_dir() else "a file" for path in (first, found)]
+            raise ValueError(f"{first} is {kinds[0]}, and {found} {kinds[1]}; {REMEDY}")
         if found.is_dir():
             return self._of_folders(split)
         with reading(found):

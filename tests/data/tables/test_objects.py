@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from markovbridge.data import SparseRows, write_table
+from markovbridge.data import CountTable, SparseRows, write_table
 from markovbridge.data.rows import dense
 from markovbridge.data.tables.made import write_object
 from markovbridge.data.tables.objects import read_object
@@ -222,3 +222,44 @@ def test_what_a_mask_hides_is_written_as_missing(tmp_path):
         assert np.array_equal(np.isnan(full), COUNTS == 7)
     found = read_object(hidden, missing=True)
     assert found.observed is not None and np.array_equal(~found.observed, COUNTS == 7)
+
+
+class TestColumnsOfFrames:
+    def frame(self):
+        return pd.DataFrame({"a": [1, 2, 3], "treated": [True, False, True], "b": [4, 5, 6]})
+
+    def test_booleans_beside_numbers_are_no_counts(self, tmp_path):
+        with pytest.raises(ValueError, match="'treated' holds 'True', .*name it in covariates"):
+            read_object(self.frame())
+        table = read_object(self.frame(), covariates=["treated"])
+        assert table.column_names == ("a", "b") and list(table.columns) == ["treated"]
+        with pytest.raises(ValueError, match="'treated' holds 'True', .*name it in columns"):
+            write_table(tmp_path / "a.npz", self.frame(), columns=["a"])
+        write_table(tmp_path / "a.npz", self.frame().assign(batch=list("xyx")))
+        data = CountTable(tmp_path / "a.npz", covariates=("treated", "batch")).load("all")
+        assert data.column_names == ("a", "b") and data.columns["batch"] == ["x", "y", "x"]
+
+    def test_booleans_alone_are_counts(self, tmp_path):
+        frame = self.frame()[["treated"]].assign(other=False)
+        assert read_object(frame).x.tolist() == [[1, 0], [0, 0], [1, 0]]
+        write_table(tmp_path / "a.npz", frame.assign(batch=list("xyx")))
+        data = CountTable(tmp_path / "a.npz", covariates=("batch",)).load("all")
+        assert data.column_names == ("treated", "other") and data.x.sum() == 2
+
+    def test_numbers_as_objects_are_counts(self):
+        frame = self.frame()[["a", "b"]].astype(object)
+        assert read_object(frame).x.tolist() == [[1, 4], [2, 5], [3, 6]]
+        assert all(dtype.kind == "O" for dtype in frame.dtypes)  # theirs is left as it was
+        frame.iloc[0, 0] = None
+        assert read_object(frame, missing=True).observed.sum() == 5
+        frame.iloc[0, 0] = "1"
+        with pytest.raises(ValueError, match="'a' holds '1', which is no count"):
+            read_object(frame)
+
+
+def test_a_layer_called_raw(tmp_path):
+    made = anndata.AnnData(np.full((3, 2), 0.5), layers={"raw": np.arange(6).reshape(3, 2)})
+    made.write_h5ad(tmp_path / "a.h5ad")
+    source = CountTable(tmp_path / "a.h5ad", layer="raw")
+    assert source.load("all").x.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert source.format.held(tmp_path / "a.h5ad", "raw") == (False, "int64")

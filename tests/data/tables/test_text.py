@@ -55,6 +55,18 @@ def test_decimals_may_follow_a_comma_and_thousands_are_asked_about(tmp_path):
     assert told.covariates.names == ("age",) and told.columns["age"] == [20.5, 30.5]
 
 
+def test_booleans_are_categories_where_some_are_missing(tmp_path):
+    for last in ("True", ""):
+        data = table(tmp_path, f"a,cl,b\n3,True,4\n5,False,5\n4,{last},4\n", covariates=("cl",))
+        assert data.covariates.names == ("cl=False", "cl=True")
+
+
+def test_commas_in_quoted_cells_are_no_decimals(tmp_path):
+    text = 'a,cl,b\n3,"1,2",4\n5,"3,14",5\n4,"3,14",4\n'
+    data = table(tmp_path, text, covariates=("cl",))
+    assert data.covariates.names == ("cl=1,2", "cl=3,14")
+
+
 def test_decimals_beside_numbers_and_text_of_features_in_rows(tmp_path):
     text = "gene;c0;c1\nbatch;x;y\nA;1,0;2\nB;3;0,0\n"
     data = table(tmp_path, text, transpose=True, covariates=("batch",))
@@ -79,6 +91,45 @@ def test_decimals_beside_numbers_and_text_of_features_in_rows(tmp_path):
 def test_rows_that_are_none_of_the_header_are_refused(tmp_path, text, message, missing):
     with pytest.raises(ValueError, match=message):
         table(tmp_path, text, missing=missing)
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        (",a,b\nr1,1,2\nr2,4\n", {"missing": True}),
+        (",a,b\nr1,1,2\nr2,4\n", {}),
+        ("a,b,age\n1,2,30\n\nr2,4\n", {"covariates": ("age",)}),
+        ("a,b,batch\n1,2,x\nr2,4\n", {"covariates": ("batch",)}),
+        ("a,b,id\n1,2,x\nr2,4\n", {"index": "id"}),
+        ("a;b\nr1;1;2\nr2;4\n", {"missing": True}),
+    ],
+)
+def test_rows_that_lack_cells_are_refused(tmp_path, text, fields):
+    with pytest.raises(ValueError, match=r"a.csv: row 1 \(r2\) has 2 cells of 3"):
+        table(tmp_path, text, **fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "odd"),
+    [
+        ("a;b\n1,000;2\n3,000;4\n", "1,000"),
+        ("a,b\n1,2\nn.d.,4\n7,8\n", "n.d."),
+        ("a,b\nTrue,2\nFalse,4\n", "True"),
+    ],
+)
+def test_an_odd_cell_makes_no_names_of_counts(tmp_path, text, odd):
+    with pytest.raises(ValueError, match=f"column 'a' holds '{odd}', and .*say index='a'"):
+        table(tmp_path, text)
+    assert table(tmp_path, text, index="a").row_names is not None
+    assert table(tmp_path, text, ignore=("a",)).column_names == ("b",)
+    assert table(tmp_path, text[1:]).row_names is not None  # a header that is empty
+    few = table(tmp_path, "a,b\n1,2\nc2,4\nc3,8\n")
+    assert few.row_names == ("1", "c2", "c3")
+
+
+def test_names_beside_those_of_r_are_what_is_written(tmp_path):
+    data = table(tmp_path, "cell_id,a,b\nx,007,1,2\ny,008,3,4\n", index="cell_id")
+    assert data.row_names == ("007", "008") and data.x.tolist() == [[1, 2], [3, 4]]
 
 
 def test_names_are_what_is_written(tmp_path):

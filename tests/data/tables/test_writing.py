@@ -222,12 +222,49 @@ class TestObjects:
         assert list(back.obs["batch"]) == BATCH and tuple(back.obs_names) == ROWS
         assert "batch" not in made.obs
 
+    def test_anndata_is_changed_by_what_is_given_only(self, tmp_path, counts):
+        obs = pd.DataFrame({"batch": BATCH, "note": "x"}, index=pd.Index(ROWS, name="barcode"))
+        obsm = {
+            "named": pd.DataFrame({"u": range(40)}, index=ROWS),
+            "thin": sparse.csr_matrix(counts),
+            "deep": np.ones((40, 2, 3)),
+        }
+        made = anndata.AnnData(None, obs=obs, layers={"counts": counts}, obsm=obsm)
+        write_table(tmp_path / "a.h5ad", made)
+        write_table(tmp_path / "b.h5ad", made, columns=["batch"])
+        for name, columns in (("a", ["batch", "note"]), ("b", ["batch"])):
+            back = anndata.read_h5ad(tmp_path / f"{name}.h5ad")
+            assert back.X is None and back.layers["counts"].tolist() == counts.tolist()
+            assert list(back.obs) == columns and back.obs_names.name == "barcode"
+            assert list(back.obsm["named"]["u"]) == list(range(40))
+            assert sparse.issparse(back.obsm["thin"]) and back.obsm["deep"].shape == (40, 2, 3)
+        assert list(made.obs) == ["batch", "note"]
+        with pytest.raises(ValueError, match="columns names 'c', which"):
+            write_table(tmp_path / "c.h5ad", made, columns=["c"])
+        with pytest.raises(ValueError, match="1 names or values are given for 40"):
+            write_table(tmp_path / "c.h5ad", made, row_names=["c"])
+
     def test_new_names_leave_covariates_where_they_are(self, tmp_path, counts):
         obs = pd.DataFrame({"batch": pd.Categorical(BATCH)}, index=[f"old {k}" for k in range(40)])
         write_table(tmp_path / "a.h5ad", anndata.AnnData(counts, obs=obs), **names())
         back = anndata.read_h5ad(tmp_path / "a.h5ad")
         assert list(back.obs["batch"]) == BATCH and tuple(back.obs_names) == ROWS
         assert back.obs["batch"].dtype == "category"
+
+    def test_names_that_no_table_of_text_or_parquet_has(self, tmp_path, counts):
+        frame = pd.DataFrame(counts, columns=COLUMNS)
+        two = pd.MultiIndex.from_product([["a"], range(40)])
+        with pytest.raises(ValueError, match=r"the index of .* has 2 levels, .*frame.index.map"):
+            write_table(tmp_path / "a.csv", frame.set_axis(two))
+        with pytest.raises(
+            ValueError, match=r"the columns of .* has 2 levels, .*frame.columns.map"
+        ):
+            write_table(tmp_path / "a.parquet", frame.set_axis(two[:7], axis=1))
+        twice = ["a", "a", *COLUMNS[2:]]
+        for given in (frame.set_axis(twice, axis=1), counts):
+            with pytest.raises(ValueError, match="two columns are called 'a', .*or write .csv"):
+                write_table(tmp_path / "a.parquet", given, **names(column_names=twice))
+        assert list(tmp_path.iterdir()) == []
 
     def test_what_is_no_table_is_refused(self, tmp_path, counts):
         with pytest.raises(TypeError, match="a data frame or AnnData, not a list"):

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from markovbridge import doors
+from markovbridge.data.covariates import is_category, is_missing
+from markovbridge.data.tables.beside import in_order, matched, unmatched
 from markovbridge.data.tables.format import Format, Request, Writer, full, index, is_a
 from markovbridge.data.tables.table import Table, as_block, measured, strings
 from markovbridge.storage.lazily import optional
@@ -24,6 +26,7 @@ from markovbridge.storage.reading import afford, reading
 
 COMMA = re.compile(r"[-+]?\d+(,\d+)?")  # a number, whose decimals may follow a comma
 THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+")  # which this may be, or not
+NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)(e[-+]?\d+)?")
 NAMES = re.compile(r"(^|[^a-z])(id|index|barcode|cell|sample|name|row)s?([^a-z]|$)")
 BLANK = ("", "index", "__index_level_0__")  # headers of a column of names
 MISSING = (  # what a cell of counts, or of covariates, says where nothing is known
@@ -40,7 +43,13 @@ class FrameFile(Format):
     options = frozenset({"index", "ignore", "transpose", "missing"})
 
     @abstractmethod
-    def load(self, path: Path, rows: int | None = None, index: str | None = None) -> Any:
+    def load(
+        self,
+        path: Path,
+        rows: int | None = None,
+        index: str | None = None,
+        words: bool = False,
+    ) -> Any:
         """The file as a data frame.
 
         Args:
@@ -48,6 +57,7 @@ class FrameFile(Format):
             rows: If it is text, the first so many.
             index: The column that names the rows, None for the first: if the file is text, this
                 column is, as it is written.
+            words: If it is text, whether all columns are.
         """
 
     @abstractmethod
@@ -100,32 +110,17 @@ class FrameFile(Format):
         """
         with reading(path, "cannot be read as a table"):
             frame = self.load(path)
-        # These rows hold no counts: what has the names of the samples is that of the rows.
-        first = str(frame.columns[0]) if len(frame.columns) else ""
-        same = names is not None and first not in wanted and len(frame.columns) > 0
-        same = same and not set(names or ()) - set(frame.iloc[:, 0].astype(str))
-        if same:
-            frame, named = _set(frame, 0), True
-        else:
+            # These rows hold no counts: what has the names of the samples is that of the rows.
+            written = None if names is None else self.load(path, words=True)
+        found = None
+        if names is not None:
+            found = matched(frame, written, names, wanted, path, table)
+        if found is None:
             frame, named = _named(frame, path, wanted, None, ask=False)
-        if named and names is not None:
-            frame.index = frame.index.astype(str)
-            twice = frame.index[frame.index.duplicated()]
-            if len(twice):
-                raise ValueError(f"{path} has the row {twice[0]!r} twice; keep one of them")
-            missing = [name for name in names if name not in frame.index]
-            if missing:
-                raise ValueError(
-                    f"{path} has no row for sample {missing[0]!r} of {table}, nor for "
-                    f"{len(missing) - 1:,} others; its rows are matched by their names"
-                )
-            frame = frame.loc[list(names)]
-        elif len(frame) != n:
-            raise ValueError(
-                f"{path} has {len(frame):,} rows for {n:,} samples of {table}; give one a "
-                "sample, in their order, or name the rows of both tables"
-            )
-        return {str(name): frame[name] for name in frame.columns}
+            if named and names is not None:
+                raise unmatched(frame, names, path, table)
+            found = in_order(frame, names, n, path, table)
+        return {str(name): found[name] for name in found.columns}
 
     def columns(self, path: Path, transpose: bool = False) -> tuple[str, ...]:
         """Names of its columns, or of its rows if these are the features.
@@ -162,6 +157,12 @@ class FrameFile(Format):
         """A data frame as it is, with the names of its rows if it has any."""
         if not is_a(table, "DataFrame"):
             return None
+        for axis, names in (("index", table.index), ("columns", table.columns)):
+            if names.nlevels > 1:
+                raise ValueError(
+                    f"the {axis} of the data frame has {names.nlevels} levels, and that of a "
+                    f"{self.suffix} table has one; join them: frame.{axis} = frame.{axis}.map(str)"
+                )
         named, zipped = not is_a(table.index, "RangeIndex"), path.suffix.lower() == ".gz"
         made = table.rename(columns=str)
         made.index = made.index.astype(str) if named else made.index
@@ -173,7 +174,13 @@ class ParquetTable(FrameFile):
 
     suffix = written_as = ".parquet"
 
-    def load(self, path: Path, rows: int | None = None, index: str | None = None) -> Any:
+    def load(
+        self,
+        path: Path,
+        rows: int | None = None,
+        index: str | None = None,
+        words: bool = False,
+    ) -> Any:
         """See `FrameFile.load`."""
         pd = optional("pandas", "reading tables")
         parquet = optional("pyarrow.parquet", "reading .parquet files")
@@ -186,11 +193,17 @@ class ParquetTable(FrameFile):
     def dump(self, frame: Any, file: Path, named: bool, zipped: bool) -> None:
         """See `FrameFile.dump`."""
         optional("pyarrow", "writing .parquet files")
+        twice = frame.columns[frame.columns.duplicated()]
+        if len(twice):
+            raise ValueError(
+                f"two columns are called {str(twice[0])!r}, which .parquet does not hold; rename "
+                "one, or write .csv"
+            )
         frame.to_parquet(file, engine="pyarrow", index=named)
 
 
 def cells(counts: Any, name: str, remedy: str) -> np.ndarray:
-    """The cells of a data frame as numbers.
+    """The cells of a data frame as numbers; booleans are some if there is nothing else.
 
     Args:
         counts: The data frame.
@@ -200,9 +213,14 @@ def cells(counts: Any, name: str, remedy: str) -> np.ndarray:
     Raises:
         ValueError: If a column holds none.
     """
+    pd = optional("pandas", "a data frame")
+    counts = counts.copy(deep=False)
+    for k, dtype in enumerate(counts.dtypes):
+        if dtype.kind == "O" and not is_category(counts.iloc[:, k]):
+            counts.isetitem(k, pd.to_numeric(counts.iloc[:, k]))
     kinds = {dtype.kind for dtype in counts.dtypes}
     for k, (column, dtype) in enumerate(counts.dtypes.items()):
-        if dtype.kind not in "iufb":
+        if dtype.kind not in "iuf" and kinds != {"b"}:
             values = counts.iloc[:, k]  # by position, for names may occur twice
             sample = next((v for v in values if isinstance(v, str)), values.iloc[0])
             if THOUSANDS.fullmatch(str(sample).strip()):
@@ -234,19 +252,26 @@ def _joined(counts: Any, columns: Mapping[str, Any]) -> Any:
     return pd.concat([pd.DataFrame(before, index=counts.index), counts], axis=1)
 
 
-def numbers(column: Any) -> Any:
+def numbers(column: Any, commas: bool = True) -> Any:
     """A column as numbers if it holds nothing else; decimals may follow a comma.
 
-    What may be a decimal or thousands, such as 1,000, stays the text that it is.
+    What may be a decimal or thousands, such as 1,000, stays the text that it is. So do booleans,
+    which are categories whether or not some are missing.
+
+    Args:
+        column: The column.
+        commas: Whether a comma stands for a point, as it cannot where it separates cells.
     """
     pd = optional("pandas", "reading tables")
     if column.dtype.kind != "O":  # of dates it would make numbers
+        return column
+    if any(isinstance(value, bool | np.bool_) for value in column):
         return column
     try:
         return pd.to_numeric(column)
     except (ValueError, TypeError):
         words = [str(value).strip() for value in column if not pd.isna(value)]
-    if not all(map(COMMA.fullmatch, words)) or any(map(THOUSANDS.fullmatch, words)):
+    if not commas or not all(map(COMMA.fullmatch, words)) or any(map(THOUSANDS.fullmatch, words)):
         return column
     points = column.map(lambda value: str(value).replace(",", "."), na_action="ignore")
     return pd.to_numeric(points)
@@ -283,6 +308,14 @@ def _named(
     if values.dtype.kind == "O":
         values = numbers(values.where(~values.isin(MISSING)))
     if not kept and (blank or values.dtype.kind not in "iufb"):
+        odd = None if blank or not ask else _odd_among_numbers(values)
+        if odd is not None:
+            raise ValueError(
+                f"{path}: its first column {first!r} holds {odd!r}, and most of its cells may be "
+                f"counts or names of the rows: say index={first!r} if they are names, "
+                f"ignore=[{first!r}] to leave them out, or write numbers without commas and "
+                "nothing else if they are counts"
+            )
         return _set(frame, 0), True
     others = [k for k in range(1, len(columns)) if columns[k] not in beside]
     if not kept and ask and _like_names(first, values, frame.iloc[:, others]):
@@ -300,6 +333,15 @@ def _set(frame: Any, position: int) -> Any:
     names = frame.iloc[:, position]
     others = [k for k in range(len(frame.columns)) if k != position]
     return frame.iloc[:, others].set_axis(names.to_numpy(), axis=0)
+
+
+def _odd_among_numbers(values: Any) -> str | None:
+    """The first cell that is no number, of a column of text most cells of which may be counts."""
+    words = [str(value).strip() for value in values if not is_missing(value)]
+    odd = [word for word in words if not NUMBER.fullmatch(word) or THOUSANDS.fullmatch(word)]
+    counted = sum(word in ("True", "False") or bool(THOUSANDS.fullmatch(word)) for word in odd)
+    most = 2 * (len(words) - len(odd) + counted) > len(words)
+    return odd[0][:40] if odd and most else None
 
 
 def _like_names(name: str, values: Any, others: Any) -> bool:

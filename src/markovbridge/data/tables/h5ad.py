@@ -43,8 +43,7 @@ class AnnDataFile(Format):
             )
         layers = list(members.group(file, "layers", path)) if "layers" in file else []
         others = [*layers, *(["raw"] if "raw" in file else [])]
-        places = {None: "X", "raw": "raw/X", **{name: f"layers/{name}" for name in layers}}
-        where = places.get(layer)
+        where = _place(file, layer) if layer in (None, *others) else None
         if where is None or where not in file:
             found = ", ".join(others) or "none"
             raise ValueError(
@@ -52,7 +51,7 @@ class AnnDataFile(Format):
                 f"layers: {found}"
             )
         rows = _index(file, "obs", path)
-        features = _index(file, "raw/var" if layer == "raw" else "var", path)
+        features = _index(file, "raw/var" if where == "raw/X" else "var", path)
         others = [name for name in others if name != layer]
         remedy = (
             f"take the raw counts, which may be in layer={' or '.join(map(repr, others))}"
@@ -99,9 +98,8 @@ class AnnDataFile(Format):
 
     def held(self, path: Path, layer: str | None) -> tuple[bool | None, str | None]:
         """See `Format.held`."""
-        where = {None: "X", "raw": "raw/X"}.get(layer, f"layers/{layer}")
         with reading(path), members.opened(path, "h5ad") as file:
-            found = members.member(file, where, path)
+            found = members.member(file, _place(file, layer), path)
             if not hasattr(found, "keys"):
                 return False, str(found.dtype)
             return True, str(members.dataset(found, "data", path).dtype)
@@ -144,23 +142,34 @@ class AnnDataFile(Format):
         self,
         path: Path,
         data: Any,
-        table: Table,
+        given: Table,
+        kept: list[str] | None,
         layers: Mapping[str, Any],
         obsm: Mapping[str, Any],
     ) -> dict[Path, Writer]:
-        """What writes an AnnData object with all that it has, and what a table and more add.
+        """What writes an AnnData object with all that it has, changed by what was given only.
 
         Args:
             path: The file.
             data: The object.
-            table: Its names and columns; the counts are those of the object.
-            layers: Its layers.
-            obsm: Its arrays of the rows.
+            given: Names, None for those of the object, and columns that come to its own.
+            kept: The columns of `obs` that are written, None for all.
+            layers: Layers that come to its own.
+            obsm: Arrays of the rows that come to its own.
+
+        Raises:
+            TypeError: If it has neither X nor layers.
         """
+        if data.X is None and not data.layers and not layers:
+            raise TypeError("the AnnData object has no X; give the matrix that is to be written")
         made = data.to_memory() if data.isbacked else data.copy()
-        made.obs_names = index(table.row_names, made.n_obs)
-        made.var_names = index(table.column_names, made.n_vars)
-        for name, values in table.columns.items():
+        if kept is not None:
+            made.obs = made.obs[kept]
+        if given.row_names is not None:
+            made.obs_names = index(given.row_names, made.n_obs)
+        if given.column_names is not None:
+            made.var_names = index(given.column_names, made.n_vars)
+        for name, values in given.columns.items():
             made.obs[name] = getattr(values, "array", np.asarray(values))  # without its index
         made.layers.update(layers)
         made.obsm.update({name: full(values) for name, values in obsm.items()})
@@ -215,6 +224,13 @@ class AnnDataFile(Format):
                     anndata.io.write_elem(content.require_group("uns"), name, both)
 
         return write
+
+
+def _place(file: Any, layer: str | None) -> str:
+    """Where the counts of a layer are; "raw" is `adata.raw` unless a layer is called so."""
+    if layer is None:
+        return "X"
+    return "raw/X" if layer == "raw" and "layers/raw" not in file else f"layers/{layer}"
 
 
 def _held(path: Path, part: str) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.base import picked
+from markovbridge.data.covariates import is_category
 from markovbridge.data.rows import Rows
 from markovbridge.data.sparse import SparseRows
 from markovbridge.data.tables.another import another
@@ -141,18 +142,12 @@ class Parts:
         row_names: Name of each row, or None.
         column_names: Name of each feature, or None.
         columns: Covariates by name, N values each.
-        layers: Matrices of the same shape by name.
-        obsm: Arrays (N, k) by name.
-        origin: The object itself, if it is AnnData.
     """
 
     values: Any
     row_names: tuple[str, ...] | None = None
     column_names: tuple[str, ...] | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
-    layers: Mapping[str, Any] = field(default_factory=dict)
-    obsm: Mapping[str, Any] = field(default_factory=dict)
-    origin: Any = None
 
 
 def parts_of(table: Any, covariates: Sequence[str] | None = None) -> Parts:
@@ -161,16 +156,13 @@ def parts_of(table: Any, covariates: Sequence[str] | None = None) -> Parts:
     Args:
         table: The object.
         covariates: Names of the columns that are no counts, of a data frame or AnnData; None for
-            those of a data frame that hold no numbers, and for all of `obs`.
+            those of a data frame that are categories, and for all of `obs`.
 
     Raises:
         TypeError: If it is no table.
         ValueError: If it has no such columns.
     """
-    there = table.obs if is_a(table, "AnnData") else table if is_a(table, "DataFrame") else {}
-    for name in covariates or ():
-        if name not in there:
-            raise ValueError(f"columns names {name!r}, which the table does not have")
+    check_columns(table, covariates or ())
     if is_a(table, "AnnData"):
         chosen = table.obs.columns if covariates is None else covariates
         columns = {str(name): table.obs[name] for name in chosen}
@@ -178,14 +170,15 @@ def parts_of(table: Any, covariates: Sequence[str] | None = None) -> Parts:
         if table.X is None:
             raise TypeError("the AnnData object has no X; give the matrix that is to be written")
         values = table.X.to_memory() if hasattr(table.X, "to_memory") else table.X
-        obsm = {str(name): np.asarray(part) for name, part in table.obsm.items()}
-        return Parts(values, *names, columns, dict(table.layers), obsm, table)
+        return Parts(values, *names, columns)
     if is_a(table, "DataFrame"):
-        text = [dtype.kind not in "iufb" for dtype in table.dtypes]
+        text = [is_category(table.iloc[:, k]) for k in range(table.shape[1])]
+        if all(text):  # booleans are counts where nothing else is
+            text = [dtype.kind != "b" for dtype in table.dtypes]
         if covariates is not None:
             text = [name in covariates for name in table.columns]
         numbers = table.loc[:, [not t for t in text]]
-        values = cells(numbers, "the data frame", "drop it")
+        values = cells(numbers, "the data frame", "name it in columns, or drop it")
         columns = {str(name): table[name] for name in table.columns[text]}
         return Parts(values, strings(table.index), strings(numbers.columns), columns)
     if not (sparse.issparse(table) or isinstance(table, Tensor | Rows | np.ndarray)):
@@ -194,6 +187,14 @@ def parts_of(table: Any, covariates: Sequence[str] | None = None) -> Parts:
             f"{type(table).__name__}"
         )
     return Parts(table)
+
+
+def check_columns(table: Any, names: Sequence[str]) -> None:
+    """Refuse names of columns that a data frame, or `obs` of AnnData, has not."""
+    there = table.obs if is_a(table, "AnnData") else table if is_a(table, "DataFrame") else {}
+    for name in names:
+        if name not in there:
+            raise ValueError(f"columns names {name!r}, which the table does not have")
 
 
 def _read(

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -52,7 +54,13 @@ class TextTable(FrameFile):
         self.suffix = self.written_as = suffix
         self.separator = separator
 
-    def load(self, path: Path, rows: int | None = None, index: str | None = None) -> Any:
+    def load(
+        self,
+        path: Path,
+        rows: int | None = None,
+        index: str | None = None,
+        words: bool = False,
+    ) -> Any:
         """See `FrameFile.load`."""
         pd = optional("pandas", "reading tables")
         found = self._layout(path)
@@ -60,7 +68,7 @@ class TextTable(FrameFile):
         named = width > len(header)  # as R writes tables
         if not found.row:
             return pd.DataFrame([], columns=header)
-        text = 0 if named or index not in header else header.index(index)
+        texts = _texts(header, named, index, range(width) if words else ())
         with warnings.catch_warnings(), unpacked(path) as stream:
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
             frame = pd.read_csv(
@@ -69,9 +77,9 @@ class TextTable(FrameFile):
                 header=None,
                 names=range(width),
                 skiprows=found.skipped,
-                converters={text: str},
+                converters=dict.fromkeys(texts, str),
                 # Not of names: newer pandas looks for missing ones among converted texts too.
-                na_values={k: list(MISSING) for k in range(width) if k != text},
+                na_values={k: list(MISSING) for k in range(width) if k not in texts},
                 keep_default_na=False,
                 low_memory=False,
                 nrows=rows,
@@ -81,9 +89,12 @@ class TextTable(FrameFile):
                 "each of its rows ends with a separator, which its header does not: remove that "
                 "of the rows, or add one to the header"
             )
+        last = frame.iloc[:, -1]
+        if (last.isna() | (last == "")).any():  # pandas fills up what a row lacks
+            _check_rows(path, found, width, rows)
         for k, dtype in enumerate(frame.dtypes):
-            if dtype.kind == "O" and k != text:
-                frame.isetitem(k, numbers(frame.iloc[:, k]))
+            if dtype.kind == "O" and k not in texts:
+                frame.isetitem(k, numbers(frame.iloc[:, k], found.separator != ","))
         if named:
             frame = frame.set_index(0)
         return frame.set_axis(header, axis=1)
@@ -115,10 +126,22 @@ class TextTable(FrameFile):
         return found
 
 
+def _texts(header: list[str], named: bool, index: str | None, others: Iterable[int]) -> set[int]:
+    """Positions of the columns that are kept as written: that of the row names, and `others`.
+
+    Args:
+        header: The names of the columns.
+        named: Whether a column without a name, of the names of the rows, stands before them.
+        index: The column that names the rows, None for the first.
+        others: Further ones.
+    """
+    said = {header.index(index) + named} if index in header else set()
+    return {*said, *([0] if named or not said else []), *others}
+
+
 def _look(path: Path, separator: str) -> _Layout:
     """The header of a file and its first row, if a sign separates their cells."""
-    text = cast(Any, unpacked(path))
-    with io.TextIOWrapper(text, encoding="utf-8-sig", newline="") as lines:
+    with _lines(path) as lines:
         filled: list[list[str]] = []
         skipped = 0
         for words in csv.reader(lines, delimiter=separator):
@@ -130,6 +153,29 @@ def _look(path: Path, separator: str) -> _Layout:
                 break
     header, row = [*filled, [], []][:2]
     return _Layout(separator, skipped, header, row)
+
+
+def _check_rows(path: Path, layout: _Layout, width: int, rows: int | None) -> None:
+    """Refuse a row that lacks cells, of the first `rows` ones, or of all.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    with _lines(path) as lines:
+        filled = (words for words in csv.reader(lines, delimiter=layout.separator) if words)
+        header = next(words for words in filled if words == layout.header)
+        for k, words in enumerate(itertools.islice(filled, rows)):
+            if len(words) < width:
+                more = " with its name" if width > len(header) else ""
+                raise ValueError(
+                    f"{path}: row {k} ({words[0][:40]}) has {len(words):,} cells of "
+                    f"{width:,}{more}; give each row all cells, empty ones where none is known"
+                )
+
+
+def _lines(path: Path) -> io.TextIOWrapper:
+    """A file as text, unpacked."""
+    return io.TextIOWrapper(cast(Any, unpacked(path)), encoding="utf-8-sig", newline="")
 
 
 doors.guard(__name__)

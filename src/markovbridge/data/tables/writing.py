@@ -20,9 +20,9 @@ import numpy as np
 
 from markovbridge import doors
 from markovbridge.data.meeting import in_order
-from markovbridge.data.tables.format import Format, Values, Writer, plain
+from markovbridge.data.tables.format import Format, Values, Writer, is_a, plain
 from markovbridge.data.tables.h5ad import AnnDataFile
-from markovbridge.data.tables.objects import parts_of
+from markovbridge.data.tables.objects import check_columns, parts_of
 from markovbridge.data.tables.registry import format_named
 from markovbridge.data.tables.source import CountTable
 from markovbridge.data.tables.table import Table
@@ -49,8 +49,8 @@ def write_table(
             features in rows, with names beside them.
         counts: (N, features), reals too: an array, a tensor, a sparse matrix, `Rows`; or AnnData
             or a data frame, whose names and covariates are taken where none are given. Columns
-            of a data frame that hold no numbers are covariates. To an `.h5ad` file AnnData goes
-            with all that it has, and a data frame to a table as it is.
+            of a data frame that hold no numbers are covariates, as booleans beside numbers. To an
+            `.h5ad` file AnnData goes with all that it has, and a data frame to a table as it is.
         row_names: Name of each row.
         column_names: Name of each column.
         columns: Covariates by name, N values each: `obs` of an `.h5ad` file, columns before
@@ -74,27 +74,19 @@ def write_table(
     as_it_is = None if any(part is not None for part in own) else form.as_it_is(path, counts)
     if as_it_is is not None:
         return _write(as_it_is, overwrite)
+    if isinstance(form, AnnDataFile) and is_a(counts, "AnnData"):
+        check_columns(counts, chosen or ())
+        given = Table(np.broadcast_to(0, counts.shape), row_names, column_names, more)
+        _check(path, given, layers, obsm)
+        kept = None if chosen is None else list(chosen)
+        parts = _plain(layers), _plain(obsm)
+        return _write(form.whole(path, counts, given, kept, *parts), overwrite)
     held = parts_of(counts, chosen)
     row_names = held.row_names if row_names is None else row_names
     column_names = held.column_names if column_names is None else column_names
-    columns = {**held.columns, **more}
-    if form.layered:
-        layers, obsm = {**held.layers, **(layers or {})}, {**held.obsm, **(obsm or {})}
-    matrix = plain(held.values)
-    n, width = matrix.shape
-    _check_shapes(layers, (n, width))
-    _check_shapes(obsm, (n,))
-    for names, size in (
-        (row_names, n),
-        (column_names, width),
-        *((c, n) for c in columns.values()),
-    ):
-        if names is not None and len(names) != size:
-            raise ValueError(f"{len(names)} names or values are given for {size} in {path}")
-    table = Table(matrix, row_names, column_names, columns)
+    table = Table(plain(held.values), row_names, column_names, {**held.columns, **more})
+    _check(path, table, layers, obsm)
     parts = _plain(layers), _plain(obsm)
-    if isinstance(form, AnnDataFile) and held.origin is not None:
-        return _write(form.whole(path, held.origin, table, *parts), overwrite)
     return _write(form.writers(path, table, *parts), overwrite)
 
 
@@ -195,6 +187,20 @@ def _writable(path: Path, layers: Any, obsm: Any) -> Format:
 
 def _plain(matrices: Mapping[str, Values] | None) -> dict[str, Any]:
     return {name: plain(values) for name, values in (matrices or {}).items()}
+
+
+def _check(path: Path, table: Table, layers: Any, obsm: Any) -> None:
+    """Refuse what is given in a shape that is not that of the table."""
+    n, width = table.shape
+    _check_shapes(layers, (n, width))
+    _check_shapes(obsm, (n,))
+    for names, size in (
+        (table.row_names, n),
+        (table.column_names, width),
+        *((values, n) for values in table.columns.values()),
+    ):
+        if names is not None and len(names) != size:
+            raise ValueError(f"{len(names)} names or values are given for {size} in {path}")
 
 
 def _check_shapes(parts: Mapping[str, Values] | None, expected: tuple[int, ...]) -> None:
