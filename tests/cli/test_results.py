@@ -125,6 +125,18 @@ def test_output_that_cannot_be(run, tmp_path, capsys, output, status, message):
     assert message in error(capsys)
 
 
+@pytest.mark.parametrize("inner", ["model", "checkpoints/new.npz", "threes/deep"])
+def test_output_inside_a_run_is_refused(run, tmp_path, capsys, inner):
+    before = files(run)
+    (tmp_path / "link").symlink_to(run / "checkpoints")
+    for place in (run / inner, tmp_path / "link"):
+        assert sample(run, "--n", "4", "--output", str(place)) == 1
+        assert f"is inside the run {run.resolve()}; name another folder" in error(capsys)
+    assert files(run) == before and not (run / "threes").exists()
+    assert sample(run, "--n", "4", "--output", str(run / "four.npz")) == 0
+    assert sample(run, "--n", "4", "--output", str(run / "model" / ".." / "five.npz")) == 0
+
+
 def test_an_interrupted_call_goes_on_where_it_writes(run, tmp_path, monkeypatch, capsys):
     from markovbridge import Transport
 

@@ -108,8 +108,8 @@ def results(run: RunFolder, made: str, output: Path | None) -> Results:
 
     Raises:
         UsageError: If it cannot be that.
-        FileExistsError: If it is the folder of another run, or files would be replaced that
-            no such verb wrote.
+        FileExistsError: If it is the folder of another run or inside one, or files would be
+            replaced that no such verb wrote.
     """
     if output is None:
         return _there(run, made, own=True)
@@ -133,10 +133,13 @@ def results(run: RunFolder, made: str, output: Path | None) -> Results:
         )
     if folder.resolve() == run.path.resolve():
         return _there(run, name, own=name == made)
-    if folder.is_dir() and is_run(folder):
+    place = folder.resolve()
+    inside = next((path for path in (place, *place.parents) if is_run(path)), None)
+    if inside is not None:
+        other = f"the folder of another run than {run}"
+        what = other if inside == place else f"inside the run {inside}"
         raise FileExistsError(
-            f"output is {str(output)!r}, and {folder} is the folder of another run than {run}; "
-            "name another folder"
+            f"output is {str(output)!r}, and {folder} is {what}; name another folder"
         )
     make_folder(folder)
     return _there(RunFolder(folder), name, own=False)
