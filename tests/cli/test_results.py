@@ -14,7 +14,7 @@ from markovbridge import recipes
 from markovbridge.cli import Data, Recipes, main
 from markovbridge.data.catalogue import CATALOGUE
 from markovbridge.evaluation.metrics import reference
-from runs import error, sample, samples
+from runs import error, sample, samples, train
 
 FEW = ["--steps", "2", "--threads", "1"]
 
@@ -181,6 +181,30 @@ def test_samples_elsewhere_are_scored(run, tmp_path, capsys):
         == 1
     )
     assert f"there are no samples at {tmp_path / 'none.npz'}" in error(capsys)
+
+
+def test_samples_of_another_model_are_not_scored_as_those_of_the_run(run, tmp_path, capsys):
+    again = shutil.copytree(run, tmp_path / "again")
+    for weights in ("ema", "raw"):
+        words = ["--n", "10", "--weights", weights, "--output", str(tmp_path / f"{weights}.npz")]
+        assert sample(run, *words) == 0
+    assert sample(again, "--n", "10") == 0
+    score = ["evaluate", str(again), "--split", "test"]
+    capsys.readouterr()
+    for weights in ("ema", "raw"):  # the same model, elsewhere
+        assert main([*score, "--samples", str(tmp_path / f"{weights}.npz")]) == 0
+    assert main(score) == 0
+    assert "weights than" not in capsys.readouterr().err
+    assert train(again, "--resume", "--trainer.steps", "31") == 0
+    capsys.readouterr()
+    for weights in ("ema", "raw"):
+        file = tmp_path / f"{weights}.npz"
+        assert main([*score, "--samples", str(file)]) == 1
+        told = error(capsys)
+        assert f"{file} was drawn with other weights than {again} has; name the run" in told
+    assert main(score) == 0
+    told = f"warning: {again / 'samples.npz'} was drawn with other weights than {again} has now"
+    assert told in capsys.readouterr().err
 
 
 def test_large_data_leave_statistics_in_the_cache(run, tmp_path, monkeypatch, capsys):
