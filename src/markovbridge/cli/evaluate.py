@@ -20,7 +20,7 @@ from torch import Tensor
 from markovbridge.cli import console
 from markovbridge.cli.models import conditioned, hash_of, load_transport
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.results import figures_of, placed
+from markovbridge.cli.results import figures_of, foreign, is_evaluation, placed
 from markovbridge.cli.verb import Measures, Placed
 from markovbridge.data import Source
 from markovbridge.data.covariates import Covariates, described
@@ -94,6 +94,13 @@ class Evaluate(Placed, Measures):
         run = self.opened()
         source, trained, known = self.source(run), run.split(), self.data_of(run)
         folder, name = (run, "samples") if self.samples is None else placed(self.samples)
+        file = folder.record(figures_of(name, "evaluation"))
+        if (
+            folder.path.resolve() != run.path.resolve()
+            and file.exists()
+            and not is_evaluation(file)
+        ):
+            raise foreign(file, "score samples in another folder")
         made: dict[str, Any] = {}
         with locked(run.path, "evaluation"), self.threaded():
             if not self.likelihood or self.samples or run.arrays("samples").is_file():
