@@ -14,7 +14,7 @@ from markovbridge import recipes
 from markovbridge.cli import Data, Recipes, main
 from markovbridge.data.catalogue import CATALOGUE
 from markovbridge.evaluation.metrics import reference
-from runs import error, sample, samples
+from runs import error, sample, samples, train
 
 FEW = ["--steps", "2", "--threads", "1"]
 
@@ -113,6 +113,7 @@ def test_what_is_not_of_the_program_is_not_replaced(run, tmp_path, capsys):
         (".npz", 2, "give the file a name before .npz"),
         ("restored.npz", 2, "and files called restored are those of another verb"),
         ("path.npz", 2, "give the file another name"),
+        ("threes-path.npz", 2, "are the paths of other samples"),
         ("file/deep", 1, "file"),
         ("another", 1, "is the folder of another run than"),
     ],
@@ -123,6 +124,60 @@ def test_output_that_cannot_be(run, tmp_path, capsys, output, status, message):
         shutil.copytree(run, tmp_path / "another")
     assert sample(run, "--n", "4", "--output", str(tmp_path / output)) == status
     assert message in error(capsys)
+
+
+def test_every_file_of_the_user_is_looked_at_before_drawing(run, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("path.npz", "nine-path.npz"):
+        np.savez(folder / name, x=np.zeros(3))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for output in (folder, folder / "nine.npz"):
+        assert sample(run, "--n", "4", "--output", str(output)) == 1
+        assert "path.npz is there and holds no results of this program" in error(capsys)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert sample(run, "--n", "4", "--output", str(folder / "four.npz")) == 0
+    (folder / "four-evaluation.json").write_text('{"mine": 1}')
+    words = ["evaluate", str(run), "--split", "test", "--samples", str(folder / "four.npz")]
+    assert main(words) == 1
+    assert "four-evaluation.json is there and holds no results" in error(capsys)
+    assert (folder / "four-evaluation.json").read_text() == '{"mine": 1}'
+    assert sample(run, "--n", "4", "--output", str(folder / "four.npz")) == 0
+    assert (folder / "four-evaluation.json").read_text() == '{"mine": 1}'
+
+
+def test_nothing_is_left_of_the_results_before(run, tmp_path, capsys):
+    file = tmp_path / "four.npz"
+    words = ["evaluate", str(run), "--split", "test", "--json", "--samples", str(file)]
+    assert sample(run, "--n", "4", "--output", str(file)) == 0
+    capsys.readouterr()
+    for replaced in (False, True):
+        assert main(words) == 0
+        assert ("in place of what was there" in capsys.readouterr().err) == replaced
+    (tmp_path / "four.csv").write_text("exported, by the user")
+    assert sample(run, "--n", "5", "--output", str(file)) == 0
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'four-evaluation.json'}: deleted, of the samples before" in told
+    assert (tmp_path / "four.csv").exists() and "other weights" not in told
+    assert sample(run, "--n", "4", "--weights", "raw", "--output", str(file)) == 0
+    told = capsys.readouterr().err
+    assert "replaced 5 samples, seed 0, drawn with other weights; another" in told
+    assert "deleted" not in told and (tmp_path / "four.csv").exists()
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith("four")} == {
+        *("four.npz", "four.png", "four-path.npz", "four.csv")
+    }
+
+
+@pytest.mark.parametrize("inner", ["model", "checkpoints/new.npz", "threes/deep"])
+def test_output_inside_a_run_is_refused(run, tmp_path, capsys, inner):
+    before = files(run)
+    (tmp_path / "link").symlink_to(run / "checkpoints")
+    for place in (run / inner, tmp_path / "link"):
+        assert sample(run, "--n", "4", "--output", str(place)) == 1
+        assert f"is inside the run {run.resolve()}; name another folder" in error(capsys)
+    assert files(run) == before and not (run / "threes").exists()
+    assert sample(run, "--n", "4", "--output", str(run / "four.npz")) == 0
+    assert sample(run, "--n", "4", "--output", str(run / "model" / ".." / "five.npz")) == 0
 
 
 def test_an_interrupted_call_goes_on_where_it_writes(run, tmp_path, monkeypatch, capsys):
@@ -171,6 +226,30 @@ def test_samples_elsewhere_are_scored(run, tmp_path, capsys):
     assert f"there are no samples at {tmp_path / 'none.npz'}" in error(capsys)
 
 
+def test_samples_of_another_model_are_not_scored_as_those_of_the_run(run, tmp_path, capsys):
+    again = shutil.copytree(run, tmp_path / "again")
+    for weights in ("ema", "raw"):
+        words = ["--n", "10", "--weights", weights, "--output", str(tmp_path / f"{weights}.npz")]
+        assert sample(run, *words) == 0
+    assert sample(again, "--n", "10") == 0
+    score = ["evaluate", str(again), "--split", "test"]
+    capsys.readouterr()
+    for weights in ("ema", "raw"):  # the same model, elsewhere
+        assert main([*score, "--samples", str(tmp_path / f"{weights}.npz")]) == 0
+    assert main(score) == 0
+    assert "weights than" not in capsys.readouterr().err
+    assert train(again, "--resume", "--trainer.steps", "31") == 0
+    capsys.readouterr()
+    for weights in ("ema", "raw"):
+        file = tmp_path / f"{weights}.npz"
+        assert main([*score, "--samples", str(file)]) == 1
+        told = error(capsys)
+        assert f"{file} was drawn with other weights than {again} has; name the run" in told
+    assert main(score) == 0
+    told = f"warning: {again / 'samples.npz'} was drawn with other weights than {again} has now"
+    assert told in capsys.readouterr().err
+
+
 def test_large_data_leave_statistics_in_the_cache(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MARKOVBRIDGE_CACHE", str(tmp_path / "cache"))
     assert sample(run, "--n", "10") == 0
@@ -183,7 +262,8 @@ def test_large_data_leave_statistics_in_the_cache(run, tmp_path, monkeypatch, ca
         assert main(["evaluate", str(run), "--split", "test", "--json"]) == 0
         told.append(capsys.readouterr())
         assert list((tmp_path / "cache" / "references").glob("*.npz"))
-    assert told[0] == told[1] and told[0].err == ""
+    assert told[0] == told[1]
+    assert told[0].err == f"wrote {run / 'evaluation.json'}, in place of what was there\n"
     for path in (tmp_path / "cache" / "references").glob("*.npz"):
         path.write_bytes(path.read_bytes()[:200])
     with warnings.catch_warnings():

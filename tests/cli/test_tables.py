@@ -139,6 +139,33 @@ def test_one_draw_of_what_is_missing_is_a_table_without_intervals(run):
         assert set(layers) == {"imputed_mean", "observed"}
 
 
+@pytest.mark.parametrize("name", ["cells_thinned", "cells_restored_mean"])
+def test_tables_of_the_user_are_not_replaced(run, tmp_path, capsys, name):
+    run, table = run
+    words = ["restore", str(run), "--survival", "0.5", "--draws", "19", "--steps", "2", "--n", "2"]
+    place, there = tmp_path / "out", tmp_path / "out" / f"{name}.csv"
+    place.mkdir()
+    there.write_text("mine")
+    assert main([*words, "--output", str(place)]) == 1
+    assert f"{there} is there and holds no results" in capsys.readouterr().err
+    assert [*place.iterdir()] == [there] and there.read_text() == "mine"
+
+
+def test_intervals_of_the_draws_before_are_deleted(run, tmp_path, capsys):
+    run, table = run
+    words = ["impute", str(run), "--observed", "random:0.5", "--n", "3", "--steps", "2"]
+    words += ["--rounds", "1", "--output", str(tmp_path / "out")]
+    low = tmp_path / "out" / "cells_imputed_low.csv"
+    assert main([*words, "--draws", "19"]) == 0
+    assert low.is_file() == (table.suffix == ".csv")
+    capsys.readouterr()
+    assert main([*words, "--draws", "1"]) == 0
+    assert not low.exists()
+    assert (": deleted, of the draws before" in capsys.readouterr().err) == (
+        table.suffix == ".csv"
+    )
+
+
 def test_without_its_table_a_run_still_samples(run, capsys):
     run, _ = run
     config = yaml.safe_load((run / "config.yaml").read_text())

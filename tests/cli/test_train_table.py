@@ -12,7 +12,7 @@ from markovbridge.cli import main
 from markovbridge.data import write_table
 from markovbridge.samplers import Adaptive
 from markovbridge.samplers.known_sites import Masking
-from markovbridge.training.run_folder import write_arrays
+from markovbridge.storage.files import write_arrays
 
 pytest.importorskip("pandas")
 

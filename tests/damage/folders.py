@@ -18,9 +18,9 @@ from markovbridge.data.tables.objects import read_object
 from markovbridge.evaluation.held_out_likelihood import Nats
 from markovbridge.evaluation.metrics import Record
 from markovbridge.evaluation.report.run import read_run
-from markovbridge.storage.files import append, to_json, write_json, write_text
+from markovbridge.storage.files import append, to_json, write_arrays, write_json, write_text
 from markovbridge.training import checkpoint
-from markovbridge.training.run_folder import RunFolder, write_arrays
+from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.trained_on import TrainedOn
 
 SEEDED = {"steps": 2, "seed": 0}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from markovbridge.storage import kept
+from markovbridge.storage.files import put_arrays
 from markovbridge.storage.kept import Kept, usual
 from markovbridge.storage.locks import locked
 
@@ -89,6 +90,24 @@ def test_numbers_that_were_exchanged_are_seen(tmp_path):
     np.savez(file, **{**content, "x": np.array([0.0])})  # a whole archive, with other numbers
     with pytest.warns(UserWarning, match="not those that were written"):
         assert made(tmp_path) == (VALUE, True)
+
+
+def test_arrays_of_any_name_are_kept_in_every_numpy(tmp_path, monkeypatch):
+    def old(file, *args, **arrays):
+        raise AssertionError("older versions of numpy store `allow_pickle` as an array")
+
+    monkeypatch.setattr(np, "savez", old)
+    monkeypatch.setattr(np, "savez_compressed", old)
+    found = {"file": np.arange(3), "allow_pickle": np.zeros((2, 0)), "args": np.array("é")}
+    for compressed in (False, True):
+        put_arrays(tmp_path / "any", found, compressed=compressed)
+        with np.load(tmp_path / "any", allow_pickle=False) as read:
+            assert {*read} == {*found}
+            assert all(np.array_equal(read[name], found[name]) for name in found)
+    with pytest.raises(ValueError, match="Object arrays"):
+        put_arrays(tmp_path / "objects", {"x": np.array([None])})
+    assert made(tmp_path / "cache") == (VALUE, True)
+    assert made(tmp_path / "cache") == (VALUE, False)
 
 
 def test_where_nothing_can_be_written_nothing_fails(tmp_path):

@@ -23,8 +23,15 @@ from torch import Tensor, nn
 
 from markovbridge.data.counts import smallest_type
 from markovbridge.storage.documents import read_json
-from markovbridge.storage.files import discard, make_folder, settle, to_json, write_json
-from markovbridge.training.run_folder import read_arrays, write_arrays
+from markovbridge.storage.files import (
+    discard,
+    make_folder,
+    settle,
+    to_json,
+    write_arrays,
+    write_json,
+)
+from markovbridge.training.run_folder import read_arrays
 from markovbridge.transport import Transport
 
 Draw = Callable[[Callable[[float, Tensor], None]], Tensor]

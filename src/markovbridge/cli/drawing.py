@@ -108,7 +108,7 @@ class Draws(Weighted, Placed, OnRun):
         run = self.opened()
         with contextlib.ExitStack() as stack:
             team = stack.enter_context(ranks())
-            place = results(run, made, self.output)
+            place = results(run, made, self.output, getattr(self, "input", None))
             if team.rank == 0:
                 stack.enter_context(locked(place.folder.path, place.name))
             stack.enter_context(self.threaded())

@@ -3,7 +3,8 @@
 RUN/evaluation.json    {"records": [...], "samples": how the samples were made}
 RUN/likelihood.json    {"records": [...], "model": hash of its weights}
 
-With --samples, the evaluation is written beside these samples. With --json both are printed, as
+With --samples, the evaluation is written beside these samples, which must be of the weights of the
+run. With --json both are printed, as
 {"evaluation": ..., "likelihood": ...}, as far as they were asked for.
 """
 
@@ -17,9 +18,9 @@ import torch
 from torch import Tensor
 
 from markovbridge.cli import console
-from markovbridge.cli.models import conditioned, load_transport
+from markovbridge.cli.models import conditioned, hash_of, load_transport
 from markovbridge.cli.ranks import Ranks
-from markovbridge.cli.results import figures_of, placed
+from markovbridge.cli.results import figures_of, foreign, is_evaluation, placed
 from markovbridge.cli.verb import Measures, Placed
 from markovbridge.data import Source
 from markovbridge.data.covariates import Covariates, described
@@ -60,8 +61,8 @@ class Evaluate(Placed, Measures):
     that MARKOVBRIDGE_CACHE names, or ~/.cache/markovbridge, which may be deleted at any time.
 
     Attributes:
-        samples: Samples that `sample --output` wrote, a folder or a file, in place of those in
-            the run folder.
+        samples: Samples that `sample --output` drew from this run, a folder or a file, in place
+            of those in the run folder.
         split: Real data to compare with. Without it, those of the training for samples, and
             test for the likelihood.
         extractor: What Fréchet distances are measured in: pixels, mobilenet:PATH or
@@ -93,10 +94,18 @@ class Evaluate(Placed, Measures):
         run = self.opened()
         source, trained, known = self.source(run), run.split(), self.data_of(run)
         folder, name = (run, "samples") if self.samples is None else placed(self.samples)
+        file = folder.record(figures_of(name, "evaluation"))
+        if (
+            folder.path.resolve() != run.path.resolve()
+            and file.exists()
+            and not is_evaluation(file)
+        ):
+            raise foreign(file, "score samples in another folder")
         made: dict[str, Any] = {}
         with locked(run.path, "evaluation"), self.threaded():
             if not self.likelihood or self.samples or run.arrays("samples").is_file():
                 samples = (folder, name, *folder.samples(name))
+                self._known(run, folder.arrays(name), samples[-1])
                 split = self.split or trained
                 made["evaluation"] = self._samples(run, known, source, split, *samples)
             if self.likelihood:
@@ -106,6 +115,26 @@ class Evaluate(Placed, Measures):
                 made["likelihood"] = self._likelihood(run, known, source, chosen)
         if self.json:
             console.say(to_json(made, indent=2))
+
+    def _known(self, run: RunFolder, file: Path, meta: dict[str, Any]) -> None:
+        """See that samples are of the present weights of the run.
+
+        Raises:
+            ValueError: If they are not, and `samples` names them.
+        """
+        present = hash_of(run, meta.get("weights", "ema"))
+        if present is None or meta.get("model", present) == present:
+            return
+        if self.samples is None:
+            console.note(
+                f"warning: {file} was drawn with other weights than {run} has now; `markovbridge "
+                f"sample {run}` draws it again"
+            )
+            return
+        raise ValueError(
+            f"{file} was drawn with other weights than {run} has; name the run that it is of, or "
+            f"draw it again with `markovbridge sample {run} --output {self.samples}`"
+        )
 
     def _samples(
         self,

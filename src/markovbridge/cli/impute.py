@@ -117,7 +117,7 @@ class Impute(Posterior):
         console.say(f"{n:,} rows imputed by {run}, {draws} draws of each: {cost(meta)}")
         if lines:
             console.say(console.table(lines))
-        drawing.results.wrote(files, "draws")
+        drawing.results.wrote(files, "draws", meta)
 
 
 def known(word: str, x: Tensor, seed: int, order: Tensor | None = None) -> Tensor:

@@ -18,7 +18,8 @@ from markovbridge.storage.errors import UsageError
 from markovbridge.storage.parts import ForeignClass, arguments, checked
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.transport import Transport
-from markovbridge.transport.saved import configuration
+from markovbridge.transport import saved as files
+from markovbridge.transport.saved import configuration, hash_tensors
 
 EACH = "of each row"  # what a condition is that rows bring with them
 
@@ -88,6 +89,25 @@ def load_transport(
             raise FileNotFoundError(f"{run} has no checkpoint, so no raw weights; use ema")
         transport.load_state_dict(found.tensors["model"])
     return transport
+
+
+def hash_of(run: RunFolder, weights: str) -> str | None:
+    """What `hash_weights` says of a run's model, whose parts need not be known.
+
+    Args:
+        run: The run.
+        weights: Which: "ema" or "raw".
+
+    Returns:
+        The hash; None if there are no such weights, or they are damaged.
+    """
+    try:
+        if weights == "ema":
+            return hash_tensors(files.weights(run.model))
+        found, _ = run.newest()
+        return None if found is None else hash_tensors(found.tensors["model"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
 
 
 def conditioned(

@@ -136,7 +136,7 @@ class Restore(Posterior):
         console.say(f"{n:,} rows restored by {run}, {draws} draws of each: {cost(meta)}")
         if scores:
             console.say(_table(scores))
-        drawing.results.wrote(files, "draws")
+        drawing.results.wrote(files, "draws", meta)
 
 
 def _scores(

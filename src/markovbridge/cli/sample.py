@@ -95,7 +95,7 @@ def _write(drawing: Drawing, made: Drawn) -> None:
     files += samples_table(run, samples, encoding, told, stem, meta)
     made.blocks.clear()
     console.say(f"{n:,} samples of {run}: {cost(meta)}")
-    place.wrote(files, "samples")
+    place.wrote(files, "samples", meta)
     for found in _strange(run, samples, transport, meta):
         console.note(f"warning: {found}")
     other = "" if folder.path == run.path and place.plain else f" --samples {files[0]}"

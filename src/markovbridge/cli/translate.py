@@ -123,7 +123,7 @@ class Translate(Draws):
         folder.write_arrays(name, arrays, made.meta)
         made.blocks.clear()
         console.say(f"{n:,} rows carried by {run}: {cost(made.meta)}")
-        drawing.results.wrote(files, "rows carried")
+        drawing.results.wrote(files, "rows carried", made.meta)
 
 
 def _picture(first: dict[str, np.ndarray], n: int, transport: Transport) -> bytes | None:

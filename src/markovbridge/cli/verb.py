@@ -208,6 +208,8 @@ class Measures(OnData):
         there = [folder.record(name)] if folder.record(name).is_file() else []
         told = console.wrote([folder.write_record(name, figures)], there)
         if self.json:
+            if there:
+                console.note(told)
             return
         ours = folder.path == Path(self.folder).expanduser()
         page = f"; for a page of it all: markovbridge report {self.folder}" if ours else ""

@@ -26,9 +26,12 @@ import os
 import re
 import shutil
 import stat
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 NEW, PREVIOUS, GONE = "new", "previous", "gone"
 HIDDEN = re.compile(rf"\.(.+)\.({NEW}|{PREVIOUS}|{GONE})")
@@ -114,6 +117,19 @@ def put(path: Path, content: bytes) -> None:
     """Write to the hidden name that `written` yields, or into a folder of `written_folder`."""
     with naming(path):
         path.write_bytes(content)
+
+
+def put_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> None:
+    """Write arrays as an `.npz`, by any name, without pickle, in every version of numpy; as `put`.
+
+    Raises:
+        ValueError: If one holds objects.
+    """
+    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with naming(path), zipfile.ZipFile(path, "w", method) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 
 
 def append(path: Path, text: str) -> None:
@@ -269,6 +285,12 @@ def write_bytes(path: Path, content: bytes) -> Path:
     with written(path) as fresh:
         fresh.write_bytes(content)
     return path
+
+
+def write_arrays(path: Path, /, **arrays: Any) -> None:
+    """Write an `.npz` file, whole or not at all; see `put_arrays`."""
+    with written(path) as fresh:
+        put_arrays(fresh, arrays)
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:

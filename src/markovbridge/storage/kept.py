@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from markovbridge import doors
-from markovbridge.storage.files import make_folder, to_json, written
+from markovbridge.storage.files import make_folder, put_arrays, to_json, written
 from markovbridge.storage.locks import locked
 from markovbridge.storage.reading import array_file
 
@@ -110,10 +110,10 @@ def _write(path: Path, about: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Write a file, whole or not at all; nothing if it cannot be written."""
     try:
         make_folder(path.parent)
-        with locked(path.parent, path.stem), written(path) as fresh, fresh.open("wb") as file:
+        with locked(path.parent, path.stem), written(path) as fresh:
             facts: dict[str, Any] = {"about": about, "sha256": digest(arrays)}
             told = {name: np.array(text) for name, text in facts.items()}
-            np.savez(file, allow_pickle=False, **told, **arrays)
+            put_arrays(fresh, {**told, **arrays}, compressed=False)
     except OSError:
         return
 

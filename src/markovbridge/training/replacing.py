@@ -177,7 +177,7 @@ def _written(run: Path) -> Iterator[Path]:
     Raises:
         FileExistsError: If there is something in one of its folders that it did not write.
     """
-    table = _table(run)
+    table = table_name(run)
     for path in sorted(run.iterdir(), key=_config_last, reverse=True):
         name = leftover(path) or path.name
         inside = next((known for key, known in FOLDERS.items() if re.fullmatch(key, name)), None)
@@ -194,7 +194,7 @@ def _written(run: Path) -> Iterator[Path]:
         yield path
 
 
-def _table(run: Path) -> str | None:
+def table_name(run: Path) -> str | None:
     """What files of results begin with: the name of the run's table, if it has one."""
     try:
         data = RunFolder(run).configuration().get("data")

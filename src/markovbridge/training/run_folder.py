@@ -34,7 +34,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.data import Source
 from markovbridge.storage.documents import NUMBER, conforming, parse_json, read_json, read_yaml
-from markovbridge.storage.files import to_json, write_bytes, write_json, write_text, written
+from markovbridge.storage.files import to_json, write_arrays, write_bytes, write_json, write_text
 from markovbridge.storage.parts import ForeignClass, checked
 from markovbridge.storage.reading import array_file, reading
 from markovbridge.training import checkpoint
@@ -265,7 +265,8 @@ class RunFolder:
             raise FileNotFoundError(
                 f"{self} has no samples; `markovbridge sample {self}` draws some"
             )
-        remedy = f"draw them again with `markovbridge sample {self}`"
+        again = self.path if self.config.is_file() else f"RUN --output {path}"
+        remedy = f"draw them again with `markovbridge sample {again}`"
         found = read_arrays(path, ("samples", "meta"), remedy)
         with reading(path, "is damaged", remedy):
             return torch.from_numpy(found["samples"]), parse_json(str(found["meta"]))
@@ -385,12 +386,6 @@ def read_arrays(path: Path, names: tuple[str, ...], remedy: str) -> dict[str, np
     """
     with array_file(path, "is damaged", remedy, named=True) as arrays:
         return {name: arrays[name] for name in names}
-
-
-def write_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """Write an `.npz` file, whole or not at all."""
-    with written(path) as fresh, fresh.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 doors.guard(__name__)

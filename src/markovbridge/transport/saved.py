@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -172,8 +173,13 @@ def configuration(directory: Path) -> tuple[Path, dict[str, Any]]:
 
 def hash_weights(module: torch.nn.Module) -> str:
     """The sha256 of names, types, shapes and bytes of a module's weights, in hexadecimal."""
+    return hash_tensors(module.state_dict())
+
+
+def hash_tensors(state: Mapping[str, Tensor]) -> str:
+    """As `hash_weights`, of weights by name; `seen`, which `weights` gives, does not count."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted((name, value) for name, value in state.items() if name != SEEN):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -13,6 +13,7 @@ from markovbridge import doors
 from markovbridge.data.compressed import FORMATS, assemble
 from markovbridge.data.tables.format import Format, Request, Writer, full
 from markovbridge.data.tables.table import Table, as_block, measured, strings
+from markovbridge.storage.files import put_arrays
 from markovbridge.storage.reading import ArrayFile, afford, array_file
 
 ROW_NAMES, COLUMN_NAMES = "row_names", "column_names"
@@ -98,8 +99,7 @@ class NumpyArchive(Format):
                 )
 
         def write(file: Path) -> None:
-            with file.open("wb") as opened:
-                np.savez_compressed(opened, **parts, **arrays)
+            put_arrays(file, {**parts, **arrays})
 
         return {path: write}
 
