@@ -122,9 +122,9 @@ def check(saved: dict[str, Any], current: dict[str, Any], step: int) -> None:
         free.remove("validate_every")
     if not _bound_to_steps(training) or step >= saved["training"]["steps"]:
         free.add("steps")
-    difference = _difference(saved, current, {f"training.{name}" for name in free})
-    if difference is not None:
-        name, before, now = difference
+    found = difference(saved, current, {f"training.{name}" for name in free})
+    if found is not None:
+        name, before, now = found
         if name == "data.hash":
             raise ValueError(
                 f"data.hash is {now!r}, but the run to continue has {before!r}: the data have "
@@ -151,7 +151,7 @@ def _bound_to_steps(training: dict[str, Any]) -> bool:
     return training["decay"] != "constant" or training["select"] == "best"
 
 
-def _difference(
+def difference(
     before: Any, now: Any, free: set[str], name: str = ""
 ) -> tuple[str, Any, Any] | None:
     """The dotted name of the first place where two descriptions differ, and both values."""
@@ -159,7 +159,7 @@ def _difference(
         return None
     if isinstance(before, dict) and isinstance(now, dict):
         for key in {**before, **now}:
-            inner = _difference(before.get(key), now.get(key), free, f"{name}.{key}".strip("."))
+            inner = difference(before.get(key), now.get(key), free, f"{name}.{key}".strip("."))
             if inner is not None:
                 return inner
         return None
