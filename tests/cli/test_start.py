@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from markovbridge.cli import main
+from markovbridge.cli import Train, main
 from markovbridge.data import write_table
 from runs import error, train
 
@@ -80,3 +80,25 @@ def test_a_run_remembers_what_it_started_from(trained, tmp_path, capsys):
     assert train(tmp_path / "other", *start, "--resume", steps=3) == 0
     assert "started from" not in card(tmp_path / "other")
     assert "starting from" not in capsys.readouterr().err
+
+
+def test_a_run_goes_on_from_python_with_its_warm_up(tmp_path, capsys):
+    options = {"network.width": 4, "trainer.batch_size": 4, "trainer.decay": "constant"}
+    for steps, resume in ((20, False), (30, True)):
+        words = {**options, "trainer.steps": steps}
+        Train("digits", output=tmp_path / "run", resume=resume, options=words).run()
+    capsys.readouterr()
+    text = (tmp_path / "run" / "config.yaml").read_text()
+    assert "warmup: 2" in text and "steps: 30" in text
+
+
+def test_another_split_is_not_that_of_the_run(run, capsys):
+    assert train(run, "--resume", "--split", "all", steps=30) == 2
+    said = error(capsys)
+    assert "split is all, and the run to continue is trained on split train: add --split" in said
+
+
+def test_a_dry_run_looks_for_the_tracker(capsys, monkeypatch):
+    monkeypatch.setattr("markovbridge.training.tracking.find_spec", lambda name: None)
+    assert main(["train", "digits", "--trainer.tracker", "wandb", "--dry-run"]) == 1
+    assert "the package wandb is not installed" in error(capsys)

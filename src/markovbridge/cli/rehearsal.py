@@ -14,12 +14,12 @@ from markovbridge.cli import console
 from markovbridge.recipes.recipe import Recipe, describe_data
 from markovbridge.recipes.stand_in import availability, rehearsed
 from markovbridge.training import Trainer
-from markovbridge.training.start import Start
+from markovbridge.training.start import StartingWeights
 
 STEPS = 2
 
 
-def rehearse(name: str, recipe: Recipe, start: Start | None = None) -> None:
+def rehearse(name: str, recipe: Recipe, start: StartingWeights | None = None) -> None:
     """Do two small steps and say what the recipe would train.
 
     Args:

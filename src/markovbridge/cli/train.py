@@ -33,7 +33,7 @@ from markovbridge.storage.files import make_folder
 from markovbridge.storage.locks import locked
 from markovbridge.training import Trainer, checkpoint, replacing, tracking
 from markovbridge.training.run_folder import RunFolder, held_out
-from markovbridge.training.start import Start
+from markovbridge.training.start import StartingWeights
 from markovbridge.training.trained_on import RunData, TrainedOn, check_start
 
 
@@ -93,7 +93,8 @@ class Train(Folder, Verb):
 
     def run(self) -> None:
         found = locate(self.recipe, alone=first())
-        options = found.read(Recipe, words_of(self.options))
+        words, output = words_of(self.options), None if self.output is None else Path(self.output)
+        options = found.read(Recipe, words, output=output, resume=self.resume)
         self._train(found, Recipe(**options.build()), options.config)
 
     @classmethod
@@ -110,7 +111,7 @@ class Train(Folder, Verb):
     def _train(self, found: FoundRecipe, recipe: Recipe, config: dict[str, Any]) -> None:
         """Train by a recipe, `config` being the same as plain values."""
         tracking.check(recipe.trainer.tracker)
-        start = None if self.from_ is None else Start.read(Path(self.from_))
+        start = None if self.from_ is None else StartingWeights.read(Path(self.from_))
         if self.dry_run:
             rehearse(found.name, recipe, start)
             return
@@ -158,7 +159,7 @@ Line.__doc__ = Train.__doc__
 
 
 def _prepare(
-    known: RunData | None, recipe: Recipe, start: Start | None, begun: bool
+    known: RunData | None, recipe: Recipe, start: StartingWeights | None, begun: bool
 ) -> tuple[Trainer, list[TrainedOn | Facts]]:
     """Load, build and check all there is, before a folder is taken into use.
 
@@ -176,6 +177,11 @@ def _prepare(
         raise UsageError(
             f"split is {split}, which leaves no held-out data to select weights by: add "
             "--trainer.select last"
+        )
+    if begun and known is not None and known.split != split:
+        raise UsageError(
+            f"split is {split}, and the run to continue is trained on split {known.split}: add "
+            f"--split {known.split}, or continue it as it is, by its folder in place of the recipe"
         )
     read = recipe.data.load if known is None else partial(known.again, recipe.data)
     dataset = read(split)

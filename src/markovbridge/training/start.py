@@ -24,7 +24,7 @@ PARTS = ("process", "head")  # which have to be the same
 
 
 @dataclass(frozen=True)
-class Start:
+class StartingWeights:
     """What a run starts from.
 
     Attributes:
@@ -40,7 +40,7 @@ class Start:
     weights: dict[str, Tensor]
 
     @classmethod
-    def read(cls, origin: Path) -> Start:
+    def read(cls, origin: Path) -> StartingWeights:
         """That of a run folder, or of a model.
 
         Raises:
