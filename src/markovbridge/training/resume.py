@@ -141,7 +141,7 @@ def check(saved: dict[str, Any], current: dict[str, Any], step: int) -> None:
         name, before, now = found
         if name.startswith("data."):
             raise ValueError(
-                f"data.hash is {now!r}, but the run to continue has {before!r}: the data have "
+                f"{name} is {now!r}, but the run to continue has {before!r}: the data have "
                 "changed since; bring them back, and the split that it was trained on, or start a "
                 "new run, from its weights if you like."
             )
