@@ -199,6 +199,14 @@ def test_a_warm_up_that_nobody_asked_for_is_cut_to_a_tenth(capsys, tmp_path):
     again = ["--output", str(run), "--trainer.steps", "70", "--resume"]
     assert warmup(*again) == 30
     assert warmup(*again[:-1], "--resume", "false") == 7
+    # One that was cut for a short run is not the recipe's own.
+    anew = ["train", str(run), "--output", str(tmp_path / "other"), "--trainer.steps", "9000"]
+    for steps, expected in ((300, 100), (900, 30)):
+        text = recipes.find("digits").read_text().splitlines()
+        changed = [line for line in text if "steps:" not in line and "warmup:" not in line]
+        changed.insert(changed.index("trainer:") + 1, f"  warmup: 30\n  steps: {steps}")
+        (run / "config.yaml").write_text("\n".join(changed) + "\n")
+        assert config(capsys, *anew)["trainer"]["warmup"] == expected
 
 
 def test_a_recipe_without_a_warm_up(capsys, tmp_path, monkeypatch):

@@ -140,7 +140,7 @@ def test_channels_that_look_last_are_asked_about(tmp_path):
     np.save(path, images[..., 0])
     assert Arrays(path).load("all").shape == (5, 6)
     with pytest.raises(
-        ValueError, match=r"shape \(5, 6\), which are no .* last; leave channels None"
+        ValueError, match=r"shape \(5, 6\), which are no .* last; leave channels=None"
     ):
         Arrays(path, channels="last").load("all")
 

@@ -181,3 +181,15 @@ def test_a_trainer_takes_them_all_and_tells_what_they_know():
     missing = Dataset(torch.as_tensor(X), None, "mine", "all", "", "", observed=seen)
     with pytest.raises(ValueError, match="mine has missing entries; train on complete rows"):
         Trainer(model(), missing, config)
+
+
+def test_parts_of_a_data_set_are_no_items():
+    with pytest.raises(TypeError, match="a dict has parts train, test; give one of them"):
+        collect({"train": [X[0]], "test": [X[1]]})
+
+
+def test_images_with_channels_last_are_for_collect():
+    model = mb.Transport(mb.PureDeath(9), MLP((8, 8, 1), 1, 1), mb.MeanHead(), shape=(8, 8, 1))
+    items = [(np.ones((8, 8, 1), dtype=int), 1)]
+    with pytest.raises(ValueError, match=r"give data\.collect\(\.\.\., channels='last'\), or"):
+        Trainer(model, items, TrainingConfig(steps=1))

@@ -170,3 +170,24 @@ def test_another_model_or_other_data_are_refused_by_name(small, whole):
     with pytest.raises(ValueError, match="data.condition is"):
         x = small.counts()
         trainer(small.transport(), Examples(x, condition=torch.zeros(len(x), 1)))
+
+
+def test_more_steps_keep_a_warm_up_that_nobody_asked_for(small, tmp_path, caplog):
+    own = {"batch_size": 4, "log_every": 5, "checkpoint_every": 0}
+
+    def trainer(steps, **more):
+        config = TrainingConfig(steps=steps, **own, **more)
+        options = {"directory": tmp_path / "run", "resume": True}
+        return Trainer(small.transport(), small.counts(), config, **options)
+
+    trainer(20).run()
+    with caplog.at_level(logging.WARNING, logger="markovbridge.training"):
+        longer = trainer(40)
+    assert longer.config.warmup == longer.learner.config.warmup == 2
+    assert "the warm-up stays at 2 steps, those of a run of 20, so the result" in caplog.text
+    with pytest.raises(ValueError, match=r"training\.warmup is 3, but the run to continue has 2"):
+        trainer(40, warmup=3)
+    longer.run()
+    whole = Trainer(small.transport(), small.counts(), TrainingConfig(steps=40, **own, warmup=2))
+    whole.run()
+    small.assert_same(small.weights(longer), small.weights(whole))

@@ -68,7 +68,7 @@ def noted(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
     monkeypatch.setattr("torch.utils.tensorboard", board, raising=False)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
-    monkeypatch.setattr(tracking, "find_spec", lambda name: name)
+    monkeypatch.setattr(tracking, "find_spec", lambda name: SimpleNamespace(origin=name))
     return noted
 
 
@@ -125,8 +125,30 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything(small, tmp_p
     with pytest.raises(ImportError, match="tracker is 'wandb', and the package wandb is not inst"):
         run(small, tmp_path / "run", "wandb")
     assert not (tmp_path / "run").exists()
-    monkeypatch.setattr(tracking, "find_spec", lambda name: name)
+    monkeypatch.setattr(tracking, "find_spec", lambda name: SimpleNamespace(origin=name))
     with pytest.raises(ValueError, match="tracker is 'wandb'; give the run a directory too"):
         run(small, None, "wandb")
     with pytest.raises(ValueError, match="tracker must be one of 'tensorboard', 'wandb'"):
         small.config(tracker="mine")
+
+
+def test_a_folder_called_like_a_package_is_none(small, tmp_path, monkeypatch):
+    (tmp_path / "wandb").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(ImportError, match="tracker is 'wandb', and the package wandb is not inst"):
+        run(small, tmp_path / "run", "wandb")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tracker_that_does_not_start_ends_a_run_before_its_first_step(
+    small, tmp_path, noted, monkeypatch
+):
+    def fails(**options):
+        raise RuntimeError("no account")
+
+    monkeypatch.setattr(sys.modules["wandb"], "init", fails)
+    seen = []
+    with pytest.raises(RuntimeError, match="no account"):
+        run(small, tmp_path / "run", "wandb", callbacks=[lambda *given: seen.append(given)])
+    assert not seen

@@ -14,15 +14,29 @@ from markovbridge.cli import console
 from markovbridge.recipes.recipe import Recipe, describe_data
 from markovbridge.recipes.stand_in import availability, rehearsed
 from markovbridge.training import Trainer
+from markovbridge.training.start import StartingWeights
 
 STEPS = 2
 
 
-def rehearse(name: str, recipe: Recipe) -> None:
-    """Do two small steps and say what the recipe would train."""
+def rehearse(name: str, recipe: Recipe, start: StartingWeights | None = None) -> None:
+    """Do two small steps and say what the recipe would train.
+
+    Args:
+        name: What the recipe is called.
+        recipe: The recipe.
+        start: What the run would start from, of which all is compared that is on this machine.
+
+    Raises:
+        ValueError: If that does not fit.
+    """
     trainer, data = recipe.trainer, recipe.data
     recipe, dataset = rehearsed(recipe)
     transport = recipe.transport(dataset)
+    if start is not None:
+        real = data.load(recipe.split) if data.here else None
+        names = None if real is None else real.column_names
+        start.into(transport, names, encoded=real is not None)
     short = dataclasses.replace(
         trainer,
         steps=STEPS,

@@ -19,8 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from markovbridge.cli import console
 from markovbridge.cli.ranks import first
 from markovbridge.cli.rehearsal import rehearse
@@ -33,10 +31,10 @@ from markovbridge.recipes.recipe import Recipe, describe_data
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.files import make_folder
 from markovbridge.storage.locks import locked
-from markovbridge.training import Trainer, replacing, tracking
+from markovbridge.training import Trainer, checkpoint, replacing, tracking
 from markovbridge.training.run_folder import RunFolder, held_out
+from markovbridge.training.start import StartingWeights
 from markovbridge.training.trained_on import RunData, TrainedOn, check_start
-from markovbridge.transport import saved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,8 @@ class Folder:
         resume: Continue the run in the folder, if there is one. One that has ended goes on if it
             is given more steps, --trainer.steps.
         from_: Start from the weights of this run, or model, as far as there is nothing to
-            continue. Mean and variance of the data stay those of that run.
+            continue. Its features, covariates, process and head have to be the same. Mean and
+            variance of the data stay those of that run.
         overwrite: Replace the run in the folder, if there is one.
         dry_run: Do two steps on synthetic data of the same shape, say what the recipe would
             train, and write nothing.
@@ -94,7 +93,8 @@ class Train(Folder, Verb):
 
     def run(self) -> None:
         found = locate(self.recipe, alone=first())
-        options = found.read(Recipe, words_of(self.options))
+        words, output = words_of(self.options), None if self.output is None else Path(self.output)
+        options = found.read(Recipe, words, output=output, resume=self.resume)
         self._train(found, Recipe(**options.build()), options.config)
 
     @classmethod
@@ -110,13 +110,11 @@ class Train(Folder, Verb):
 
     def _train(self, found: FoundRecipe, recipe: Recipe, config: dict[str, Any]) -> None:
         """Train by a recipe, `config` being the same as plain values."""
-        if self.dry_run:
-            rehearse(found.name, recipe)
-            return
         tracking.check(recipe.trainer.tracker)
-        start = None
-        if self.from_ is not None:
-            start = self.from_, saved.weights(replacing.existing(self.from_).path)
+        start = None if self.from_ is None else StartingWeights.read(Path(self.from_))
+        if self.dry_run:
+            rehearse(found.name, recipe, start)
+            return
         resume, overwrite = self.resume, self.overwrite
         if resume and overwrite:
             raise UsageError(
@@ -130,7 +128,8 @@ class Train(Folder, Verb):
         known = None
         if resume and run.config.is_file():
             known = RunData(output, run.configuration(), console.note)
-        trainer, records = _prepare(known, recipe, start)
+        begun = resume and bool(checkpoint.steps(run.checkpoints))
+        trainer, records = _prepare(known, recipe, start, begun)
         with ExitStack() as stack:
             if trainer.accelerator.is_main_process:
                 make_folder(output)
@@ -160,14 +159,15 @@ Line.__doc__ = Train.__doc__
 
 
 def _prepare(
-    known: RunData | None, recipe: Recipe, start: tuple[Path, dict[str, Tensor]] | None
+    known: RunData | None, recipe: Recipe, start: StartingWeights | None, begun: bool
 ) -> tuple[Trainer, list[TrainedOn | Facts]]:
     """Load, build and check all there is, before a folder is taken into use.
 
     Args:
         known: What the run remembers of its data, if it is to be continued.
         recipe: What is trained.
-        start: The run whose weights it starts from, and these; None to start at random.
+        start: What it starts from; None to start at random.
+        begun: Whether there are steps to continue, which started from what they did.
 
     Returns:
         What trains, and what the folder is to remember.
@@ -178,6 +178,11 @@ def _prepare(
             f"split is {split}, which leaves no held-out data to select weights by: add "
             "--trainer.select last"
         )
+    if begun and known is not None and known.split != split:
+        raise UsageError(
+            f"split is {split}, and the run to continue is trained on split {known.split}: add "
+            f"--split {known.split}, or continue it as it is, by its folder in place of the recipe"
+        )
     read = recipe.data.load if known is None else partial(known.again, recipe.data)
     dataset = read(split)
     validation = read("validation") if trainer.validate_every else None
@@ -186,13 +191,21 @@ def _prepare(
         console.note(f"{describe_data(dataset)}: {dataset.source}")
     transport = recipe.transport(dataset)
     card = {"data": f"{dataset.name}, split {split}", "data licence": dataset.licence}
+    origin = None if start is None else str(start.origin)
     if start is not None:
-        saved.fill(transport, start[1], start[0])
-        card["started from"] = f"the weights of {start[0]}"
-        console.note(f"starting from the weights of {start[0]}")
+        start.into(transport, dataset.column_names)
+    if begun:
+        origin = None if known is None else known.trained_on.started_from
+    elif origin is not None and first():
+        console.note(f"starting from the weights of {origin}")
+    if origin is not None:
+        card["started from"] = f"the weights of {origin}"
     held = None if validation is None else recipe.examples(validation, transport)
     made = Trainer(
         transport, recipe.examples(dataset, transport), trainer, validation=held, card=card
     )
-    records = [TrainedOn.of(dataset), Facts.of_run(transport, trainer, recipe.data, dataset)]
+    records = [
+        TrainedOn.of(dataset, origin),
+        Facts.of_run(transport, trainer, recipe.data, dataset),
+    ]
     return made, [record for record in records if record is not None]

@@ -143,7 +143,7 @@ def channels_first(
     samples: np.ndarray,
     channels: Literal["first", "last"] | None,
     name: str,
-    option: str = "channels",
+    give: str = "channels={}",
 ) -> np.ndarray:
     """Samples (N, *event) with the channels of images in front; see `Arrays`.
 
@@ -151,7 +151,7 @@ def channels_first(
         samples: The samples.
         channels: Where they have their channels.
         name: What to call them in a message.
-        option: What `channels` is called where it is given.
+        give: How `channels` is given, with {} for the value.
 
     Raises:
         ValueError: If nothing is said and the channels of images look like the last axis, or
@@ -161,14 +161,15 @@ def channels_first(
         if samples.ndim != 4:
             raise ValueError(
                 f"{name} holds samples of shape {samples.shape[1:]}, which are no images with "
-                f"channels last; leave {option} None"
+                f"channels last; leave {give.format(None)}"
             )
         return np.ascontiguousarray(np.moveaxis(samples, -1, 1))
     seen = samples.ndim == 4 and samples.shape[-1] in CHANNELS
     if channels is None and seen and samples.shape[1] not in CHANNELS:
         raise ValueError(
             f"{name} holds samples of shape {samples.shape[1:]}, which look like images with "
-            f"their channels last; give {option}='last', or 'first' if they are what they say"
+            f"their channels last; give {give.format(repr('last'))}, or 'first' if they are what "
+            "they say"
         )
     return samples
 

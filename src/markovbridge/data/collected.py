@@ -21,6 +21,7 @@ from markovbridge.data.base import Dataset
 from markovbridge.data.folders import turned, upright
 
 SAMPLE = ("image", "img", "x", "pixel_values", "sample", "data")  # usual names in dictionaries
+COLLECTED = "data.collect(..., channels={})"  # which a trainer has no argument for
 LABEL = ("label", "labels", "y", "target", "fine_label")
 BYTES = 255  # the largest value of a pixel of eight bits
 DEEP = ("I", "I;16", "F")  # of images of more than eight bits
@@ -52,6 +53,10 @@ def collect(
         TypeError: If it is not read by position, or holds no numbers.
         ValueError: If it is empty, an item has no such name, or samples differ in shape.
     """
+    if isinstance(items, Mapping):
+        raise TypeError(
+            f"a {type(items).__name__} has parts {', '.join(map(str, items))}; give one of them"
+        )
     if isinstance(items, Tensor):
         items = items.detach().cpu().numpy()
     elif hasattr(items, "__array__"):
@@ -66,7 +71,7 @@ def collect(
             "at least one axis after the first"
         )
     samples = samples.astype(np.uint8) if samples.dtype.kind == "b" else samples
-    samples = channels_first(samples, "last" if pictures else channels, name)
+    samples = channels_first(samples, "last" if pictures else channels, name, COLLECTED)
     whole = samples.dtype.kind in "iu"
     numbers, names = _labels(labels, name) if labels else (None, None)
     return Dataset(

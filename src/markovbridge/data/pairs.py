@@ -156,7 +156,7 @@ class Pairs(Source):
             both = [read_arrays(existing(one), None, None)[0] for one in (first, path)]
             places = [str(first), str(path)]
         both = [
-            channels_first(one, self.layout, place, "layout")
+            channels_first(one, self.layout, place, "layout={}")
             for one, place in zip(both, places, strict=True)
         ]
         if both[0].shape != both[1].shape or both[0].ndim < 2 or not both[0].size:

@@ -17,32 +17,45 @@ Shapes: features (B, features, channels, height, width) to (B, outputs, channels
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from markovbridge import doors
 from markovbridge.doors import checks
 
 MOST = 3  # what a module may be given: images, times, a condition
+# Names of an argument with a default that is given times, or a condition.
+TIMES = ("t", "time", "times", "timestep", "timesteps", "sigma", "noise_level")
+CONDITION = ("condition", "conditions", "conditioning", "cond", "c", "class_labels", "labels", "y")
+NAMED = ((), TIMES, CONDITION)
 
 
 class Images(nn.Module):
     """A module that maps images (B, channels, height, width) to such images.
 
     It is called as `module(images)`, `module(images, t)` or, where there is a condition (B, C),
-    `module(images, t, condition)`, as many of these as its `forward` takes. What it returns may
-    also be the first of a tuple, or have it as `sample`, as the models of diffusers do.
+    `module(images, t, condition)`, as many of these as its `forward` takes. An argument of it that
+    has a default is given one only if it is called so: t, time, timestep; condition, cond, c, y,
+    class_labels. What it returns may also be the first of a tuple, or have it as `sample`, as the
+    models of diffusers do.
 
     Args:
         module: The module.
-        times: What times in [0, 1] are multiplied by: 1000 for models of diffusers.
+        times: What times in [0, 1] are multiplied by: 1000 for models of diffusers. Weights
+            remember it, and are refused by a network of another.
     """
+
+    factor: Tensor
 
     def __init__(self, module: nn.Module, times: float = 1.0) -> None:
         super().__init__()
         checks.number(times, "times", above=0)
         self.module, self.times = module, times
+        self.register_buffer("factor", torch.tensor(float(times)))
+        self.register_load_state_dict_pre_hook(_same_times)
         self._takes = _positions(module)
         # In files it goes by the name of what is the user's own: that is for whoever loads it to
         # bring.
@@ -67,8 +80,8 @@ class Images(nn.Module):
         if condition is not None:
             if self._takes < MOST:
                 raise ValueError(
-                    f"{name} takes no condition; let its forward take (images, t, condition), or "
-                    "train without one"
+                    f"{name} takes no condition; let its forward take (images, t, condition), "
+                    "called so, or train without one"
                 )
             given.append(condition)
         out: Any = self.module(*given[: self._takes])
@@ -85,12 +98,27 @@ class Images(nn.Module):
 
 
 def _positions(module: nn.Module) -> int:
-    """How many arguments a module takes by position, of those there are."""
+    """How many arguments a module is given, of those that it takes by position."""
     found = inspect.signature(module.forward).parameters.values()
     if any(p.kind is p.VAR_POSITIONAL for p in found):
         return MOST
     named = [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return min(MOST, len(named))
+    pairs = enumerate(zip(named, NAMED, strict=False))
+    other = (
+        k for k, (p, names) in pairs if k and p.default is not p.empty and p.name not in names
+    )
+    return next(other, min(MOST, len(named)))
+
+
+def _same_times(module: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
+    """Refuse weights that were trained with times multiplied by another number."""
+    assert isinstance(module, Images)
+    found = state.get(f"{prefix}factor")
+    if found is not None and float(found) != float(module.factor.to(found.dtype)):
+        raise ValueError(
+            f"times of {type(module).__name__} is {module.times:g}, and these weights are of "
+            f"times {float(found):g}; make it with times={float(found):g}"
+        )
 
 
 doors.guard(__name__)

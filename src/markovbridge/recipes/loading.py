@@ -16,7 +16,7 @@ from markovbridge.recipes.options.words import of_mapping, pairs, spelled
 from markovbridge.recipes.recipe import Recipe
 from markovbridge.storage.documents import read_yaml
 from markovbridge.storage.errors import UsageError
-from markovbridge.training.config import WARMUP, share_of
+from markovbridge.training.config import WARMUP, is_cut, share_of
 from markovbridge.training.replacing import recover
 from markovbridge.training.run_folder import RunFolder
 
@@ -43,35 +43,52 @@ class FoundRecipe:
         """The run folder, unless told otherwise."""
         if self.table:
             return Path("runs") / Path(self.name).name.split(".")[0]
-        return self.file.parent if Path(self.name).is_dir() else Path("runs") / self.file.stem
+        return self.file.parent if self._is_run else Path("runs") / self.file.stem
 
     def read(
         self,
         owner: type,
         words: Sequence[str],
         before: Callable[[dict[str, Any]], None] | None = None,
+        *,
+        output: Path | None = None,
+        resume: bool = False,
     ) -> ParsedOptions:
-        """The recipe's options, with others in words that override them; see `parse`."""
+        """The recipe's options, with others in words that override them; see `parse`.
+
+        Args:
+            owner: What has the options.
+            words: Options that override those of the recipe.
+            before: As of `parse`.
+            output: The run folder, if it is not among the words.
+            resume: Whether the run in it is continued, likewise.
+        """
         words = spelled(words, owner)
-        words = [*self._warmed(words), *words]
+        asked = dict(pairs(words))
+        folder = Path(asked.get("output") or output or self.output).expanduser()
+        again = resume or asked.get("resume", "false") != "false"
+        words = [*self._warmed(asked, RunFolder(folder), again), *words]
         if self.table:
             words = [*self.table, *_told(words), *words]
         return parse(owner, words, own=OWN, recipe=self.file, before=before)
 
-    def _warmed(self, words: Sequence[str]) -> list[str]:
+    def _warmed(self, asked: Mapping[str, Any], run: RunFolder, again: bool) -> list[str]:
         """The warm-up, where the steps are asked for and nothing is said of it.
 
         That of the recipe, or a tenth of the steps if that is less; of a run that is continued
         it is the one that it has.
         """
-        asked = dict(pairs(words))
         steps = asked.get("trainer.steps") or ""
         if not steps.isdecimal() or "trainer.warmup" in asked:
             return []
-        run = RunFolder(Path(asked.get("output") or self.output).expanduser())
-        again = asked.get("resume", "false") != "false" and run.config.is_file()
-        usual = _warmup(run.config if again else self.file)
+        again = again and run.config.is_file()
+        usual = _warmup(run.config if again else self.file, anew=not again and self._is_run)
         return ["--trainer.warmup", str(usual if again else share_of(int(steps), usual))]
+
+    @property
+    def _is_run(self) -> bool:
+        """Whether it is the configuration of a run folder."""
+        return not self.table and Path(self.name).is_dir()
 
     def recipe(self, words: Sequence[str] = ()) -> Recipe:
         """The recipe as an object."""
@@ -137,14 +154,23 @@ def _table(name: str) -> tuple[str, ...]:
     return "--data.path", str(CountTable(path).where().resolve())
 
 
-def _warmup(file: Path) -> int:
-    """The steps of warm-up that a recipe names; the usual ones if it names none, or wrong ones."""
+def _warmup(file: Path, *, anew: bool) -> int:
+    """The steps of warm-up that a recipe names; the usual ones if it names none, or wrong ones.
+
+    Args:
+        file: The recipe.
+        anew: Whether it is the configuration of a run that is trained anew, whose warm-up may
+            have been cut for the steps that it had.
+    """
     try:
         trainer = read_yaml(file).get("trainer")
     except (OSError, ValueError):  # for which there is a better place
         return WARMUP
-    found = trainer.get("warmup") if isinstance(trainer, dict) else None
-    return found if isinstance(found, int) and found >= 0 else WARMUP
+    told = trainer if isinstance(trainer, dict) else {}
+    found, steps = told.get("warmup"), told.get("steps")
+    if not isinstance(found, int) or found < 0:
+        return WARMUP
+    return WARMUP if anew and isinstance(steps, int) and is_cut(found, steps) else found
 
 
 def _told(words: Sequence[str]) -> list[str]:

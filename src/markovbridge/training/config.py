@@ -15,8 +15,8 @@ does not remember the random start.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 from markovbridge import doors
 from markovbridge.doors import checks
@@ -30,6 +30,11 @@ def share_of(steps: int, warmup: int = WARMUP) -> int:
     return min(warmup, steps // SHORT)
 
 
+def is_cut(warmup: int, steps: int) -> bool:
+    """Whether a warm-up is that of a run which is too short for the usual one."""
+    return warmup == share_of(steps) < WARMUP
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """Configuration of a `Trainer`.
@@ -38,7 +43,8 @@ class TrainingConfig:
         steps: Optimiser steps in all.
         batch_size: Samples a step, over all processes and micro-batches.
         learning_rate: Peak learning rate of AdamW.
-        warmup: Steps of linear warm-up. Without it, 100, or a tenth of all if that is less.
+        warmup: Steps of linear warm-up. Without it, 100, or a tenth of all if that is less; of a
+            run that is continued, those that it has.
         decay: Learning rate after the warm-up: "constant", or "cosine" to zero.
         weight_decay: Decoupled weight decay, on all parameters.
         clip: Largest norm of the gradient; None does not clip.
@@ -84,11 +90,13 @@ class TrainingConfig:
     sample_steps: int = 50
     tracker: Literal["tensorboard", "wandb"] | None = None
     threads: int | None = None
+    _usual: ClassVar[bool] = False  # whether nothing was said of the warm-up
 
     def __post_init__(self) -> None:
         checks.whole(self.steps, "steps", least=1)
         if self.warmup is None:
             object.__setattr__(self, "warmup", share_of(self.steps))
+            object.__setattr__(self, "_usual", True)
         for name in ("batch_size", "accumulation", "log_every", "keep", "samples"):
             checks.whole(getattr(self, name), name, least=1)
         for name in ("warmup", "seed", "validate_every", "checkpoint_every", "sample_every"):
@@ -111,6 +119,10 @@ class TrainingConfig:
                 f"warmup is {self.warming} of {self.steps} steps, which leaves none for the "
                 "cosine; give fewer steps of warmup."
             )
+
+    def continuing(self, warmup: int) -> TrainingConfig:
+        """How a run of this warm-up is continued: with it, unless another was asked for."""
+        return replace(self, warmup=warmup) if self._usual else self
 
     @property
     def warming(self) -> int:

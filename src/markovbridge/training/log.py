@@ -36,12 +36,10 @@ class RunLog:
         directory: Folder of the run, or None to write no files.
         active: Whether this process is the one that tells.
         config: How the run is trained, which says what else its numbers go to; None for nothing.
+            The package of that has been looked for.
 
     Attributes:
         records: The numbers so far, as in metrics.jsonl: those of the run that it continues too.
-
-    Raises:
-        ImportError: If the package of that is not installed.
     """
 
     def __init__(
@@ -71,6 +69,11 @@ class RunLog:
             append(self._metrics, to_json(self.records[-1]) + "\n")
         if self._tracker is not None:
             self._tracker.log(step, values)
+
+    def start(self) -> None:
+        """Open what else the numbers go to."""
+        if self._tracker is not None:
+            self._tracker.start()
 
     def close(self) -> None:
         """Write what is left to write, for now."""

@@ -17,7 +17,7 @@ from markovbridge.storage.documents import NUMBER, conforming
 from markovbridge.storage.public_names import renamed
 from markovbridge.training import tracking
 from markovbridge.training.checkpoint import Checkpoint
-from markovbridge.training.config import TrainingConfig
+from markovbridge.training.config import TrainingConfig, is_cut
 from markovbridge.training.examples import Examples
 from markovbridge.transport import Transport
 from markovbridge.transport.saved import PARTS
@@ -74,6 +74,13 @@ STATE |= {"validation_loss": NUMBER, "elapsed_s": NUMBER}
 STATE |= {"best?": {"best_step": NUMBER, "best_loss": NUMBER}}
 
 
+def continued(config: TrainingConfig, found: Checkpoint) -> TrainingConfig:
+    """How a run is continued from a checkpoint: with its warm-up, if no other was asked for."""
+    conforming(found.state, STATE, f"the state of {found.path}")
+    warmup = found.state["run"]["training"].get("warmup")
+    return config.continuing(warmup) if isinstance(warmup, int) else config
+
+
 def belongs(found: Checkpoint, current: dict[str, Any]) -> None:
     """Raise unless a checkpoint is one of the run that `current` describes; see `check`."""
     conforming(found.state, STATE, f"the state of {found.path}")
@@ -95,6 +102,13 @@ def differences(found: Checkpoint, current: dict[str, Any], processes: int) -> l
             "not be bit-equal to an uninterrupted run"
         )
     planned, steps = found.state["run"]["training"]["steps"], current["training"]["steps"]
+    warmup = current["training"]["warmup"]
+    if steps > planned and is_cut(warmup, planned):
+        told.append(
+            f"the warm-up stays at {warmup} steps, those of a run of {planned}, so the result "
+            f"will not be bit-equal to a run of {steps}, unless that has trainer.warmup {warmup} "
+            "too"
+        )
     if steps > planned and _bound_to_steps(current["training"]):
         told.append(
             f"{steps} steps instead of the {planned} that the run was planned for: what was done "
@@ -122,13 +136,14 @@ def check(saved: dict[str, Any], current: dict[str, Any], step: int) -> None:
         free.remove("validate_every")
     if not _bound_to_steps(training) or step >= saved["training"]["steps"]:
         free.add("steps")
-    difference = _difference(saved, current, {f"training.{name}" for name in free})
-    if difference is not None:
-        name, before, now = difference
-        if name == "data.hash":
+    found = difference(saved, current, {f"training.{name}" for name in free})
+    if found is not None:
+        name, before, now = found
+        if name.startswith("data."):
             raise ValueError(
-                f"data.hash is {now!r}, but the run to continue has {before!r}: the data have "
-                "changed since; bring them back, or start a new run, from its weights if you like."
+                f"{name} is {now!r}, but the run to continue has {before!r}: the data have "
+                "changed since; bring them back, and the split that it was trained on, or start a "
+                "new run, from its weights if you like."
             )
         if name == "training.steps":
             raise ValueError(
@@ -151,7 +166,7 @@ def _bound_to_steps(training: dict[str, Any]) -> bool:
     return training["decay"] != "constant" or training["select"] == "best"
 
 
-def _difference(
+def difference(
     before: Any, now: Any, free: set[str], name: str = ""
 ) -> tuple[str, Any, Any] | None:
     """The dotted name of the first place where two descriptions differ, and both values."""
@@ -159,7 +174,7 @@ def _difference(
         return None
     if isinstance(before, dict) and isinstance(now, dict):
         for key in {**before, **now}:
-            inner = _difference(before.get(key), now.get(key), free, f"{name}.{key}".strip("."))
+            inner = difference(before.get(key), now.get(key), free, f"{name}.{key}".strip("."))
             if inner is not None:
                 return inner
         return None

@@ -3,7 +3,7 @@
     RUN/tensorboard/    events of TensorBoard
     RUN/wandb/          files of Weights & Biases, project "markovbridge", named as the folder
 
-The numbers are those of metrics.jsonl. A package is imported when the first is tracked. A run
+The numbers are those of metrics.jsonl. A package is imported when a run begins. A run
 that is continued is a new one for Weights & Biases; TensorBoard draws it as one.
 """
 
@@ -30,7 +30,10 @@ def check(name: str | None) -> None:
     Raises:
         ImportError: If it is not, with what installs it.
     """
-    if name is not None and find_spec(name) is None:
+    if name is None:
+        return
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:  # a folder of that name has no origin
         raise ImportError(
             f"tracker is {name!r}, and the package {name} is not installed; run `pip install "
             f"{name}`, or leave the tracker out"
@@ -44,22 +47,22 @@ class Tracker:
         name: "tensorboard" or "wandb"; None for nowhere.
         folder: The run folder.
         config: What the run is trained with, by name.
-
-    Raises:
-        ImportError: As of `check`.
     """
 
     def __init__(self, name: str | None, folder: Path, config: Mapping[str, Any]) -> None:
-        check(name)
         self._name, self._folder, self._config = name, folder, dict(config)
         self._open: Any = None
+
+    def start(self) -> None:
+        """Make ready for numbers, which fails before the first step if it does."""
+        if self._name is not None and self._open is None:
+            self._open = self._start(LOGGER_TYPE_TO_CLASS[self._name])
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Track numbers that belong to a step."""
         if self._name is None:
             return
-        if self._open is None:
-            self._open = self._start(LOGGER_TYPE_TO_CLASS[self._name])
+        self.start()
         known = {name: value for name, value in values.items() if value is not None}
         self._open.log(known, step=step)
 

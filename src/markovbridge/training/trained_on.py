@@ -1,7 +1,7 @@
 """What a run remembers of its data, and its data again: put in order by that, or refused.
 
     RUN/data.json    {"columns": names of the features or null, "hash": of the training samples,
-                      "split": "train"}
+                      "split": "train", "started_from": whose weights it started from, or null}
 
 Every verb that reads data for a run, and the report, reads them by `RunData.load`.
 """
@@ -28,6 +28,8 @@ from markovbridge.storage.files import write_json
 from markovbridge.training import Examples
 from markovbridge.training.run_folder import RunFolder
 
+Names = Sequence[str] | None  # of features
+
 
 @dataclass(frozen=True)
 class TrainedOn:
@@ -37,16 +39,18 @@ class TrainedOn:
         columns: Names of the features, in the order of the model; None if they have none.
         hash: What tells the training samples from others; None if it is not known.
         split: Which split they were.
+        started_from: The run whose weights the training started from; None if from none.
     """
 
     columns: tuple[str, ...] | None = None
     hash: str | None = None
     split: str = "train"
+    started_from: str | None = None
 
     @classmethod
-    def of(cls, data: Dataset) -> TrainedOn:
+    def of(cls, data: Dataset, started_from: str | None = None) -> TrainedOn:
         """That of the training samples."""
-        return cls(data.column_names, _hash(data), data.split)
+        return cls(data.column_names, _hash(data), data.split, started_from)
 
     def write(self, run: Path) -> None:
         """Write it into a run folder."""
@@ -89,16 +93,25 @@ def check_start(coupling: Coupling | None, columns: Sequence[str] | None) -> Non
         ValueError: If it starts from a data set whose features have other names.
     """
     start = getattr(coupling, "source", None)
-    if columns is None or not isinstance(start, Data) or start.column_names is None:
+    if not isinstance(start, Data):
         return
-    in_order(
-        start.column_names,
-        columns,
-        width=len(start.column_names),
-        expected=len(columns),
-        what=f"the source of the coupling, {start.source},",
-        say=_refuse,
-    )
+    check_columns(start.column_names, columns, f"the source of the coupling, {start.source},")
+
+
+def check_columns(names: Names, known: Names, what: str) -> None:
+    """Refuse other features than those of a model, and the same in another order.
+
+    Args:
+        names: Names of the features, or None.
+        known: Those of the model, or None.
+        what: What has these features, for a message.
+
+    Raises:
+        ValueError: If both are known and differ.
+    """
+    if names is not None and known is not None:
+        width, expected = len(names), len(known)
+        in_order(names, known, width=width, expected=expected, what=what, say=_refuse)
 
 
 def _refuse(text: str) -> None:

@@ -207,9 +207,9 @@ class Trainer:
                 torch.set_num_threads(threads)
 
     def _announce(self) -> None:
-        size, place = (self.learner.parameters, len(self.data)), placed(self.accelerator)
-        remark = self.transport.objective.remark
-        self.log.line(announced(self.step, self.config, *size, place, remark))
+        self.log.start()
+        told = self.learner.parameters, len(self.data), placed(self.accelerator)
+        self.log.line(announced(self.step, self.config, *told, self.transport.objective.remark))
 
     def _due(self, every: int) -> bool:
         """Whether this step ends `every` steps, 0 being never, or all of them."""
@@ -365,8 +365,10 @@ class Trainer:
     def _continue(self, directory: Path, folder: Path) -> None:
         """Read the newest checkpoint, if there is one, and put the folder in order."""
         held_out = None if self.validation is None else self.validation.examples
-        self._identity = identity.describe(self.config, self.transport, self.data, held_out)
         found, complaints = checkpoint.latest(folder)
+        if found is not None:
+            self.config = self.learner.config = identity.continued(self.config, found)
+        self._identity = identity.describe(self.config, self.transport, self.data, held_out)
         if found is not None:
             identity.belongs(found, self._identity)
             self.step = found.state["step"]

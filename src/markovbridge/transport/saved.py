@@ -91,8 +91,8 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
     return transport.eval()
 
 
-def weights(directory: Path) -> dict[str, Tensor]:
-    """The weights, mean and variance of a saved transport, and `seen` if it is there.
+def stored(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The configuration of a saved transport, and its weights, mean and variance.
 
     Args:
         directory: What `save_pretrained` wrote, or a run folder.
@@ -101,7 +101,10 @@ def weights(directory: Path) -> dict[str, Tensor]:
         FileNotFoundError: If there are none.
         ValueError: If they are damaged, naming the file.
     """
-    return _weights(*configuration(_model(directory)))
+    path, config = configuration(_model(directory))
+    with reading(path, "is damaged", "train again, or fetch it again"):
+        parts = {part: {**NEW, **config}[part] for part in PARTS}
+    return parts, _weights(path, config)
 
 
 def _weights(path: Path, config: dict[str, Any]) -> dict[str, Tensor]:
@@ -125,7 +128,7 @@ def _weights(path: Path, config: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def fill(transport: torch.nn.Module, state: dict[str, Tensor], origin: Path) -> None:
-    """Give a transport the weights, mean and variance of another, as of `weights`.
+    """Give a transport the weights, mean and variance of another, as of `stored`.
 
     Raises:
         ValueError: If they do not fit, naming where they are from.

@@ -1,0 +1,98 @@
+"""The weights that a new run starts from: those of a run whose model means the same.
+
+Weights fit any model of their shapes. So names and order of the features, the covariates, the
+process and the head are compared too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from markovbridge import doors
+from markovbridge.storage.config import short, to_config
+from markovbridge.training.replacing import existing
+from markovbridge.training.resume import difference
+from markovbridge.training.run_folder import RunFolder
+from markovbridge.training.trained_on import Names, TrainedOn, check_columns
+from markovbridge.transport import Transport, saved
+
+PARTS = ("process", "head")  # which have to be the same
+
+
+@dataclass(frozen=True)
+class StartingWeights:
+    """What a run starts from.
+
+    Attributes:
+        origin: The run folder, or that of a model.
+        columns: Names of its features, in the order of the model; None if they have none.
+        config: The configuration of the model.
+        weights: Its weights, mean and variance.
+    """
+
+    origin: Path
+    columns: tuple[str, ...] | None
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+
+    @classmethod
+    def read(cls, origin: Path) -> StartingWeights:
+        """That of a run folder, or of a model.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it is damaged.
+        """
+        folder = existing(origin).path
+        config, weights = saved.stored(folder)
+        inner = RunFolder(folder.parent).model.name == folder.name  # of a run, which knows names
+        known = TrainedOn.read(folder.parent if inner else folder)
+        return cls(origin, known.columns, config, weights)
+
+    def into(self, transport: Transport, columns: Names, *, encoded: bool = True) -> None:
+        """Give the weights to a transport.
+
+        Args:
+            transport: The transport.
+            columns: Names of the features of its data, or None.
+            encoded: Whether its covariates are those of the data, and no stand-in.
+
+        Raises:
+            ValueError: If it is another model, naming what differs.
+        """
+        check_columns(columns, self.columns, f"the data to start from {self.origin} with")
+        for part in PARTS:
+            own = to_config(getattr(transport, part))
+            found = difference(self.config[part], own, set(), part)
+            if found is not None:
+                name, before, now = found
+                raise ValueError(
+                    f"{name} is {short(now)}, and the weights of {self.origin} are of "
+                    f"{short(before)}; set it to that, or train without --from"
+                )
+        if encoded:
+            self._check_covariates(_columns(to_config(transport.covariates)))
+        saved.fill(transport, self.weights, self.origin)
+
+    def _check_covariates(self, now: list[Any]) -> None:
+        """Refuse covariates that are encoded otherwise."""
+        before = _columns(self.config.get("covariates"))
+        for k in range(max(len(before), len(now))):
+            one, other = (short(known[k]) if k < len(known) else "none" for known in (before, now))
+            if one != other:
+                raise ValueError(
+                    f"covariate {k} is {other}, and the weights of {self.origin} were told "
+                    f"{one}; give data with the covariates of that run, or train without --from"
+                )
+
+
+def _columns(config: Any) -> list[Any]:
+    """The covariates in a configuration."""
+    return [] if config is None else config["init_args"]["columns"]
+
+
+doors.guard(__name__)

@@ -1,0 +1,104 @@
+"""`markovbridge train --from`: from which runs another may start, and what it remembers of it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from markovbridge.cli import Train, main
+from markovbridge.data import write_table
+from runs import error, train
+
+pytest.importorskip("pandas")
+
+SMALL = ["--network.width", "4", "--network.depth", "1", "--trainer.batch_size", "8"]
+SMALL += ["--trainer.steps", "2", "--trainer.warmup", "0", "--trainer.threads", "1"]
+SMALL += ["--trainer.validate_every", "0", "--trainer.select", "last"]
+
+
+def table(name, genes, levels=("ctl", "drug")):
+    counts = np.random.default_rng(0).poisson(2, size=(24, 3))
+    told = {"batch": [levels[k % 2] for k in range(24)]}
+    rows = [f"c{k}" for k in range(24)]
+    write_table(name, counts, row_names=rows, column_names=list(genes), columns=told)
+
+
+@pytest.fixture
+def first(tmp_path, monkeypatch, capsys):
+    """A run of genes a, b, c, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    table("one.csv", "abc")
+    told = ["--data.covariates", "[batch]"]
+    assert main(["train", "one.csv", *told, "--output", "one", *SMALL]) == 0
+    capsys.readouterr()
+    return [*told, *SMALL, "--from", "one"]
+
+
+@pytest.mark.parametrize(
+    ("genes", "levels", "expected"),
+    [
+        ("cba", ("ctl", "drug"), "(feature 0 is 'c' instead of 'a'): store both tables"),
+        ("abd", ("ctl", "drug"), "'c' missing, and 'd' unknown to the model"),
+        ("abc", ("drugX", "placebo"), "covariate 0 is Covariate(name=batch, levels=[drugX, plac"),
+    ],
+)
+def test_weights_of_other_features_or_covariates(first, capsys, genes, levels, expected):
+    table("two.csv", genes, levels)
+    for more in ([], ["--dry-run"]):
+        assert main(["train", "two.csv", "--output", "two", *first, *more]) == 1
+        assert expected in error(capsys)
+    table("three.csv", "abc")
+    assert main(["train", "three.csv", "--output", "three", *first]) == 0
+    assert main(["train", "three.csv", "--output", "four", *first[:-1], "one/model"]) == 0
+    capsys.readouterr()
+
+
+def test_weights_of_another_process_or_head(trained, tmp_path, capsys):
+    words = ["--output", str(tmp_path / "new"), *SMALL, "--network.width", "16"]
+    for more in ([], ["--dry-run"]):
+        start = ["--from", str(trained), *more]
+        assert main(["train", "digits-bridge", *words, *start]) == 1
+        assert "process.class_path is " in error(capsys)
+        other = ["--head.kernel", "stochastic"]
+        assert main(["train", "digits", *words, *other, *start]) == 1
+        assert "head.init_args.kernel is stochastic, and the weights of" in error(capsys)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_remembers_what_it_started_from(trained, tmp_path, capsys):
+    def card(run):
+        return (run / "model" / "README.md").read_text()
+
+    run, start = tmp_path / "run", ["--from", str(trained)]
+    assert train(run, *start, steps=2) == 0
+    assert json.loads((run / "data.json").read_text())["started_from"] == str(trained)
+    assert train(run, "--resume", steps=3) == 0
+    assert "| started from | the weights of" in card(run)
+    # What has begun at random has not started from a run.
+    assert train(tmp_path / "other", steps=2) == 0
+    capsys.readouterr()
+    assert train(tmp_path / "other", *start, "--resume", steps=3) == 0
+    assert "started from" not in card(tmp_path / "other")
+    assert "starting from" not in capsys.readouterr().err
+
+
+def test_a_run_goes_on_from_python_with_its_warm_up(tmp_path, capsys):
+    options = {"network.width": 4, "trainer.batch_size": 4, "trainer.decay": "constant"}
+    for steps, resume in ((20, False), (30, True)):
+        words = {**options, "trainer.steps": steps}
+        Train("digits", output=tmp_path / "run", resume=resume, options=words).run()
+    capsys.readouterr()
+    text = (tmp_path / "run" / "config.yaml").read_text()
+    assert "warmup: 2" in text and "steps: 30" in text
+
+
+def test_another_split_is_not_that_of_the_run(run, capsys):
+    assert train(run, "--resume", "--split", "all", steps=30) == 2
+    said = error(capsys)
+    assert "split is all, and the run to continue is trained on split train: add --split" in said
+
+
+def test_a_dry_run_looks_for_the_tracker(capsys, monkeypatch):
+    monkeypatch.setattr("markovbridge.training.tracking.find_spec", lambda name: None)
+    assert main(["train", "digits", "--trainer.tracker", "wandb", "--dry-run"]) == 1
+    assert "the package wandb is not installed" in error(capsys)
