@@ -103,7 +103,7 @@ def hash_of(run: RunFolder, weights: str) -> str | None:
     """
     try:
         if weights == "ema":
-            return hash_tensors(files.weights(run.model))
+            return hash_tensors(files.stored(run.model)[1])
         found, _ = run.newest()
         return None if found is None else hash_tensors(found.tensors["model"])
     except (FileNotFoundError, ValueError, KeyError):

@@ -180,11 +180,11 @@ def hash_weights(module: torch.nn.Module) -> str:
 
 
 def hash_tensors(state: Mapping[str, Tensor]) -> str:
-    """As `hash_weights`, of weights by name; `seen`, which `weights` gives, does not count."""
+    """As `hash_weights`, of weights by name; `seen`, which `stored` gives, does not count."""
     digest = hashlib.sha256()
     for name, value in sorted((name, value) for name, value in state.items() if name != SEEN):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
