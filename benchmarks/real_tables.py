@@ -10,7 +10,7 @@ beside its floor, and the errors of restoring half of the counts and imputing ha
 Then come files that hold no counts, or are of formats that are not read, with what is said of
 them. `--only` takes tables by parts of their names.
 
-Two of the tables are unpacked by `examples/unpack_counts.py`, which needs numcodecs.
+Two of the tables are unpacked by `markovbridge data unpack`, which needs numcodecs.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from pathlib import Path
 import numpy as np
 
 import markovbridge
+from markovbridge.data.unpacking import unpack
 
-ROOT = Path(__file__).parents[1]
 SCANPY, ANNDATA, INMOOSE = "scanpy-1.11.5", "anndata-0.12.19", "inmoose-0.9.1"
 BIOM, LDA = "biom_format-2.1.18", "lda-3.0.2"
 TENX, DEBIAN = f"{SCANPY}/tests/_data", "deb/usr/lib/R/site-library"
@@ -108,14 +108,13 @@ def bring(folder: Path) -> None:
         if not (folder / "deb").is_dir():
             (file,) = folder.glob(f"{name}_*.deb")
             subprocess.run(["dpkg", "-x", str(file), str(folder / "deb")], check=True)
-    unpack = [sys.executable, str(ROOT / "examples" / "unpack_counts.py")]
-    for word, package, made in (
-        ("brain", f"{SCANPY}.tar.gz", "mouse-brain.h5ad"),
+    for name, package, made in (
+        ("mouse-brain", f"{SCANPY}.tar.gz", "mouse-brain.h5ad"),
         ("reuters", f"{LDA}-*.whl", "reuters.npz"),
     ):
         (file,) = folder.glob(package)
         if not (folder / made).exists():
-            subprocess.run([*unpack, word, str(file), str(folder / made)], check=True)
+            unpack(name, file, folder / made)
 
 
 def verb(*words: str) -> tuple[int, str]:
