@@ -31,8 +31,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 NEW, PREVIOUS, GONE = "new", "previous", "gone"
 HIDDEN = re.compile(rf"\.(.+)\.({NEW}|{PREVIOUS}|{GONE})")
 FULL = {errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}
@@ -125,6 +123,8 @@ def put_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True
     Raises:
         ValueError: If one holds objects.
     """
+    import numpy as np  # which lists and help do without
+
     method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     with naming(path), zipfile.ZipFile(path, "w", method) as archive:
         for name, array in arrays.items():
