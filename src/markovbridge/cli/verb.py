@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import nn
 
 from markovbridge.cli import console
@@ -33,6 +32,7 @@ from markovbridge.processes import Process
 from markovbridge.recipes.options.parser import ParsedOptions, parse, to_yaml
 from markovbridge.storage.config import from_config
 from markovbridge.storage.errors import UsageError
+from markovbridge.training.parallel import threaded
 from markovbridge.training.replacing import existing
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.trained_on import RunData
@@ -245,15 +245,9 @@ class Computes(Verb):
         check_positive(self, "n", "points", "states", "times", "pieces", "draws", "steps")
         check_positive(self, "rounds", "looks", "block", "threads")
 
-    @contextlib.contextmanager
-    def threaded(self) -> Iterator[None]:
+    def threaded(self) -> contextlib.AbstractContextManager[None]:
         """Use so many CPU threads while inside."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(before if self.threads is None else self.threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        return threaded(self.threads)
 
 
 @dataclass(frozen=True, kw_only=True)

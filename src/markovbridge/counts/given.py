@@ -21,10 +21,11 @@ from markovbridge import doors
 from markovbridge.counts.session import warn
 from markovbridge.counts.told import by_name, matched
 from markovbridge.data.covariates import Covariates
-from markovbridge.data.meeting import in_order, told
+from markovbridge.data.meeting import hush, in_order, told
 from markovbridge.data.rows import dense, turned
+from markovbridge.data.tables.format import is_a
 from markovbridge.data.tables.made import Form
-from markovbridge.data.tables.objects import TableObject
+from markovbridge.data.tables.objects import TableObject, layers_of
 from markovbridge.data.tables.source import CountTable
 from markovbridge.data.tables.table import unmasked
 
@@ -72,7 +73,7 @@ class GivenTable:
         That X does not know a covariate is said where X has a place for it: an array has none.
         """
         named = self.table.column_names is not None
-        facts: dict[str, Any] = {"n": len(self.x), "what": "X", "say": warn if named else _hush}
+        facts: dict[str, Any] = {"n": len(self.x), "what": "X", "say": warn if named else hush}
         return told(
             self.table.columns, encoding, by_name(covariates, self.table, encoding), **facts
         )
@@ -143,8 +144,7 @@ def layer_in(X: Any, layer: str | None) -> str | None:
     if source is not None:
         there = source.format.layers(source.where())
     else:
-        raw = getattr(X, "raw", None) is not None
-        there = [*getattr(X, "layers", ()), *(["raw"] if raw else [])]
+        there = layers_of(X) if is_a(X, "AnnData") else []
     return layer if layer in there else None
 
 
@@ -268,10 +268,6 @@ def _first(values: Any, bad: np.ndarray) -> str:
         return f" in row {entries.row[at]}, feature {entries.col[at]}"
     row, column = (int(k) for k in np.argwhere(bad)[0])
     return f" in row {row}, feature {column}"
-
-
-def _hush(_: str) -> None:
-    """Say nothing."""
 
 
 doors.guard(__name__, own=("covariates", "observed"))

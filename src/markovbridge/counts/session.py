@@ -12,13 +12,13 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
 
 from markovbridge import doors
-from markovbridge.doors import checks
+from markovbridge.training import parallel
 
 PACKAGE = str(Path(doors.__file__).parents[1])
 LOGGER = logging.getLogger("markovbridge.training")
@@ -30,20 +30,9 @@ def threaded(threads: int | None) -> AbstractContextManager[None]:
     Raises:
         ValueError: If it is no whole number of at least 1.
     """
-    if threads is not None:
-        return _limited(checks.whole(threads, "threads", least=1))
-    _complain(torch.get_num_threads())
-    return nullcontext()
-
-
-@contextmanager
-def _limited(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    if threads is None:
+        _complain(torch.get_num_threads())
+    return parallel.threaded(threads)
 
 
 def warn(text: str) -> None:

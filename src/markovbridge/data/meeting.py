@@ -34,6 +34,10 @@ LEAST = 20  # real rows that samples of a condition are compared with
 Say = Callable[[str], None]
 
 
+def hush(line: str) -> None:
+    """Say nothing, where features are to be put in order, or not to be known, without a word."""
+
+
 def in_order(
     names: Sequence[str] | None,
     known: Sequence[str] | None,

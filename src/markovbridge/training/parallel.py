@@ -8,11 +8,14 @@ if it were alone, without a word.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
 
 from markovbridge import doors
+from markovbridge.doors import checks
 
 
 def accelerator() -> Accelerator:
@@ -31,6 +34,22 @@ def accelerator() -> Accelerator:
             f"{found.num_processes}; call markovbridge before any other use of it."
         )
     return found
+
+
+@contextmanager
+def threaded(threads: int | None) -> Iterator[None]:
+    """Use so many CPU threads while inside; None for as many as torch has.
+
+    Raises:
+        ValueError: If it is no whole number of at least 1.
+    """
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(checks.whole(threads, "threads", least=1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def placed(found: Accelerator) -> str:

@@ -25,7 +25,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from markovbridge import doors
@@ -40,7 +39,7 @@ from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Batches, Examples
 from markovbridge.training.learner import Learner
 from markovbridge.training.log import RunLog
-from markovbridge.training.parallel import accelerator, placed
+from markovbridge.training.parallel import accelerator, placed, threaded
 from markovbridge.training.progress import Stopwatch, TrainingState, announced
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.selection import Best, HeldOutLoss, tell_errors
@@ -184,12 +183,10 @@ class Trainer:
         """What must be undone when the loop is left, however it is left."""
         if self.config.tracker and self.directory is None:
             raise ValueError(f"tracker is {self.config.tracker!r}; give the run a directory too.")
-        threads = torch.get_num_threads()
-        if self.config.threads is not None:
-            torch.set_num_threads(self.config.threads)
         self.transport.train()
         self._watch.start(self.step)
         with ExitStack() as stack:
+            stack.enter_context(threaded(self.config.threads))
             stack.enter_context(self._alone())
             # Without a folder there is nothing to save, so a signal acts at once.
             request = stack.enter_context(stop_requests(self.directory is not None))
@@ -204,7 +201,6 @@ class Trainer:
                 self._watch.stop()
                 self.log.close()
                 self.transport.eval()
-                torch.set_num_threads(threads)
 
     def _announce(self) -> None:
         self.log.start()

@@ -126,8 +126,7 @@ class AnnDataFile(Format):
         anndata = optional("anndata", "writing .h5ad files")
         pd = optional("pandas", "writing .h5ad files")
         n, width = table.shape
-        # By position: of a column with an index of its own pandas would match the names.
-        beside = {name: getattr(values, "array", values) for name, values in table.columns.items()}
+        beside = {name: _unlabelled(values) for name, values in table.columns.items()}
         made = anndata.AnnData(
             table.matrix,
             obs=pd.DataFrame(beside, index=index(table.row_names, n)),
@@ -170,7 +169,7 @@ class AnnDataFile(Format):
         if given.column_names is not None:
             made.var_names = index(given.column_names, made.n_vars)
         for name, values in given.columns.items():
-            made.obs[name] = getattr(values, "array", np.asarray(values))  # without its index
+            made.obs[name] = _unlabelled(values)
         made.layers.update(layers)
         made.obsm.update({name: full(values) for name, values in obsm.items()})
         return {path: lambda file: made.write_h5ad(file, compression="gzip")}
@@ -196,8 +195,8 @@ class AnnDataFile(Format):
         """
         anndata = optional("anndata", "writing .h5ad files")
         h5py = optional("h5py", "writing .h5ad files")
-        parts = {f"layers/{name}": values for name, values in layers.items()}
-        parts |= {f"obsm/{name}": full(values) for name, values in obsm.items()}
+        parts = [("layers", name, values) for name, values in layers.items()]
+        parts += [("obsm", name, full(values)) for name, values in obsm.items()]
 
         def write(file: Path) -> None:
             if chosen is None:
@@ -208,22 +207,27 @@ class AnnDataFile(Format):
                 backed.file.close()
                 some.write_h5ad(file, compression="gzip")
             with h5py.File(file, "r+") as content:
-                for name, matrix in parts.items():
-                    if name in content and not overwrite:
+                for group, name, matrix in parts:
+                    place = content.require_group(group)  # newer anndata takes no path
+                    if name in place and not overwrite:
                         raise FileExistsError(
-                            f"{origin} has {name} already; choose another name, or overwrite it"
+                            f"{origin} has {group}/{name} already; choose another name, or "
+                            "overwrite it"
                         )
-                    group, _, name = name.partition("/")  # newer anndata takes no path
                     options = {"compression": "gzip"}
-                    place = content.require_group(group)
                     anndata.io.write_elem(place, name, matrix, dataset_kwargs=options)
+                place = content.require_group("uns") if uns else {}
                 for name, told in uns.items():
-                    at = f"uns/{name}"
-                    known = anndata.io.read_elem(content[at]) if at in content else {}
+                    known = anndata.io.read_elem(place[name]) if name in place else {}
                     both = {**known, **told} if isinstance(known, dict) else told
-                    anndata.io.write_elem(content.require_group("uns"), name, both)
+                    anndata.io.write_elem(place, name, both)
 
         return write
+
+
+def _unlabelled(values: Any) -> Any:
+    """Values of a column without an index of their own, by which pandas would match them."""
+    return getattr(values, "array", values)
 
 
 def _place(file: Any, layer: str | None) -> str:

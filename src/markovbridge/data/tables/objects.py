@@ -111,7 +111,7 @@ def read_object(
     if known is not None:
         there = getattr(table, "columns", ())
         covariates = [name for name in known if name in there]
-        layer = layer if is_a(table, "AnnData") and layer in _layers(table) else None
+        layer = layer if is_a(table, "AnnData") and layer in layers_of(table) else None
     if layer is not None and not is_a(table, "AnnData"):
         raise ValueError(f"layer={layer!r} is of AnnData, not of a {type(table).__name__}")
     if isinstance(table, Rows):
@@ -220,7 +220,7 @@ def _read(
     return TableObject(x, observed, kind, columns, *names, origin)
 
 
-def _layers(table: Any) -> list[str]:
+def layers_of(table: Any) -> list[str]:
     """Names of the layers of an AnnData object; "raw" counts as one."""
     names = [name for name in table.layers if name is not None]  # newer anndata calls X so
     return [*names, *(["raw"] if table.raw is not None else [])]
@@ -228,9 +228,9 @@ def _layers(table: Any) -> list[str]:
 
 def _anndata(table: Any, layer: str | None, missing: bool) -> TableObject:
     """What an AnnData object holds, in memory, backed by its file, or as a view of another."""
-    others = [name for name in _layers(table) if name != layer]
+    others = [name for name in layers_of(table) if name != layer]
     have = f"; there are {', '.join(others) or 'none'}"
-    if layer is not None and layer not in _layers(table):
+    if layer is not None and layer not in layers_of(table):
         raise ValueError(f"there is no layer {layer!r}{have}")
     origin, var = table, table.var
     if layer == "raw" and "raw" not in table.layers:

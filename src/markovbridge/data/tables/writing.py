@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 
 from markovbridge import doors
-from markovbridge.data.meeting import in_order
+from markovbridge.data.meeting import hush, in_order
 from markovbridge.data.tables.format import Format, Values, Writer, is_a, plain
 from markovbridge.data.tables.h5ad import AnnDataFile
 from markovbridge.data.tables.objects import check_columns, parts_of
@@ -137,7 +137,7 @@ def write_results(
     chosen = source.positions(total, split).numpy()[:n]
     _check_shapes(results, (len(chosen), width))
     _check_shapes(obsm, (len(chosen),))
-    order = in_order(column_names, names, width=width, expected=width, what="results", say=_hush)
+    order = in_order(column_names, names, width=width, expected=width, what="results", say=hush)
     made, arrays = _plain(results), _plain(obsm)
     if order is not None:
         made = {name: values[:, order.numpy()] for name, values in made.items()}
@@ -168,10 +168,6 @@ def _columns(columns: Any) -> tuple[dict[str, Any], list[str] | None]:
             f"columns must be values by name, or names of columns, not {str(columns)[:40]!r}"
         )
     return {}, list(columns)
-
-
-def _hush(_: str) -> None:
-    """Say nothing: results are to be in the order of their table."""
 
 
 def _writable(path: Path, layers: Any, obsm: Any) -> Format:
