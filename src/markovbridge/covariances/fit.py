@@ -40,6 +40,7 @@ from markovbridge.covariances.kernels import LARGEST_SMOOTHNESS, Kernel
 from markovbridge.covariances.kronecker import Separable
 from markovbridge.covariances.spectra import expected_periodogram, periodogram, torus_spectrum
 from markovbridge.covariances.torus import Torus
+from markovbridge.doors import checks
 
 Method = Literal["spectrum", "likelihood"]
 
@@ -160,7 +161,7 @@ def as_tensor(values: Tensor | np.ndarray, name: str) -> Tensor:
     """A tensor of what may be an array, or an error."""
     if not isinstance(values, Tensor | np.ndarray):
         raise TypeError(f"{name} must be a tensor or a NumPy array, not {type(values).__name__}")
-    return torch.as_tensor(values)
+    return torch.as_tensor(checks.unmasked(values, name))
 
 
 def centred(data: Tensor | np.ndarray, mean: Tensor | np.ndarray | None) -> Tensor:

@@ -19,6 +19,7 @@ from markovbridge import doors
 from markovbridge.data.arrays import channels_first, to_counts, to_reals
 from markovbridge.data.base import Dataset
 from markovbridge.data.folders import turned, upright
+from markovbridge.doors import checks
 
 SAMPLE = ("image", "img", "x", "pixel_values", "sample", "data")  # usual names in dictionaries
 COLLECTED = "data.collect(..., channels={})"  # which a trainer has no argument for
@@ -60,7 +61,7 @@ def collect(
     if isinstance(items, Tensor):
         items = items.detach().cpu().numpy()
     elif hasattr(items, "__array__"):
-        items = np.asarray(items)
+        items = np.asarray(checks.unmasked(items, name))
     if isinstance(items, np.ndarray):
         samples, labels, pictures = items, [], False
     else:
@@ -159,6 +160,7 @@ def _pixels(image: Any) -> np.ndarray:
 
 def _array(value: Any) -> np.ndarray:
     """A sample as an array of numbers."""
+    checks.unmasked(value, "a sample")
     try:
         found = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     except ValueError as error:

@@ -14,12 +14,27 @@ from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor
 
 TURNS = 10**6  # of a loop, at most
 T = TypeVar("T")
+
+
+def unmasked(value: Any, name: str) -> Any:
+    """What is no array, or one of which all entries are there.
+
+    Raises:
+        ValueError: If a mask hides some, which would be lost.
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} hides {np.ma.count_masked(value):,} entries behind a mask, which are not "
+            "kept apart here: fill them in, or leave out their rows"
+        )
+    return value
 
 
 def shown(value: object) -> str:
@@ -212,7 +227,7 @@ def numbers(value: Any, name: str) -> Tensor:
     Raises:
         TypeError: If it is anything else.
     """
-    cause, given = None, value
+    cause, given = None, unmasked(value, name)
     if not isinstance(value, Tensor):
         try:
             value = torch.tensor(value, dtype=torch.float64)

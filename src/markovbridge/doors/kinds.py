@@ -17,11 +17,12 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from markovbridge.doors.annotations import Names, evaluated
-from markovbridge.doors.checks import shown
+from markovbridge.doors.checks import shown, unmasked
 
 Check = Callable[[Any, str], Any]
 """Takes a value and its name; returns it in its plain form, or raises."""
@@ -311,6 +312,8 @@ def _instances(kind: type) -> list[_Kind]:
                 ),
             )
         ]
+    if kind is np.ndarray:
+        return [_Kind(words, lambda value: isinstance(value, kind), unmasked, typed=True)]
     remedy = REMEDY if kind is torch.Generator else ""
     return [_Kind(words, lambda value: isinstance(value, kind), remedy=remedy, bases=(kind,))]
 
@@ -338,8 +341,7 @@ def _collections(origin: type, arguments: tuple[Any, ...], finite: bool) -> list
                 "an iterable",
                 lambda value: (
                     isinstance(value, abc.Iterable)
-                    and not isinstance(value, str | bytes)
-                    and not isinstance(value, type)
+                    and not isinstance(value, str | bytes | type | np.ma.MaskedArray)
                 ),
             )
         ]

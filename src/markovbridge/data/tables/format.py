@@ -22,7 +22,7 @@ from markovbridge.data.tables.table import SPARSE, Table, unmasked
 
 OPTIONS = ("layer", "key", "features", "index", "ignore", "transpose", "missing", "backed")
 
-Values = Tensor | Rows | np.ndarray | sparse.spmatrix | sparse.sparray
+Values = Tensor | Rows | np.ndarray | np.ma.MaskedArray | sparse.spmatrix | sparse.sparray
 Writer = Callable[[Path], None]
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.doors import checks
 from markovbridge.doors.randomness import generator
 
 
@@ -49,6 +50,7 @@ def draw_rows(x: CountRows, limit: int, name: str, seed: int = 0) -> Tensor:
     Returns:
         Shape `(min(N, limit), *event)`, integers if the table holds whole numbers.
     """
+    checks.unmasked(x, name)
     total = x.shape[0]
     index = torch.arange(total)
     if total > limit:
