@@ -17,7 +17,7 @@ from markovbridge.storage.config import from_config, short, to_config
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.parts import ForeignClass, arguments, checked
 from markovbridge.training.run_folder import RunFolder
-from markovbridge.transport import Transport
+from markovbridge.transport import Transport, features
 from markovbridge.transport import saved as files
 from markovbridge.transport.saved import configuration, hash_tensors
 
@@ -75,11 +75,10 @@ def load_transport(
 
     if network is not None:
         masking, covariates = part("masking"), part("covariates")
-        features = part("coupling").features(part("process"))
-        features += masking.features(part("process")) if masking else 0
+        seen = features(part("process"), part("coupling"), base=part("base"), masking=masking)
         condition = {"condition": len(covariates.names)} if covariates else {}
         shape, outputs = tuple(saved["shape"]), part("head").outputs(part("process"))
-        parts["network"] = network(shape, features, outputs, **condition)
+        parts["network"] = network(shape, seen, outputs, **condition)
     transport = Transport.from_pretrained(run.model, **parts)
     if weights == "raw":
         found, complaints = run.newest()

@@ -2,6 +2,8 @@
 
 from markovbridge.exact.base import DataLaw
 from markovbridge.exact.empirical import Empirical
+from markovbridge.exact.fits import Fit, FitFrequencies
+from markovbridge.exact.frequencies import Frequencies
 from markovbridge.exact.gaussians import Gaussian
 from markovbridge.exact.kernels import bridge_kernel, output_law
 from markovbridge.exact.posteriors import (
@@ -18,6 +20,9 @@ __all__ = [
     "Binomial",
     "DataLaw",
     "Empirical",
+    "Fit",
+    "FitFrequencies",
+    "Frequencies",
     "Gaussian",
     "MeanOnly",
     "Mixture",

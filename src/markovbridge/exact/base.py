@@ -18,6 +18,7 @@ from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.linear import GivenEnd
 from markovbridge.processes.schedules import Time
+from markovbridge.samplers.known_sites import Observed
 
 
 class DataLaw(ABC):
@@ -74,6 +75,21 @@ class DataLaw(ABC):
             f"the law of x_1 given x_0 and x_t is not worked out for {type(self).__name__} under "
             f"{type(self.coupling).__name__}: take Empirical or Gaussian, or preserve=False"
         )
+
+    def given_known(
+        self, x: Tensor, t: Time, observed: Observed, condition: Tensor | None = None
+    ) -> Law:
+        """The law of x_1 given x_t = x and some sites of x_1, as far as it makes use of them.
+
+        By default it does not: the law given x_t alone, right where sites are independent.
+
+        Args:
+            x: States, (batch, *event).
+            t: A time, or one per sample.
+            observed: The known sites.
+            condition: As for the law given x_t alone.
+        """
+        return self(x, t, condition)
 
     def log_passing(self, x: Tensor, t: Time, start: Tensor) -> Tensor:
         """Log p(x_t = x | x_0 = start), by which mixtures weigh their components: (batch,).

@@ -17,6 +17,16 @@ from markovbridge.samplers.bridge import Bridge
 class Head(ABC):
     """Turns a network's output into the law of x_1 given x_t."""
 
+    @property
+    def corrects(self) -> bool:
+        """Whether its output corrects a base law, `setting.base`, where there is one."""
+        return False
+
+    @property
+    def starts_from_moments(self) -> bool:
+        """Whether to start from `process.closed_form`, if no base law is named."""
+        return False
+
     @abstractmethod
     def outputs(self, process: Process) -> int:
         """How many numbers per site the network must put out."""
@@ -39,7 +49,8 @@ class Head(ABC):
         """Make the law.
 
         Args:
-            setting: What the output is relative to: process, coupling, and moments of the data.
+            setting: What the output is relative to: process, coupling, moments of the data, and
+                the law that it corrects, if there is one.
             raw: The network's output, (batch, outputs, *event), float32.
             x: State at t, (batch, *event).
             t: Times, (batch,).

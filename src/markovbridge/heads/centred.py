@@ -15,7 +15,7 @@ Adam does, learns the table's own output layer at full speed all the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -43,6 +43,16 @@ class CentredHead(Head):
                 f"table must be a CategoricalHead or LogisticMixtureHead, not {self.table!r}"
             )
 
+    @property
+    def corrects(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def starts_from_moments(self) -> bool:
+        """Yes, as the mean."""
+        return True
+
     def outputs(self, process: Process) -> int:
         """One for the mean, and those of the table."""
         return MeanHead().outputs(process) + self.table.outputs(process)
@@ -53,6 +63,9 @@ class CentredHead(Head):
 
     def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
         about = MeanHead()(setting, raw[:, :1], x, t)
+        base = setting.base
+        if base is not None and base.categories is None:
+            setting = replace(setting, base=None)  # it is no table
         law = self.table(setting, raw[:, 1:], x, t).table()
         return laws.Tilted.towards(law, x, about.log_excess(x))
 

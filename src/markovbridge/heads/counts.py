@@ -34,6 +34,7 @@ from markovbridge.samplers.second_order import Trapezoidal
 # softplus(raw + CENTRE) is 1 at raw = 0.
 CENTRE = math.log(math.e - 1)
 LIMIT = 20.0  # of an output that is exponentiated
+REACH = 4.0  # likewise, of one that corrects a base law: by a factor of 55 at most
 
 
 def log_softplus(raw: Tensor) -> Tensor:
@@ -91,7 +92,9 @@ def leaping(process: Process) -> Sampler:
 
 
 def _log_scale(setting: Setting, x: Tensor, t: Tensor) -> Tensor:
-    """Log of qμ, what remains on average."""
+    """Log of what remains on average: as the base law says, qμ without one."""
+    if setting.base is not None:
+        return setting.base.log_excess(x).float().clamp_min(LOG_TINY)
     return _log_mortality(setting.process, t, x) + setting.mean.clamp_min(1e-6).log()
 
 
@@ -106,13 +109,24 @@ class MeanHead(Head):
             "nearest", the integer nearest to m, the paper's binomial bridge, biased at
             every number of steps.
         bounded: m = (maximum - x) · sigmoid instead of softplus: exact for binary data.
-        link: How the network's output becomes a positive mean: "softplus", as published, or
-            "exp", where effects multiply: depth times profile, for tables of counts.
+        link: How the network's output becomes a positive factor: "softplus", as published, or
+            "exp", where effects multiply: depth times profile, for tables of counts. A base law
+            is corrected by at most e^4, so that where training has not been it has its say.
     """
 
     kernel: Literal["poisson", "stochastic", "nearest"] = "poisson"
     bounded: bool = False
     link: Literal["softplus", "exp"] = "softplus"
+
+    @property
+    def corrects(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def starts_from_moments(self) -> bool:
+        """Yes; with `bounded` it starts from that of binomial counts by itself."""
+        return not self.bounded
 
     def outputs(self, process: Process) -> int:
         """One: the mean."""
@@ -136,16 +150,23 @@ class MeanHead(Head):
 
     def _log_mean(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Tensor:
         if not self.bounded:
-            log = (
-                log_softplus(raw + CENTRE) if self.link == "softplus" else raw.clamp(-LIMIT, LIMIT)
-            )
+            if self.link == "softplus":
+                log = log_softplus(raw + CENTRE)
+            elif setting.base is None:
+                log = raw.clamp(-LIMIT, LIMIT)
+            else:
+                log = REACH * (raw / REACH).tanh()
             return _log_scale(setting, x, t) + log
         maximum = _maximum(setting.process, self)
-        # Binomial(maximum, θ) data have m = (maximum - x) · θq/(1 - θp): the first guess.
-        share = (setting.mean / maximum).clamp(1e-6, 1 - 1e-6)
-        odds = _log_mortality(setting.process, t, x) + (share / (1 - share)).log()
-        room = (maximum - x).clamp_min(math.exp(LOG_TINY)).log()
-        return (room + F.logsigmoid(raw + odds)).clamp_min(LOG_TINY)
+        room = (maximum - x).clamp_min(math.exp(LOG_TINY))
+        if setting.base is None:
+            # Binomial(maximum, θ) data have m = (maximum - x) · θq/(1 - θp): the first guess.
+            share = (setting.mean / maximum).clamp(1e-6, 1 - 1e-6)
+            odds = _log_mortality(setting.process, t, x) + (share / (1 - share)).log()
+        else:
+            log = setting.base.log_excess(x).float()
+            odds = log - (room - log.exp()).clamp_min(1e-6).log()
+        return (room.log() + F.logsigmoid(raw + odds)).clamp_min(LOG_TINY)
 
 
 @dataclass(frozen=True)
@@ -154,7 +175,13 @@ class CategoricalHead(Head):
 
     The network gives log-weights of the values; what x_t says of x_1 is known and added
     (`DiscreteProcess.evidence`), so that the law is right at both ends of time from the start.
+    Of a base law, which knows it too, the log-probabilities are added in its place.
     """
+
+    @property
+    def corrects(self) -> bool:
+        """Yes."""
+        return True
 
     def outputs(self, process: Process) -> int:
         """One for each state."""
@@ -168,8 +195,12 @@ class CategoricalHead(Head):
     def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
         process = setting.process
         self.outputs(process)  # refuses what follows cannot do
-        assert isinstance(process, DiscreteProcess)
-        return laws.Categorical(raw.movedim(1, -1) + process.evidence(x, t))
+        assert isinstance(process, DiscreteProcess) and process.states is not None
+        if setting.base is None:
+            known = process.evidence(x, t)
+        else:
+            known = setting.base.site_table(x, process.states)
+        return laws.Categorical(raw.movedim(1, -1) + known)
 
 
 @dataclass(frozen=True)
@@ -234,6 +265,16 @@ class NegativeBinomialHead(Head):
     def __post_init__(self) -> None:
         checks.whole(self.components, "components", least=1)
 
+    @property
+    def corrects(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def starts_from_moments(self) -> bool:
+        """Yes: without a mixture it is then exact for negative binomial data from the start."""
+        return True
+
     def outputs(self, process: Process) -> int:
         """Mean and size; of a mixture, weight, mean and size of each component."""
         _check_thins(process)
@@ -248,6 +289,8 @@ class NegativeBinomialHead(Head):
         scale = _log_scale(setting, x, t)
         # The size that fits the data's own over-dispersion: μ²/(σ² - μ).
         prior = (mean**2 / (variance - mean).clamp_min(1e-3 * mean + 1e-6)).clamp(1e-2, 1e3)
+        if setting.base is not None:
+            prior = setting.size + x  # of what remains, given that there are x already
         if self.components == 1:
             return Shifted(x, _negative_binomial(scale, prior, raw[:, 0], raw[:, 1]))
         weights, means, sizes = raw.float().movedim(1, -1).chunk(3, -1)

@@ -76,6 +76,11 @@ class EndpointHead(Head):
         if not 0 <= self.spread <= 1:
             raise ValueError(f"spread must lie in [0, 1], not {self.spread}")
 
+    @property
+    def corrects(self) -> bool:
+        """If it predicts the end, or the residual."""
+        return self.predicts in ("end", "residual")
+
     def outputs(self, process: Process) -> int:
         """One."""
         return 1
@@ -125,14 +130,16 @@ class EndpointHead(Head):
 
     def end(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """E[x_1 | x_t = x] from the network's output, (batch, *event)."""
+        base = setting.base
         if self.predicts == "end":
-            return setting.mean + setting.variance.sqrt() * raw
+            start = setting.mean if base is None else base.mean.to(raw.dtype)
+            return start + setting.variance.sqrt() * raw
         process = _linear(setting.process, self)
         if self.predicts == "drift":
             return process.end_of_drift(x, raw, t)
         if self.predicts == "residual":
             guess, open_ = process.regression(x, t, setting)
-            return guess + open_ * raw
+            return (guess if base is None else base.mean.to(raw.dtype)) + open_ * raw
         kernel = setting.kernel(t)
         if self.predicts == "start":
             return kernel.end_of_start(x, raw, setting.mean)

@@ -6,8 +6,8 @@ to x_1 (`processes.integers`). So two means are all that continuous time asks of
 network, as one mean is for pure death. Trained by `PathKL` they bound the
 likelihood, exactly at the true means.
 
-With zero output the head says what the mean of the data says: no NaN and no log 0
-anywhere on t in [0, 1], in float32.
+With zero output the head says what the base law says, or else the mean of the data: no NaN and
+no log 0 anywhere on t in [0, 1], in float32.
 """
 
 from __future__ import annotations
@@ -37,15 +37,29 @@ class TwoMeansHead(Head):
     alone; `Bridge` draws from the guess, and is of first order all the same.
     """
 
+    @property
+    def corrects(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def starts_from_moments(self) -> bool:
+        """Yes."""
+        return True
+
     def outputs(self, process: Process) -> int:
         """Two: steps up, and steps down."""
         _stepping(process)
         return 2
 
     def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
-        process = _stepping(setting.process)
+        process, base = _stepping(setting.process), setting.base
         tiny = math.exp(LOG_TINY)
-        up, down = (steps.clamp_min(tiny) for steps in process.guess(x, t, setting.mean))
+        if base is None:
+            known = process.guess(x, t, setting.mean)
+        else:
+            known = process.expected_steps(base, x, t)
+        up, down = (steps.float().clamp_min(tiny) for steps in known)
         log_up = up.log() + log_softplus(raw[:, 0] + CENTRE)
         if process.lowest is None:
             log_down = down.log() + log_softplus(raw[:, 1] + CENTRE)

@@ -192,6 +192,28 @@ class Process(ABC):
         """
         return first.between(second, strength)
 
+    def closed_form(self, x: Tensor, t: Time, setting: Setting) -> Law | None:
+        """The law of x_1 given x_t = x of independent sites with the moments of the data.
+
+        A network then only has to correct it. None where there is no closed form.
+        """
+        return None
+
+    @property
+    def base_features(self) -> int:
+        """How many features per site tell a network what its base law says."""
+        return 1
+
+    def standardise_base(self, law: Law, x: Tensor, t: Time, setting: Setting) -> Tensor:
+        """What a network is told of a base law, the law of x_1 given x_t = x that it corrects.
+
+        Returns:
+            (batch, base_features, *event) float32: by default E[x_1], in standard deviations of
+            the data from their mean.
+        """
+        apart = law.mean.float() - setting.mean
+        return (apart / setting.variance.clamp_min(1e-12).sqrt()).unsqueeze(1)
+
     def pinned(self, law: Law, x: Tensor, t: Time, values: Tensor, mask: Tensor) -> Law:
         """A law of x_1 given x_t = x, certain of the values where the mask is True."""
         return law.pinned(values, mask)
@@ -217,12 +239,21 @@ class Setting:
         coupling: Which source goes with which data point.
         mean: Mean of the data, broadcastable to event.
         variance: Variance of the data, likewise.
+        base: The law of x_1 given x_t, in closed form, that the output corrects: an output of
+            zeros states this law. None where a head starts from what it knows itself.
     """
 
     process: Process
     coupling: Pairing
     mean: Tensor
     variance: Tensor
+    base: Law | None = None
+
+    @property
+    def size(self) -> Tensor:
+        """Size r = μ²/(σ² - μ) of negative binomial counts of these moments, in [0.01, 1000 μ]."""
+        mean = self.mean.clamp_min(1e-6)
+        return (mean**2 / (self.variance - mean).clamp_min(1e-3 * mean)).clamp_min(1e-2)
 
     def source(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """Mean and variance of x_0 per site, broadcastable to the event of x.
@@ -314,13 +345,24 @@ class DiscreteProcess(Process):
             law = self.source(x[:1]).site_table(x[:1], size).exp().float()
             spread = (law * (1 - law)).clamp_min(0.25 / size).sqrt()
             return ((F.one_hot(x, size) - law) / spread).movedim(-1, 1)
+        centre, _, spread = self._line(x, t, setting)
+        return ((x - centre) / spread).float().unsqueeze(1)
+
+    def _line(self, x: Tensor, t: Time, setting: Setting) -> tuple[Tensor, Tensor, Tensor]:
+        """Of x_t, if x_1 is μ ± σ: its mean, how far apart the two are, and its deviation."""
         deviation = setting.variance.sqrt()
         ends = [setting.mean - deviation, setting.mean + deviation]
         ends = [self.project(end.round().to(self.dtype).expand(x.shape)) for end in ends]
         low, high = (self.transition(end, 1.0, t) for end in ends)
         centre, apart = (low.mean + high.mean) / 2, (high.mean - low.mean) / 2
         spread = ((low.variance + high.variance) / 2 + apart**2).clamp_min(1e-6).sqrt()
-        return ((x - centre) / spread).float().unsqueeze(1)
+        return centre, apart, spread
+
+    def estimate(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
+        """The best linear guess of amounts x_1 given x_t = x, site by site: (batch, *event)."""
+        centre, apart, spread = self._line(x, t, setting)
+        slope = setting.variance.sqrt() * apart / spread**2
+        return (setting.mean + slope * (x - centre)).float()
 
     def check(self, x: Tensor, name: str = "x") -> Tensor:
         """States as int64: integers, of 0 .. size-1 if there is an end of them."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.laws import LOG_TINY, Law, SiteLaw
 from markovbridge.laws.sums import TwoMeans
+from markovbridge.processes.base import Setting
 from markovbridge.processes.clock import instant, speed
 from markovbridge.processes.jumps import Bounds, JumpProcess
 from markovbridge.processes.schedules import Time
@@ -67,6 +68,15 @@ class IntegerProcess(JumpProcess):
             return (rates + (still - least).clamp_min(0)).sum(-1)
 
         return Bounds(of, float(of(typical)))
+
+    def closed_form(self, x: Tensor, t: Time, setting: Setting) -> TwoMeans:
+        """Expected steps of counts whose mean is the best linear guess given x_t = x."""
+        tiny = math.exp(LOG_TINY)
+        mean = self.estimate(x, t, setting)
+        if self.lowest is not None:
+            mean = mean.clamp(self.lowest + 1e-6, self.maximum)
+        up, down = (steps.clamp_min(tiny) for steps in self.guess(x, t, mean))
+        return self.stepped(x, up.log(), down.log())
 
     @property
     def states(self) -> int | None:

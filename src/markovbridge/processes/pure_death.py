@@ -49,6 +49,7 @@ from markovbridge.processes.schedules import CosineSchedule, Schedule, Time
 
 EARLY, LATE = 24, 12  # times of `error_times` below survival SETTLED, and above
 SETTLED = 0.1
+FAR = 10.0  # of a logarithm that a network is told
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,21 @@ class PureDeath(JumpProcess):
         each = by_row(log_divergence((y - x).double(), log_model.double())).sum(1)
         hazard = self.hazard(t).to(each.device)
         return (hazard * each).to(torch.result_type(hazard, log_model))
+
+    def closed_form(self, x: Tensor, t: Time, setting: Setting) -> Shifted:
+        """Of negative binomial counts of size r: size r + x and mean qμ(r + x)/(r + pμ)."""
+        t = self.schedule.at(t)
+        p = match(self.schedule.survival(t), x).to(torch.float32)
+        q = match(self.schedule.mortality(t), x).clamp_min(TINY).to(torch.float32)
+        mean, size = setting.mean.clamp_min(1e-6), setting.size
+        share = ((size + x) / (size + p * mean)).log()
+        return Shifted(x, NegativeBinomial(q.log() + mean.log() + share, size + x))
+
+    def standardise_base(self, law: Law, x: Tensor, t: Time, setting: Setting) -> Tensor:
+        """Log of E[x_1 - x] over qμ, what remains of counts that nothing is known of."""
+        q = match(self.schedule.mortality(t), x).clamp_min(TINY).log().to(torch.float32)
+        usual = q + setting.mean.clamp_min(1e-6).log()
+        return (law.log_excess(x).float() - usual).clamp(-FAR, FAR).unsqueeze(1)
 
     @property
     def features(self) -> int:

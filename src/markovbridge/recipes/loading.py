@@ -68,6 +68,8 @@ class FoundRecipe:
         folder = Path(asked.get("output") or output or self.output).expanduser()
         again = resume or asked.get("resume", "false") != "false"
         words = [*self._warmed(asked, RunFolder(folder), again), *words]
+        if "base" not in asked and self._is_older(RunFolder(folder), again):
+            words = ["--base", "null", *words]
         if self.table:
             words = [*self.table, *_told(words), *words]
         return parse(owner, words, own=OWN, recipe=self.file, before=before)
@@ -84,6 +86,16 @@ class FoundRecipe:
         again = again and run.config.is_file()
         usual = _warmup(run.config if again else self.file, anew=not again and self._is_run)
         return ["--trainer.warmup", str(usual if again else share_of(int(steps), usual))]
+
+    def _is_older(self, run: RunFolder, again: bool) -> bool:
+        """Whether it is that of a run of before there were base laws, whose head has its start."""
+        file = run.config if again and run.config.is_file() else self.file
+        if not (file == run.config or self._is_run):
+            return False
+        try:
+            return "base" not in read_yaml(file)
+        except (OSError, ValueError):  # for which there is a better place
+            return False
 
     @property
     def _is_run(self) -> bool:

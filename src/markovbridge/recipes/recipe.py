@@ -23,12 +23,13 @@ from markovbridge.data import Dataset, Source
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.rows import parts
 from markovbridge.doors.randomness import derive
+from markovbridge.exact import Fit
 from markovbridge.heads import Head
 from markovbridge.processes import Process
 from markovbridge.samplers.known_sites import Masking
 from markovbridge.storage.errors import UsageError
 from markovbridge.training import Examples, TrainingConfig
-from markovbridge.transport import Transport
+from markovbridge.transport import Transport, features
 from markovbridge.transport import statistics as measure
 from markovbridge.transport.objectives import Objective
 
@@ -53,6 +54,9 @@ class Recipe:
             covariates of the data.
         condition_dropout: Share of the training samples that lose their condition, so that
             the network also learns to do without; guidance needs that.
+        base: What the network corrects: the closed form of independent sites with the mean and
+            variance of the data (moments), or one that is fitted to the training data first, such
+            as FitMixture for tables of counts. Without it, null, the head's own start.
         masking: Show the network a random part of each training sample, for `impute`, such as
             --masking.pattern mixed. Without it, none.
         trainer: training: steps, batches, learning rate, what is written when
@@ -66,6 +70,7 @@ class Recipe:
     coupling: Coupling | None = None
     split: Literal["train", "validation", "test", "all"] = "train"
     statistics: Literal["site", "channel", "all"] = "site"
+    base: Fit | Literal["moments"] | None = "moments"
     condition: Literal["none", "labels", "covariates"] = "none"
     condition_dropout: float = 0.1
     masking: Masking | None = None
@@ -101,11 +106,14 @@ class Recipe:
         coupling = Noised() if self.coupling is None else self.coupling
         mean, variance = measure(_checked(dataset, process), self.statistics)
         covariates = covariates_of(dataset, self.condition)
-        features = coupling.features(process) + (masking.features(process) if masking else 0)
+        base = self.base
+        if isinstance(base, Fit):
+            base = base(process, dataset.x, seed=self.trainer.seed)
+        seen = features(process, coupling, base=base, masking=masking)
         told = {"condition": len(covariates.names)} if covariates else {}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive(self.trainer.seed, "weights"))
-            module = self.network(dataset.shape, features, head.outputs(process), **told)
+            module = self.network(dataset.shape, seen, head.outputs(process), **told)
         if not isinstance(module, nn.Module):
             raise TypeError(
                 f"network gave a {type(module).__name__}; it must give a torch.nn.Module"
@@ -119,6 +127,7 @@ class Recipe:
             variance=variance,
             coupling=coupling,
             objective=self.objective,
+            base=base,
             covariates=covariates,
             condition_dropout=self.condition_dropout if covariates else 0.0,
             masking=masking,

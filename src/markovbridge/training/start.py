@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.storage.config import short, to_config
+from markovbridge.exact import DataLaw
+from markovbridge.storage.config import from_config, short, to_config
 from markovbridge.training.replacing import existing
 from markovbridge.training.resume import difference
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.trained_on import Names, TrainedOn, check_columns
 from markovbridge.transport import Transport, saved
 
-PARTS = ("process", "head")  # which have to be the same
+PARTS = ("process", "head", "base")  # which have to be the same
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,10 @@ class StartingWeights:
             ValueError: If it is another model, naming what differs.
         """
         check_columns(columns, self.columns, f"the data to start from {self.origin} with")
+        kept = self.config["base"]
+        if isinstance(kept, dict) and isinstance(transport.base, torch.nn.Module):
+            # What the weights correct is the law that they were trained with.
+            transport.base = from_config(kept, DataLaw, "base")
         for part in PARTS:
             own = to_config(getattr(transport, part))
             found = difference(self.config[part], own, set(), part)

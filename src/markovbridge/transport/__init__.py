@@ -4,13 +4,17 @@
 |---|---|
 | `transport` | `Transport`: training reads top to bottom in `loss` |
 | `draws` | what is drawn from a model: samples, restorations, translations, imputations |
+| `contract` | what it asks of a network, and of a base law that the network corrects |
+| `moments` | mean and variance of data |
 | `objectives` | how wrong a law of x_1 given x_t is |
 | `guidance` | what a model is told, and how strongly that acts |
 | `likelihood` | a lower bound on log p(x_1) |
 | `saved` | models as files |
 """
 
+from markovbridge.transport.contract import features
 from markovbridge.transport.likelihood import Bound
+from markovbridge.transport.moments import statistics
 from markovbridge.transport.objectives import (
     DriftMatching,
     EndMSE,
@@ -21,7 +25,7 @@ from markovbridge.transport.objectives import (
     PathKL,
     Sum,
 )
-from markovbridge.transport.transport import BLOCK, Transport, statistics
+from markovbridge.transport.transport import BLOCK, Transport
 
 __all__ = [
     "BLOCK",
@@ -35,5 +39,6 @@ __all__ = [
     "PathKL",
     "Sum",
     "Transport",
+    "features",
     "statistics",
 ]

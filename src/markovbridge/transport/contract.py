@@ -1,4 +1,4 @@
-"""What a transport asks of a network, and what is said of one that does not give it.
+"""What a transport asks of a network and of laws, and what is said of those that do not fit.
 
 network(features, t, condition)
 
@@ -11,13 +11,74 @@ returns    (B, outputs, *event)
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.couplings import Coupling
+from markovbridge.couplings.base import check_same
+from markovbridge.exact.base import DataLaw
+from markovbridge.heads import Head
+from markovbridge.processes import Process
+from markovbridge.samplers.known_sites import Masking
 
 PASSED_ON = ("memory", "CUDA", "HIP", "XPU")  # of machines, and no fault of a network
+
+
+def features(
+    process: Process,
+    coupling: Coupling,
+    *,
+    base: DataLaw | Literal["moments"] | None = None,
+    masking: Masking | None = None,
+) -> int:
+    """How many numbers a network sees of each entry of the event.
+
+    Args:
+        process: The process of its transport.
+        coupling: The coupling, which shows x_0 if it is preserved.
+        base: The base law, of which it is shown what it says.
+        masking: Known sites in training, of which it is shown the values and which they are.
+    """
+    count = coupling.features(process)
+    if base is not None and not isinstance(base, str):
+        count += process.base_features
+    return count + (masking.features(process) if masking else 0)
+
+
+def checked_base(
+    base: DataLaw | Literal["moments"] | None,
+    process: Process,
+    coupling: Coupling,
+    head: Head | None,
+) -> DataLaw | Literal["moments"] | None:
+    """The base law, if it can be corrected; None where there is none to start from."""
+    if base is None or isinstance(base, str):
+        if base not in (None, "moments"):
+            raise ValueError(
+                f"base must be a law of the data, 'moments' or None, not {base!r}: take one of "
+                "markovbridge.exact"
+            )
+        return base if head is not None and head.starts_from_moments else None
+    if head is None or not head.corrects:
+        name = "an exact law" if head is None else type(head).__name__
+        raise ValueError(
+            f"{name} corrects no base law, and {type(base).__name__} is given as one: take "
+            "MeanHead, CategoricalHead, TwoMeansHead, or EndpointHead(predicts='residual')"
+        )
+    base.check(process, coupling)
+    return base
+
+
+def check_law(network: Any, process: Process, coupling: Coupling) -> None:
+    """Refuse a law that holds for another process or coupling, as far as it says so."""
+    own, check = getattr(network, "coupling", None), getattr(network, "check", None)
+    if isinstance(own, Coupling):
+        if callable(check):
+            check(process, coupling)
+        else:
+            check_same("exact law", own, coupling)
 
 
 def ask(
@@ -80,4 +141,4 @@ def _name(network: Callable[..., Any]) -> str:
     return f"the network {getattr(network, '__name__', type(network).__name__)}"
 
 
-doors.guard(__name__, inside=("ask",))
+doors.guard(__name__, inside=("ask", "check_law", "checked_base"))

@@ -32,7 +32,13 @@ FORMAT = 1
 WEIGHTS = "model.safetensors"
 SEEN = "seen"  # the extremes of the training data, beside the weights
 # Not in older files.
-NEW = {"covariates": None, "condition_dropout": 0.0, "masking": None, "error_curve": None}
+NEW = {
+    "base": None,
+    "covariates": None,
+    "condition_dropout": 0.0,
+    "masking": None,
+    "error_curve": None,
+}
 PARTS = ("process", "network", "head", "coupling", "objective", *NEW)
 
 T = TypeVar("T", bound=Sampling)

@@ -7,82 +7,34 @@ works untrained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.couplings import Coupling, Noised
-from markovbridge.couplings.base import check_same
 from markovbridge.data.covariates import Covariates
-from markovbridge.data.rows import Rows, parts
-from markovbridge.doors import checks
+from markovbridge.data.rows import Rows
+from markovbridge.exact.base import DataLaw
 from markovbridge.heads import Head
 from markovbridge.laws import Law
 from markovbridge.processes import Process, Setting
 from markovbridge.processes.schedules import Reading, Time
-from markovbridge.samplers.extrapolation import extremes, floor
+from markovbridge.samplers.extrapolation import extremes
 from markovbridge.samplers.grids import ErrorCurve
 from markovbridge.samplers.known_sites import Masking, Observed, pinned
 from markovbridge.samplers.model import NOTHING, Given
-from markovbridge.transport.contract import ask
+from markovbridge.transport.contract import ask, check_law, checked_base
 from markovbridge.transport.draws import BLOCK
 from markovbridge.transport.dynamics import Dynamics
 from markovbridge.transport.guidance import dropped, guided
 from markovbridge.transport.likelihood import Bound, log_likelihood
 from markovbridge.transport.objectives import Objective, usual
 from markovbridge.transport.saved import load, save
-
-
-def statistics(
-    x: Tensor | np.ndarray | Rows | Iterable[Tensor],
-    per: Literal["site", "channel", "all"] = "site",
-) -> tuple[Tensor, Tensor]:
-    """Mean and variance of a data set, for standardising a network's input.
-
-    Args:
-        x: Data, (N, *event), or a few samples at a time; for a process with a `support`,
-            `process.check(data)`.
-        per: Over the data alone ("site"), over positions too ("channel", event[0] being
-            the channel), or over everything ("all").
-
-    Returns:
-        Mean and variance, float32, broadcastable to event. The variance, and the mean of
-        counts, are floored (`extrapolation.floor`), so that no site that never varies blows up.
-    """
-    if isinstance(x, np.ndarray):
-        x = torch.as_tensor(x)
-    total, square, count, n, counts = 0.0, 0.0, 0, 0, False
-    for part in parts(x) if isinstance(x, Tensor | Rows) else x:
-        checks.instance(part, Tensor, "a part of the data", "give a tensor (N, *event)")
-        axes = {"site": [0], "channel": [0, *range(2, part.ndim)], "all": list(range(part.ndim))}
-        axes, counts, n = axes[per], not part.is_floating_point(), n + len(part)
-        part = part.double()
-        total = total + part.sum(axes, keepdim=True)
-        square = square + (part**2).sum(axes, keepdim=True)
-        count += part.numel() // max(1, torch.as_tensor(total).numel())
-    if n < 2:
-        raise ValueError(f"statistics need at least 2 samples, not {n}")
-    mean = torch.as_tensor(total)[0] / count
-    variance = torch.as_tensor(square)[0] / count - mean**2
-    if counts:
-        mean = mean.clamp_min(floor(float(mean.abs().mean()), counts))
-    variance = variance.clamp_min(floor(float(variance.mean()), counts))
-    return mean.float(), variance.float()
-
-
-def _check_law(network: Any, process: Process, coupling: Coupling) -> None:
-    """Refuse a law that holds for another process or coupling, as far as it says so."""
-    own, check = getattr(network, "coupling", None), getattr(network, "check", None)
-    if isinstance(own, Coupling):
-        if callable(check):
-            check(process, coupling)
-        else:
-            check_same("exact law", own, coupling)
 
 
 class Transport(Dynamics):
@@ -103,6 +55,11 @@ class Transport(Dynamics):
         coupling: Which source goes with which data point; None is that of the exact law, and
             `Noised`, time reversal, if there is none.
         objective: The loss.
+        base: What the network corrects: a law of the data whose posterior is known, such as
+            those of `markovbridge.exact`, or "moments", independent sites with mean and variance
+            of the data; an output of zeros then states its law of x_1 given x_t. A law is shown
+            to the network as well, in `process.base_features` more features; see `features`.
+            None, and where the process or the head knows no closed form, is the head's own start.
         covariates: What the numbers of a condition mean: kept for those who sample, to
             `encode` classes and covariates.
         condition_dropout: Probability that a sample loses its condition in training. At 0
@@ -129,6 +86,7 @@ class Transport(Dynamics):
         variance: Tensor | float | None = None,
         coupling: Coupling | None = None,
         objective: Objective | None = None,
+        base: DataLaw | Literal["moments"] | None = "moments",
         covariates: Covariates | None = None,
         condition_dropout: float = 0.0,
         masking: Masking | None = None,
@@ -147,9 +105,10 @@ class Transport(Dynamics):
         coupling.suits(process)
         self.coupling, self.head = coupling, head
         if head is None:
-            _check_law(network, process, coupling)
+            check_law(network, process, coupling)
         else:
             head.check(process, coupling)
+        self.base = checked_base(base, process, coupling, head)
         told = callable(getattr(network, "given_start", None))
         if head is None and self.coupling.preserve and not told:
             raise ValueError(
@@ -241,22 +200,39 @@ class Transport(Dynamics):
             if self.coupling.preserve:
                 law, told = self.network.given_start, (*told, self._start(given))  # pyright: ignore
             return [law(*told, condition, *more) for condition in conditions]
-        features = self._features(x, t, given).to(self.mean.dtype)
-        times = t.plain.float()
-        condition, count = conditions[0], len(conditions)
-        if count > 1:
-            features = features.repeat(count, *[1] * (features.ndim - 1))
-            times = times.repeat(count)
+        settings = [self._setting(x, t, condition, given) for condition in conditions]
+        seen = [self._features(x, t, given, setting).to(self.mean.dtype) for setting in settings]
+        times, condition = t.plain.float(), conditions[0]
+        if len(conditions) > 1:
+            times = times.repeat(len(conditions))
             condition = torch.cat([c for c in conditions if c is not None])
+        features = seen[0] if len(seen) == 1 else torch.cat(seen)
         with torch.autocast(x.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             raw = ask(self.network, features, times, condition, self.head.outputs(self.process))
-        setting = self.setting
-        return [self.head(setting, part, x, t) for part in raw.float().split(len(x))]
+        return [
+            self.head(setting, part, x, t)
+            for setting, part in zip(settings, raw.float().split(len(x)), strict=True)
+        ]
 
-    def _features(self, x: Tensor, t: Tensor, given: Given) -> Tensor:
-        """What the network sees: x_t, x_0 if the coupling is preserved, known sites of x_1."""
-        setting = self.setting
+    @torch.no_grad()
+    def _setting(self, x: Tensor, t: Reading, condition: Tensor | None, given: Given) -> Setting:
+        """What the network's numbers are relative to at x_t = x: the base law included."""
+        setting, base = self.setting, self.base
+        if base is None:
+            return setting
+        if isinstance(base, str):
+            law = self.process.closed_form(x, t, setting)
+        elif given.observed is None:
+            law = base(x, t.plain, condition)
+        else:
+            law = base.given_known(x, t.plain, given.observed, condition)
+        return replace(setting, base=law)
+
+    def _features(self, x: Tensor, t: Tensor, given: Given, setting: Setting) -> Tensor:
+        """What the network sees: x_t, what the base law says, x_0 if it is kept, known sites."""
         parts = [setting.standardise(x, t)]
+        if setting.base is not None and not isinstance(self.base, str):
+            parts.append(self.process.standardise_base(setting.base, x, t, setting))
         if self.coupling.preserve:
             parts.append(setting.standardise(self._start(given), 0.0))
         if self.masking is not None:

@@ -1,0 +1,76 @@
+r"""Closed forms that are fitted to data, for a network to correct.
+
+A `Fit` says which law is to be found and how; called with a process and data it finds it. What
+comes of it is a `DataLaw` whose numbers are saved with the model.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from markovbridge import doors
+from markovbridge.data.rows import Rows, parts
+from markovbridge.doors import checks
+from markovbridge.exact.base import DataLaw
+from markovbridge.exact.frequencies import Frequencies
+from markovbridge.processes.base import DiscreteProcess, Process
+
+
+class Fit(ABC):
+    """How a law of the data is found in closed form."""
+
+    @abstractmethod
+    def __call__(self, process: Process, x: Tensor | Rows, *, seed: int = 0) -> DataLaw:
+        """The law that fits.
+
+        Args:
+            process: The process under which its posterior is wanted.
+            x: Data, (n, *event).
+            seed: Of what is random in finding it.
+
+        Raises:
+            TypeError: If it is not for this process.
+            ValueError: If a value is no state of the process.
+        """
+
+
+@dataclass(frozen=True)
+class FitFrequencies(Fit):
+    """How often each value occurs at each site, for tables over a bounded number of values.
+
+    Attributes:
+        prior: Observations that each site is given beside its own, spread over the values as
+            the whole of the data has them.
+    """
+
+    prior: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.number(self.prior, "prior", above=0)
+
+    def __call__(self, process: Process, x: Tensor | Rows, *, seed: int = 0) -> Frequencies:
+        states = process.states if isinstance(process, DiscreteProcess) else None
+        if states is None:
+            raise TypeError(
+                f"frequencies are of a bounded number of values, which {process} has not: set "
+                "`maximum` of the process, or take base='moments'"
+            )
+        event = tuple(x.shape[1:])
+        table = Frequencies(process, states=states, shape=event)
+        sites = table.logits[..., 0].numel()
+        first = torch.arange(sites) * states
+        counts = torch.zeros(sites * states, dtype=torch.float64)
+        for part in parts(x):
+            values = process.check(part).flatten(1)
+            counts += torch.bincount((first + values).flatten(), minlength=len(counts))
+        counts = counts.reshape(*event, states)
+        pooled = counts.reshape(-1, states).sum(0) + 1e-3
+        table.logits.copy_((counts + self.prior * pooled / pooled.sum()).log().log_softmax(-1))
+        return table
+
+
+doors.guard(__name__)
