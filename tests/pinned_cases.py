@@ -12,6 +12,7 @@ from torch import Tensor
 
 import markovbridge as mb
 from markovbridge import couplings, exact, heads, networks, processes, samplers
+from markovbridge.transport import features
 
 COUNTS = torch.tensor([[0, 1, 4], [2, 0, 0], [3, 3, 1], [1, 4, 2], [0, 2, 0]])
 REALS = torch.tensor(
@@ -92,15 +93,17 @@ def case(
     guidance: float = 1.0,
     x0: Tensor | None = None,
     saved: bool = True,
+    base: exact.DataLaw | exact.BaseFit | str | None = None,
     **options,
 ) -> Case:
     """A model with a network or, with head=None, an exact law."""
     shape = tuple(x.shape[1:])
+    if isinstance(base, exact.BaseFit):
+        base = base(process, x)
     if head is not None:
-        features = (coupling or mb.Noised()).features(process)
-        features += masking.features(process) if masking else 0
+        seen = features(process, coupling or mb.Noised(), base=base, masking=masking)
         more = {"condition": len(covariates.names)} if covariates else {}
-        law = filled(network(shape, features, head.outputs(process), **more))
+        law = filled(network(shape, seen, head.outputs(process), **more))
     mean, variance = mb.statistics(x if process.support is None else process.check(x))
     model = mb.Transport(
         process,
@@ -112,6 +115,7 @@ def case(
         coupling=coupling,
         masking=masking,
         covariates=covariates,
+        base=base,
         **options,
     )
     state = (x * 0.5).to(x.dtype) if state is None else state

@@ -30,6 +30,12 @@ def death(**options) -> mb.PureDeath:
 
 COUNT_CASES: dict[str, Callable[[], Case]] = {
     "death-mean": lambda: case(death(), mb.MeanHead(), COUNTS),
+    "death-mean-moments": lambda: case(
+        mb.PureDeath(), mb.MeanHead(), COUNTS, masking=mb.Masking(), base="moments"
+    ),
+    "death-categorical-frequencies": lambda: case(
+        death(), mb.CategoricalHead(), COUNTS, base=exact.FitFrequencies(), **TOLD
+    ),
     "death-mean-unbounded": lambda: case(
         mb.PureDeath(), mb.MeanHead(link="exp"), COUNTS, objective=mb.PathKL()
     ),

@@ -49,7 +49,13 @@ def make_count_model(folder: Path, table: Path) -> None:
 
 def fitted(table: Path) -> mb.CountModel:
     model = mb.CountModel(
-        width=4, depth=1, steps=3, batch_size=8, library_size="covariate", random_state=0
+        width=4,
+        depth=1,
+        base=None,
+        steps=3,
+        batch_size=8,
+        library_size="covariate",
+        random_state=0,
     )
     return model.fit(frame(table), covariates=["batch"])
 

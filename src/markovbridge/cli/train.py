@@ -206,6 +206,6 @@ def _prepare(
     )
     records = [
         TrainedOn.of(dataset, origin),
-        Facts.of_run(transport, trainer, recipe.data, dataset),
+        Facts.of_run(transport, trainer, recipe.data, dataset, recipe.base),
     ]
     return made, [record for record in records if record is not None]

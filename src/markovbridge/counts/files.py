@@ -20,6 +20,7 @@ from markovbridge.couplings import Noised
 from markovbridge.data import CountTable, Dataset
 from markovbridge.data.tables.made import Form
 from markovbridge.data.tables.objects import kind_of_file
+from markovbridge.exact import BaseFit
 from markovbridge.networks import MLP, Attention
 from markovbridge.processes import PureDeath
 from markovbridge.storage.config import from_config, to_config
@@ -53,7 +54,12 @@ class Facts:
 
     @classmethod
     def of_run(
-        cls, transport: Transport, config: TrainingConfig, source: Any, dataset: Dataset
+        cls,
+        transport: Transport,
+        config: TrainingConfig,
+        source: Any,
+        dataset: Dataset,
+        base: BaseFit | str | None,
     ) -> Facts | None:
         """Those of a run of the command line, or None if it is no `CountModel`.
 
@@ -62,6 +68,7 @@ class Facts:
             config: How it is trained.
             source: Where the data come from.
             dataset: The training data.
+            base: What the network corrects, as the recipe has it.
         """
         network = transport.network
         if (
@@ -78,6 +85,7 @@ class Facts:
             "depth": size["depth"],
             "head": to_config(transport.head),
             "objective": to_config(transport.objective),
+            "base": to_config(base),
             "masking": to_config(transport.masking),
             "steps": config.steps,
             "batch_size": config.batch_size,
@@ -135,9 +143,10 @@ class Facts:
             content = read_json(path)
             if content.pop("format") != FORMAT:
                 raise ValueError(f"{path} is damaged: its format is not {FORMAT}")
+            saved = {"base": None, **content.pop("params")}  # not in older files
             params = {
                 name: from_config(value, kinds.get(name, object), f"{path}: {name}")
-                for name, value in content.pop("params").items()
+                for name, value in saved.items()
             }
             form = Form(**content.pop("form", {}))  # files of older versions have none
             return cls(params, **content, form=form)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.couplings import Noised
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, taken
 from markovbridge.doors.randomness import derive, generator
+from markovbridge.exact import BaseFit, FitMixture
 from markovbridge.heads import Head, MeanHead
 from markovbridge.networks import MLP, Attention, Network
 from markovbridge.processes import PureDeath
@@ -20,7 +22,7 @@ from markovbridge.samplers.known_sites import Masking
 from markovbridge.training import Examples, TrainingConfig
 from markovbridge.training.config import share_of
 from markovbridge.training.selection import MOST
-from markovbridge.transport import Transport, statistics
+from markovbridge.transport import Transport, features, statistics
 from markovbridge.transport.objectives import PathKL
 
 MASKING = Masking(none=0.5)  # what "half" stands for
@@ -34,6 +36,10 @@ def check(params: Mapping[str, Any]) -> None:
         ValueError: If so; ranges are checked where they are used.
     """
     size, network, masking = params["library_size"], params["network"], params["masking"]
+    if isinstance(params["base"], str) and params["base"] not in ("mixture", "moments"):
+        raise ValueError(
+            f"base must be 'mixture', 'moments', a BaseFit or None, not {params['base']!r}"
+        )
     if size not in ("covariate", None):
         raise ValueError(f"library_size must be 'covariate' or None, not {size!r}")
     if network not in ("mlp", "attention"):
@@ -57,7 +63,9 @@ def transport(
     head: Head = MeanHead(link="exp") if params["head"] is None else params["head"]
     process = PureDeath()
     mean, variance = statistics(x)
-    features = process.features + (masking.features(process) if masking else 0)
+    fit = FitMixture() if params["base"] == "mixture" else params["base"]
+    base = fit(process, x, seed=seed) if isinstance(fit, BaseFit) else fit
+    seen = features(process, Noised(), base=base, masking=masking)
     told = 0 if covariates is None else len(covariates.names)
     objective = PathKL(damping=1.0) if params["objective"] is None else params["objective"]
     shape, outputs = (x.shape[1],), head.outputs(process)
@@ -66,9 +74,9 @@ def transport(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, "weights"))
         if params["network"] == "attention":
-            network = Attention(shape, features, outputs, **size)
+            network = Attention(shape, seen, outputs, **size)
         else:
-            network = MLP(shape, features, outputs, compress=True, **size)
+            network = MLP(shape, seen, outputs, compress=True, **size)
     return Transport(
         process,
         network,
@@ -77,6 +85,7 @@ def transport(
         mean=mean,
         variance=variance,
         objective=objective,
+        base=base,
         covariates=covariates,
         condition_dropout=params["condition_dropout"] if covariates else 0.0,
         masking=masking,

@@ -40,6 +40,7 @@ from markovbridge.counts.told import by_name, encoded, named
 from markovbridge.data.rows import parts
 from markovbridge.data.tables.objects import read_object
 from markovbridge.data.tables.source import CountTable
+from markovbridge.exact import BaseFit
 from markovbridge.heads import Head
 from markovbridge.samplers.known_sites import Masking
 from markovbridge.storage.config import to_config
@@ -59,6 +60,9 @@ class CountModel(FittedModel):
         depth: Number of blocks.
         head: The law of the remaining counts; `MeanHead(link="exp")` if None.
         objective: The loss; `PathKL(damping=1)` if None.
+        base: What the network corrects: a mixture of negative binomials that is fitted to the
+            training rows first ("mixture"; their number is chosen by rows held out), another
+            `exact.BaseFit`, each feature's own negative binomial ("moments"), or None, nothing.
         library_size: "covariate" tells the network the total of each row; None does not.
         condition_dropout: Share of the training rows that are not told their covariates, and
             of the others each covariate.
@@ -102,6 +106,7 @@ class CountModel(FittedModel):
         depth: int = 2,
         head: Head | None = None,
         objective: Objective | None = None,
+        base: BaseFit | Literal["mixture", "moments"] | None = "mixture",
         library_size: Literal["covariate"] | None = None,
         condition_dropout: float = 0.1,
         masking: Masking | Literal["half"] | None = "half",
@@ -121,6 +126,7 @@ class CountModel(FittedModel):
         self.depth = depth
         self.head = head
         self.objective = objective
+        self.base = base
         self.library_size = library_size
         self.condition_dropout = condition_dropout
         self.masking = masking

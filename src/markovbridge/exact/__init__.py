@@ -2,7 +2,7 @@
 
 from markovbridge.exact.base import DataLaw
 from markovbridge.exact.empirical import Empirical
-from markovbridge.exact.fits import Fit, FitFrequencies
+from markovbridge.exact.fits import BaseFit, FitFrequencies, FitMixture
 from markovbridge.exact.frequencies import Frequencies
 from markovbridge.exact.gaussians import Gaussian
 from markovbridge.exact.kernels import bridge_kernel, output_law
@@ -20,8 +20,9 @@ __all__ = [
     "Binomial",
     "DataLaw",
     "Empirical",
-    "Fit",
+    "BaseFit",
     "FitFrequencies",
+    "FitMixture",
     "Frequencies",
     "Gaussian",
     "MeanOnly",

@@ -1,6 +1,6 @@
 r"""Closed forms that are fitted to data, for a network to correct.
 
-A `Fit` says which law is to be found and how; called with a process and data it finds it. What
+A `BaseFit` says which law is to be found and how; called with a process and data it finds it. What
 comes of it is a `DataLaw` whose numbers are saved with the model.
 """
 
@@ -13,14 +13,19 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.rows import Rows, parts
+from markovbridge.data.rows import Rows, parts, taken
 from markovbridge.doors import checks
+from markovbridge.doors.randomness import generator
 from markovbridge.exact.base import DataLaw
+from markovbridge.exact.count_mixtures import CountMixture
 from markovbridge.exact.frequencies import Frequencies
 from markovbridge.processes.base import DiscreteProcess, Process
 
+HELD = 2048  # rows by which the number of profiles is chosen, at most
+LEAST = 10  # rows for each profile
 
-class Fit(ABC):
+
+class BaseFit(ABC):
     """How a law of the data is found in closed form."""
 
     @abstractmethod
@@ -39,7 +44,7 @@ class Fit(ABC):
 
 
 @dataclass(frozen=True)
-class FitFrequencies(Fit):
+class FitFrequencies(BaseFit):
     """How often each value occurs at each site, for tables over a bounded number of values.
 
     Attributes:
@@ -71,6 +76,39 @@ class FitFrequencies(Fit):
         pooled = counts.reshape(-1, states).sum(0) + 1e-3
         table.logits.copy_((counts + self.prior * pooled / pooled.sum()).log().log_softmax(-1))
         return table
+
+
+@dataclass(frozen=True)
+class FitMixture(BaseFit):
+    """A mixture of negative binomials, for tables of counts: see `CountMixture`.
+
+    Attributes:
+        components: How many profiles; of several numbers, the one that says most of a tenth of
+            the rows, which is held out from the fit.
+        rows: How many rows are looked at, at most.
+    """
+
+    components: tuple[int, ...] = (1, 2, 4, 8, 16)
+    rows: int = 20_000
+
+    def __post_init__(self) -> None:
+        for components in self.components:
+            checks.whole(components, "components", least=1)
+        if not self.components:
+            raise ValueError("components is empty: give how many profiles there may be")
+        checks.whole(self.rows, "rows", least=2)
+
+    def __call__(self, process: Process, x: Tensor | Rows, *, seed: int = 0) -> CountMixture:
+        order = torch.randperm(len(x), generator=generator("cpu", "mixture", seed))[: self.rows]
+        held = min(len(order) // 10, HELD)
+        every = taken(x, order[held:].sort().values)
+        candidates = [k for k in self.components if k <= len(every) // LEAST] or [1]
+        if held == 0 or len(candidates) == 1:
+            return CountMixture.fit(every, components=candidates[-1], process=process, seed=seed)
+        tested = taken(x, order[:held].sort().values)
+        return CountMixture.choose(
+            every, tested, candidates=candidates, process=process, seed=seed
+        )
 
 
 doors.guard(__name__)

@@ -23,7 +23,7 @@ from markovbridge.data import Dataset, Source
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.rows import parts
 from markovbridge.doors.randomness import derive
-from markovbridge.exact import Fit
+from markovbridge.exact import BaseFit
 from markovbridge.heads import Head
 from markovbridge.processes import Process
 from markovbridge.samplers.known_sites import Masking
@@ -70,7 +70,7 @@ class Recipe:
     coupling: Coupling | None = None
     split: Literal["train", "validation", "test", "all"] = "train"
     statistics: Literal["site", "channel", "all"] = "site"
-    base: Fit | Literal["moments"] | None = "moments"
+    base: BaseFit | Literal["moments"] | None = "moments"
     condition: Literal["none", "labels", "covariates"] = "none"
     condition_dropout: float = 0.1
     masking: Masking | None = None
@@ -107,7 +107,7 @@ class Recipe:
         mean, variance = measure(_checked(dataset, process), self.statistics)
         covariates = covariates_of(dataset, self.condition)
         base = self.base
-        if isinstance(base, Fit):
+        if isinstance(base, BaseFit):
             base = base(process, dataset.x, seed=self.trainer.seed)
         seen = features(process, coupling, base=base, masking=masking)
         told = {"condition": len(covariates.names)} if covariates else {}

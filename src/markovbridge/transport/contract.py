@@ -55,11 +55,6 @@ def checked_base(
 ) -> DataLaw | Literal["moments"] | None:
     """The base law, if it can be corrected; None where there is none to start from."""
     if base is None or isinstance(base, str):
-        if base not in (None, "moments"):
-            raise ValueError(
-                f"base must be a law of the data, 'moments' or None, not {base!r}: take one of "
-                "markovbridge.exact"
-            )
         return base if head is not None and head.starts_from_moments else None
     if head is None or not head.corrects:
         name = "an exact law" if head is None else type(head).__name__

@@ -52,8 +52,8 @@ class Transport(Dynamics):
         shape: Event shape.
         mean: Mean of the data, broadcastable to event (see `statistics`).
         variance: Variance of the data, likewise.
-        coupling: Which source goes with which data point; None is that of the exact law, and
-            `Noised`, time reversal, if there is none.
+        coupling: Which source goes with which data point; None is that of the exact law, or of
+            the base law, and `Noised`, time reversal, if there is none.
         objective: The loss.
         base: What the network corrects: a law of the data whose posterior is known, such as
             those of `markovbridge.exact`, or "moments", independent sites with mean and variance
@@ -100,7 +100,7 @@ class Transport(Dynamics):
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"shape must be the event shape, such as (1, 28, 28), not {shape}")
         if coupling is None:
-            own = getattr(network, "coupling", None) if head is None else None
+            own = getattr(network if head is None else base, "coupling", None)
             coupling = own if isinstance(own, Coupling) else Noised()
         coupling.suits(process)
         self.coupling, self.head = coupling, head
