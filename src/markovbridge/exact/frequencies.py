@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ class Frequencies(nn.Module, DataLaw):
     """
 
     coupling: Coupling = Noised()
+    config: dict[str, Any]
     logits: Tensor
 
     def __init__(self, process: Process, *, states: int, shape: Sequence[int]) -> None:
