@@ -1,6 +1,7 @@
 """Laws of x_1 given x_t that are known exactly: they plug in where a network would."""
 
 from markovbridge.exact.base import DataLaw
+from markovbridge.exact.count_mixtures import CountMixture
 from markovbridge.exact.empirical import Empirical
 from markovbridge.exact.gaussians import Gaussian
 from markovbridge.exact.kernels import bridge_kernel, output_law
@@ -16,6 +17,7 @@ from markovbridge.exact.reverse import Reverse
 
 __all__ = [
     "Binomial",
+    "CountMixture",
     "DataLaw",
     "Empirical",
     "Gaussian",

@@ -18,6 +18,7 @@ from markovbridge.laws import Law
 from markovbridge.processes.base import Process
 from markovbridge.processes.linear import GivenEnd
 from markovbridge.processes.schedules import Time
+from markovbridge.samplers.known_sites import Observed
 
 
 class DataLaw(ABC):
@@ -51,6 +52,22 @@ class DataLaw(ABC):
     @abstractmethod
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
         """The law of x_1 given x_t = x."""
+
+    def given_known(
+        self, x: Tensor, t: Time, observed: Observed, condition: Tensor | None = None
+    ) -> Law:
+        """The law of x_1 given x_t = x and the sites of x_1 that are known.
+
+        By default that given x_t alone: what is known of other sites is not used. Who asks makes
+        the known sites certain (`known_sites.pinned`).
+
+        Args:
+            x: States, (batch, *event).
+            t: A time, or one per sample.
+            observed: What is known of x_1.
+            condition: As for the law given x_t alone.
+        """
+        return self(x, t, condition)
 
     def given_start(
         self, x: Tensor, t: Time, start: Tensor, condition: Tensor | None = None
