@@ -28,6 +28,8 @@ independent.
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -35,16 +37,22 @@ from torch import Tensor, nn
 
 from markovbridge import doors
 from markovbridge.couplings import Coupling, Noised
-from markovbridge.data.rows import Rows, parts
+from markovbridge.data.rows import Rows, parts, taken
 from markovbridge.doors import checks
 from markovbridge.exact.base import DataLaw
+from markovbridge.exact.count_fitting import Counts, Numbers, fit
 from markovbridge.exact.count_panels import CountPanels
 from markovbridge.exact.count_posteriors import CountPosterior
 from markovbridge.exact.count_tables import CountTables
 from markovbridge.processes.base import DiscreteProcess, Process
+from markovbridge.processes.pure_death import PureDeath
 from markovbridge.processes.schedules import Time
 from markovbridge.samplers.known_sites import Observed
 
+TOLERANCE = 1e-4  # nats per row by which a round must be better, or fitting ends
+PRIOR = 0.5  # counts that each profile is given per feature
+ROUNDS, LAST = 50, 12  # of EM for each candidate, and for the best on all rows
+COMPARED, TRIED = 2000, 2**23  # rows that candidates are compared on, and their counts
 CUT = 1e-6  # mass that may lie above the maximum of the process
 NUMBERS = ("log_weights", "depths", "profiles", "sizes")
 
@@ -136,6 +144,92 @@ class CountMixture(nn.Module, DataLaw):
         given["log_weights"] = log_weights.double().flatten().log_softmax(0).reshape(shape)
         made.load_state_dict(given)
         return made.to(profiles.device)
+
+    @classmethod
+    def fit(
+        cls,
+        x: Tensor | Rows,
+        *,
+        components: int = 1,
+        process: Process | None = None,
+        size_factors: bool = True,
+        rounds: int = 50,
+        tolerance: float = TOLERANCE,
+        prior: float = PRIOR,
+        seed: int = 0,
+    ) -> CountMixture:
+        """Fit to counts by maximum likelihood: see `count_fitting`.
+
+        Args:
+            x: Counts, (n, *event), n >= 2; of more than 20,000 rows so many are taken at random.
+            components: Profiles K.
+            process: Of the law; `PureDeath()` if None.
+            size_factors: Whether rows differ in depth.
+            rounds: Of EM, at most.
+            tolerance: Nats per row by which a round must be better, or fitting ends.
+            prior: Counts that each profile is given per feature.
+            seed: Of the rows that profiles start from.
+        """
+        checks.turns(rounds, "rounds")
+        checks.number(prior, "prior", least=0)
+        _check_table(x, components)
+        numbers = fit(
+            Counts(x, seed=seed),
+            components,
+            size_factors=size_factors,
+            rounds=rounds,
+            tolerance=tolerance,
+            prior=prior,
+            seed=seed,
+        )
+        return cls._holding(process, numbers)
+
+    @classmethod
+    def choose(
+        cls,
+        x: Tensor | Rows,
+        validation: Tensor | Rows,
+        *,
+        candidates: Sequence[int] = (1, 2, 4, 8, 16),
+        process: Process | None = None,
+        seed: int = 0,
+    ) -> CountMixture:
+        """The best of several numbers of components on held-out rows.
+
+        Stops at the first candidate that is worse than the one before. Of wide tables candidates
+        are compared on a part of the rows, and the best is fitted to all.
+
+        Args:
+            x: Counts to fit to, (n, *event).
+            validation: Counts to choose by, (m, *event).
+            candidates: Numbers of components, increasing.
+            process: Of the law; `PureDeath()` if None.
+            seed: As of `fit`.
+        """
+        best, nats, sizes = None, -math.inf, None
+        options = {"size_factors": True, "tolerance": TOLERANCE, "prior": PRIOR, "seed": seed}
+        few = max(COMPARED, TRIED // max(1, x.shape[1:].numel()))
+        some = validation if len(validation) <= few else taken(validation, torch.arange(few))
+        for components in candidates:
+            _check_table(x, components)
+        counts = Counts(x, most=few, seed=seed)
+        for components in candidates:
+            numbers = fit(counts, components, rounds=ROUNDS, sizes=sizes, **options)
+            found = float(cls._holding(process, numbers).log_prob(some).mean())
+            if found <= nats:
+                break
+            best, nats, sizes = numbers, found, numbers.sizes
+        if best is None:
+            raise ValueError("give at least one candidate")
+        if len(x) > few:
+            best = fit(
+                Counts(x, seed=seed), len(best.profiles), rounds=LAST, start=best, **options
+            )
+        return cls._holding(process, best)
+
+    @classmethod
+    def _holding(cls, process: Process | None, numbers: Numbers) -> CountMixture:
+        return cls.of(PureDeath() if process is None else process, **vars(numbers))
 
     @property
     def components(self) -> int:
@@ -246,6 +340,19 @@ class CountMixture(nn.Module, DataLaw):
             start = torch.zeros_like(part)
             found.append(self.given_known(start, 0.0, Observed(part, ~mask)).mean)
         return torch.cat(found)
+
+
+def _check_table(x: Tensor | Rows, components: int) -> None:
+    """Refuse rows that so many components cannot be fitted to."""
+    if isinstance(x, Tensor):
+        if x.is_complex() or (x.is_floating_point() and not bool(torch.isfinite(x).all())):
+            raise ValueError("x holds NaN, infinity or complex numbers; counts are whole numbers")
+        if x.numel() and bool((x < 0).any()):
+            raise ValueError(f"x holds {x.min().item()}: counts cannot be negative")
+    if x.ndim < 2 or not x.shape[1:].numel():
+        raise ValueError(f"x must be counts (n, *event), not of shape {tuple(x.shape)}")
+    if len(x) < 2 or not 1 <= components <= len(x):
+        raise ValueError(f"{len(x)} rows cannot be fitted by {components} components")
 
 
 doors.guard(__name__)
