@@ -1,6 +1,7 @@
 """Laws of x_1 given x_t that are known exactly: they plug in where a network would."""
 
 from markovbridge.exact.base import DataLaw
+from markovbridge.exact.count_mixtures import CountMixture
 from markovbridge.exact.empirical import Empirical
 from markovbridge.exact.fits import BaseFit, FitFrequencies, FitMixture
 from markovbridge.exact.frequencies import Frequencies
@@ -18,6 +19,7 @@ from markovbridge.exact.reverse import Reverse
 
 __all__ = [
     "Binomial",
+    "CountMixture",
     "DataLaw",
     "Empirical",
     "BaseFit",

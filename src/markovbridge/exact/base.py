@@ -53,6 +53,22 @@ class DataLaw(ABC):
     def __call__(self, x: Tensor, t: Time, condition: Tensor | None = None) -> Law:
         """The law of x_1 given x_t = x."""
 
+    def given_known(
+        self, x: Tensor, t: Time, observed: Observed, condition: Tensor | None = None
+    ) -> Law:
+        """The law of x_1 given x_t = x and the sites of x_1 that are known.
+
+        By default that given x_t alone: what is known of other sites is not used. Who asks makes
+        the known sites certain (`known_sites.pinned`).
+
+        Args:
+            x: States, (batch, *event).
+            t: A time, or one per sample.
+            observed: What is known of x_1.
+            condition: As for the law given x_t alone.
+        """
+        return self(x, t, condition)
+
     def given_start(
         self, x: Tensor, t: Time, start: Tensor, condition: Tensor | None = None
     ) -> Law:

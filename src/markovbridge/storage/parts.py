@@ -325,7 +325,14 @@ def _unknown(path: str, place: str) -> ValueError:
 @functools.cache
 def _called() -> tuple[type, ...]:
     """The classes that are configured functions, such as the exact laws of the end."""
-    every = dict.fromkeys(cls for cls in public().values() if is_dataclass(cls))
+
+    def configured(cls: type) -> bool:
+        """Whether it is rebuilt by its fields, or keeps the arguments of its constructor."""
+        return is_dataclass(cls) or any(
+            "config" in inspect.get_annotations(b) for b in cls.__mro__
+        )
+
+    every = dict.fromkeys(cls for cls in public().values() if configured(cls))
     return tuple(cls for cls in every if any("__call__" in vars(base) for base in cls.__mro__))
 
 
