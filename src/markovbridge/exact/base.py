@@ -92,21 +92,6 @@ class DataLaw(ABC):
             f"{type(self.coupling).__name__}: take Empirical or Gaussian, or preserve=False"
         )
 
-    def given_known(
-        self, x: Tensor, t: Time, observed: Observed, condition: Tensor | None = None
-    ) -> Law:
-        """The law of x_1 given x_t = x and some sites of x_1, as far as it makes use of them.
-
-        By default it does not: the law given x_t alone, right where sites are independent.
-
-        Args:
-            x: States, (batch, *event).
-            t: A time, or one per sample.
-            observed: The known sites.
-            condition: As for the law given x_t alone.
-        """
-        return self(x, t, condition)
-
     def log_passing(self, x: Tensor, t: Time, start: Tensor) -> Tensor:
         """Log p(x_t = x | x_0 = start), by which mixtures weigh their components: (batch,).
 

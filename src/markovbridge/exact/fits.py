@@ -85,21 +85,18 @@ class FitMixture(BaseFit):
     Attributes:
         components: How many profiles; of several numbers, the one that says most of a tenth of
             the rows, which is held out from the fit.
-        rows: How many rows are looked at, at most.
     """
 
     components: tuple[int, ...] = (1, 2, 4, 8, 16)
-    rows: int = 20_000
 
     def __post_init__(self) -> None:
         for components in self.components:
             checks.whole(components, "components", least=1)
         if not self.components:
             raise ValueError("components is empty: give how many profiles there may be")
-        checks.whole(self.rows, "rows", least=2)
 
     def __call__(self, process: Process, x: Tensor | Rows, *, seed: int = 0) -> CountMixture:
-        order = torch.randperm(len(x), generator=generator("cpu", "mixture", seed))[: self.rows]
+        order = torch.randperm(len(x), generator=generator("cpu", "mixture", seed))
         held = min(len(order) // 10, HELD)
         every = taken(x, order[held:].sort().values)
         candidates = [k for k in self.components if k <= len(every) // LEAST] or [1]
