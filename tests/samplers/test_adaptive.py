@@ -110,3 +110,15 @@ def test_refuses():
             2, steps=1, sampler=Adaptive()
         )
     assert Adaptive().evaluations(1) is None
+
+
+def test_the_first_jumps_are_not_leapt_over():
+    # What a large over-dispersed count becomes is decided by its first few units.
+    process, mean, size = PureDeath(), torch.tensor([10.0, 1e4, 1e6]), 3.0
+    law = exact.NegativeBinomial(process, mean, torch.full((3,), size))
+    transport = Transport(process, law, shape=(3,))
+    generator = torch.Generator().manual_seed(0)
+    made = transport.sample(512, steps=1, sampler=Adaptive(0.1), generator=generator).double()
+    deviation = (mean + mean**2 / size).sqrt()
+    assert bool(((made.mean(0) / mean - 1).abs() < 4 * deviation / mean / 512**0.5).all())
+    assert bool(((made.std(0) / deviation - 1).abs() < 0.2).all())

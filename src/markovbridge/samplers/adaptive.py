@@ -15,7 +15,9 @@ or -log p, costs
 
     A q [r + (1 - r) log(1 - r)]        nats: A q r²/2 for a short one, A q for all the rest.
 
-r is chosen to make that the tolerance, from the average over all samples that step together.
+r is chosen to make that the tolerance, from the average over all samples that step together. The
+first step is a hundredth of the clock, or as long as it takes a sample to make one jump: until the
+first jumps have been made rates tell nothing of what they will do to them.
 Nothing is ever rejected: a step thrown away because of where it led would bias the samples, and
 its evaluations are lost.
 """
@@ -29,15 +31,18 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.laws import Law
 from markovbridge.laws.numbers import by_row
-from markovbridge.processes.clock import elapsed, instant
+from markovbridge.processes.clock import cut, elapsed, instant
 from markovbridge.processes.jumps import JumpProcess
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.model import Model
+from markovbridge.samplers.rates import sound
 from markovbridge.samplers.second_order import Trapezoidal, leaping, leaps
 
-FIRST = 0.01  # length of the first step, as a share of what remains
+FIRST = 0.01  # length of the first step, as a share of what remains, at most
+ONE = 1.0  # jumps of a sample in it, at most: what those that follow do depends on the first
 GROWTH = 4.0  # most that a step is longer, or shorter, than the one before
 TINY = 1e-30
 
@@ -85,14 +90,16 @@ class Adaptive(Sampler):
             if here == s:
                 return x
         left, after = _left(process, here), _left(process, s)
-        length = FIRST * left
+        law = model.law(x, here)
+        length = _first(process, law, x, here, left)
         while True:
             last = left - length <= after * (1 + 1e-9)
             there = s if last else _time(process, left - length)
             if not leaps(process, x, here, there):
                 bridge = Bridge()
                 return bridge.step(model, x, here, there, generator=generator)
-            x, first, second = leap(model, x, here, there, generator=generator)
+            x, first, second = leap(model, x, here, there, law=law, generator=generator)
+            law = None
             if last:
                 return x
             change = second * (second.clamp_min(TINY) / first.clamp_min(TINY)).log()
@@ -108,6 +115,14 @@ class Adaptive(Sampler):
     def evaluations(self, steps: int) -> None:
         """Unknown: two for each step it takes."""
         return None
+
+
+def _first(process: JumpProcess, law: Law, x: Tensor, t: float, left: float) -> float:
+    """How long the first step is, with `left` of the clock left: ONE jump of a sample, or less."""
+    longest = FIRST * left
+    unit = cut(process.schedule, process.pace, t, _time(process, left - longest), 0.5).units[0]
+    rates = sound(process.strengths(law, x, t), t) / unit
+    return min(longest, ONE / max(float(by_row(rates).double().sum(1).mean()), TINY))
 
 
 def _left(process: JumpProcess, t: float) -> float:

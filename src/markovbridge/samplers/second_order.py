@@ -130,9 +130,18 @@ class Trapezoidal(Sampler):
         t: float,
         s: float,
         *,
+        law: Law | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """A step, and the rates at its beginning and its inner time.
+
+        Args:
+            model: What to walk by.
+            x: State at t, (batch, *event).
+            t: Where the step begins.
+            s: Where it ends.
+            law: That of x_1 given x_t = x, where it is known already.
+            generator: Source of randomness.
 
         Returns:
             State (batch, *event), and rates per unit of the clock of the process, (batch,
@@ -141,7 +150,7 @@ class Trapezoidal(Sampler):
         process = leaping(self, model)
         parts = cut(process.schedule, process.pace, t, s, self.theta)
         early, late = parts.units
-        law = model.law(x, t)
+        law = model.law(x, t) if law is None else law
         first = sound(process.strengths(law, x, t), t) / early
         x_m = process.project(leap(process, x, first * parts.before, generator))
         law = model.law(x_m, parts.middle)
