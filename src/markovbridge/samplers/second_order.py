@@ -57,7 +57,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.laws import Categorical, Table
+from markovbridge.laws import Categorical, Law, Table
 from markovbridge.laws.numbers import binomial
 from markovbridge.processes.clock import cut
 from markovbridge.processes.jumps import JumpProcess
