@@ -186,6 +186,7 @@ FACTORIES = {
             mb.PureDeath(), (0.5, 0.5), [exact.Poisson(mb.PureDeath(), m) for m in (1.0, 3.0)]
         )
     ],
+    exact.CountMixture: lambda: [exact.CountMixture.fit(_many_counts(), components=2)],
     exact.Gaussian: lambda: [
         exact.Gaussian(mb.LinearDiffusion(), REALS[0].double(), torch.eye(3).double() + 0.1)
     ],
@@ -193,9 +194,6 @@ FACTORIES = {
     training.Trainer: _trainers,
     metrics.ModuleExtractor: lambda: [metrics.ModuleExtractor(nn.Flatten(), "flat")],
     metrics.Moments: lambda: [metrics.Moments(REALS[0].double(), torch.eye(3).double())],
-    metrics.NegativeBinomialMixture: lambda: [
-        metrics.NegativeBinomialMixture.fit(_many_counts(), components=2)
-    ],
     linear_restoration.Wiener: lambda: [linear_restoration.Wiener.fit(_many_counts(), 0.5)],
     counts.Prediction: lambda: [
         counts.Prediction(

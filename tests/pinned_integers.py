@@ -1,6 +1,7 @@
 """Tiny models of every class of process on integers, and exact laws of counts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -185,6 +186,16 @@ def under(law: Callable[[mb.PureDeath], Callable], **options) -> Case:
     return case(process, None, COUNTS, law=law(process), objective=mb.PathKL(), saved=False)
 
 
+def count_mixture(process: mb.PureDeath) -> exact.CountMixture:
+    numbers = (
+        torch.tensor([[0.5, 0.1], [0.2, 0.2]]).log(),
+        torch.tensor([0.8, 1.3]),
+        torch.tensor([[1.0, 0.5, 3.0], [2.0, 2.0, 0.2]]),
+        torch.tensor([0.5, 2.0, 8.0]),
+    )
+    return exact.CountMixture.of(process, *numbers)
+
+
 def poisson_mixture(process: mb.PureDeath) -> exact.Mixture:
     parts = [exact.Poisson(process, 0.5), exact.Poisson(process, 4.0)]
     return exact.Mixture(process, (0.4, 0.6), parts)
@@ -200,6 +211,7 @@ LAW_CASES: dict[str, Callable[[], Case]] = {
         lambda process: exact.ZeroInflatedPoisson(process, 0.4, 2.0)
     ),
     "exact-mixture": lambda: under(poisson_mixture),
+    "exact-count-mixture": lambda: replace(under(count_mixture), saved=True),
     "exact-mean-only": lambda: under(
         lambda process: exact.MeanOnly(exact.NegativeBinomial(process, 1.5, 2.0))
     ),

@@ -78,11 +78,11 @@ def looked(**options):
         (lambda: metrics.sliced_wasserstein(ROWS, ROWS, projections=0), ValueError, "projections"),
         (lambda: metrics.scale_depth(ROWS, 0.5, pseudocount=-1.0), ValueError, "pseudocount"),
         (
-            lambda: metrics.NegativeBinomialMixture.fit(ROWS, rounds=0),
+            lambda: exact.CountMixture.fit(ROWS, rounds=0),
             ValueError,
             "rounds must be",
         ),
-        (lambda: metrics.NegativeBinomialMixture.fit(ROWS, prior=-1.0), ValueError, "prior must"),
+        (lambda: exact.CountMixture.fit(ROWS, prior=-1.0), ValueError, "prior must"),
         (
             lambda: held_out_likelihood.Histogram(torch.zeros(1, 2), -1.0),
             ValueError,

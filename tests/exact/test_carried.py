@@ -74,8 +74,8 @@ def points(values, weights):
     return stats.rv_discrete(values=(values, weights))
 
 
-def pmf(law):
-    return law.pmf(np.arange(60)) / law.cdf(59)
+def pmf(law, count=60):
+    return law.pmf(np.arange(count)) / law.cdf(count - 1)
 
 
 # By class, laws of one number and what they are the law of, from other hands.
@@ -83,6 +83,21 @@ KNOWN = {
     "Poisson": [(exact.Poisson(DEATH, 3.0), stats.poisson(3.0))],
     "Binomial": [(exact.Binomial(DEATH, 9, 0.3), stats.binom(9, 0.3))],
     "NegativeBinomial": [(exact.NegativeBinomial(DEATH, 3.0, 2.0), stats.nbinom(2, 2 / 5))],
+    "CountMixture": [
+        (
+            exact.CountMixture.of(
+                DEATH,
+                torch.tensor([[0.4, 0.6]]).log(),
+                torch.ones(1),
+                torch.tensor([[1.0], [8.0]]),
+                torch.tensor([2.0]),
+            ),
+            points(
+                range(200),
+                0.4 * pmf(stats.nbinom(2, 2 / 3), 200) + 0.6 * pmf(stats.nbinom(2, 1 / 5), 200),
+            ),
+        )
+    ],
     "ZeroInflatedPoisson": [
         (
             exact.ZeroInflatedPoisson(DEATH, 0.4, 3.0),

@@ -1,6 +1,7 @@
 """A mixture of negative binomials against enumeration, Bayes' rule on tables, and its samples."""
 
 import copy
+import functools
 import math
 
 import numpy as np
@@ -171,29 +172,33 @@ def test_times_of_their_own_say_what_one_time_says():
     for dtype in (torch.float32, torch.float64):
         together, given = model(x, t.to(dtype)), model.given_known(x, t.to(dtype), observed)
         assert together.log_excess(x).dtype == together.variance.dtype == dtype
-        for i in range(40):
-            row, time = slice(i, i + 1), t[row_of(i)].to(dtype)
-            alone = model(x[row], time)
-            for one, law in ((alone, together), (given_alone(model, x, time, observed, i), given)):
+        for i in range(40 if dtype is torch.float32 else 10):
+            row, time = slice(i, i + 1), t[i : i + 1].to(dtype)
+            alone, told = model(x[row], time), Observed(ends[row], observed.mask[row])
+            for one, law in (
+                (alone, together),
+                (model.given_known(x[row], time, told), given),
+            ):
                 found, known = law.log_excess(x)[i], one.log_excess(x[row])[0]
                 torch.testing.assert_close(found, known, atol=1e-5, rtol=1e-5)
-            torch.testing.assert_close(
-                together.variance[i], alone.variance[0], atol=1e-7, rtol=1e-4
-            )
-            close = {"atol": 1e-3, "rtol": 1e-6}
-            torch.testing.assert_close(
-                together.log_prob(ends)[i], alone.log_prob(ends[row])[0], **close
-            )
-    assert bool(torch.isfinite(model(x, t.float()).log_excess(x)).all())
+            if i % 4 == 0:
+                close = {"atol": 1e-3, "rtol": 1e-6}
+                found, known = together.log_prob(ends)[i], alone.log_prob(ends[row])[0]
+                torch.testing.assert_close(found, known, **close)
+                torch.testing.assert_close(
+                    variance(together)[i], variance(alone)[0], rtol=1e-4, atol=1e-7
+                )
+    # Few counts take another way to the same scores.
+    few = torch.where(torch.rand(x.shape, generator=rng) < 0.1, x, 0)
+    alone = torch.cat(
+        [model(few[i : i + 1], t[i : i + 1]).excess(few[i : i + 1]) for i in range(40)]
+    )
+    torch.testing.assert_close(model(few, t).excess(few), alone, rtol=1e-5, atol=0)
 
 
-def row_of(i):
-    return slice(i, i + 1)
-
-
-def given_alone(model, x, time, observed, i):
-    row = slice(i, i + 1)
-    return model.given_known(x[row], time, Observed(observed.values[row], observed.mask[row]))
+@functools.cache
+def variance(law):
+    return law.variance
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one time each", "all times at once"])

@@ -14,7 +14,7 @@ a as makes the training data most likely with each value left out in turn,
 Σ c_k log((c_k - 1 + a π_k)/(N - 1 + a)).
 
 Counts of a table, one axis of features and no largest value, are set beside two laws that are
-simple and strong there (`metrics.count_baselines`): the negative binomial per feature with a
+simple and strong there (`exact.CountMixture`): the negative binomial per feature with a
 size factor of the row, and a mixture of profiles, their number chosen on held-out rows.
 """
 
@@ -32,8 +32,8 @@ from markovbridge import doors
 from markovbridge.data.rows import Rows, parts
 from markovbridge.doors import checks
 from markovbridge.doors.randomness import generator
-from markovbridge.evaluation.metrics import NegativeBinomialMixture
 from markovbridge.evaluation.metrics.points import draw_rows
+from markovbridge.exact import CountMixture
 from markovbridge.transport import Transport
 
 PART = 250  # data points between two words of progress
@@ -224,8 +224,8 @@ def _tables(x1: Tensor, training: Tensor | Rows, seed: int) -> dict[str, Tensor]
     rows = draw_rows(training, limit, "training", seed)
     order = torch.randperm(len(rows), generator=generator("cpu", "baselines", seed))
     held, kept = order[: len(rows) // 10 + 1], order[len(rows) // 10 + 1 :]
-    one = NegativeBinomialMixture.fit(rows)
-    best = NegativeBinomialMixture.choose(rows[kept], rows[held], candidates=(1, 2, 4, 8))
+    one = CountMixture.fit(rows)
+    best = CountMixture.choose(rows[kept], rows[held], candidates=(1, 2, 4, 8))
     losses = {"negative binomial per feature": -one.log_prob(x1)}
     if best.components > 1:
         losses[f"mixture of {best.components} profiles"] = -best.log_prob(x1)

@@ -63,12 +63,12 @@ class Numbers:
     sizes: Tensor
 
 
-class Counts:
+class SortedCounts:
     """Rows that a mixture is fitted to, sorted by their totals.
 
     Args:
         x: Counts, (n, *event).
-        most: Rows that are looked at; of more, so many at random.
+        most: Rows that are looked at, `ROWS` if None; of more, so many at random.
         seed: Of these.
 
     Attributes:
@@ -79,7 +79,8 @@ class Counts:
         times: How often the feature has it, (pairs,) float64.
     """
 
-    def __init__(self, x: Tensor | Rows, most: int = ROWS, seed: int = 0) -> None:
+    def __init__(self, x: Tensor | Rows, most: int | None = None, seed: int = 0) -> None:
+        most = ROWS if most is None else most
         if len(x) > most:
             order = torch.randperm(len(x), generator=generator("cpu", seed, "rows"))
             x = taken(x, order[:most].sort().values.to(x.device))
@@ -147,7 +148,7 @@ def _merged(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def fit(
-    x: Counts,
+    x: SortedCounts,
     components: int,
     *,
     size_factors: bool,
@@ -186,7 +187,7 @@ def fit(
 
 
 def _start(
-    x: Counts,
+    x: SortedCounts,
     components: int,
     size_factors: bool,
     prior: float,
@@ -212,7 +213,7 @@ def _start(
 
 
 def _multinomials(
-    x: Counts, depth: Tensor, pooled: Tensor, components: int, prior: float, seed: int
+    x: SortedCounts, depth: Tensor, pooled: Tensor, components: int, prior: float, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Weights (K,) and profiles (K, d) of a mixture of multinomials, by EM from rows."""
     order = torch.randperm(len(x), generator=generator("cpu", seed, "profiles"))
@@ -256,7 +257,7 @@ class _Sums:
     windows: list[tuple[int, int]]
 
     @classmethod
-    def over(cls, model: Numbers, x: Counts, windows: list[tuple[int, int]] | None) -> _Sums:
+    def over(cls, model: Numbers, x: SortedCounts, windows: list[tuple[int, int]] | None) -> _Sums:
         tables = CountTables(model.log_weights, model.depths, model.profiles, model.sizes)
         (q, k), d = model.log_weights.shape, len(model.sizes)
         u, bend = tables.log_depths, None
@@ -311,7 +312,7 @@ def _columns(rows: int, d: int) -> Iterator[slice]:
         yield slice(first, min(first + size, d))
 
 
-def _improved(model: Numbers, sums: _Sums, x: Counts, prior: float, rest: Tensor) -> Numbers:
+def _improved(model: Numbers, sums: _Sums, x: SortedCounts, prior: float, rest: Tensor) -> Numbers:
     """Better weights, profiles and sizes, given the sums; `rest` is the exposure of the prior."""
     shares = sums.weights + 0.1
     profiles, sizes = model.profiles.clone(), model.sizes.clone()

@@ -40,7 +40,7 @@ from markovbridge.couplings import Coupling, Noised
 from markovbridge.data.rows import Rows, parts, taken
 from markovbridge.doors import checks
 from markovbridge.exact.base import DataLaw
-from markovbridge.exact.count_fitting import Counts, Numbers, fit
+from markovbridge.exact.count_fitting import Numbers, SortedCounts, fit
 from markovbridge.exact.count_panels import CountPanels
 from markovbridge.exact.count_posteriors import CountPosterior
 from markovbridge.exact.count_tables import CountTables
@@ -174,7 +174,7 @@ class CountMixture(nn.Module, DataLaw):
         checks.number(prior, "prior", least=0)
         _check_table(x, components)
         numbers = fit(
-            Counts(x, seed=seed),
+            SortedCounts(x, seed=seed),
             components,
             size_factors=size_factors,
             rounds=rounds,
@@ -212,7 +212,7 @@ class CountMixture(nn.Module, DataLaw):
         some = validation if len(validation) <= few else taken(validation, torch.arange(few))
         for components in candidates:
             _check_table(x, components)
-        counts = Counts(x, most=few, seed=seed)
+        counts = SortedCounts(x, most=few, seed=seed)
         for components in candidates:
             numbers = fit(counts, components, rounds=ROUNDS, sizes=sizes, **options)
             found = float(cls._holding(process, numbers).log_prob(some).mean())
@@ -223,7 +223,7 @@ class CountMixture(nn.Module, DataLaw):
             raise ValueError("give at least one candidate")
         if len(x) > few:
             best = fit(
-                Counts(x, seed=seed), len(best.profiles), rounds=LAST, start=best, **options
+                SortedCounts(x, seed=seed), len(best.profiles), rounds=LAST, start=best, **options
             )
         return cls._holding(process, best)
 

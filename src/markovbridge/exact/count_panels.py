@@ -26,9 +26,14 @@ from markovbridge.exact.count_tables import BLOCK, LEAST, CountTables, apart
 
 EDGES = (0.0, -2.0, -7.0)  # of log p, where panels begin
 LIFTS = (0.5, 0.5, 1.0)  # θ of each panel: how fast means grow along u
-ERROR = 1e-7  # of the polynomials
+ERROR = 1e-6  # of the polynomials
 WIDE = 2**24  # entries of a table beyond which it is in float32
+SPARSE = 0.15  # share of counts that are not 0 below which others are left out
 FAINT = 1e-6  # m/r, and expected units of a row, below which p makes no difference
+
+
+Between = tuple[Tensor, Tensor]
+"""Weights of the barycentric formula, and their sums."""
 
 
 class CountPanels:
@@ -56,16 +61,18 @@ class CountPanels:
             _Panel(tables, u, tables.centre + sum(pair) / 2, lift, self._dtype)
             for u, pair, lift in zip(points, pairwise(edges), LIFTS[-len(points) :], strict=True)
         ]
-        self._last: tuple[Tensor, list[tuple[_Panel, Tensor, Tensor, Tensor]]] | None = None
+        self._last: tuple[Tensor, list[tuple[_Panel, Tensor, Tensor, Between]]] | None = None
 
     def score(self, x: Tensor, log_kept: Tensor, on: Tensor | None) -> Tensor:
         """As `CountTables.score`."""
         shape = self._tables.log_weights.shape
         found = torch.empty((len(x), *shape), dtype=torch.float64, device=x.device)
-        for panel, rows, u, between in self._groups(log_kept):
-            mask = None if on is None else on[rows].double()
-            seen = x[rows].double() if mask is None else x[rows] * mask
-            each = between @ panel.score(seen, mask)
+        for panel, rows, u, (between, scale) in self._groups(log_kept):
+            mask = None if on is None else on[rows]
+            seen = x[rows].double()
+            if mask is not None:
+                seen *= mask
+            each = (between @ panel.score(seen, mask)).div_(scale)
             kept = u[:, 0] - self._tables.log_depths[0]
             found[rows] = each - (kept * seen.sum(1))[:, None, None]
         return found
@@ -74,14 +81,14 @@ class CountPanels:
         """As `CountTables.ratio` of the first power, in the type of the products."""
         shape = len(weights), len(self._tables.sizes)
         found = torch.empty(shape, dtype=self._dtype, device=weights.device)
-        for panel, rows, u, between in self._groups(log_kept):
-            own = weights[rows] * panel.lifted(u).unsqueeze(2)
+        for panel, rows, u, (between, scale) in self._groups(log_kept):
+            own = weights[rows] * (panel.lifted(u).unsqueeze(2) / scale)
             spread = (between.mT @ own).flatten(1).to(self._dtype)
-            scale = (self._tables.log_depths[0] - u[:, :1]).exp()
-            found[rows] = (spread @ panel.ratio) * scale.to(self._dtype)
+            kept = (self._tables.log_depths[0] - u[:, :1]).exp()
+            found[rows] = (spread @ panel.ratio).mul_(kept.to(self._dtype))
         return found
 
-    def _groups(self, log_kept: Tensor) -> list[tuple[_Panel, Tensor, Tensor, Tensor]]:
+    def _groups(self, log_kept: Tensor) -> list[tuple[_Panel, Tensor, Tensor, Between]]:
         """Panels, the rows in each, u at their depths, and the way there; the last are kept."""
         if self._last is not None and self._last[0] is log_kept:
             return self._last[1]
@@ -119,7 +126,8 @@ class _Panel:
             level, share = tables.tables(self._u[places], at, slice(None))
             share /= self.lifted(self._u[places])[:, None, None]
             bend[places], ratio[places] = level.to(dtype), share.to(dtype)
-        self._bend, self.ratio = bend.flatten(0, 1), ratio.flatten(0, 1)
+        self._bend, self.ratio = bend.flatten(0, 1).mT.contiguous(), ratio.flatten(0, 1)
+        self._none = tables.sizes @ self._bend.double()  # what rows without counts have
         # Of the barycentric formula: alternating, half at the ends.
         self._signs = (-1.0) ** torch.arange(len(u), dtype=torch.float64, device=device)
         self._signs[[0, -1]] *= 0.5
@@ -130,19 +138,34 @@ class _Panel:
 
     def score(self, seen: Tensor, on: Tensor | None) -> Tensor:
         """Scores at the points, for p that is left in: (n, points, K) float64."""
-        shift, own, rest = apart(seen, on, self._up, self._down)
-        large = seen.to(self._sizes.dtype) + self._sizes
-        if on is not None:
-            large *= on
-        found = (large @ self._bend.mT).reshape(len(seen), len(self._u), -1) + own.unsqueeze(1)
+        mask = None if on is None else on.double()
+        shift, own, rest = apart(seen, mask, self._up, self._down)
+        found = self._bent(seen, on).reshape(len(seen), len(self._u), -1) + own.unsqueeze(1)
         return found.add_((shift * self._u + rest).unsqueeze(2))
 
-    def between(self, u: Tensor) -> Tensor:
-        """What takes values at the points to those at each u, (n, Q, points) float64."""
+    def _bent(self, seen: Tensor, on: Tensor | None) -> Tensor:
+        """Σ_j (x + r) bend, (n, points·K): the large product, of few counts by themselves."""
+        few = seen.to(self._sizes.dtype)
+        if on is None and seen.device.type == "cpu":
+            row, site = few.nonzero(as_tuple=True)
+            if len(row) < SPARSE * few.numel():
+                first = torch.searchsorted(row, torch.arange(len(few)))
+                sums = torch.nn.functional.embedding_bag(
+                    site, self._bend, first, mode="sum", per_sample_weights=few[row, site]
+                )
+                return sums + self._none
+        few = few + self._sizes
+        return (few if on is None else few.mul_(on)) @ self._bend
+
+    def between(self, u: Tensor) -> Between:
+        """What takes values at the points to those at each u, by the barycentric formula.
+
+        Returns:
+            Weights (n, Q, points) float64, and what to divide by, (n, Q, 1).
+        """
         away = u.unsqueeze(2) - self._u
-        away.masked_fill_(away == 0, 1e-300)
-        weights = self._signs / away
-        return weights / weights.sum(2, keepdim=True)
+        weights = self._signs / away.add_(1e-250)  # at a point itself
+        return weights, weights.sum(2, keepdim=True)
 
 
 def _points(low: float, high: float) -> Tensor:

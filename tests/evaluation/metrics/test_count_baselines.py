@@ -1,20 +1,16 @@
-"""Baselines of counts against scipy's likelihoods, brute force and laws known beforehand."""
+"""Size-factor scaling: what it keeps, and what beats it."""
 
-import math
-
-import numpy as np
 import pytest
 import torch
-from scipy import optimize, stats
 
 from markovbridge.doors.randomness import generator
 from markovbridge.evaluation.metrics import (
-    NegativeBinomialMixture,
     best_pseudocount,
     poisson_deviance,
     scale_depth,
     thin,
 )
+from markovbridge.exact import CountMixture
 from markovbridge.laws import NegativeBinomial
 
 
@@ -31,130 +27,6 @@ PROFILES = torch.tensor([[0.5, 0.2, 0.2, 0.05, 0.05], [0.05, 0.1, 0.1, 0.25, 0.5
 SIZES = torch.tensor([0.5, 2.0, 8.0, 1.0, 3.0])
 
 
-def pmf(x, mean, r):
-    return stats.nbinom.logpmf(x, r, r / (r + mean))
-
-
-def mixture(profiles, sizes, weights, depths):
-    weights = torch.tensor(weights, dtype=torch.float64).log()
-    depths = torch.tensor(depths, dtype=torch.float64)
-    return NegativeBinomialMixture(weights, depths, profiles.double(), sizes.double())
-
-
-def terms(model, x):
-    """Log of w NB(x) for all (q, k), as NumPy (n, Q, K), from scipy."""
-    mean = model.depths.numpy()[:, None, None] * model.profiles.numpy()
-    nats = pmf(x.numpy()[:, None, None], mean, model.sizes.numpy()).sum(-1)
-    return nats + model.log_weights.numpy()
-
-
-def test_without_depth_it_is_maximum_likelihood_per_feature():
-    x = draw(400, PROFILES[:1], SIZES, 0)
-    model = NegativeBinomialMixture.fit(x, size_factors=False, prior=1e-9, tolerance=1e-12)
-    for j in range(5):
-
-        def loss(p, j=j):
-            return -pmf(x[:, j].numpy(), math.exp(p[0]), math.exp(p[1])).sum()
-
-        best = optimize.minimize(loss, [0, 0], tol=1e-10)
-        assert float(model.profiles[0, j]) == pytest.approx(math.exp(best.x[0]), rel=1e-3)
-        assert float(model.sizes[j]) == pytest.approx(math.exp(best.x[1]), rel=1e-3)
-    expected = pmf(x.numpy(), model.profiles.numpy(), model.sizes.numpy()).sum(1)
-    np.testing.assert_allclose(model.log_prob(x), expected, rtol=1e-9)
-
-
-def test_nats_are_those_of_a_normalised_law():
-    model = mixture(PROFILES[:, :2], SIZES[:2], [[0.1, 0.3], [0.4, 0.2]], [1.0, 4.0])
-    x = torch.cartesian_prod(torch.arange(200), torch.arange(60))
-    nats = model.log_prob(x)
-    assert float(nats.exp().sum()) == pytest.approx(1, abs=1e-8)
-    joint = terms(model, x[:500])
-    np.testing.assert_allclose(nats[:500], np.logaddexp.reduce(joint, (1, 2)), rtol=1e-8)
-
-
-def test_depths_are_learned():
-    train, test = draw(1500, PROFILES[:1], SIZES, 1), draw(1500, PROFILES[:1], SIZES, 2)
-    model = NegativeBinomialMixture.fit(train)
-    without = NegativeBinomialMixture.fit(train, size_factors=False)
-    # The law the rows were drawn from, its log-normal depth by quadrature.
-    nodes = torch.linspace(-5, 5, 400, dtype=torch.float64)
-    weights = torch.softmax(-(nodes**2) / 2, 0)[:, None].tolist()
-    truth = mixture(PROFILES[:1], SIZES, weights, (60 * (0.5 * nodes).exp()).tolist())
-    gap = float((truth.log_prob(test) - model.log_prob(test)).mean())
-    assert 0 < gap < 0.05
-    assert float((truth.log_prob(test) - without.log_prob(test)).mean()) > 2 * gap
-    torch.testing.assert_close(model.sizes.float(), SIZES, rtol=0.4, atol=0)
-
-
-def test_fitting_never_loses():
-    x = draw(200, PROFILES, SIZES, 3)
-    options = {"components": 2, "tolerance": -1e300}
-    models = [NegativeBinomialMixture.fit(x, rounds=k, **options) for k in range(1, 25, 3)]
-    nats = [float(model.log_prob(x).sum()) for model in models]
-    assert all(after > before - 1e-6 for before, after in zip(nats, nats[1:], strict=False))
-
-
-def test_the_mixture_that_made_the_data_is_found():
-    train, test = draw(1500, PROFILES, SIZES, 4), draw(1500, PROFILES, SIZES, 5)
-    model = NegativeBinomialMixture.choose(train[:1200], train[1200:], candidates=(1, 2, 12))
-    assert model.components == 2
-    one = NegativeBinomialMixture.fit(train)
-    assert model.log_prob(test).mean() > one.log_prob(test).mean() + 0.3
-    order = model.profiles[:, 0].argsort(descending=True)
-    profiles = model.profiles[order].float()
-    profiles = profiles / profiles.sum(1, keepdim=True)
-    torch.testing.assert_close(profiles, PROFILES, atol=0.04, rtol=0.2)
-
-
-def test_counts_lost_to_thinning_by_brute_force():
-    model = mixture(PROFILES, SIZES, [[0.2, 0.2], [0.1, 0.5]], [12.0, 30.0])
-    kept, p = torch.tensor([[3, 0, 2, 1, 4]]), 0.4
-    x = np.arange(600)
-    ways = stats.binom.pmf(kept.numpy().T, x, p)  # (5, 600)
-    thinned = mixture(PROFILES, SIZES, [[0.2, 0.2], [0.1, 0.5]], [12.0 * p, 30.0 * p])
-    share = np.exp(terms(thinned, kept)[0])
-    expected = np.zeros(5)
-    for (q, k), weight in np.ndenumerate(share / share.sum()):
-        for j in range(5):
-            mean = float(model.depths[q] * model.profiles[k, j])
-            joint = np.exp(pmf(x, mean, float(SIZES[j]))) * ways[j]
-            expected[j] += weight * (joint * (x - int(kept[0, j]))).sum() / joint.sum()
-    np.testing.assert_allclose(model.lost(kept, p)[0], expected, rtol=1e-6)
-
-
-def test_hidden_entries_follow_what_the_others_show():
-    model = mixture(PROFILES, SIZES, [[0.2, 0.2], [0.1, 0.5]], [20.0, 80.0])
-    x = torch.tensor([[40, 20, 0, 2, 0], [1, 6, 0, 30, 0]])
-    hidden = torch.tensor([[False, False, True, False, True]] * 2)
-    found = model.impute(x, hidden)
-    assert torch.equal(found[~hidden], x[~hidden].double())
-    seen = ~hidden[0]
-    part = NegativeBinomialMixture(
-        model.log_weights, model.depths, model.profiles[:, seen], model.sizes[seen]
-    )
-    means = model.depths.numpy()[:, None, None] * model.profiles.numpy()
-    for i in range(2):
-        share = np.exp(terms(part, x[i : i + 1, seen])[0])
-        guess = (share[..., None] * means).sum((0, 1)) / share.sum()
-        np.testing.assert_allclose(found[i, hidden[i]], guess[hidden[i].numpy()], rtol=1e-6)
-    other = torch.where(hidden, 1000, x)  # nothing is read from what is hidden
-    assert torch.equal(model.impute(other, hidden)[hidden], found[hidden])
-    with pytest.raises(ValueError, match="must be bool of shape"):
-        model.impute(x, hidden.long())
-
-
-def test_empty_rows_and_features_that_were_never_seen():
-    x = draw(200, PROFILES, SIZES, 6)
-    x[:, 4] = 0
-    x[0] = 0
-    model = NegativeBinomialMixture.fit(x, components=2)
-    y = torch.tensor([[0, 0, 0, 0, 0], [1, 2, 3, 4, 5]])
-    assert bool(torch.isfinite(model.log_prob(y)).all())
-    assert bool((model.lost(y, 0.5) > 0).all())
-    assert bool((model.impute(y, torch.ones_like(y, dtype=torch.bool)) > 0).all())
-    assert bool((scale_depth(y, 0.5, pseudocount=0.1) > 0).all())
-
-
 def test_scaling_keeps_totals():
     kept = torch.tensor([[4, 0, 6], [1, 1, 0]])
     assert scale_depth(kept, 0.25).tolist() == [[12, 0, 18], [3, 3, 0]]
@@ -166,7 +38,7 @@ def test_scaling_keeps_totals():
 def test_shrinking_to_the_profile_beats_scaling():
     x = draw(600, PROFILES, SIZES, 7)
     kept, lost = thin(x, 0.5, generator=generator("cpu", "split"))
-    model = NegativeBinomialMixture.fit(kept[:400], components=2)
+    model = CountMixture.fit(kept[:400], components=2)
     best = best_pseudocount(kept[:400], lost[:400], 0.5)
     errors = [
         float(poisson_deviance(scale_depth(kept[400:], 0.5, pseudocount=c), lost[400:]).mean())
@@ -177,17 +49,6 @@ def test_shrinking_to_the_profile_beats_scaling():
     assert ours < 0.98 * errors[0]
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda x: NegativeBinomialMixture.fit(x, components=0), "by 0 components"),
-        (lambda x: NegativeBinomialMixture.fit(x[:1]), "1 rows cannot"),
-        (lambda x: NegativeBinomialMixture.fit(x).log_prob(x[:, :2]), "5 features, x has 2"),
-        (lambda x: NegativeBinomialMixture.fit(x).lost(x, 1.0), "not 1.0"),
-        (lambda x: NegativeBinomialMixture.choose(x, x, candidates=()), "at least one candidate"),
-        (lambda x: scale_depth(x, 0.0), "not 0.0"),
-    ],
-)
-def test_invalid_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(draw(20, PROFILES, SIZES, 8))
+def test_invalid_input_is_named():
+    with pytest.raises(ValueError, match="not 0.0"):
+        scale_depth(draw(20, PROFILES, SIZES, 8), 0.0)

@@ -3,15 +3,11 @@
 `evaluate` scores samples and returns `Record`s, `evaluate_counts` those of count tables;
 `table` prints them. The parts can be used alone: `energy_distance`, `frechet_distance`,
 `sliced_wasserstein`, `mmd`, `classifier_auc`, `correlation_error`, `nearest` and others.
-`held_out` scores predictions of hidden entries, and `NegativeBinomialMixture` is the simple
-model to beat.
+`held_out` scores predictions of hidden entries, and `markovbridge.exact.CountMixture` is the
+simple model to beat.
 """
 
-from markovbridge.evaluation.metrics.count_baselines import (
-    NegativeBinomialMixture,
-    best_pseudocount,
-    scale_depth,
-)
+from markovbridge.evaluation.metrics.count_baselines import best_pseudocount, scale_depth
 from markovbridge.evaluation.metrics.counts import embed, evaluate_counts
 from markovbridge.evaluation.metrics.distances import (
     FeatureErrors,
@@ -59,7 +55,6 @@ __all__ = [
     "MobileNetV2",
     "ModuleExtractor",
     "Moments",
-    "NegativeBinomialMixture",
     "Neighbours",
     "Pixels",
     "Record",

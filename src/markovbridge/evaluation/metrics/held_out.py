@@ -22,7 +22,8 @@ of each entry. Scores, over all hidden entries at once:
   https://doi.org/10.1002/qj.2270), in units of counts: the absolute error of a law;
 - coverage of central intervals, by `markovbridge.evaluation.restoration.coverage`.
 
-The floors of these are the same scores of simple baselines: `metrics.count_baselines`.
+The floors of these are the same scores of simple baselines: `exact.CountMixture`, and scaling
+(`metrics.count_baselines`).
 """
 
 from __future__ import annotations
