@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from markovbridge.data.tables.made import Form, provenance, samples
 from markovbridge.data.tables.objects import TableObject, read_object
 from markovbridge.doors import checks
 from markovbridge.doors.randomness import derive, generator
+from markovbridge.evaluation.calibration import Calibration, Task, walk_of
 from markovbridge.evaluation.restoration import DRAWS, Restoration, expected, restore
 from markovbridge.samplers import Adaptive
 from markovbridge.storage.config import short, to_config
@@ -62,6 +64,7 @@ class FittedModel(Estimator):
         kind_: What samples come out as.
         form_: How they hold their values.
         library_sizes_: Quantiles of the totals of the training rows, if they are told.
+        calibrations_: What was found of its intervals, which they are corrected by.
     """
 
     library_size: str | None
@@ -75,6 +78,7 @@ class FittedModel(Estimator):
     kind_: str
     form_: Form
     library_sizes_: np.ndarray
+    calibrations_: Sequence[Calibration] = ()
 
     def sample(
         self,
@@ -153,12 +157,11 @@ class FittedModel(Estimator):
         t = transport.process.observed_time(survival)
         x, condition = given.x, given.told(self.covariates_, covariates)
         rng, facts = self._drawing(random_state)
-        options: dict[str, Any] = {"condition": condition, "generator": rng, **self._walk}
         with threaded(self.threads):
-            made = restore(transport, x, t, draws=draws, **options)
+            made = self._restored(x, survival, condition, draws, rng)
             single = expected(transport, x, t, condition=condition)
         told = provenance("restore", **facts, survival=survival, draws=draws)
-        found = Restoration(given.back(made.draws))
+        found = self._in_order(made, given, ("restore", survival))
         return Prediction(found, given.back(single), given.table, given.form, told)
 
     def impute(
@@ -185,19 +188,15 @@ class FittedModel(Estimator):
         Raises:
             ValueError: If nothing says which entries are missing.
         """
-        transport = self._fitted()
+        self._fitted()
         table, form = self._table(X, missing=True)
         wider, mask = panel(table, self._names, observed)
         read = GivenTable.of(wider, self._names, self.n_features_in_, form)
         x, mask, condition = read.x, read.ordered(mask), read.told(self.covariates_, covariates)
-        index = torch.arange(len(x)).repeat_interleave(draws)
-        told = None if condition is None else condition[index]
         rng, facts = self._drawing(random_state)
         with threaded(self.threads):
-            made = transport.impute(
-                x[index], mask[index], condition=told, generator=rng, **self._walk
-            )
-        found = Restoration(read.back(Restoration.of_rows(made, draws).draws))
+            made = self._imputed(x, mask, condition, draws, rng)
+        found = self._in_order(made, read, ("impute", None), ~mask)
         # What the network expects at time 0, before anything has come to be, is less accurate.
         made_by = provenance("impute", **facts, draws=draws)
         return Prediction(found, found.mean, read.table, form, made_by)
@@ -260,6 +259,56 @@ class FittedModel(Estimator):
         """A table of the features that the model knows."""
         table, form = self._table(X, missing)
         return GivenTable.of(table, self._names, self.n_features_in_, form)
+
+    def _restored(
+        self,
+        x: Tensor,
+        survival: float,
+        condition: Tensor | None,
+        draws: int,
+        rng: torch.Generator,
+    ) -> Restoration:
+        """Draws of full-depth counts given thinned ones, features in the order of the model."""
+        options: dict[str, Any] = {"condition": condition, "generator": rng, **self._walk}
+        made = restore(self.transport_, x, survival=survival, draws=draws, **options)
+        return replace(made, least=x)
+
+    def _imputed(
+        self, x: Tensor, mask: Tensor, condition: Tensor | None, draws: int, rng: torch.Generator
+    ) -> Restoration:
+        """Draws of rows of which what is at `mask` is known, likewise."""
+        index = torch.arange(len(x)).repeat_interleave(checks.whole(draws, "draws", least=1))
+        told = None if condition is None else condition[index]
+        options: dict[str, Any] = {"condition": told, "generator": rng, **self._walk}
+        made = self.transport_.impute(x[index], mask[index], **options)
+        return replace(Restoration.of_rows(made, draws), least=torch.zeros((), dtype=x.dtype))
+
+    def _in_order(
+        self,
+        made: Restoration,
+        given: GivenTable,
+        what: tuple[Task, float | None],
+        hidden: Tensor | None = None,
+    ) -> Restoration:
+        """Draws with the features of the table, and how their intervals are corrected.
+
+        Args:
+            made: The draws.
+            given: The table.
+            what: What was drawn, and how much was shown, as of `Calibration.is_for`.
+            hidden: What was not known, if not all.
+        """
+        widening: dict[float, Tensor] = {}
+        means = self.transport_.mean.expand(self.transport_.shape)
+        for one in self.calibrations_:
+            if one.is_for(*what, len(made.draws), walk_of(**self._walk)):
+                widening = one.correction.of(means, hidden)
+        least = made.least
+        return Restoration(
+            given.back(made.draws),
+            {level: given.back(each) for level, each in widening.items()},
+            given.back(least) if least is not None and least.ndim else least,
+        )
 
     def _condition(self, values: Mapping[str, Any], n: int) -> Tensor | None:
         if self.covariates_ is None:

@@ -10,7 +10,7 @@
     RUN/samples/*.png       grids drawn while training
     RUN/samples.npz         samples, and how they were made; RUN/path.npz, some on their way
     RUN/restored.npz, imputed.npz, translated.npz
-    RUN/evaluation.json, likelihood.json, diagnostics.json
+    RUN/evaluation.json, likelihood.json, diagnostics.json, calibration.json
     RUN/report.html
 
 All is written through `markovbridge.storage.files`, whole or not at all, and read without pickle.
@@ -53,6 +53,7 @@ WRITERS = {
     "evaluation": "evaluate",
     "likelihood": "evaluate",
     "diagnostics": "diagnose",
+    "calibration": "calibrate",
 }
 
 
