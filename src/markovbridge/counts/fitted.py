@@ -240,7 +240,7 @@ class FittedModel(Estimator):
     @property
     def _walk(self) -> dict[str, Any]:
         """How a fitted model walks: with steps that choose themselves, and none of its own."""
-        return {"steps": 1, "sampler": Adaptive(self.tolerance)}
+        return walk(self.tolerance)
 
     def _fitted(self) -> Transport:
         if not hasattr(self, "transport_"):
@@ -322,6 +322,11 @@ class FittedModel(Estimator):
         rng, seed = generator_of(self.random_state if random_state is None else random_state)
         sampler = short(to_config(self._walk["sampler"]))
         return rng, {"model": hash_weights(self.transport_), "sampler": sampler, "seed": seed}
+
+
+def walk(tolerance: float) -> dict[str, Any]:
+    """How fitted models walk, as options of `Transport.sample`."""
+    return {"steps": 1, "sampler": Adaptive(tolerance)}
 
 
 def _key(row: Tensor) -> int:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -42,7 +43,7 @@ from markovbridge.evaluation.restoration import (
 )
 from markovbridge.samplers import Sampler
 from markovbridge.storage.config import short, to_config
-from markovbridge.storage.documents import NUMBER, TEXT
+from markovbridge.storage.documents import NUMBER, TEXT, load_json
 from markovbridge.storage.files import discard
 from markovbridge.training.run_folder import RunFolder
 
@@ -55,6 +56,7 @@ FORM = {
         {
             **dict.fromkeys(("task", "walk"), TEXT),
             **dict.fromkeys(("share", "draws", "rows", "entries", "uniform"), NUMBER),
+            "rows_of?": TEXT,
             "ranks": [NUMBER],
             "errors": [NUMBER],
             "coverage": [MEASURED],
@@ -99,6 +101,7 @@ class Calibration:
         uniform: p-value of the test that ranks are uniform, of one entry of each row.
         coverage: Of intervals of each level.
         correction: What widens intervals of such draws.
+        rows_of: Where the rows are from, in words.
     """
 
     task: Task
@@ -112,6 +115,7 @@ class Calibration:
     uniform: float
     coverage: tuple[Measured, ...]
     correction: Correction
+    rows_of: str = ""
 
     def is_for(self, task: Task, share: float | None, draws: int, walk: str) -> bool:
         """Whether intervals of such draws are corrected by it; `share` None for any."""
@@ -147,6 +151,7 @@ def calibrate(
     task: Task,
     share: float,
     walk: str,
+    rows_of: str = "",
     levels: Sequence[float] = LEVELS,
     seed: int = 0,
 ) -> Calibration:
@@ -160,6 +165,7 @@ def calibrate(
         task: What the draws are of.
         share: How much was shown of the rows.
         walk: How the draws were made, as text.
+        rows_of: Where the rows are from, in words.
         levels: Of the intervals.
         seed: Of ties, and of the entries that the test takes.
 
@@ -203,6 +209,7 @@ def calibrate(
         uniform=_uniform(rank, hidden, draws, generator("cpu", "entries", seed)),
         coverage=measured,
         correction=conformal.fit(plain, truth, hidden, means, levels),
+        rows_of=rows_of,
     )
 
 
@@ -260,24 +267,25 @@ def added(there: Sequence[Calibration], new: Calibration) -> list[Calibration]:
     return [*kept, new]
 
 
-def read(folder: RunFolder, model: str | None) -> list[Calibration]:
+def read(folder: RunFolder, model: str | None, name: str = NAME) -> list[Calibration]:
     """Those that a folder has of a model; none if there are none of these weights.
 
     Args:
         folder: The folder.
         model: What `hash_weights` says of the model; None for whichever it is.
+        name: What the file is called.
 
     Raises:
         ValueError: If the file is damaged.
     """
-    content = folder.read_record(NAME, FORM)
+    content = folder.read_record(name, FORM)
     if not content or (model is not None and content["model"] != model):
         return []
     try:
         return [Calibration.from_dict(one) for one in content["calibrations"]]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{folder.record(NAME)} is damaged ({error}); calibrate the model again"
+            f"{folder.record(name)} is damaged ({error}); calibrate the model again"
         ) from error
 
 
@@ -287,6 +295,14 @@ def write(folder: RunFolder, found: Sequence[Calibration], model: str) -> None:
         folder.write_record(NAME, content_of(found, model))
     elif folder.record(NAME).is_file():
         discard(folder.record(NAME))
+
+
+def is_calibration(file: Path) -> bool:
+    """Whether a file holds calibrations, of whatever model."""
+    try:
+        return {"calibrations", "model"} <= load_json(file).keys()
+    except ValueError:
+        return False
 
 
 def content_of(found: Sequence[Calibration], model: str) -> dict[str, Any]:

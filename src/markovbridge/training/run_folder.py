@@ -333,7 +333,8 @@ class RunFolder:
 
 
 def _remedy(name: str) -> str:
-    return f"run `markovbridge {WRITERS[name]}` again"
+    verb = WRITERS.get(name) or next(v for k, v in WRITERS.items() if name.endswith(f"-{k}"))
+    return f"run `markovbridge {verb}` again"
 
 
 def _json(path: Path, remedy: str, form: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import yaml
 from markovbridge.evaluation.metrics import Record
 from markovbridge.evaluation.metrics.evaluation import ENERGY, FRECHET, lower_is_better, samples_of
 from markovbridge.evaluation.metrics.extractors import RAW
+from markovbridge.evaluation.report.calibration import calibration_section
 from markovbridge.evaluation.report.charts import Series, line_chart, running_mean
 from markovbridge.evaluation.report.findings import (
     diagnostics_section,
@@ -328,6 +329,7 @@ SECTIONS: tuple[tuple[Callable[[Run], str], str], ...] = (
     (lambda run: _evaluation(run.records, run.path), "evaluation.json"),
     (likelihood_section, "likelihood.json"),
     (restoration_section, "restored.npz"),
+    (calibration_section, "calibration.json"),
     (neighbours_section, "samples.npz"),
     (diagnostics_section, "diagnostics.json"),
     (_loss, "metrics.jsonl"),
