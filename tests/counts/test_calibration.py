@@ -114,7 +114,7 @@ def test_the_order_of_the_features_is_that_of_the_table():
     pd = pytest.importorskip("pandas")
     model = bad()
     model.feature_names_in_ = np.array(list("abcd"), dtype=object)
-    model.calibrate(pd.DataFrame(data(30).numpy(), columns=list("abcd")), survival=0.4)
+    model.calibrate(pd.DataFrame(data(60).numpy(), columns=list("abcd")), survival=0.4)
     x = pd.DataFrame(data(7, seed=1).numpy(), columns=list("abcd"))
     straight = model.restore(x, 0.4, random_state=1).interval(0.9)
     with pytest.warns(UserWarning, match="another order"):

@@ -89,6 +89,16 @@ def test_known_entries_stay_certain_and_counts_whole():
         made.interval(0.4, corrected=True)
 
 
+def test_a_distance_that_is_just_met_is_not_lost_to_rounding():
+    length = torch.arange(100)
+    draws = torch.stack([100 + 0 * length, 100 + length, 100 + length]).unsqueeze(1)
+    for k in range(1, 40):
+        widening = {0.5: k / (1.0 + length.double())}
+        low, high = Restoration(draws, widening).interval(0.5)
+        assert torch.equal(low[0], 100 - k + 0 * length)
+        assert torch.equal(high[0], 100 + k + length)
+
+
 def test_features_of_like_mean_are_a_group_if_enough_rows_have_it():
     means = torch.tensor([0.02, 0.05, 0.5, 3.0, 40.0, 50.0])
     rng = np.random.default_rng(0)
