@@ -189,17 +189,15 @@ class FittedModel(Estimator):
             ValueError: If nothing says which entries are missing.
         """
         self._fitted()
-        table, form = self._table(X, missing=True)
-        wider, mask = panel(table, self._names, observed)
-        read = GivenTable.of(wider, self._names, self.n_features_in_, form)
-        x, mask, condition = read.x, read.ordered(mask), read.told(self.covariates_, covariates)
+        read, mask = self._holes(X, observed)
+        x, condition = read.x, read.told(self.covariates_, covariates)
         rng, facts = self._drawing(random_state)
         with threaded(self.threads):
             made = self._imputed(x, mask, condition, draws, rng)
         found = self._in_order(made, read, ("impute", None), ~mask)
         # What the network expects at time 0, before anything has come to be, is less accurate.
         made_by = provenance("impute", **facts, draws=draws)
-        return Prediction(found, found.mean, read.table, form, made_by)
+        return Prediction(found, found.mean, read.table, read.form, made_by)
 
     def score_samples(self, X: Any, *, draws: int = BLOCK, covariates: Any = None) -> np.ndarray:
         """A lower bound on the log-probability of each row, in nats: (n,).
@@ -259,6 +257,13 @@ class FittedModel(Estimator):
         """A table of the features that the model knows."""
         table, form = self._table(X, missing)
         return GivenTable.of(table, self._names, self.n_features_in_, form)
+
+    def _holes(self, X: Any, observed: Any, *, whole: bool = False) -> tuple[GivenTable, Tensor]:
+        """A table that may lack entries and features, and what is known of it, (n, features)."""
+        table, form = self._table(X, missing=True)
+        wider, mask = panel(table, self._names, observed, whole=whole)
+        read = GivenTable.of(wider, self._names, self.n_features_in_, form)
+        return read, read.ordered(mask)
 
     def _restored(
         self,
