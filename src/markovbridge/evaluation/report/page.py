@@ -166,8 +166,9 @@ def _evaluation(records: Sequence[Record], path: Path) -> str:
         key = (r.n, r.n_reference, r.split, r.weights, r.sampler, r.evaluations, r.seed)
         groups.setdefault((*key, r.given, r.guidance, r.floor_method), []).append(r)
     intro = (
-        "<p>Samples against data; lower is better, but for correlations. The <em>floor</em> is "
-        "what real data score against real data: a value means something beside it only.</p>"
+        "<p>Samples against data; lower is better, but for correlations and slopes, which are 1 "
+        "at best. The <em>floor</em> is what real data score against real data: a value means "
+        "something beside it only.</p>"
     )
     return title + intro + "".join(_record_table(group) for group in groups.values())
 
@@ -182,7 +183,9 @@ def _record_table(group: Sequence[Record]) -> str:
         hashed = f", {r.extractor_weights}" if r.extractor_weights else ""
         reason = f"; undefined: {r.undefined}" if r.undefined else ""
         measured = r.extractor + hashed + reason
-        cells = [f'<td class="value">{number(r.value)}</td>', f"<td>{number(r.floor)}</td>"]
+        error = "" if r.error is None else f" <small>± {number(r.error, '.2g')}</small>"
+        value = f"{number(r.value)}{error}"
+        cells = [f'<td class="value">{value}</td>', f"<td>{number(r.floor)}</td>"]
         if halves:
             cells.append(f"<td>{'' if r.half_split is None else number(r.half_split)}</td>")
         ratio = ""
