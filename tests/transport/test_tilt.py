@@ -9,7 +9,7 @@ from scipy import stats
 
 from known_models import count_model
 from markovbridge import LinearDiffusion, PureDeath, Transport, exact, laws
-from markovbridge.transport.tilt import Tilted, prescribed
+from markovbridge.transport.tilt import Multiplied, prescribed
 from problems import assert_follows
 
 MEAN, WANTED = [4.0, 4.0, 0.5], [2.0, 6.0, 0.8]
@@ -27,10 +27,10 @@ def generator(seed=0):
 def test_poisson_counts_are_tilted_exactly():
     model = transport()
     tilt = (torch.tensor(WANTED) / torch.tensor(MEAN)).log()
-    made = Tilted(model, tilt).sample(4000, steps=4, block=1000, generator=generator())
+    made = Multiplied(model, tilt).sample(4000, steps=4, block=1000, generator=generator())
     for j, mean in enumerate(WANTED):
         assert_follows(made[:, j], stats.poisson.pmf(range(40), mean))
-    law = Tilted(model, tilt).law(torch.tensor([[1, 2, 3]]), 0.5)
+    law = Multiplied(model, tilt).law(torch.tensor([[1, 2, 3]]), 0.5)
     left = model.process.schedule.mortality(model.process.schedule.at(0.5))
     expected = torch.tensor([[1, 2, 3]]) + float(left) * torch.tensor([WANTED])
     torch.testing.assert_close(law.mean.double(), expected.double())
@@ -121,7 +121,7 @@ def test_what_cannot_be_prescribed_is_refused():
     process = LinearDiffusion()
     reals = exact.Gaussian(process, torch.zeros(2).double(), torch.eye(2).double())
     with pytest.raises(TypeError, match="by pure death, not to a model of LinearDiffusion"):
-        Tilted(Transport(process, reals, shape=(2,)), torch.zeros(2))
+        Multiplied(Transport(process, reals, shape=(2,)), torch.zeros(2))
     table = laws.Categorical(torch.zeros(1, 2, 3).log_softmax(-1))
     with pytest.raises(TypeError, match="a Categorical law has no scale to multiply"):
         table.multiplied(torch.zeros(2))

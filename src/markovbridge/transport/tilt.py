@@ -32,7 +32,7 @@ PILOT = 512
 ROUNDS = 8
 
 
-class Tilted(Sampling):
+class Multiplied(Sampling):
     """A model of counts by pure death whose remaining counts are multiplied, site by site.
 
     Args:
@@ -72,7 +72,7 @@ def prescribed(
     sampler: Sampler | None = None,
     pilot: int = PILOT,
     rounds: int = ROUNDS,
-) -> Tilted:
+) -> Multiplied:
     """A model whose samples have prescribed means.
 
     Args:
@@ -100,7 +100,7 @@ def prescribed(
     rows = torch.arange(pilot) % (1 if condition is None else len(condition))
     told = None if condition is None else condition[rows]
     tilt = torch.zeros(transport.shape, dtype=torch.float64)
-    made = Tilted(transport, tilt)
+    made = Multiplied(transport, tilt)
     for turn in range(rounds):
         rng = torch.Generator(transport.device).manual_seed(fresh_key(generator))
         with warnings.catch_warnings():
@@ -116,7 +116,7 @@ def prescribed(
         found = (drawn.double().cpu().sum(0) + 0.5) / pilot
         step = torch.where(free, 0.0, (wanted / found).log())
         tilt = tilt + step / (turn + 1)
-        made = Tilted(transport, tilt)
+        made = Multiplied(transport, tilt)
     return made
 
 
