@@ -19,12 +19,20 @@ from markovbridge import counts, covariances, data, exact, laws, simulated, trai
 from markovbridge.data import covariates
 from markovbridge.data.sparse import Stored
 from markovbridge.data.tables.objects import TableObject, read_object
-from markovbridge.evaluation import linear_restoration, metrics, plots, restoration
+from markovbridge.evaluation import (
+    calibration,
+    conformal,
+    linear_restoration,
+    metrics,
+    plots,
+    restoration,
+)
 from markovbridge.evaluation.metrics.points import CountRows
 from markovbridge.processes.baselines import Pairing
 from markovbridge.samplers import Masking
 from markovbridge.samplers.model import Model
 from markovbridge.storage import parts
+from markovbridge.transport import tilt
 
 
 @contextlib.contextmanager
@@ -159,6 +167,16 @@ def _files(kind):
     }[kind]
 
 
+def _correction():
+    return conformal.Correction((1.0,), (0.5,), ((0.0, 0.5),))
+
+
+def _calibration():
+    restored = restoration.Restoration(COUNTS.expand(3, 4, 3))
+    facts = {"task": "impute", "share": 0.5, "walk": "Bridge(), steps 2", "levels": (0.5,)}
+    return calibration.calibrate(restored, COUNTS, COUNTS >= 0, REALS[0].abs(), **facts)
+
+
 # What a constructor does not give by itself, and what is no class of this package.
 FACTORIES = {
     mb.Transport: _transports,
@@ -202,6 +220,9 @@ FACTORIES = {
             read_object(COUNTS.numpy()),
         )
     ],
+    conformal.Correction: lambda: [_correction()],
+    calibration.Calibration: lambda: [_calibration()],
+    tilt.Multiplied: lambda: [tilt.Multiplied(_transports()[k], REALS[0]) for k in (0, 3)],
     simulated.Reactions: _reactions,
     simulated.DiffusionDynamics: lambda: [_Pull()],
     simulated.ReverseRates: _reverse_rates,

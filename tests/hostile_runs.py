@@ -17,6 +17,7 @@ CALLS = {
     "impute": ["--observed", "top", "--n", "1", "--draws", "19", "--rounds", "1", *FEW],
     "evaluate": ["--n", "4", "--likelihood", "2", "--looks", "2"],
     "diagnose": ["--n", "2", "--pieces", "2"],
+    "calibrate": ["--n", "2", "--draws", "3", "--levels", "[0.5]", *FEW],
     "inspect": ["--points", "2", "--states", "1", "--times", "1"],
     "report": [],
     "train": ["--resume", "true"],

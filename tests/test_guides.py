@@ -3,13 +3,24 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import pytest
 import torch
 
-from markovbridge import EndMSE, EndpointHead, Independent, LinearDiffusion, Transport
+from known_models import SharedDepth, count_model, shared_depth
+from markovbridge import (
+    EndMSE,
+    EndpointHead,
+    Independent,
+    LinearDiffusion,
+    PureDeath,
+    Transport,
+)
 from markovbridge.couplings import Gaussian
 from markovbridge.covariances import SquaredExponential, Torus
 from markovbridge.exact import Empirical
 from markovbridge.networks import MLP
+from markovbridge.samplers.known_sites import Masking
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -81,6 +92,30 @@ def test_the_table_of_the_guide_is_what_is_printed(capsys):
     shown = (DOCS / "own.md").read_text().split("    Light  ")[1].split("\n\n")[0]
     for line in shown.splitlines()[1:]:
         assert line[4:].split("  ")[0] in printed
+
+
+def test_sections_of_cells(tmp_path):
+    """Those on intervals and groups, with a model of a known law in place of a long training."""
+    rng = np.random.default_rng(0)
+    mean, columns = np.array([0.5, 2.0, 5.0]), list("abc")
+    law = SharedDepth(PureDeath(), torch.from_numpy(mean), 2.0)
+    model = count_model(law, mean, masking=Masking())
+    model.feature_names_in_ = np.array(columns, dtype=object)
+    pd = pytest.importorskip("pandas")
+    frames = [
+        pd.DataFrame(shared_depth(60, mean, 2.0, rng).numpy(), columns=columns) for _ in range(4)
+    ]
+    table = frames[1].mask(frames[1] > 6)
+    names = {"model": model, "held_out": frames[0], "table": table}
+    names |= {"cells_a": frames[2], "cells_b": frames[3]}
+    text = (DOCS / "cells.md").read_text()
+    for title in ("Intervals that hold", "Differences between groups"):
+        section = text.split(f"## {title}\n")[1].split("\n## ")[0]
+        for block in section.split("```python\n")[1:]:
+            exec(compile(block.split("```")[0], title, "exec"), names)
+    assert names["found"].rows == 60 and names["holes"].corrected(0.9)
+    assert (names["low"] <= names["high"]).all(axis=None)
+    assert list(names["genes"].index) == columns
 
 
 def test_training(monkeypatch, tmp_path):

@@ -30,6 +30,7 @@ CALLS = {
     "impute": [["--observed", "random:0.5", "--n", "1", "--draws", "19", "--rounds", "1", *FEW]],
     "evaluate": [["--n", "20", "--likelihood", "2", "--looks", "2"]],
     "diagnose": [["--n", "4", "--pieces", "2"]],
+    "calibrate": [["--n", "2", "--draws", "3", "--levels", "[0.5]", *FEW]],
     "report": [[]],
     "inspect": [["--points", "2", "--states", "2", "--times", "2"]],
 }

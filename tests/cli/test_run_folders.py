@@ -216,6 +216,7 @@ WRITERS = [
     ("translate", "translated", ["--input", "rows.npy"]),
     ("evaluate", "evaluation", []),
     ("diagnose", "diagnostics", []),
+    ("calibrate", "calibration", []),
     ("inspect", "inspection", ["--points", "2", "--states", "1", "--times", "1"]),
     ("report", "report", []),
 ]

@@ -35,6 +35,7 @@ CALLS = {
     "impute": {"observed": "random:0.5", "n": 2, "draws": 3, "rounds": 1, **FEW},
     "evaluate": {"n": 20, "likelihood": 2, "looks": 2, "threads": 1},
     "diagnose": {"n": 4, "pieces": 2, "threads": 1},
+    "calibrate": {"n": 2, "draws": 3, "observed": 0.5, "levels": [0.5], **FEW},
     "report": {},
     "inspect": {"points": 4, "states": 2, "times": 2, "threads": 1},
 }

@@ -227,6 +227,7 @@ OPTIONAL = (  # readers do without these, or take what is left
     *(f"{name}.tsv{zipped}" for name in ("barcodes", "features") for zipped in ("", ".gz")),
     *("samples.npz", "path.npz", "restored.npz", "data.json", "metrics.jsonl", "log.txt"),
     *("evaluation.json", "likelihood.json", "diagnostics.json", "README.md"),
+    "calibration.json",
     *("model.safetensors", "config.json", "count_model.json", "state.json"),
     *("ema.safetensors", "optimizer.safetensors"),
 )

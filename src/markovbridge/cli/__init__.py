@@ -27,6 +27,7 @@ from markovbridge.cli import console
 from markovbridge.storage.errors import UsageError, closest
 
 if TYPE_CHECKING:
+    from markovbridge.cli.calibrate import Calibrate
     from markovbridge.cli.diagnose import Diagnose
     from markovbridge.cli.evaluate import Evaluate
     from markovbridge.cli.impute import Impute
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from markovbridge.cli.translate import Translate
 
 __all__ = [
+    "Calibrate",
     "Data",
     "Diagnose",
     "Evaluate",
@@ -74,6 +76,9 @@ VERBS = {
     "restore": VerbEntry("restore", "RUN", "Draw full-depth counts from thinned ones."),
     "impute": VerbEntry("impute", "RUN", "Draw the unknown part of data given the known part."),
     "evaluate": VerbEntry("evaluate", "RUN", "Score the samples of a run against real data."),
+    "calibrate": VerbEntry(
+        "calibrate", "RUN", "Check intervals of a run against known rows, and correct them."
+    ),
     "diagnose": VerbEntry("diagnose", "RUN", "Check a trained model of counts against itself."),
     "report": VerbEntry("report", "RUN", "Write a run's report, one self-contained HTML page."),
     "inspect": VerbEntry("inspect", "RUN|DATA", "Show what a model or a data set does inside."),

@@ -22,12 +22,19 @@ from markovbridge.cli.models import conditioned, hash_of, load_transport
 from markovbridge.cli.ranks import Ranks
 from markovbridge.cli.results import figures_of, foreign, is_evaluation, placed
 from markovbridge.cli.verb import Measures, Placed
-from markovbridge.data import Source
+from markovbridge.data import Dataset, Source
 from markovbridge.data.covariates import Covariates, described
-from markovbridge.data.meeting import alike
+from markovbridge.data.meeting import alike, each
 from markovbridge.doors.randomness import generator
 from markovbridge.evaluation import held_out_likelihood
-from markovbridge.evaluation.metrics import evaluate, evaluate_counts, extractor_of, table
+from markovbridge.evaluation.metrics import (
+    Record,
+    evaluate,
+    evaluate_counts,
+    evaluate_fold_changes,
+    extractor_of,
+    table,
+)
 from markovbridge.evaluation.metrics.points import draw_rows
 from markovbridge.storage.config import from_config
 from markovbridge.storage.errors import UsageError
@@ -49,7 +56,8 @@ class Evaluate(Placed, Measures):
     to read it. Samples that were conditioned on a class or covariates are compared with the
     real rows of the same, as many of each as there are among the samples. Samples of a count
     table are scored by what matters for tables: features, correlations, library sizes,
-    two-sample distances and a classifier.
+    two-sample distances and a classifier; of samples that took each level of a covariate in turn
+    (--condition.batch '*'), how strongly the levels differ as well.
 
     With --likelihood 500 the model is also asked how likely 500 points of held-out data are: a
     bound in nats and bits per dimension, beside what simple models give them (an independent
@@ -155,7 +163,7 @@ class Evaluate(Placed, Measures):
             )
         whole = known.load(source, split)
         reference, what = whole, f"{whole.name}, {split}"
-        given = meta.get("condition")
+        given, encoding = meta.get("condition"), None
         if given:
             saved = run.model_configuration()["covariates"]
             encoding = from_config(saved, Covariates | None, "covariates")
@@ -178,6 +186,7 @@ class Evaluate(Placed, Measures):
             told["callback"] = lambda share: progress.advance(100 * share)
             if samples.ndim == 2 and not samples.is_floating_point():
                 records = evaluate_counts(samples[:n], reference.x, **told)
+                records += _classes(samples[:n], reference, encoding, meta, seed, facts)
             else:
                 x = draw_rows(reference.x, len(reference), "reference")
                 told |= {"extractors": networks, "cache": usual() / "references"}
@@ -220,3 +229,24 @@ class Evaluate(Placed, Measures):
         content = {"records": [r.to_dict() for r in records], "model": hash_weights(transport)}
         self.wrote(run, "likelihood", content, held_out_likelihood.table(records))
         return content
+
+
+def _classes(
+    samples: Tensor,
+    reference: Dataset,
+    encoding: Covariates | None,
+    meta: dict[str, Any],
+    seed: int,
+    facts: dict[str, Any],
+) -> list[Record]:
+    """How levels of a covariate differ in samples that took each of them in turn."""
+    found = []
+    told = {} if encoding is None else each(encoding, meta["condition"], len(samples))
+    for column in () if encoding is None else encoding.columns:
+        classes = told.get(column.name, ())
+        if not column.levels or len(set(classes)) < 2:
+            continue
+        known = reference.known[column.name]
+        options: dict[str, Any] = {"name": column.name, "seed": seed, "meta": facts}
+        found.append(evaluate_fold_changes(samples, classes, reference.x, known, **options))
+    return found

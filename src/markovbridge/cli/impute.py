@@ -30,7 +30,7 @@ from markovbridge.cli.models import conditioned, hashed
 from markovbridge.cli.posterior import Input, Posterior, picture, write
 from markovbridge.data.arrays import read_arrays
 from markovbridge.doors.randomness import generator
-from markovbridge.evaluation.restoration import Restoration, coverage, least_draws
+from markovbridge.evaluation.restoration import Restoration, coverage, least_draws, shown
 from markovbridge.samplers.known_sites import broadcast
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.png import is_image
@@ -146,12 +146,7 @@ def known(word: str, x: Tensor, seed: int, order: Tensor | None = None) -> Tenso
         mask[..., rows, columns] = True
         return broadcast(mask, x)
     if word.startswith("random:"):
-        share = _share(word)
-        parts = [
-            torch.rand(part.shape, generator=generator("cpu", "observed", seed, index)) < share
-            for index, part in enumerate(x.split(1))
-        ]
-        return torch.cat(parts)
+        return shown(x, _share(word), seed)
     if word == "finite":
         return torch.isfinite(x)
     path, _, key = word.partition(":")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,7 +28,6 @@ from markovbridge.training.run_folder import held_out
 from markovbridge.training.trained_on import RunData
 from markovbridge.transport import Transport
 
-ROWS = 64  # of the run's own data, unless told otherwise
 SHOWN = 8  # rows of the picture
 SHOWN_DRAWS = 3
 GREY = 96  # shade of sites that are not known
@@ -76,6 +75,8 @@ class Posterior(Draws, OnData):
             know of each row, which the model is told by itself; null for unknown.
     """
 
+    OWN: ClassVar[int] = 64  # rows of the run's own data, unless told otherwise
+
     draws: int = DRAWS
     n: int | None = None
     input: Path | None = None
@@ -121,7 +122,7 @@ class Posterior(Draws, OnData):
                 console.note(f"warning: split {self.split} is not held out: {run} saw {trained}")
             table = source if isinstance(source, CountTable) else None
             read = ours.load(source, self.split)
-            some = read.rows(torch.arange(min(len(read), self.n or ROWS)))
+            some = read.rows(torch.arange(min(len(read), self.n or self.OWN)))
             self._enough(len(read))
             x, known = dense(some.x), some.known
         self._enough(len(x))

@@ -2,6 +2,7 @@
 
     FOLDER/model/              the transport: `Transport.save_pretrained`
     FOLDER/count_model.json    parameters, kind of table, names of the features, library sizes
+    FOLDER/calibration.json    what corrects intervals: `markovbridge.evaluation.calibration`
 
 `CountModel.save` writes such a folder, and so does `markovbridge train TABLE`: its run is the
 same model, and `CountModel.load` reads it.

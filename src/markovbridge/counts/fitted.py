@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,19 +31,22 @@ from markovbridge.counts.given import (
 from markovbridge.counts.prediction import Prediction
 from markovbridge.counts.seeds import RandomState, generator_of
 from markovbridge.counts.session import threaded
-from markovbridge.counts.told import by_name, count, depths, logs
+from markovbridge.counts.told import by_name, count, depths, logs, prescribed_means
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.meeting import LIBRARY
 from markovbridge.data.tables.made import Form, provenance, samples
 from markovbridge.data.tables.objects import TableObject, read_object
 from markovbridge.doors import checks
 from markovbridge.doors.randomness import derive, generator
+from markovbridge.evaluation.calibration import Calibration, Task, walk_of
 from markovbridge.evaluation.restoration import DRAWS, Restoration, expected, restore
 from markovbridge.samplers import Adaptive
 from markovbridge.storage.config import short, to_config
 from markovbridge.transport import BLOCK, Transport
+from markovbridge.transport.draws import Sampling
 from markovbridge.transport.likelihood import row_by_row
 from markovbridge.transport.saved import hash_weights
+from markovbridge.transport.tilt import prescribed
 
 PILOT = 64  # made-up rows that decide where a score looks
 
@@ -62,6 +66,7 @@ class FittedModel(Estimator):
         kind_: What samples come out as.
         form_: How they hold their values.
         library_sizes_: Quantiles of the totals of the training rows, if they are told.
+        calibrations_: What was found of its intervals, which they are corrected by.
     """
 
     library_size: str | None
@@ -75,6 +80,7 @@ class FittedModel(Estimator):
     kind_: str
     form_: Form
     library_sizes_: np.ndarray
+    calibrations_: Sequence[Calibration] = ()
 
     def sample(
         self,
@@ -83,6 +89,7 @@ class FittedModel(Estimator):
         covariates: Any = None,
         library_size: float | Sequence[float] | None = None,
         guidance: float = 1.0,
+        means: Any = None,
         random_state: RandomState = None,
     ) -> Any:
         """Draw new rows.
@@ -94,13 +101,16 @@ class FittedModel(Estimator):
             library_size: Totals to aim at, one for all or n. By default they are drawn as
                 those of the training rows.
             guidance: How strongly covariates act; see `markovbridge.transport.guidance`.
+            means: What means the samples are to have: a number for each feature, NaN to leave it
+                free, or numbers by the names of some. The model is changed as little as that
+                takes (`markovbridge.transport.tilt`), at the price of 4,096 more samples.
             random_state: Seed, or generator.
 
         Returns:
             (n, features), of the kind that the model was fitted to; in a data frame and AnnData
             rows are named "sample 0" and so on, and covariates come along.
         """
-        transport = self._fitted()
+        transport: Sampling = self._fitted()
         given = by_name(covariates, None, self.covariates_)
         n = count({**given, LIBRARY: library_size}) if n is None else checks.whole(n, "n", least=1)
         checks.room(n * math.prod(transport.shape), f"n = {n} samples", "take fewer at a time")
@@ -117,6 +127,10 @@ class FittedModel(Estimator):
             values[LIBRARY] = logs(fitting.drawn_totals(self.library_sizes_, n, rng))
         condition = self._condition(values, n)
         with threaded(self.threads):
+            if means is not None:
+                wanted = prescribed_means(means, self._names, self.n_features_in_)
+                options: dict[str, Any] = {"condition": condition, "guidance": guidance}
+                transport = prescribed(transport, wanted, generator=rng, **options, **self._walk)
             made = transport.sample(
                 n, condition=condition, guidance=guidance, generator=rng, **self._walk
             )
@@ -153,12 +167,11 @@ class FittedModel(Estimator):
         t = transport.process.observed_time(survival)
         x, condition = given.x, given.told(self.covariates_, covariates)
         rng, facts = self._drawing(random_state)
-        options: dict[str, Any] = {"condition": condition, "generator": rng, **self._walk}
         with threaded(self.threads):
-            made = restore(transport, x, t, draws=draws, **options)
+            made = self._restored(x, survival, condition, draws, rng)
             single = expected(transport, x, t, condition=condition)
         told = provenance("restore", **facts, survival=survival, draws=draws)
-        found = Restoration(given.back(made.draws))
+        found = self._in_order(made, given, ("restore", survival))
         return Prediction(found, given.back(single), given.table, given.form, told)
 
     def impute(
@@ -185,22 +198,16 @@ class FittedModel(Estimator):
         Raises:
             ValueError: If nothing says which entries are missing.
         """
-        transport = self._fitted()
-        table, form = self._table(X, missing=True)
-        wider, mask = panel(table, self._names, observed)
-        read = GivenTable.of(wider, self._names, self.n_features_in_, form)
-        x, mask, condition = read.x, read.ordered(mask), read.told(self.covariates_, covariates)
-        index = torch.arange(len(x)).repeat_interleave(draws)
-        told = None if condition is None else condition[index]
+        self._fitted()
+        read, mask = self._holes(X, observed)
+        x, condition = read.x, read.told(self.covariates_, covariates)
         rng, facts = self._drawing(random_state)
         with threaded(self.threads):
-            made = transport.impute(
-                x[index], mask[index], condition=told, generator=rng, **self._walk
-            )
-        found = Restoration(read.back(Restoration.of_rows(made, draws).draws))
+            made = self._imputed(x, mask, condition, draws, rng)
+        found = self._in_order(made, read, ("impute", None), ~mask)
         # What the network expects at time 0, before anything has come to be, is less accurate.
         made_by = provenance("impute", **facts, draws=draws)
-        return Prediction(found, found.mean, read.table, form, made_by)
+        return Prediction(found, found.mean, read.table, read.form, made_by)
 
     def score_samples(self, X: Any, *, draws: int = BLOCK, covariates: Any = None) -> np.ndarray:
         """A lower bound on the log-probability of each row, in nats: (n,).
@@ -241,7 +248,7 @@ class FittedModel(Estimator):
     @property
     def _walk(self) -> dict[str, Any]:
         """How a fitted model walks: with steps that choose themselves, and none of its own."""
-        return {"steps": 1, "sampler": Adaptive(self.tolerance)}
+        return walk(self.tolerance)
 
     def _fitted(self) -> Transport:
         if not hasattr(self, "transport_"):
@@ -261,6 +268,63 @@ class FittedModel(Estimator):
         table, form = self._table(X, missing)
         return GivenTable.of(table, self._names, self.n_features_in_, form)
 
+    def _holes(self, X: Any, observed: Any, *, whole: bool = False) -> tuple[GivenTable, Tensor]:
+        """A table that may lack entries and features, and what is known of it, (n, features)."""
+        table, form = self._table(X, missing=True)
+        wider, mask = panel(table, self._names, observed, whole=whole)
+        read = GivenTable.of(wider, self._names, self.n_features_in_, form)
+        return read, read.ordered(mask)
+
+    def _restored(
+        self,
+        x: Tensor,
+        survival: float,
+        condition: Tensor | None,
+        draws: int,
+        rng: torch.Generator,
+    ) -> Restoration:
+        """Draws of full-depth counts given thinned ones, features in the order of the model."""
+        options: dict[str, Any] = {"condition": condition, "generator": rng, **self._walk}
+        made = restore(self.transport_, x, survival=survival, draws=draws, **options)
+        return replace(made, least=x)
+
+    def _imputed(
+        self, x: Tensor, mask: Tensor, condition: Tensor | None, draws: int, rng: torch.Generator
+    ) -> Restoration:
+        """Draws of rows of which what is at `mask` is known, likewise."""
+        index = torch.arange(len(x)).repeat_interleave(checks.whole(draws, "draws", least=1))
+        told = None if condition is None else condition[index]
+        options: dict[str, Any] = {"condition": told, "generator": rng, **self._walk}
+        made = self.transport_.impute(x[index], mask[index], **options)
+        return replace(Restoration.of_rows(made, draws), least=torch.zeros((), dtype=x.dtype))
+
+    def _in_order(
+        self,
+        made: Restoration,
+        given: GivenTable,
+        what: tuple[Task, float | None],
+        hidden: Tensor | None = None,
+    ) -> Restoration:
+        """Draws with the features of the table, and how their intervals are corrected.
+
+        Args:
+            made: The draws.
+            given: The table.
+            what: What was drawn, and how much was shown, as of `Calibration.is_for`.
+            hidden: What was not known, if not all.
+        """
+        widening: dict[float, Tensor] = {}
+        means = self.transport_.mean.expand(self.transport_.shape)
+        for one in self.calibrations_:
+            if one.is_for(*what, len(made.draws), walk_of(**self._walk)):
+                widening = one.correction.of(means, hidden)
+        least = made.least
+        return Restoration(
+            given.back(made.draws),
+            {level: given.back(each) for level, each in widening.items()},
+            given.back(least) if least is not None and least.ndim else least,
+        )
+
     def _condition(self, values: Mapping[str, Any], n: int) -> Tensor | None:
         if self.covariates_ is None:
             if values:
@@ -275,9 +339,14 @@ class FittedModel(Estimator):
         return rng, {"model": hash_weights(self.transport_), "sampler": sampler, "seed": seed}
 
 
+def walk(tolerance: float) -> dict[str, Any]:
+    """How fitted models walk, as options of `Transport.sample`."""
+    return {"steps": 1, "sampler": Adaptive(tolerance)}
+
+
 def _key(row: Tensor) -> int:
     """A seed that is a function of the counts of a row."""
     return derive("score", hashlib.sha256(row.contiguous().numpy().tobytes()).hexdigest())
 
 
-doors.guard(__name__, own=("covariates", "observed"))
+doors.guard(__name__, own=("covariates", "observed", "means"))

@@ -180,7 +180,7 @@ def form_of(table: TableObject, X: Any, layer: str | None) -> Form:
 
 
 def panel(
-    table: TableObject, names: Sequence[str] | None, observed: Any
+    table: TableObject, names: Sequence[str] | None, observed: Any, *, whole: bool = False
 ) -> tuple[TableObject, Tensor]:
     """A table with all features of a model, and what was measured of it, (n, features) bool.
 
@@ -188,6 +188,7 @@ def panel(
         table: The table; NaN where an entry is missing.
         names: Names of the features of the model, or None.
         observed: A mask of what was measured, of all entries or of all features; or None.
+        whole: Whether nothing need be missing.
 
     Raises:
         ValueError: If nothing is missing, or the mask is none of this table.
@@ -201,7 +202,7 @@ def panel(
             f"{len(lacking) - 1:,} others: keep one of each name"
         )
     mask = _measured(table, observed)
-    if mask is None and not lacking:
+    if mask is None and not lacking and not whole:
         raise ValueError("nothing is missing in X: mark entries by NaN, or give `observed`")
     if mask is None:
         mask = torch.ones(tuple(table.x.shape), dtype=torch.bool)

@@ -32,25 +32,28 @@ import torch
 from markovbridge import doors
 from markovbridge.counts import fitting
 from markovbridge.counts.files import Facts
-from markovbridge.counts.fitted import FittedModel
 from markovbridge.counts.given import checked, form_of
+from markovbridge.counts.measuring import MeasuredModel
 from markovbridge.counts.seeds import RandomState, seed_of
-from markovbridge.counts.session import threaded, told
+from markovbridge.counts.session import threaded, told, warn
 from markovbridge.counts.told import by_name, encoded, named
 from markovbridge.data.rows import parts
 from markovbridge.data.tables.objects import read_object
 from markovbridge.data.tables.source import CountTable
+from markovbridge.evaluation import calibration
 from markovbridge.exact import BaseFit
 from markovbridge.heads import Head
 from markovbridge.samplers.known_sites import Masking
 from markovbridge.storage.config import to_config
 from markovbridge.storage.parts import arguments
 from markovbridge.training import Trainer
+from markovbridge.training.run_folder import RunFolder
 from markovbridge.transport import Transport
 from markovbridge.transport.objectives import Objective
+from markovbridge.transport.saved import hash_weights
 
 
-class CountModel(FittedModel):
+class CountModel(MeasuredModel):
     """A generative model of the rows of a count table.
 
     Args:
@@ -96,6 +99,7 @@ class CountModel(FittedModel):
             (mean since the one before), "lr", "grad_norm", "samples_per_s", "elapsed_s", and
             "validation_loss", "best_step" and "best_loss" of rows held out.
         best_step_: The training step whose weights were kept.
+        calibrations_: What `calibrate` has found, which intervals are corrected by.
     """
 
     def __init__(
@@ -201,6 +205,7 @@ class CountModel(FittedModel):
         self.loss_ = torch.stack(loss).float().cpu().numpy() if loss else np.empty(0)
         self.history_ = fitting.by_step(trainer.log.records)
         self.transport_ = trainer.result.cpu()
+        self.calibrations_ = []
         best = None if trainer.best is None else trainer.best.step
         self.best_step_ = trainer.step if best is None else best
         self.covariates_ = encoding
@@ -231,6 +236,7 @@ class CountModel(FittedModel):
             raise ValueError(f"the folder of a model is {str(directory)!r}; give it a name")
         with Facts(params, self.kind_, self._names, sizes, self.form_).written(folder):
             transport.save_pretrained(folder / "model", card={"written by": "CountModel"})
+            calibration.write(RunFolder(folder), self.calibrations_, hash_weights(transport))
 
     @classmethod
     def load(cls, directory: str | Path) -> CountModel:
@@ -251,6 +257,10 @@ class CountModel(FittedModel):
             model.transport_.site_names = list(facts.features)
         if facts.library_sizes is not None:
             model.library_sizes_ = np.array(facts.library_sizes)
+        folder = RunFolder(Path(directory))
+        model.calibrations_ = calibration.read(folder, hash_weights(model.transport_))
+        if not model.calibrations_ and folder.record(calibration.NAME).is_file():
+            warn(f"{folder.record(calibration.NAME)} is of other weights: calibrate them again")
         return model
 
 

@@ -49,14 +49,35 @@ class Prediction:
         """Standard deviation of a draw."""
         return self._like(self.restoration.std)
 
-    def interval(self, level: float = 0.9) -> tuple[Any, Any]:
-        """Ends of central intervals, which hold the truth with probability `level` at least."""
-        low, high = self.restoration.interval(level)
-        return self._like(low), self._like(high)
+    def corrected(self, level: float = 0.9) -> bool:
+        """Whether `interval` of a level is corrected: `CountModel.calibrate` has measured it."""
+        return self.restoration.corrected(level)
 
-    def _like(self, values: Tensor) -> Any:
+    def interval(self, level: float = 0.9, *, corrected: bool | None = None) -> tuple[Any, Any]:
+        """Ends of central intervals, which hold the truth with probability `level` at least.
+
+        Of draws as they come that is so if the model is right; of corrected ones, for rows like
+        those that they were calibrated with, whatever the model. Of AnnData, `uns` says which.
+
+        Args:
+            level: The probability.
+            corrected: Whether to correct them; None where `corrected(level)`.
+
+        Raises:
+            ValueError: If there are too few draws for the level, or no correction of it.
+        """
+        low, high = self.restoration.interval(level, corrected=corrected)
+        made = self.corrected(level) if corrected is None else corrected
+        told = {
+            method: {**facts, "level": level, "corrected": made}
+            for method, facts in (self.told or {}).items()
+        }
+        return self._like(low, told), self._like(high, told)
+
+    def _like(self, values: Tensor, told: Mapping[str, Any] | None = None) -> Any:
         like = self.table
-        return write_object(values, like.kind, like=like, form=self.form, told=self.told)
+        told = self.told if told is None else told
+        return write_object(values, like.kind, like=like, form=self.form, told=told)
 
 
 doors.guard(__name__)

@@ -16,6 +16,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from markovbridge import doors
@@ -206,10 +207,41 @@ def logs(totals: float | Sequence[float]) -> Any:
     return [_log(total) for total in totals]  # pyright: ignore[reportGeneralTypeIssues]
 
 
+def prescribed_means(means: Any, names: Sequence[str] | None, expected: int) -> Tensor:
+    """Means that are asked for, (features,) float64 in the order of the model; NaN is free.
+
+    Args:
+        means: A number for each feature, or numbers by the names of some.
+        names: Names of the features of the model, or None.
+        expected: How many there are.
+
+    Raises:
+        ValueError: If a name is not known, or there are not as many numbers as features.
+    """
+    if hasattr(means, "keys"):
+        places = {name: k for k, name in enumerate(names or ())}
+        found = torch.full((expected,), math.nan, dtype=torch.float64)
+        for name in means.keys():
+            if str(name) not in places:
+                raise ValueError(
+                    f"means names {name!r}, which is no feature of the model"
+                    + ("" if names else ": it has no names, so give a number for each feature")
+                )
+            found[places[str(name)]] = float(means[name])
+        return found
+    values = torch.as_tensor(np.asarray(means, dtype=np.float64))
+    if tuple(values.shape) != (expected,):
+        raise ValueError(
+            f"means has shape {tuple(values.shape)}; give a number for each of the {expected:,} "
+            "features, or numbers by name"
+        )
+    return values
+
+
 def _log(total: Any) -> float:
     if isinstance(total, Real) and math.isnan(total):
         return math.nan
     return math.log(max(checks.number(total, "a library size", least=0), 1.0))
 
 
-doors.guard(__name__, own=("covariates",))
+doors.guard(__name__, own=("covariates", "means"))

@@ -28,8 +28,8 @@ are uniform in the centre.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Unpack
 
 import torch
@@ -53,9 +53,14 @@ class Restoration:
 
     Attributes:
         draws: (draws, n, *event), in the type of the data.
+        widening: How far intervals are corrected, by level: see `evaluation.conformal`. Numbers
+            that broadcast to (n, *event), in units of 1 + the length of an interval.
+        least: What no truth is below, likewise, as counts are not below what was seen of them.
     """
 
     draws: Tensor
+    widening: Mapping[float, Tensor] = field(default_factory=dict)
+    least: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.draws.ndim < 3 or not len(self.draws):
@@ -79,23 +84,54 @@ class Restoration:
         square = (self.draws.double() - self.mean).square().sum(0)
         return (square / (len(self.draws) - 1)).sqrt()
 
-    def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
+    def corrected(self, level: float = 0.9) -> bool:
+        """Whether `interval` of a level is corrected."""
+        return level in self.widening
+
+    def interval(
+        self, level: float = 0.9, *, corrected: bool | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Central intervals [low, high], ends included: (n, *event) twice.
 
         The ends are order statistics, the narrowest that hold a further draw with probability
         `level` at least; for counts they are integers, and hold more: conservative.
 
+        Args:
+            level: The probability.
+            corrected: Whether to widen them as `widening` says; None where it says something.
+
         Raises:
-            ValueError: If there are too few draws for the level, with how many it takes.
+            ValueError: If there are too few draws for the level, with how many it takes, or no
+                correction of it.
         """
         draws = len(self.draws)
         if draws < least_draws(level):
             raise ValueError(
                 f"intervals of level {level} take at least {least_draws(level)} draws, not {draws}"
             )
+        if corrected and not self.corrected(level):
+            known = ", ".join(map(str, self.widening)) or "no level"
+            raise ValueError(
+                f"there is a correction of {known}, not of {level}: calibrate with that level, "
+                "and as many draws"
+            )
         k = int((draws + 1) * (1 - level) / 2 + 1e-9)
         ordered = self.draws.sort(0).values
-        return ordered[k - 1], ordered[draws - k]
+        low, high = ordered[k - 1], ordered[draws - k]
+        if corrected is False or not self.corrected(level):
+            return low, high
+        return self._widened(low, high, self.widening[level])
+
+    def _widened(self, low: Tensor, high: Tensor, widening: Tensor) -> tuple[Tensor, Tensor]:
+        """Intervals with all that lies no further outside; of counts, whole numbers."""
+        more = widening.to(low.device) * (1.0 + (high - low).double())
+        below, above = low - more, high + more
+        if not low.is_floating_point():
+            slack = 1e-9 * (1 + more)  # a distance that is met exactly is not lost to rounding
+            below, above = (below - slack).ceil(), (above + slack).floor()
+        if self.least is not None:
+            below = torch.maximum(below, self.least.to(below))
+        return below.to(low.dtype), above.to(high.dtype)
 
 
 def least_draws(level: float) -> int:
@@ -125,6 +161,23 @@ def thin(x1: Tensor, survival: float, seed: int = 0) -> Tensor:
         share = torch.tensor(survival, dtype=torch.float64)
         parts.append(binomial(part.cpu(), share, rng))
     return torch.cat(parts).to(x1)
+
+
+def shown(x: Tensor, share: float, seed: int = 0) -> Tensor:
+    """Sites that are known at random: (n, *event) bool.
+
+    Args:
+        x: Rows, (n, *event), of which the shape counts.
+        share: How many of their sites, in [0, 1].
+        seed: Of the choice; the first rows are the same for any n.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share of known sites must lie in [0, 1], not {share}")
+    mask = torch.zeros(x.shape, dtype=torch.bool)
+    for index in range(len(x)):
+        rng = randomness.generator("cpu", "observed", seed, index)
+        mask[index] = torch.rand((1, *x.shape[1:]), generator=rng)[0] < share
+    return mask
 
 
 def restore(
@@ -272,25 +325,32 @@ def coverage(
     found = []
     for level in levels:
         _check_level(level)
-        randomised, error = _share((place - 0.5).abs() <= level / 2, where)
+        randomised, error = held((place - 0.5).abs() <= level / 2, where)
         inside = width = math.nan
         if len(restoration.draws) >= least_draws(level):
             low, high = restoration.interval(level)
-            inside, _ = _share((truth >= low) & (truth <= high), where)
+            inside, _ = held((truth >= low) & (truth <= high), where)
             width = float((high - low).double()[where].mean())
         found.append(Coverage(level, randomised, error, inside, width))
     return found
 
 
-def _share(inside: Tensor, where: Tensor) -> tuple[float, float]:
-    """Share of marked sites inside, and its standard error with rows as units."""
+def held(inside: Tensor, where: Tensor) -> tuple[float, float]:
+    """Share of marked sites inside, and its standard error with rows as units.
+
+    Args:
+        inside: Which are, (n, *event) bool.
+        where: Which sites are marked, at least one, likewise.
+    """
+    if inside.shape != where.shape or not bool(where.any()):
+        raise ValueError("where must mark at least one site, in the shape of what is inside")
     n = len(inside)
     hits = (inside & where).reshape(n, -1).sum(1).double()
     sites = where.reshape(n, -1).sum(1).double()
-    share = float(hits.sum() / sites.sum())
+    found = float(hits.sum() / sites.sum())
     # Ratio of sums over independent rows.
-    spread = float(((hits - share * sites) ** 2).sum().sqrt()) / float(sites.sum())
-    return share, spread * (n / max(n - 1, 1)) ** 0.5
+    spread = float(((hits - found * sites) ** 2).sum().sqrt()) / float(sites.sum())
+    return found, spread * (n / max(n - 1, 1)) ** 0.5
 
 
 @dataclass(frozen=True)

@@ -151,12 +151,21 @@ class Law(ABC):
         """
         return self
 
+    def multiplied(self, log_factor: Tensor) -> Law:
+        """This law, its mean (of the excess of shifted ones) times exp(log_factor), (*event)."""
+        raise _no_scale(self)
+
 
 MOST_VALUES = 2**16  # of a table that is made value by value: those of 16 bits
 UNBOUNDED = (
     "a table over x_1 needs bounded counts: set `maximum` of the process to the largest value of "
     "the data, or take TwoMeansHead"
 )
+
+
+def _no_scale(law: Law) -> TypeError:
+    told = "means are prescribed to a MeanHead or a NegativeBinomialHead"
+    return TypeError(f"a {type(law).__name__} law has no scale to multiply: {told}")
 
 
 def _values(states: int) -> range:
@@ -182,6 +191,9 @@ class SiteLaw(Law):
 
     def capped(self, most: Tensor) -> SiteLaw:
         return self
+
+    def multiplied(self, log_factor: Tensor) -> SiteLaw:
+        raise _no_scale(self)
 
     def site_table(self, x: Tensor, states: int) -> Tensor:
         each = [self.site_log_prob(torch.full_like(x, v)) for v in _values(states)]
@@ -327,6 +339,9 @@ class Shifted(SiteLaw):
     def capped(self, most: Tensor) -> SiteLaw:
         return Shifted(self.offset, self.base.capped(most - self.offset))
 
+    def multiplied(self, log_factor: Tensor) -> SiteLaw:
+        return Shifted(self.offset, self.base.multiplied(log_factor))
+
 
 @dataclass(frozen=True, eq=False)
 class Pinned(SiteLaw):
@@ -352,6 +367,9 @@ class Pinned(SiteLaw):
 
     def capped(self, most: Tensor) -> SiteLaw:
         return Pinned(self.base.capped(most), self.values, self.mask)
+
+    def multiplied(self, log_factor: Tensor) -> SiteLaw:
+        return Pinned(self.base.multiplied(log_factor), self.values, self.mask)
 
     @property
     def mean(self) -> Tensor:

@@ -105,6 +105,9 @@ class Poisson(SiteLaw):
     def capped(self, most: Tensor) -> SiteLaw:
         return Poisson(log_cap(self.log_rate, most))
 
+    def multiplied(self, log_factor: Tensor) -> SiteLaw:
+        return Poisson(self.log_rate + log_factor)
+
 
 @dataclass(frozen=True, eq=False)
 class NegativeBinomial(SiteLaw):
@@ -167,6 +170,9 @@ class NegativeBinomial(SiteLaw):
     def capped(self, most: Tensor) -> SiteLaw:
         return NegativeBinomial(log_cap(self.log_mean, most), self.size)
 
+    def multiplied(self, log_factor: Tensor) -> SiteLaw:
+        return NegativeBinomial(self.log_mean + log_factor, self.size)
+
 
 @dataclass(frozen=True, eq=False)
 class Rounded(SiteLaw):
@@ -225,6 +231,9 @@ class Rounded(SiteLaw):
     def capped(self, most: Tensor) -> SiteLaw:
         return Rounded(log_cap(self.log_target, most), self.stochastic)
 
+    def multiplied(self, log_factor: Tensor) -> SiteLaw:
+        return Rounded(self.log_target + log_factor, self.stochastic)
+
 
 @dataclass(frozen=True, eq=False)
 class ZeroInflated(SiteLaw):
@@ -251,6 +260,9 @@ class ZeroInflated(SiteLaw):
 
     def capped(self, most: Tensor) -> SiteLaw:
         return ZeroInflated(self.zero, self.base.capped(most))
+
+    def multiplied(self, log_factor: Tensor) -> SiteLaw:
+        return ZeroInflated(self.zero, self.base.multiplied(log_factor))
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,6 +310,9 @@ class SiteMixture(SiteLaw):
 
     def capped(self, most: Tensor) -> SiteLaw:
         return SiteMixture(self.log_weights, self.components.capped(most.unsqueeze(-1)))
+
+    def multiplied(self, log_factor: Tensor) -> SiteLaw:
+        return SiteMixture(self.log_weights, self.components.multiplied(log_factor.unsqueeze(-1)))
 
 
 doors.guard(__name__)

@@ -30,7 +30,7 @@ BESIDE = r"(barcodes|features|obs)\.tsv\.gz"
 FILES = re.compile(
     rf"config\.yaml|data\.json|count_model\.json|metrics\.jsonl|log\.txt|path\.npz|{MADE}\.(npz|png)"
     rf"|samples\.{TABLE}|samples_{BESIDE}|(restored|imputed)\.h5ad"
-    r"|(evaluation|likelihood|diagnostics)\.json|report\.html|inspect\.(html|json)"
+    r"|(evaluation|likelihood|diagnostics|calibration)\.json|report\.html|inspect\.(html|json)"
 )
 # Behind the name of the run's table: what has become of its rows.
 RESULTS = rf"_(thinned|observed|(restored|imputed)_(mean|low|high))(\.{TABLE}|_{BESIDE})"
@@ -39,7 +39,7 @@ FOLDERS = {
     r"checkpoints": r"(damaged-)?step-\d{8,}",
     r"samples": r"step-\d{8,}\.png",
     r"tensorboard|wandb": r".+",  # of trackers, which name their files
-    rf"{MADE}\.parts": r"settings\.json|block-\d{6,}\.npz",
+    rf"({MADE}|calibration)\.parts": r"settings\.json|block-\d{6,}\.npz",
 }
 # Of every configuration that `train` writes.
 KEYS = {"data", "process", "network", "head", "objective", "split", "trainer"}

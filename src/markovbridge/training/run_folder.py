@@ -10,7 +10,7 @@
     RUN/samples/*.png       grids drawn while training
     RUN/samples.npz         samples, and how they were made; RUN/path.npz, some on their way
     RUN/restored.npz, imputed.npz, translated.npz
-    RUN/evaluation.json, likelihood.json, diagnostics.json
+    RUN/evaluation.json, likelihood.json, diagnostics.json, calibration.json
     RUN/report.html
 
 All is written through `markovbridge.storage.files`, whole or not at all, and read without pickle.
@@ -53,6 +53,7 @@ WRITERS = {
     "evaluation": "evaluate",
     "likelihood": "evaluate",
     "diagnostics": "diagnose",
+    "calibration": "calibrate",
 }
 
 
@@ -332,7 +333,8 @@ class RunFolder:
 
 
 def _remedy(name: str) -> str:
-    return f"run `markovbridge {WRITERS[name]}` again"
+    verb = WRITERS.get(name) or next(v for k, v in WRITERS.items() if name.endswith(f"-{k}"))
+    return f"run `markovbridge {verb}` again"
 
 
 def _json(path: Path, remedy: str, form: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """How good are the samples: distances to real data, always beside a floor.
 
-`evaluate` scores samples and returns `Record`s, `evaluate_counts` those of count tables;
+`evaluate` scores samples and returns `Record`s, `evaluate_counts` those of count tables, and
+`evaluate_fold_changes` how classes differ in them;
 `table` prints them. The parts can be used alone: `energy_distance`, `frechet_distance`,
 `sliced_wasserstein`, `mmd`, `classifier_auc`, `correlation_error`, `nearest` and others.
 `held_out` scores predictions of hidden entries, and `markovbridge.exact.CountMixture` is the
@@ -24,6 +25,11 @@ from markovbridge.evaluation.metrics.features import (
     agreement,
     correlation_error,
     margins,
+)
+from markovbridge.evaluation.metrics.fold_changes import (
+    FoldChanges,
+    evaluate_fold_changes,
+    fold_changes,
 )
 from markovbridge.evaluation.metrics.held_out import (
     HeldOut,
@@ -49,6 +55,7 @@ __all__ = [
     "Agreement",
     "Extractor",
     "FeatureErrors",
+    "FoldChanges",
     "HeldOut",
     "Inception",
     "Margins",
@@ -67,8 +74,10 @@ __all__ = [
     "energy_distance",
     "evaluate",
     "evaluate_counts",
+    "evaluate_fold_changes",
     "extractor_of",
     "feature_errors",
+    "fold_changes",
     "frechet_distance",
     "held_out",
     "held_out_table",

@@ -57,6 +57,7 @@ QUICK = 256  # rows at once of few samples against many: what fits into a proces
 DASH = "–"
 ENERGY = "energy distance"
 FRECHET = "Fréchet distance"
+SLOPE = "fold-change slope"
 FEATURE_ERRORS = {
     "mean": "mean error (RMS over features)",
     "variance": "variance error (RMS over features)",
@@ -66,7 +67,7 @@ FEATURE_ERRORS = {
 
 @dataclass(frozen=True)
 class Record:
-    """One figure and its circumstances. Lower is better, but for correlations.
+    """One figure and its circumstances. Lower is better, but for correlations and slopes.
 
     Attributes:
         metric: "energy distance", "Fréchet distance", "FID", "mean error ...".
@@ -87,6 +88,7 @@ class Record:
         undefined: Why a figure is None, or None if all are numbers.
         given: What the samples were conditioned on, such as "label=3"; empty for nothing.
         guidance: How strongly that acted.
+        error: Standard error of the figure, where it has one.
     """
 
     metric: str
@@ -106,6 +108,7 @@ class Record:
     undefined: str | None = None
     given: str = ""
     guidance: float = 1.0
+    error: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All fields by name, as JSON takes them; `Record(**d)` is the way back."""
@@ -286,14 +289,15 @@ def table(records: Sequence[Record]) -> str:
             rows.append(
                 (
                     label(record),
-                    figure(record.value),
+                    figure(record.value, record.error),
                     figure(record.floor),
                     "" if record.half_split is None else figure(record.half_split),
                 )
             )
         width = max(len(row[0]) for row in rows)
+        wide = max(9, *(len(row[1]) for row in rows))
         lines = [
-            f"  {name:<{width}}  {value:>9}  {floor:>9}" + (f"  {half:>10}" if halves else "")
+            f"  {name:<{width}}  {value:>{wide}}  {floor:>9}" + (f"  {half:>10}" if halves else "")
             for name, value, floor, half in rows
         ]
         reasons = dict.fromkeys(record.undefined for record in members if record.undefined)
@@ -302,14 +306,15 @@ def table(records: Sequence[Record]) -> str:
     return "\n\n".join(parts)
 
 
-def figure(value: float | None) -> str:
-    """Four digits of a figure; a dash where it is undefined."""
-    return DASH if value is None else f"{value:.4g}"
+def figure(value: float | None, error: float | None = None) -> str:
+    """Four digits of a figure, and its error if it has one; a dash where it is undefined."""
+    told = DASH if value is None else f"{value:.4g}"
+    return told if error is None else f"{told} ± {error:.2g}"
 
 
 def lower_is_better(record: Record) -> bool:
-    """Whether a lower figure is better: of all metrics but correlations."""
-    return not record.metric.endswith("log correlation")
+    """Whether a lower figure is better: of all metrics but correlations and slopes."""
+    return not record.metric.endswith("log correlation") and record.metric != SLOPE
 
 
 def label(record: Record) -> str:

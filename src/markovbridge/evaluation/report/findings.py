@@ -6,7 +6,6 @@ or the command that makes it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from markovbridge.evaluation.consistency import MEANING
 from markovbridge.evaluation.held_out_likelihood import given
 from markovbridge.evaluation.report.charts import Series, line_chart, scatter_chart
-from markovbridge.evaluation.report.html import missing, number
+from markovbridge.evaluation.report.html import missing, number, table
 from markovbridge.evaluation.report.pictures import pictures, white
 from markovbridge.evaluation.report.run import Run
 from markovbridge.evaluation.report.run import given as given_of
@@ -70,7 +69,7 @@ def likelihood_section(run: Run) -> str:
         "takes each site on its own is what it knows of how sites go together.</p>"
     )
     heads = ("", "nats", "bits per dimension", "difference")
-    return title + text + _table(heads, rows, caption)
+    return title + text + table(heads, rows, caption)
 
 
 def restoration_section(run: Run) -> str:
@@ -160,7 +159,7 @@ def _scores(meta: dict[str, Any]) -> str:
         "By rank: how often the truth is among the central draws, ties broken at random; a "
         "perfect model has the share named. Intervals of counts, ends included, hold more."
     )
-    return f'{_table(heads, rows, caption)}<p class="note" style="margin-top:12px">{note}</p>'
+    return f'{table(heads, rows, caption)}<p class="note" style="margin-top:12px">{note}</p>'
 
 
 def diagnostics_section(run: Run) -> str:
@@ -214,23 +213,10 @@ def diagnostics_section(run: Run) -> str:
         "is perfect, up to the error: bars are one standard error.</p>"
     )
     heads = ("", "largest", "at t")
-    return title + text + "".join(charts) + _table(heads, rows, caption)
+    return title + text + "".join(charts) + table(heads, rows, caption)
 
 
 def _given(meta: dict[str, Any]) -> str:
     """What a model was told of rows."""
     told = given_of(meta)
     return f", given {told}" if told else ""
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    """A table whose first column names the rows; cells are HTML."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    body = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
-        for first, *rest in rows
-    )
-    return (
-        f'<div class="scroll"><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div>"
-    )

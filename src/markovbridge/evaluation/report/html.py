@@ -77,6 +77,19 @@ def keys_table(rows: Mapping[str, str]) -> str:
     return f'<table class="keys"><tbody>{body}</tbody></table>'
 
 
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    """A table whose first column names the rows; cells are HTML."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    body = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
+        for first, *rest in rows
+    )
+    return (
+        f'<div class="scroll"><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr>'
+        f"</thead><tbody>{body}</tbody></table></div>"
+    )
+
+
 def command(lines: Sequence[str]) -> str:
     """Lines to type into a terminal."""
     return f"<pre><code>{escape(chr(10).join(lines))}</code></pre>"

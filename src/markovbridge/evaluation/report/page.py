@@ -23,6 +23,7 @@ import yaml
 from markovbridge.evaluation.metrics import Record
 from markovbridge.evaluation.metrics.evaluation import ENERGY, FRECHET, lower_is_better, samples_of
 from markovbridge.evaluation.metrics.extractors import RAW
+from markovbridge.evaluation.report.calibration import calibration_section
 from markovbridge.evaluation.report.charts import Series, line_chart, running_mean
 from markovbridge.evaluation.report.findings import (
     diagnostics_section,
@@ -165,8 +166,9 @@ def _evaluation(records: Sequence[Record], path: Path) -> str:
         key = (r.n, r.n_reference, r.split, r.weights, r.sampler, r.evaluations, r.seed)
         groups.setdefault((*key, r.given, r.guidance, r.floor_method), []).append(r)
     intro = (
-        "<p>Samples against data; lower is better, but for correlations. The <em>floor</em> is "
-        "what real data score against real data: a value means something beside it only.</p>"
+        "<p>Samples against data; lower is better, but for correlations and slopes, which are 1 "
+        "at best. The <em>floor</em> is what real data score against real data: a value means "
+        "something beside it only.</p>"
     )
     return title + intro + "".join(_record_table(group) for group in groups.values())
 
@@ -181,7 +183,9 @@ def _record_table(group: Sequence[Record]) -> str:
         hashed = f", {r.extractor_weights}" if r.extractor_weights else ""
         reason = f"; undefined: {r.undefined}" if r.undefined else ""
         measured = r.extractor + hashed + reason
-        cells = [f'<td class="value">{number(r.value)}</td>', f"<td>{number(r.floor)}</td>"]
+        error = "" if r.error is None else f" <small>± {number(r.error, '.2g')}</small>"
+        value = f"{number(r.value)}{error}"
+        cells = [f'<td class="value">{value}</td>', f"<td>{number(r.floor)}</td>"]
         if halves:
             cells.append(f"<td>{'' if r.half_split is None else number(r.half_split)}</td>")
         ratio = ""
@@ -328,6 +332,7 @@ SECTIONS: tuple[tuple[Callable[[Run], str], str], ...] = (
     (lambda run: _evaluation(run.records, run.path), "evaluation.json"),
     (likelihood_section, "likelihood.json"),
     (restoration_section, "restored.npz"),
+    (calibration_section, "calibration.json"),
     (neighbours_section, "samples.npz"),
     (diagnostics_section, "diagnostics.json"),
     (_loss, "metrics.jsonl"),

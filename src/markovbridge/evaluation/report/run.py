@@ -17,6 +17,8 @@ from torch import Tensor
 from markovbridge.data import Dataset, Source
 from markovbridge.data.covariates import Covariates, described
 from markovbridge.data.meeting import alike
+from markovbridge.evaluation import calibration
+from markovbridge.evaluation.calibration import Calibration
 from markovbridge.evaluation.consistency import MEANING
 from markovbridge.evaluation.held_out_likelihood import Nats
 from markovbridge.evaluation.metrics import Record
@@ -64,6 +66,7 @@ class Run:
         restored: Arrays of restored counts, by name.
         restored_meta: How they were made.
         diagnostics: Self-consistency, and how it was checked.
+        calibrations: Ranks and coverage of intervals.
         training: The training data.
         training_problem: Why they could not be loaded, or None.
         alike: Those training data that the samples are to be compared with: of the same
@@ -87,6 +90,7 @@ class Run:
     restored: dict[str, np.ndarray]
     restored_meta: dict[str, Any]
     diagnostics: dict[str, Any]
+    calibrations: list[Calibration]
     training: Dataset | None
     training_problem: str | None
     alike: Dataset | None
@@ -135,6 +139,7 @@ def read_run(path: str | Path) -> Run:
         restored=restored,
         restored_meta=restored_meta,
         diagnostics=folder.read_record("diagnostics", CHECKED),
+        calibrations=calibration.read(folder, None),
         training=training,
         training_problem=problem,
         alike=None if training is None else _alike(training, model, samples_meta, notes),
