@@ -7,10 +7,11 @@ tenth of that by its nonzero entries. `SparseRows` holds a compressed sparse row
 A file is read in **chunks** of consecutive rows, because one row at a time would be slow.
 Training therefore shuffles chunks, and rows only among `WINDOW` chunks at a time (see
 `training.examples.Batches`), which announces the rows it will ask for one window ahead:
-`prefetch` reads their chunks in one background thread. At most `KEPT` chunks stay in
-memory, decoded and sparse. A chunk has about 2^17 stored values of 5 to 8 bytes, so that is
-150 MB or less, whatever the size of the file; only rows of a million nonzero entries take
-more.
+`prefetch` reads their chunks in one background thread. The chunks of a window become one matrix,
+once, from which a batch is taken by one index and made dense by one call. At most `KEPT` chunks
+stay in memory, decoded and sparse. A chunk has about 2^17 stored values of 5 to 8 bytes, so that
+is 150 MB or less, whatever the size of the file, and 60 MB more for a moment while a window is put
+together; only rows of a million nonzero entries take more.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import numpy as np
@@ -98,9 +100,13 @@ class BackedRows(Rows):
         self.shape = torch.Size((n, stored.shape[1]))
         self.dtype = stored.dtype
         self.chunk = stored.chunk
-        # One thread reads, so the file needs no lock; least recently used chunks come first.
+        # One thread reads, so the file needs no lock.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="markovbridge-rows")
-        self._kept: OrderedDict[int, Future[Block]] = OrderedDict()
+        self._coming: OrderedDict[int, Future[Block]] = OrderedDict()
+        self._windows: OrderedDict[int, _Window] = OrderedDict()  # least recently used first
+        # Of each chunk: its window, -1 for none, and where it begins in that.
+        self._window_of = np.full(-(-n // self.chunk), -1)
+        self._begin = np.zeros_like(self._window_of)
 
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         if isinstance(index, slice):
@@ -112,11 +118,12 @@ class BackedRows(Rows):
         rows = np.where(index.numpy() < 0, index.numpy() + len(self), index.numpy())
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"row {rows.max()} is asked for, but there are {len(self):,}")
+        pieces = list(self._pieces(rows))
+        if len(pieces) == 1:
+            return pieces[0][1]
         out = torch.zeros((len(rows), self.shape[1]), dtype=self.dtype)
-        array, numbers = out.numpy(), rows // self.chunk
-        order = np.argsort(numbers, kind="stable")
-        for number, places in _groups(numbers[order], order):
-            _scatter(self._get(number), rows[places] - number * self.chunk, array, places)
+        for places, piece in pieces:
+            out[torch.from_numpy(places)] = piece
         return out
 
     def take(self, index: Tensor) -> BackedRows:
@@ -142,22 +149,60 @@ class BackedRows(Rows):
 
     def prefetch(self, index: Tensor) -> None:
         """Read the chunks of the rows at `index` in the background."""
-        for number in np.unique(index.numpy() // self.chunk):
-            self._ask(int(number))
+        self._ask(np.unique(index.numpy() // self.chunk))
 
-    def _get(self, number: int) -> Block:
-        return self._ask(number).result()
+    def _pieces(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """The rows, dense, window by window: which of them, and what they are."""
+        chunks = rows // self.chunk
+        windows = self._window_of[chunks]
+        for number in np.unique(windows[windows >= 0]).tolist():
+            self._windows.move_to_end(number)
+            places = np.flatnonzero(windows == number)
+            yield places, self._taken(rows[places], chunks[places])
+        lost = np.unique(chunks[windows < 0])
+        for start in range(0, len(lost), WINDOW):
+            some = lost[start : start + WINDOW]
+            self._assemble(some)
+            places = np.flatnonzero((windows < 0) & np.isin(chunks, some))
+            yield places, self._taken(rows[places], chunks[places])
 
-    def _ask(self, number: int) -> Future[Block]:
-        """The chunk `number`, which may still be on its way."""
-        if number not in self._kept:
-            start = number * self.chunk
-            stop = min(start + self.chunk, len(self))
-            self._kept[number] = self._reader.submit(self._read, start, stop)
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)[1].cancel()
-        self._kept.move_to_end(number)
-        return self._kept[number]
+    def _taken(self, rows: np.ndarray, chunks: np.ndarray) -> Tensor:
+        """Rows of the window that was used last, dense."""
+        block = next(reversed(self._windows.values())).block
+        return self._dense(block[rows - chunks * self.chunk + self._begin[chunks]])
+
+    def _ask(self, chunks: np.ndarray) -> None:
+        """Have chunks read that are not here, nor on their way."""
+        for number in chunks[self._window_of[chunks] < 0].tolist():
+            if number not in self._coming:
+                start = number * self.chunk
+                stop = min(start + self.chunk, len(self))
+                self._coming[number] = self._reader.submit(self._read, start, stop)
+        self._forget(len(self._coming))
+
+    def _assemble(self, chunks: np.ndarray) -> None:
+        """Make a window of some chunks, and of all others that have come."""
+        self._ask(chunks)
+        blocks = {number: self._coming[number].result() for number in chunks.tolist()}
+        for number, future in self._coming.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                blocks[number] = future.result()
+        for number in blocks:
+            del self._coming[number]
+        self._forget(len(self._coming) + len(blocks))
+        numbers = np.array(list(blocks))
+        sizes = [block.shape[0] for block in blocks.values()]
+        self._begin[numbers] = np.cumsum([0, *sizes[:-1]])
+        name = next(reversed(self._windows), 0) + 1
+        self._window_of[numbers] = name
+        self._windows[name] = _Window(numbers, _stacked(list(blocks.values())))
+
+    def _forget(self, coming: int) -> None:
+        """Let go of what was used longest ago, so that with what comes few enough are kept."""
+        while self._windows and coming + sum(len(w.chunks) for w in self._windows.values()) > KEPT:
+            self._window_of[self._windows.popitem(last=False)[1].chunks] = -1
+        while len(self._coming) > KEPT:
+            self._coming.popitem(last=False)[1].cancel()
 
     def _read(self, start: int, stop: int) -> Block:
         rows = np.arange(start, stop) if self._chosen is None else self._chosen[start:stop]
@@ -168,24 +213,25 @@ class BackedRows(Rows):
         return torch.from_numpy(array).to(self.dtype)
 
 
-def _groups(numbers: np.ndarray, order: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Runs of equal `numbers`, which are sorted: the number, and `order` over the run."""
-    cuts = np.flatnonzero(np.diff(numbers)) + 1
-    for places, run in zip(np.split(order, cuts), np.split(numbers, cuts), strict=True):
-        if len(run):
-            yield int(run[0]), places
+def _stacked(blocks: list[Block]) -> Block:
+    """Rows one below the other."""
+    if len(blocks) == 1:
+        return blocks[0]
+    stack = np.concatenate if isinstance(blocks[0], np.ndarray) else sparse.vstack
+    return cast(Block, stack(blocks))
 
 
-def _scatter(block: Block, rows: np.ndarray, out: np.ndarray, places: np.ndarray) -> None:
-    """out[places] = block[rows], out being zero there."""
-    if not isinstance(block, sparse.csr_matrix):
-        out[places] = block[rows]
-        return
-    starts = block.indptr[rows].astype(np.int64)
-    lengths = block.indptr[rows + 1] - starts
-    before = np.cumsum(lengths) - lengths
-    values = np.repeat(starts - before, lengths) + np.arange(lengths.sum())
-    out[np.repeat(places, lengths), block.indices[values]] = block.data[values]
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """Some chunks of a file as one matrix.
+
+    Attributes:
+        chunks: Their numbers, in the order in which they lie in the matrix.
+        block: Their rows.
+    """
+
+    chunks: np.ndarray
+    block: Block
 
 
 doors.guard(__name__)
