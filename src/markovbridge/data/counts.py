@@ -87,10 +87,15 @@ def whole(
 
 def _highest(part: np.ndarray, most: int) -> int | None:
     """The largest of some values, if a quick look says that all are counts up to `most`."""
-    with np.errstate(invalid="ignore"):  # of what is no int32
-        numbers = part.astype(np.int32) if part.dtype.kind == "f" else part
-    if numbers is not part and not (numbers == part).all():
-        return None
+    numbers = part
+    if part.dtype.kind == "f":
+        for kind in (np.uint8, np.int32):
+            with np.errstate(invalid="ignore"):  # of what is beyond
+                numbers = part.astype(kind)
+            if (numbers == part).all():
+                break
+        else:
+            return None
     lowest, highest = int(numbers.min()), int(numbers.max())
     return highest if 0 <= lowest <= highest <= most else None
 

@@ -38,6 +38,10 @@ class Rows(ABC):
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         """The rows at `index`, int64 (k,) or a slice, as a dense tensor (k, *event)."""
 
+    def narrow(self, index: Tensor) -> Tensor:
+        """The rows at `index`, int64 (k,), in a type that holds them, `dtype` or a smaller one."""
+        return self[index]
+
     @abstractmethod
     def take(self, index: Tensor) -> Rows:
         """The rows at the rising positions `index`, int64 (k,), as rows of the same kind."""
@@ -87,6 +91,10 @@ class TurnedRows(Rows):
 
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         return self._rows[index][:, self._order]
+
+    def narrow(self, index: Tensor) -> Tensor:
+        """See `Rows.narrow`."""
+        return self._rows.narrow(index)[:, self._order]
 
     def take(self, index: Tensor) -> TurnedRows:
         """See `Rows.take`."""

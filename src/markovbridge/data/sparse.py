@@ -16,7 +16,7 @@ together; only rows of a million nonzero entries take more.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ from markovbridge.data.rows import WINDOW, Rows, check_places
 from markovbridge.doors import checks
 
 KEPT = 2 * WINDOW + 16
+READERS = 2  # threads
+AWAY, COMING = -2, -1  # of a chunk that is in no window
 
 Block = sparse.csr_matrix | np.ndarray
 """Some rows of counts, (k, columns), in an integer type that torch has too."""
@@ -54,8 +56,7 @@ class SparseRows(Rows):
         self.dtype = torch.from_numpy(matrix.data[:0]).dtype
 
     def __getitem__(self, index: Tensor | slice) -> Tensor:
-        chosen = index if isinstance(index, slice) else index.numpy()
-        return torch.from_numpy(self.matrix[chosen].toarray())
+        return full(self.matrix[index if isinstance(index, slice) else index.numpy()])
 
     def take(self, index: Tensor) -> SparseRows:
         """See `Rows.take`."""
@@ -100,12 +101,12 @@ class BackedRows(Rows):
         self.shape = torch.Size((n, stored.shape[1]))
         self.dtype = stored.dtype
         self.chunk = stored.chunk
-        # One thread reads, so the file needs no lock.
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="markovbridge-rows")
+        # HDF5 takes turns by itself; what is unpacked and checked in between goes side by side.
+        self._reader = ThreadPoolExecutor(READERS, thread_name_prefix="markovbridge-rows")
         self._coming: OrderedDict[int, Future[Block]] = OrderedDict()
         self._windows: OrderedDict[int, _Window] = OrderedDict()  # least recently used first
-        # Of each chunk: its window, -1 for none, and where it begins in that.
-        self._window_of = np.full(-(-n // self.chunk), -1)
+        # Of each chunk: its window, or `AWAY` or `COMING`, and where it begins in that.
+        self._window_of = np.full(-(-n // self.chunk), AWAY)
         self._begin = np.zeros_like(self._window_of)
 
     def __getitem__(self, index: Tensor | slice) -> Tensor:
@@ -113,17 +114,25 @@ class BackedRows(Rows):
             start, stop, step = index.indices(len(self))
             if step == 1:
                 block = self._reader.submit(self._read, start, max(start, stop))
-                return self._dense(block.result())
+                return full(block.result()).to(self.dtype)
             index = torch.arange(start, stop, step)
-        rows = np.where(index.numpy() < 0, index.numpy() + len(self), index.numpy())
-        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+        return self.narrow(index).to(self.dtype)
+
+    def narrow(self, index: Tensor) -> Tensor:
+        """See `Rows.narrow`."""
+        rows, least = index.numpy(), int(index.min()) if len(index) else 0
+        if least < -len(self) or len(rows) and rows.max() >= len(self):
             raise IndexError(f"row {rows.max()} is asked for, but there are {len(self):,}")
+        rows = rows if least >= 0 else np.where(rows < 0, rows + len(self), rows)
         pieces = list(self._pieces(rows))
+        if not pieces:
+            return torch.zeros((0, self.shape[1]), dtype=self.dtype)
         if len(pieces) == 1:
             return pieces[0][1]
-        out = torch.zeros((len(rows), self.shape[1]), dtype=self.dtype)
+        dtype = max((piece.dtype for _, piece in pieces), key=lambda kind: kind.itemsize)
+        out = torch.zeros((len(rows), self.shape[1]), dtype=dtype)
         for places, piece in pieces:
-            out[torch.from_numpy(places)] = piece
+            out[torch.from_numpy(places)] = piece.to(dtype)
         return out
 
     def take(self, index: Tensor) -> BackedRows:
@@ -137,24 +146,29 @@ class BackedRows(Rows):
         """All rows in order, `size` at a time, the next being read meanwhile; none is kept."""
         checks.whole(size, "size", least=1)
         span = size * max(1, self.chunk // size)  # rows read at once, a multiple of the size
-        ahead = [self._reader.submit(self._read, 0, min(span, len(self)))]
-        for start in range(0, len(self), span):
-            block, following = ahead.pop(), start + span
-            if following < len(self):
-                end = min(following + span, len(self))
-                ahead.append(self._reader.submit(self._read, following, end))
-            rows = block.result()
-            for first in range(0, min(span, len(self) - start), size):
-                yield self._dense(rows[first : first + size])
+        ahead: deque[Future[Block]] = deque()
+        for start in range(0, len(self) + READERS * span, span):
+            if start < len(self):
+                end = min(start + span, len(self))
+                ahead.append(self._reader.submit(self._read, start, end))
+            if start < READERS * span or not ahead:
+                continue
+            rows = ahead.popleft().result()
+            for first in range(0, rows.shape[0], size):
+                yield full(rows[first : first + size]).to(self.dtype)
 
     def prefetch(self, index: Tensor) -> None:
         """Read the chunks of the rows at `index` in the background."""
-        self._ask(np.unique(index.numpy() // self.chunk))
+        self._ask(index.numpy() // self.chunk)
 
     def _pieces(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
         """The rows, dense, window by window: which of them, and what they are."""
         chunks = rows // self.chunk
         windows = self._window_of[chunks]
+        if len(rows) and windows[0] >= 0 and (windows == windows[0]).all():  # as in training
+            self._windows.move_to_end(int(windows[0]))
+            yield np.arange(len(rows)), self._taken(rows, chunks)
+            return
         for number in np.unique(windows[windows >= 0]).tolist():
             self._windows.move_to_end(number)
             places = np.flatnonzero(windows == number)
@@ -169,26 +183,25 @@ class BackedRows(Rows):
     def _taken(self, rows: np.ndarray, chunks: np.ndarray) -> Tensor:
         """Rows of the window that was used last, dense."""
         block = next(reversed(self._windows.values())).block
-        return self._dense(block[rows - chunks * self.chunk + self._begin[chunks]])
+        return full(block[rows - chunks * self.chunk + self._begin[chunks]])
 
     def _ask(self, chunks: np.ndarray) -> None:
         """Have chunks read that are not here, nor on their way."""
-        for number in chunks[self._window_of[chunks] < 0].tolist():
-            if number not in self._coming:
-                start = number * self.chunk
-                stop = min(start + self.chunk, len(self))
-                self._coming[number] = self._reader.submit(self._read, start, stop)
-        self._forget(len(self._coming))
+        away = np.unique(chunks[self._window_of[chunks] == AWAY])
+        for number in away.tolist():
+            start = number * self.chunk
+            stop = min(start + self.chunk, len(self))
+            self._coming[number] = self._reader.submit(self._read, start, stop)
+        self._window_of[away] = COMING
+        if len(away):
+            self._forget(len(self._coming))
 
     def _assemble(self, chunks: np.ndarray) -> None:
-        """Make a window of some chunks, and of all others that have come."""
+        """Make a window of some chunks and of all others that were announced with them."""
         self._ask(chunks)
-        blocks = {number: self._coming[number].result() for number in chunks.tolist()}
-        for number, future in self._coming.items():
-            if future.done() and not future.cancelled() and future.exception() is None:
-                blocks[number] = future.result()
-        for number in blocks:
-            del self._coming[number]
+        wanted = {number: self._coming[number].result() for number in chunks.tolist()}
+        sound = [number for number, future in self._coming.items() if future.exception() is None]
+        blocks = {number: self._coming.pop(number).result() for number in sound} | wanted
         self._forget(len(self._coming) + len(blocks))
         numbers = np.array(list(blocks))
         sizes = [block.shape[0] for block in blocks.values()]
@@ -200,17 +213,20 @@ class BackedRows(Rows):
     def _forget(self, coming: int) -> None:
         """Let go of what was used longest ago, so that with what comes few enough are kept."""
         while self._windows and coming + sum(len(w.chunks) for w in self._windows.values()) > KEPT:
-            self._window_of[self._windows.popitem(last=False)[1].chunks] = -1
+            self._window_of[self._windows.popitem(last=False)[1].chunks] = AWAY
         while len(self._coming) > KEPT:
-            self._coming.popitem(last=False)[1].cancel()
+            number, future = self._coming.popitem(last=False)
+            future.cancel()
+            self._window_of[number] = AWAY
 
     def _read(self, start: int, stop: int) -> Block:
         rows = np.arange(start, stop) if self._chosen is None else self._chosen[start:stop]
         return self.stored.take(rows)
 
-    def _dense(self, rows: Block) -> Tensor:
-        array = rows.toarray() if isinstance(rows, sparse.csr_matrix) else rows
-        return torch.from_numpy(array).to(self.dtype)
+
+def full(block: Block) -> Tensor:
+    """Counts as a dense tensor of their type."""
+    return torch.from_numpy(block.toarray() if isinstance(block, sparse.csr_matrix) else block)
 
 
 def _stacked(blocks: list[Block]) -> Block:

@@ -33,6 +33,7 @@ from markovbridge.doors.randomness import generator
 TYPES = (torch.uint8, torch.int16, torch.int32, torch.int64, torch.float32)
 FINGERPRINT_ROWS = 1024
 FINGERPRINT_SPANS = 8
+ROWS = 10  # of a chunk, on average, that are looked at to see which chunks a window has
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,9 @@ def _rows(
     if value is None:
         return None
     # Counts travel to the device in their small type, and widen there.
-    rows = value[index.to(value.device)].to(device, non_blocking=True)
+    index = index.to(value.device)
+    rows = value.narrow(index) if isinstance(value, Rows) else value[index]
+    rows = rows.to(device, non_blocking=True)
     return rows.long() if count and not rows.is_floating_point() else rows
 
 
@@ -199,6 +202,16 @@ class Batches:
             parts.append(part)
             start += len(part)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def first(self, step: int) -> Tensor | None:
+        """Indices of so many batches from `step` on that their chunks are those of a window.
+
+        None without chunks. One in e^`ROWS` chunks has no row among so many of each.
+        """
+        if self.chunk == 1:
+            return None
+        steps = -(-ROWS * min(WINDOW, -(-self.n // self.chunk)) // self.size)
+        return torch.cat([self[step + k] for k in range(steps)])
 
     def ahead(self, step: int) -> Tensor | None:
         """Indices of the batch one window after that of `step`; None without chunks."""

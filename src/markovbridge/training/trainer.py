@@ -161,6 +161,7 @@ class Trainer:
         """
         with self._session() as (request, bar):
             stop = False
+            self.data.prefetch(self._batches.first(self.step))
             while self.step < self.config.steps and not stop:
                 batch = self._batches[self.step]
                 loss, norm = self.learner.update(self.step, self.data, batch)

@@ -26,6 +26,7 @@ from markovbridge.data.compressed import Layout
 from markovbridge.data.counts import whole
 from markovbridge.data.sparse import Block
 from markovbridge.data.tables import members
+from markovbridge.data.tables.lists import StoredList
 from markovbridge.data.tables.table import ABSENT, SPARSE, canonical, place
 from markovbridge.storage.reading import afford, reading
 
@@ -94,7 +95,7 @@ class StoredMatrix:
             ends = members.values(pointers, path)
             self._layout.check_pointers(ends, int(values.size))
             self._ends = ends.astype(np.int64)  # 8 bytes a row, less than its name takes
-            self._parts = (values, indices)
+            self._parts = StoredList(values), StoredList(indices)
         self.stored = int(values.size)
         small = values.dtype.str[1:] in ("b1", "i1", "u1", "i2", "u2", "i4")
         self.dtype = torch.int32 if small else torch.int64
