@@ -30,6 +30,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.data.compressed import check_matrix
 from markovbridge.data.rows import WINDOW, Rows, check_places
+from markovbridge.data.summary import BLOCK, Summary
 from markovbridge.doors import checks
 
 KEPT = 2 * WINDOW + 16
@@ -62,6 +63,12 @@ class SparseRows(Rows):
         """See `Rows.take`."""
         check_places(index, "index", len(self))
         return SparseRows(self.matrix[index.numpy()])
+
+    def _summed(self) -> Summary:
+        n, columns = self.shape
+        size = max(1, BLOCK * n // max(1, self.matrix.nnz))
+        blocks = (self.matrix[start : start + size] for start in range(0, n, size))
+        return Summary.of(blocks, columns)
 
     def turned(self, order: Tensor) -> SparseRows:
         """See `Rows.turned`."""
@@ -105,6 +112,7 @@ class BackedRows(Rows):
         self._reader = ThreadPoolExecutor(READERS, thread_name_prefix="markovbridge-rows")
         self._coming: OrderedDict[int, Future[Block]] = OrderedDict()
         self._windows: OrderedDict[int, _Window] = OrderedDict()  # least recently used first
+        self._made = 0  # windows so far
         # Of each chunk: its window, or `AWAY` or `COMING`, and where it begins in that.
         self._window_of = np.full(-(-n // self.chunk), AWAY)
         self._begin = np.zeros_like(self._window_of)
@@ -145,7 +153,23 @@ class BackedRows(Rows):
     def split(self, size: int) -> Iterator[Tensor]:
         """All rows in order, `size` at a time, the next being read meanwhile; none is kept."""
         checks.whole(size, "size", least=1)
-        span = size * max(1, self.chunk // size)  # rows read at once, a multiple of the size
+        for rows in self._blocks(size * max(1, self.chunk // size)):  # a multiple of the size
+            for first in range(0, rows.shape[0], size):
+                yield full(rows[first : first + size]).to(self.dtype)
+
+    def held(self, index: Tensor) -> Tensor | Rows:
+        """See `Rows.held`; sparse if the file is."""
+        check_places(index, "index", len(self))
+        chosen = index.numpy() if self._chosen is None else self._chosen[index.numpy()]
+        block = self._reader.submit(self.stored.take, chosen).result()
+        kind = torch.empty(0, dtype=self.dtype).numpy().dtype
+        return SparseRows(block.astype(kind)) if sparse.issparse(block) else full(block.astype(kind))
+
+    def _summed(self) -> Summary:
+        return Summary.of(self._blocks(self.chunk), self.shape[1])
+
+    def _blocks(self, span: int) -> Iterator[Block]:
+        """All rows in order, so many at a time, the next being read meanwhile."""
         ahead: deque[Future[Block]] = deque()
         for start in range(0, len(self) + READERS * span, span):
             if start < len(self):
@@ -153,9 +177,7 @@ class BackedRows(Rows):
                 ahead.append(self._reader.submit(self._read, start, end))
             if start < READERS * span or not ahead:
                 continue
-            rows = ahead.popleft().result()
-            for first in range(0, rows.shape[0], size):
-                yield full(rows[first : first + size]).to(self.dtype)
+            yield ahead.popleft().result()
 
     def prefetch(self, index: Tensor) -> None:
         """Read the chunks of the rows at `index` in the background."""
@@ -197,18 +219,21 @@ class BackedRows(Rows):
             self._forget(len(self._coming))
 
     def _assemble(self, chunks: np.ndarray) -> None:
-        """Make a window of some chunks and of all others that were announced with them."""
+        """Make a window of some chunks and of all that were announced."""
         self._ask(chunks)
-        wanted = {number: self._coming[number].result() for number in chunks.tolist()}
-        sound = [number for number, future in self._coming.items() if future.exception() is None]
-        blocks = {number: self._coming.pop(number).result() for number in sound} | wanted
+        blocks = {number: self._coming[number].result() for number in chunks.tolist()}
+        for number, future in self._coming.items():
+            if number not in blocks and future.exception() is None:
+                blocks[number] = future.result()
+        for number in blocks:
+            del self._coming[number]
         self._forget(len(self._coming) + len(blocks))
         numbers = np.array(list(blocks))
         sizes = [block.shape[0] for block in blocks.values()]
         self._begin[numbers] = np.cumsum([0, *sizes[:-1]])
-        name = next(reversed(self._windows), 0) + 1
-        self._window_of[numbers] = name
-        self._windows[name] = _Window(numbers, _stacked(list(blocks.values())))
+        self._made += 1
+        self._window_of[numbers] = self._made
+        self._windows[self._made] = _Window(numbers, _stacked(list(blocks.values())))
 
     def _forget(self, coming: int) -> None:
         """Let go of what was used longest ago, so that with what comes few enough are kept."""

@@ -14,8 +14,10 @@ is trained on.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any
 from warnings import warn
 
@@ -33,7 +35,6 @@ from markovbridge.doors.randomness import generator
 TYPES = (torch.uint8, torch.int16, torch.int32, torch.int64, torch.float32)
 FINGERPRINT_ROWS = 1024
 FINGERPRINT_SPANS = 8
-ROWS = 10  # of a chunk, on average, that are looked at to see which chunks a window has
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,53 +192,74 @@ class Batches:
     def __init__(self, n: int, size: int, seed: int, chunk: int = 1) -> None:
         self.n, self.size, self.seed, self.chunk = n, size, seed, chunk
         self._epochs: dict[int, Tensor] = {}
+        self._ends: dict[int, list[int]] = {}  # of the windows of these epochs
 
     def __getitem__(self, step: int) -> Tensor:
         """Indices (size,), int64, of the batch of `step`."""
-        start, parts = step * self.size, []
-        end = start + self.size
+        return self._rows(step * self.size, (step + 1) * self.size)
+
+    def _rows(self, start: int, end: int) -> Tensor:
+        """Indices at some places of the stream."""
+        parts = [torch.zeros(0, dtype=torch.int64)]
         while start < end:
             epoch, offset = divmod(start, self.n)
             part = self._epoch(epoch)[offset : offset + end - start]
             parts.append(part)
             start += len(part)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return parts[1] if len(parts) == 2 else torch.cat(parts)
 
     def first(self, step: int) -> Tensor | None:
-        """Indices of so many batches from `step` on that their chunks are those of a window.
+        """Indices of what is left of the window that the batch of `step` begins in.
 
-        None without chunks. One in e^`ROWS` chunks has no row among so many of each.
+        None without chunks.
         """
         if self.chunk == 1:
             return None
-        steps = -(-ROWS * min(WINDOW, -(-self.n // self.chunk)) // self.size)
-        return torch.cat([self[step + k] for k in range(steps)])
+        epoch, offset = divmod(step * self.size, self.n)
+        return self._epoch(epoch)[offset : self._end(epoch, offset)]
 
     def ahead(self, step: int) -> Tensor | None:
-        """Indices of the batch one window after that of `step`; None without chunks."""
+        """Indices of the batch one window after that of `step`; None without chunks.
+
+        It is cut where that window ends, so that of no more than two windows chunks are kept.
+        """
         if self.chunk == 1:
             return None
-        window = min(WINDOW * self.chunk, self.n)
-        return self[step + -(-window // self.size)]
+        epoch, offset = divmod(step * self.size, self.n)
+        start = epoch * self.n + offset + min(WINDOW * self.chunk, self.n)
+        stop = start + self.size
+        for _ in range(2):  # the end of the window of the batch, and of that after it
+            end = epoch * self.n + self._end(epoch, offset)
+            epoch, offset = divmod(end, self.n)
+        return self._rows(start, min(stop, end))
+
+    def _end(self, epoch: int, offset: int) -> int:
+        """Where the window ends in which a place of an epoch lies."""
+        self._epoch(epoch)
+        ends = self._ends[epoch]
+        return ends[bisect_right(ends, offset)]
 
     def _epoch(self, epoch: int) -> Tensor:
         if epoch not in self._epochs:
             if len(self._epochs) > 1:  # this epoch, and the next for what is read ahead
-                del self._epochs[max(self._epochs, key=lambda other: abs(other - epoch))]
-            self._epochs[epoch] = self._order(generator("cpu", self.seed, "order", epoch))
+                far = max(self._epochs, key=lambda other: abs(other - epoch))
+                del self._epochs[far], self._ends[far]
+            windows = self._order(generator("cpu", self.seed, "order", epoch))
+            self._epochs[epoch] = torch.cat(windows)
+            self._ends[epoch] = list(accumulate(map(len, windows)))
         return self._epochs[epoch]
 
-    def _order(self, draw: torch.Generator) -> Tensor:
-        """A random permutation of the samples, chunks of a window staying together."""
+    def _order(self, draw: torch.Generator) -> list[Tensor]:
+        """A random permutation of the samples, chunks of a window staying together, by windows."""
         if self.chunk == 1:
-            return torch.randperm(self.n, generator=draw)
+            return [torch.randperm(self.n, generator=draw)]
         parts = []
         chunks = torch.randperm(-(-self.n // self.chunk), generator=draw)
         for window in chunks.split(WINDOW):
             rows = (window[:, None] * self.chunk + torch.arange(self.chunk)).flatten()
             rows = rows[rows < self.n]  # the last chunk may be shorter
             parts.append(rows[torch.randperm(len(rows), generator=draw)])
-        return torch.cat(parts)
+        return parts
 
 
 doors.guard(__name__)
