@@ -36,6 +36,7 @@ from markovbridge.doors import checks
 KEPT = 2 * WINDOW + 16
 READERS = 2  # threads
 AWAY, COMING = -2, -1  # of a chunk that is in no window
+NOTHING = (np.zeros(0, np.uint8), np.zeros(0, np.int32))
 
 Block = sparse.csr_matrix | np.ndarray
 """Some rows of counts, (k, columns), in an integer type that torch has too."""
@@ -113,6 +114,7 @@ class BackedRows(Rows):
         self._coming: OrderedDict[int, Future[Block]] = OrderedDict()
         self._windows: OrderedDict[int, _Window] = OrderedDict()  # least recently used first
         self._made = 0  # windows so far
+        self._spare = NOTHING  # memory of the last window that was let go
         # Of each chunk: its window, or `AWAY` or `COMING`, and where it begins in that.
         self._window_of = np.full(-(-n // self.chunk), AWAY)
         self._begin = np.zeros_like(self._window_of)
@@ -233,12 +235,35 @@ class BackedRows(Rows):
         self._begin[numbers] = np.cumsum([0, *sizes[:-1]])
         self._made += 1
         self._window_of[numbers] = self._made
-        self._windows[self._made] = _Window(numbers, _stacked(list(blocks.values())))
+        self._windows[self._made] = _Window(numbers, self._stacked(list(blocks.values())))
+
+    def _stacked(self, blocks: list[Block]) -> Block:
+        """Rows one below the other, in the memory of a window that was let go, if there is one."""
+        if len(blocks) == 1:
+            return blocks[0]
+        if isinstance(blocks[0], np.ndarray):
+            return np.concatenate(blocks)
+        found = []
+        for name, spare in zip(("data", "indices"), self._spare, strict=True):
+            parts = [getattr(block, name) for block in blocks]
+            size, kind = sum(map(len, parts)), np.result_type(*parts)
+            if spare.dtype != kind or not size <= len(spare) <= 2 * size:
+                spare = np.empty(size + size // 8, kind)
+            found.append(np.concatenate(parts, out=spare[:size]))
+        self._spare = NOTHING
+        counts = [np.diff(block.indptr) for block in blocks]
+        ends = np.concatenate([[0], *counts]).cumsum(dtype=found[1].dtype if size < 2**31 else np.int64)
+        shape = (len(ends) - 1, blocks[0].shape[1])
+        return sparse.csr_matrix((*found, ends), shape=shape)
 
     def _forget(self, coming: int) -> None:
         """Let go of what was used longest ago, so that with what comes few enough are kept."""
         while self._windows and coming + sum(len(w.chunks) for w in self._windows.values()) > KEPT:
-            self._window_of[self._windows.popitem(last=False)[1].chunks] = AWAY
+            _, window = self._windows.popitem(last=False)
+            self._window_of[window.chunks] = AWAY
+            if isinstance(window.block, sparse.csr_matrix):
+                parts = window.block.data.base, window.block.indices.base
+                self._spare = NOTHING if any(part is None for part in parts) else parts
         while len(self._coming) > KEPT:
             number, future = self._coming.popitem(last=False)
             future.cancel()
@@ -252,14 +277,6 @@ class BackedRows(Rows):
 def full(block: Block) -> Tensor:
     """Counts as a dense tensor of their type."""
     return torch.from_numpy(block.toarray() if isinstance(block, sparse.csr_matrix) else block)
-
-
-def _stacked(blocks: list[Block]) -> Block:
-    """Rows one below the other."""
-    if len(blocks) == 1:
-        return blocks[0]
-    stack = np.concatenate if isinstance(blocks[0], np.ndarray) else sparse.vstack
-    return cast(Block, stack(blocks))
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,12 +58,14 @@ class Summary:
             if not block.has_canonical_format:
                 block = block.copy()
                 block.sum_duplicates()
-            places, reals = block.indices, block.data.astype(np.float64)
+            # What is added in place is added fast where types agree.
+            places, counts = block.indices.astype(np.intp), block.data.astype(np.int64)
+            reals = counts.astype(np.float64)
             sums += np.bincount(places, reals, columns)
             squares += np.bincount(places, reals**2, columns)
             stored += np.bincount(places, minlength=columns)
-            np.minimum.at(least, places, block.data)
-            np.maximum.at(largest, places, block.data)
+            np.minimum.at(least, places, counts)
+            np.maximum.at(largest, places, counts)
         least = np.where(stored < n, 0, least)
         found = (np.concatenate(totals), sums, squares, least, largest)
         return cls(*map(torch.from_numpy, found))

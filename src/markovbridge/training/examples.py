@@ -196,17 +196,14 @@ class Batches:
 
     def __getitem__(self, step: int) -> Tensor:
         """Indices (size,), int64, of the batch of `step`."""
-        return self._rows(step * self.size, (step + 1) * self.size)
-
-    def _rows(self, start: int, end: int) -> Tensor:
-        """Indices at some places of the stream."""
-        parts = [torch.zeros(0, dtype=torch.int64)]
+        start, parts = step * self.size, []
+        end = start + self.size
         while start < end:
             epoch, offset = divmod(start, self.n)
             part = self._epoch(epoch)[offset : offset + end - start]
             parts.append(part)
             start += len(part)
-        return parts[1] if len(parts) == 2 else torch.cat(parts)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def first(self, step: int) -> Tensor | None:
         """Indices of what is left of the window that the batch of `step` begins in.
@@ -218,20 +215,20 @@ class Batches:
         epoch, offset = divmod(step * self.size, self.n)
         return self._epoch(epoch)[offset : self._end(epoch, offset)]
 
-    def ahead(self, step: int) -> Tensor | None:
-        """Indices of the batch one window after that of `step`; None without chunks.
+    def ahead(self, step: int, fresh: bool = False) -> Tensor | None:
+        """Indices of the window after that in which the batch of `step` begins, to be read ahead.
 
-        It is cut where that window ends, so that of no more than two windows chunks are kept.
+        None without chunks, and if an earlier batch begins in the same window, unless `fresh`.
         """
         if self.chunk == 1:
             return None
         epoch, offset = divmod(step * self.size, self.n)
-        start = epoch * self.n + offset + min(WINDOW * self.chunk, self.n)
-        stop = start + self.size
-        for _ in range(2):  # the end of the window of the batch, and of that after it
-            end = epoch * self.n + self._end(epoch, offset)
-            epoch, offset = divmod(end, self.n)
-        return self._rows(start, min(stop, end))
+        end = self._end(epoch, offset)
+        before = max((other for other in (0, *self._ends[epoch]) if other < end))
+        if offset - self.size >= before and not fresh:
+            return None
+        epoch, offset = divmod(epoch * self.n + end, self.n)
+        return self._epoch(epoch)[offset : self._end(epoch, offset)]
 
     def _end(self, epoch: int, offset: int) -> int:
         """Where the window ends in which a place of an epoch lies."""
