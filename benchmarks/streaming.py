@@ -132,7 +132,7 @@ def in_batches(path, split, widen):
         else:
             rows.narrow(batches[step])
         if step + window < steps:  # what is beyond would be read, and not be handed out
-            examples.prefetch(batches.ahead(step))
+            examples.prefetch(batches.following(step))
     seconds = time.process_time() - began
     return rows.stored.stored * steps * BATCH // rows.stored.shape[0], seconds
 

@@ -94,12 +94,12 @@ def test_the_next_window_is_announced_once_as_a_whole(n, size):
         following = stream[ends[window + 1] : ends[window + 2]]
         left = stream[step * size : ends[window + 1]]
         assert torch.equal(batches.first(step), left)
-        assert torch.equal(batches.ahead(step, fresh=True), following)
-        found = batches.ahead(step)
+        assert torch.equal(batches.following(step, fresh=True), following)
+        found = batches.following(step)
         assert (found is None) == (window in begun)
         assert found is None or torch.equal(found, following)
         begun.add(window)
-    assert Batches(n, size, seed=1).ahead(5) is None
+    assert Batches(n, size, seed=1).following(5) is None
     assert Batches(n, size, seed=1).first(5) is None
 
 
@@ -110,7 +110,7 @@ def test_what_was_announced_is_read_once_and_no_row_is_waited_for_twice():
     examples.prefetch(batches.first(0))
     for step in range(55):  # seven windows of 256 rows, so that the eighth is announced
         examples.rows(batches[step], CPU)
-        examples.prefetch(batches.ahead(step))
+        examples.prefetch(batches.following(step))
     examples.x._reader.shutdown(wait=True)
     assert sorted(stored.taken) == list(range(0, 2000, 4))
 

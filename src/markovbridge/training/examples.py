@@ -215,7 +215,7 @@ class Batches:
         epoch, offset = divmod(step * self.size, self.n)
         return self._epoch(epoch)[offset : self._end(epoch, offset)]
 
-    def ahead(self, step: int, fresh: bool = False) -> Tensor | None:
+    def following(self, step: int, fresh: bool = False) -> Tensor | None:
         """Indices of the window after that in which the batch of `step` begins, to be read ahead.
 
         None without chunks, and if an earlier batch begins in the same window, unless `fresh`.

@@ -165,7 +165,7 @@ class Trainer:
             while self.step < self.config.steps and not stop:
                 batch = self._batches[self.step]
                 loss, norm = self.learner.update(self.step, self.data, batch)
-                self.data.prefetch(self._batches.ahead(self.step, fresh))
+                self.data.prefetch(self._batches.following(self.step, fresh))
                 fresh = False
                 state = TrainingState(self.step + 1, loss, norm, self.config.rate(self.step))
                 self.step += 1
