@@ -57,8 +57,6 @@ def batch_values(name: str) -> dict[str, Any]:
     batches, last = Batches(**how), how["n"] // how["size"]
     steps = {"first": 0, "middle": last // 2, "over the end": last, "later": 7 * last + 3}
     found: dict[str, Any] = {word: batches[step] for word, step in steps.items()}
-    for word, step in steps.items():
-        found[f"{word}, ahead"] = Batches(**how).ahead(step)
     many = torch.cat([batches[step] for step in range(3 * last + 3)])
     found["hash"] = hashlib.sha256(many.numpy().tobytes()).hexdigest()
     return found

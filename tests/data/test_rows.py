@@ -6,7 +6,7 @@ import torch
 from scipy import sparse
 
 from markovbridge.data.rows import dense, parts
-from markovbridge.data.sparse import KEPT, BackedRows, SparseRows
+from markovbridge.data.sparse import KEPT, READERS, BackedRows, SparseRows
 
 
 class Memory:
@@ -62,7 +62,7 @@ class TestRows:
         assert again[torch.tensor([1, 0])].tolist() == counts[[90, 3]].tolist()
         dense(rows)
         if kind != "memory":
-            assert len(rows.stored.threads) == 1
+            assert len(rows.stored.threads) <= READERS
 
     def test_looks_like_a_tensor_of_counts(self, kind, counts):
         rows = rows_of(kind, counts)
@@ -89,7 +89,7 @@ class TestBackedRows:
     def test_parts_are_read_by_whole_chunks_once(self, counts):
         stored = Memory(counts, chunk=10)
         assert [len(part) for part in BackedRows(stored).split(4)] == [4] * 25 + [3]
-        assert stored.taken == [(start, min(8, 103 - start)) for start in range(0, 103, 8)]
+        assert sorted(stored.taken) == [(n, min(8, 103 - n)) for n in range(0, 103, 8)]
 
     def test_chosen_rows_are_those_of_the_file(self, counts):
         chosen = torch.tensor([1, 2, 50, 51, 52, 99, 102])
@@ -98,13 +98,13 @@ class TestBackedRows:
         assert rows[:].tolist() == counts[chosen.numpy()].tolist()
         assert rows[torch.tensor([6, 0, 3])].tolist() == counts[[102, 1, 51]].tolist()
 
-    def test_chunks_are_read_once_and_by_one_thread_that_is_not_ours(self, counts):
+    def test_chunks_are_read_once_and_by_threads_that_are_not_ours(self, counts):
         stored = Memory(counts, chunk=8)
         rows = BackedRows(stored)
         for _ in range(3):
             rows[torch.tensor([0, 17, 7, 102])]
         assert sorted(stored.taken) == [(0, 8), (16, 8), (96, 7)]
-        assert len(stored.threads) == 1
+        assert len(stored.threads) <= READERS
         assert threading.get_ident() not in stored.threads
 
     def test_what_was_announced_is_not_read_again(self, counts):

@@ -72,21 +72,47 @@ def test_every_chunk_is_as_likely_to_come_first():
     assert ((seen - 15.625) ** 2 / 15.625).sum() < 206.8
 
 
-def test_what_comes_a_window_later_is_announced_and_then_not_waited_for():
+def windows(batches, n, chunk):
+    """Where in the stream the windows of the first two epochs end."""
+    ends = []
+    for epoch in range(2):
+        order = batches._epoch(epoch) // chunk
+        seen = torch.tensor([int((order[: k + 1]).unique().numel()) for k in range(n)])
+        for count in range(WINDOW, -(-n // chunk) + WINDOW, WINDOW):
+            ends.append(epoch * n + int((seen <= count).sum()))
+    return ends
+
+
+@pytest.mark.parametrize(("n", "size"), [(1000, 32), (1001, 100), (1001, 700), (7, 3)])
+def test_the_next_window_is_announced_once_as_a_whole(n, size):
+    batches = Batches(n, size, seed=1, chunk=4)
+    ends = [0, *windows(batches, n, 4)]
+    stream = torch.cat([batches[k] for k in range(2 * n // size + 1)])
+    begun = set()
+    for step in range(n // size + 1):
+        window = max(k for k, end in enumerate(ends) if end <= step * size)
+        following = stream[ends[window + 1] : ends[window + 2]]
+        left = stream[step * size : ends[window + 1]]
+        assert torch.equal(batches.first(step), left)
+        assert torch.equal(batches.following(step, fresh=True), following)
+        found = batches.following(step)
+        assert (found is None) == (window in begun)
+        assert found is None or torch.equal(found, following)
+        begun.add(window)
+    assert Batches(n, size, seed=1).following(5) is None
+    assert Batches(n, size, seed=1).first(5) is None
+
+
+def test_what_was_announced_is_read_once_and_no_row_is_waited_for_twice():
     stored = File(2000, chunk=4)
     examples = Examples(BackedRows(stored))
     batches = Batches(2000, 32, seed=1, chunk=4)
-    window = WINDOW * 4 // 32
-    assert torch.equal(batches.ahead(5), batches[5 + window])
-    for step in range(window):
+    examples.prefetch(batches.first(0))
+    for step in range(55):  # seven windows of 256 rows, so that the eighth is announced
         examples.rows(batches[step], CPU)
-        examples.prefetch(batches.ahead(step))
-    assert examples.x[:1].tolist() == [[0, 1]]  # is read after all that was announced
-    read = len(stored.taken)
-    for step in range(window, 2 * window):
-        examples.rows(batches[step], CPU)
-    assert len(stored.taken) == read
-    assert Batches(2000, 32, seed=1).ahead(5) is None
+        examples.prefetch(batches.following(step))
+    examples.x._reader.shutdown(wait=True)
+    assert sorted(stored.taken) == list(range(0, 2000, 4))
 
 
 def test_rows_of_a_file_train_like_those_in_memory():

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from scipy import sparse
 
+from markovbridge.data.rows import dense
 from markovbridge.data.sparse import SparseRows
 from markovbridge.training import Examples, Trainer, TrainingConfig, accelerator, resume
 from markovbridge.training.selection import Best, HeldOutLoss
@@ -146,5 +147,5 @@ def test_of_many_rows_some_are_looked_at(small):
     assert HeldOutLoss(Examples(x[:3000]), config, 8, accelerator()).examples.x.shape == (3000, 1)
     table = Examples(SparseRows(sparse.csr_matrix(x.numpy())), told)
     held = HeldOutLoss(table, config, 8, accelerator())
-    assert isinstance(held.examples.x, torch.Tensor) and len(held.examples) == 2048
-    assert torch.equal(held.examples.x.float(), held.examples.condition)
+    assert isinstance(held.examples.x, SparseRows) and len(held.examples) == 2048
+    assert torch.equal(dense(held.examples.x).float(), held.examples.condition)

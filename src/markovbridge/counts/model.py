@@ -37,7 +37,7 @@ from markovbridge.counts.measuring import MeasuredModel
 from markovbridge.counts.seeds import RandomState, seed_of
 from markovbridge.counts.session import threaded, told, warn
 from markovbridge.counts.told import by_name, encoded, named
-from markovbridge.data.rows import parts
+from markovbridge.data.rows import totals as row_totals
 from markovbridge.data.tables.objects import read_object
 from markovbridge.data.tables.source import CountTable
 from markovbridge.evaluation import calibration
@@ -180,7 +180,7 @@ class CountModel(MeasuredModel):
         table = read_object(checked(X), layer=self.layer, covariates=named(covariates))
         if len(table.x) < 2:
             raise ValueError("X has n_samples=1; a model is fitted to 2 rows at least")
-        totals = torch.cat([part.long().sum(1) for part in parts(table.x)])
+        totals = row_totals(table.x)
         beside = by_name(covariates, table)
         for name in beside:
             if name in (table.column_names or ()):

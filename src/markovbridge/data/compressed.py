@@ -230,9 +230,8 @@ def _outside(values: np.ndarray, size: int) -> int | None:
     """The position of the first value that is not in 0 .. size - 1, or None."""
     for start in range(0, len(values), BLOCK):
         part = values[start : start + BLOCK]
-        bad = (part < 0) | (part >= size)
-        if bad.any():
-            return start + int(bad.argmax())
+        if not 0 <= int(part.min()) <= int(part.max()) < size:
+            return start + int(((part < 0) | (part >= size)).argmax())
     return None
 
 

@@ -60,13 +60,18 @@ def whole(
     """
     if values.dtype.kind not in "iufb":
         raise TypeError(f"{where(0)} has type {values.dtype}; counts are numbers")
-    top, most = 0, BEYOND - 1 if maximum is None else maximum
+    top, most, exact = 0, BEYOND - 1 if maximum is None else maximum, True
     for start in range(0, values.size, BLOCK):
         part = values[start : start + BLOCK]
+        highest = _highest(part, most)
+        if highest is not None:
+            top = max(top, highest)
+            continue
+        exact = False
         if part.dtype.kind == "f":
-            part, exact = np.rint(part), part.astype(np.float64)
+            part, given = np.rint(part), part.astype(np.float64)
             with np.errstate(invalid="ignore"):  # of infinity
-                bad = ~(np.abs(part - exact) <= NOISE)
+                bad = ~(np.abs(part - given) <= NOISE)
             bad |= (part < 0) | (part.astype(np.float64) >= most + 1)
         else:
             bad = (part < 0) | (part > most)
@@ -76,8 +81,23 @@ def whole(
                 f"{where(at)} is {values[at]:.15g}{_cause(values[at], remedy, absent, maximum)}"
             )
         top = max(top, int(part.max()))
-    values = np.rint(values) if values.dtype.kind == "f" else values
+    values = values if exact or values.dtype.kind != "f" else np.rint(values)
     return values.astype(NUMPY[smallest_type(max(top, maximum or 0))], copy=False)
+
+
+def _highest(part: np.ndarray, most: int) -> int | None:
+    """The largest of some values, if a quick look says that all are counts up to `most`."""
+    numbers = part
+    if part.dtype.kind == "f":
+        for kind in (np.uint8, np.int32):
+            with np.errstate(invalid="ignore"):  # of what is beyond
+                numbers = part.astype(kind)
+            if (numbers == part).all():
+                break
+        else:
+            return None
+    lowest, highest = int(numbers.min()), int(numbers.max())
+    return highest if 0 <= lowest <= highest <= most else None
 
 
 def _cause(value: Any, remedy: str, absent: str, maximum: int | None) -> str:

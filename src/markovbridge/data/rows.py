@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.data.summary import Summary
 from markovbridge.doors import checks
 
 WINDOW = 64  # chunks of rows among which training shuffles: see `markovbridge.data.sparse`
@@ -33,14 +34,32 @@ class Rows(ABC):
     dtype: torch.dtype
     chunk: int = 1
     device = torch.device("cpu")
+    _summary: Summary | None = None
 
     @abstractmethod
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         """The rows at `index`, int64 (k,) or a slice, as a dense tensor (k, *event)."""
 
+    def narrow(self, index: Tensor) -> Tensor:
+        """The rows at `index`, int64 (k,), in a type that holds them, `dtype` or a smaller one."""
+        return self[index]
+
     @abstractmethod
     def take(self, index: Tensor) -> Rows:
         """The rows at the rising positions `index`, int64 (k,), as rows of the same kind."""
+
+    def held(self, index: Tensor) -> Tensor | Rows:
+        """The rows at the rising positions `index`, int64 (k,), in memory, of the same `dtype`."""
+        return self.take(index)
+
+    def summary(self) -> Summary:
+        """Sums and extremes of the counts (N, columns), found in one pass and remembered."""
+        if self._summary is None:
+            self._summary = self._summed()
+        return self._summary
+
+    def _summed(self) -> Summary:
+        return Summary.of((part.numpy() for part in parts(self)), self.shape[1])
 
     def turned(self, order: Tensor) -> Rows:
         """The same rows (N, columns), column k of the result being column order[k] of these."""
@@ -88,9 +107,20 @@ class TurnedRows(Rows):
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         return self._rows[index][:, self._order]
 
+    def narrow(self, index: Tensor) -> Tensor:
+        """See `Rows.narrow`."""
+        return self._rows.narrow(index)[:, self._order]
+
     def take(self, index: Tensor) -> TurnedRows:
         """See `Rows.take`."""
         return TurnedRows(self._rows.take(index), self._order)
+
+    def held(self, index: Tensor) -> Tensor | Rows:
+        """See `Rows.held`."""
+        return turned(self._rows.held(index), self._order)
+
+    def _summed(self) -> Summary:
+        return self._rows.summary().turned(self._order)
 
     def split(self, size: int) -> Iterator[Tensor]:
         """All rows in order, `size` at a time, as dense tensors."""
@@ -123,6 +153,13 @@ def parts(x: Tensor | Rows) -> Iterator[Tensor]:
     """All samples in order, a few at a time: dense tensors of 2^19 numbers, or of one sample."""
     size = max(1, min(4096, PART // max(1, x.shape[1:].numel())))
     yield from x.split(size)
+
+
+def totals(x: Tensor | Rows) -> Tensor:
+    """Sum of each sample of counts (N, columns): (N,) int64."""
+    if isinstance(x, Rows):
+        return x.summary().totals
+    return torch.cat([part.long().sum(1) for part in parts(x)])
 
 
 def taken(x: Tensor | Rows, index: Tensor) -> Tensor | Rows:

@@ -11,6 +11,7 @@ from torch import Tensor
 from markovbridge import doors
 
 LOG_TINY = -69.0  # log of about 1e-30: the floor of log-means in float32
+FEW = 0.25  # share of entries, up to which those that are not 0 are drawn alone
 MOST = 2.0**40  # largest count that is drawn or walked: 1e12, beyond any data and far from 2^63
 
 
@@ -51,25 +52,37 @@ def binomial(count: Tensor, probability: Tensor, generator: torch.Generator | No
         ValueError: If a count is NaN, infinite, negative or a fraction: torch would not come
             back from the first, and make something of the others. Or if a probability is NaN.
     """
-    real = count.is_floating_point()
-    if count.numel():
-        good = count >= 0  # NaN is not
-        if real:
-            good &= (count <= 2.0**62) & (count == count.round())
-        if not bool(good.all()):
-            raise ValueError(
-                f"there is no draw of {count[~good].flatten()[0].item():g} units: counts are "
-                "whole numbers from 0, as int64"
-            )
+    _check_units(count)
     if bool(probability.isnan().any()):
         raise ValueError("a probability of units is NaN: look at what it was made of")
     # torch wants float counts of the probability's type, has no half kernel and takes
     # probabilities above 1 silently. float32 is exact up to 2^24.
     dtype = torch.promote_types(probability.dtype, torch.float32)
-    drawn = torch.binomial(
-        count.to(dtype), probability.to(dtype).clamp(0, 1).expand_as(count), generator=generator
-    )
-    return drawn.to(torch.int64)
+    probability = probability.to(dtype).clamp(0, 1).expand_as(count)
+    if count.device.type != "cpu" or int(count.count_nonzero()) > FEW * count.numel():
+        return torch.binomial(count.to(dtype), probability, generator=generator).to(torch.int64)
+    # Of none, none are drawn, and no random number is taken: on a CPU the draws are the same.
+    found = torch.zeros(count.shape, dtype=torch.int64)
+    places = count.nonzero(as_tuple=True)
+    some = count[places].to(dtype), probability[places]
+    found[places] = torch.binomial(*some, generator=generator).to(torch.int64)
+    return found
+
+
+def _check_units(count: Tensor) -> None:
+    """Refuse numbers of units that are none."""
+    if not count.numel():
+        return
+    if not count.is_floating_point() and int(count.min()) >= 0:
+        return
+    good = count >= 0  # NaN is not
+    if count.is_floating_point():
+        good &= (count <= 2.0**62) & (count == count.round())
+    if not bool(good.all()):
+        raise ValueError(
+            f"there is no draw of {count[~good].flatten()[0].item():g} units: counts are "
+            "whole numbers from 0, as int64"
+        )
 
 
 def within(support: Tensor, log_prob: Tensor) -> Tensor:

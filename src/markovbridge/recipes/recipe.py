@@ -11,6 +11,7 @@ its global generator, whose state is put back afterwards.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -21,11 +22,12 @@ from torch import Tensor, nn
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.data import Dataset, Source
 from markovbridge.data.covariates import Covariate, Covariates
-from markovbridge.data.rows import parts
+from markovbridge.data.rows import Rows, parts
 from markovbridge.doors.randomness import derive
 from markovbridge.exact import BaseFit
 from markovbridge.heads import Head
 from markovbridge.processes import Process
+from markovbridge.samplers.extrapolation import extremes
 from markovbridge.samplers.known_sites import Masking
 from markovbridge.storage.errors import UsageError
 from markovbridge.training import Examples, TrainingConfig
@@ -171,11 +173,20 @@ def covariates_of(dataset: Dataset, condition: str) -> Covariates | None:
     return Covariates((Covariate("label", names),))
 
 
-def _checked(dataset: Dataset, process: Process) -> Iterator[Tensor]:
-    """The data a few samples at a time, in the coordinates of the process.
+def _checked(dataset: Dataset, process: Process) -> Rows | Iterator[Tensor]:
+    """The data, all or a few samples at a time, in the coordinates of the process.
 
-    One pass checks and measures, for the data may have to be read from a file.
+    One pass checks and measures, for the data may have to be read from a file. Of rows that are
+    not dense their extremes are looked at; what is wrong with one is found by looking at all.
     """
+    if isinstance(dataset.x, Rows) and process.support is None:
+        with contextlib.suppress(TypeError, ValueError):
+            process.check(extremes(dataset.x))
+            return dataset.x
+    return _states(dataset, process)
+
+
+def _states(dataset: Dataset, process: Process) -> Iterator[Tensor]:
     for rows in parts(dataset.x):
         states = process.check(rows, dataset.name)
         yield rows if process.support is None else states

@@ -43,6 +43,9 @@ CHANCE = 1e-3  # that a report of narrow samples is chance
 
 def extremes(x: Tensor | Rows) -> Tensor:
     """Least and largest value at each site of data (N, *event): (2, *event), int64 or float32."""
+    if isinstance(x, Rows):
+        found = x.summary()
+        return torch.stack([found.least, found.largest])
     least = largest = None
     for part in parts(x):
         low, high = part.amin(0), part.amax(0)

@@ -14,8 +14,10 @@ is trained on.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any
 from warnings import warn
 
@@ -171,7 +173,9 @@ def _rows(
     if value is None:
         return None
     # Counts travel to the device in their small type, and widen there.
-    rows = value[index.to(value.device)].to(device, non_blocking=True)
+    index = index.to(value.device)
+    rows = value.narrow(index) if isinstance(value, Rows) else value[index]
+    rows = rows.to(device, non_blocking=True)
     return rows.long() if count and not rows.is_floating_point() else rows
 
 
@@ -188,6 +192,7 @@ class Batches:
     def __init__(self, n: int, size: int, seed: int, chunk: int = 1) -> None:
         self.n, self.size, self.seed, self.chunk = n, size, seed, chunk
         self._epochs: dict[int, Tensor] = {}
+        self._ends: dict[int, list[int]] = {}  # of the windows of these epochs
 
     def __getitem__(self, step: int) -> Tensor:
         """Indices (size,), int64, of the batch of `step`."""
@@ -200,31 +205,58 @@ class Batches:
             start += len(part)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def ahead(self, step: int) -> Tensor | None:
-        """Indices of the batch one window after that of `step`; None without chunks."""
+    def first(self, step: int) -> Tensor | None:
+        """Indices of what is left of the window that the batch of `step` begins in.
+
+        None without chunks.
+        """
         if self.chunk == 1:
             return None
-        window = min(WINDOW * self.chunk, self.n)
-        return self[step + -(-window // self.size)]
+        epoch, offset = divmod(step * self.size, self.n)
+        return self._epoch(epoch)[offset : self._end(epoch, offset)]
+
+    def following(self, step: int, fresh: bool = False) -> Tensor | None:
+        """Indices of the window after that in which the batch of `step` begins, to be read ahead.
+
+        None without chunks, and if an earlier batch begins in the same window, unless `fresh`.
+        """
+        if self.chunk == 1:
+            return None
+        epoch, offset = divmod(step * self.size, self.n)
+        end = self._end(epoch, offset)
+        before = max((other for other in (0, *self._ends[epoch]) if other < end))
+        if offset - self.size >= before and not fresh:
+            return None
+        epoch, offset = divmod(epoch * self.n + end, self.n)
+        return self._epoch(epoch)[offset : self._end(epoch, offset)]
+
+    def _end(self, epoch: int, offset: int) -> int:
+        """Where the window ends in which a place of an epoch lies."""
+        self._epoch(epoch)
+        ends = self._ends[epoch]
+        return ends[bisect_right(ends, offset)]
 
     def _epoch(self, epoch: int) -> Tensor:
         if epoch not in self._epochs:
             if len(self._epochs) > 1:  # this epoch, and the next for what is read ahead
-                del self._epochs[max(self._epochs, key=lambda other: abs(other - epoch))]
-            self._epochs[epoch] = self._order(generator("cpu", self.seed, "order", epoch))
+                far = max(self._epochs, key=lambda other: abs(other - epoch))
+                del self._epochs[far], self._ends[far]
+            windows = self._order(generator("cpu", self.seed, "order", epoch))
+            self._epochs[epoch] = torch.cat(windows)
+            self._ends[epoch] = list(accumulate(map(len, windows)))
         return self._epochs[epoch]
 
-    def _order(self, draw: torch.Generator) -> Tensor:
-        """A random permutation of the samples, chunks of a window staying together."""
+    def _order(self, draw: torch.Generator) -> list[Tensor]:
+        """A random permutation of the samples, chunks of a window staying together, by windows."""
         if self.chunk == 1:
-            return torch.randperm(self.n, generator=draw)
+            return [torch.randperm(self.n, generator=draw)]
         parts = []
         chunks = torch.randperm(-(-self.n // self.chunk), generator=draw)
         for window in chunks.split(WINDOW):
             rows = (window[:, None] * self.chunk + torch.arange(self.chunk)).flatten()
             rows = rows[rows < self.n]  # the last chunk may be shorter
             parts.append(rows[torch.randperm(len(rows), generator=draw)])
-        return torch.cat(parts)
+        return parts
 
 
 doors.guard(__name__)

@@ -59,8 +59,9 @@ class HeldOutLoss:
         if len(examples) > limit or isinstance(examples.x, Rows):
             size = min(limit, len(examples))
             chosen = torch.linspace(0, len(examples) - 1, size, dtype=torch.float64).round().long()
-            fields = examples.x, examples.condition, examples.source
-            examples = Examples(*(None if f is None else f[chosen] for f in fields))  # pyright: ignore[reportArgumentType]
+            x = examples.x.held(chosen) if isinstance(examples.x, Rows) else examples.x[chosen]
+            others = examples.condition, examples.source
+            examples = Examples(x, *(None if f is None else f[chosen] for f in others))
         self.examples, self.seed = examples, config.seed
         self.micro_batch, self.accelerator = micro_batch, accelerator
 

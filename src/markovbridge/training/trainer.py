@@ -160,11 +160,13 @@ class Trainer:
             SystemExit: If SIGINT or SIGTERM ended the run, after a checkpoint was written.
         """
         with self._session() as (request, bar):
-            stop = False
+            stop, fresh = False, True
+            self.data.prefetch(self._batches.first(self.step))
             while self.step < self.config.steps and not stop:
                 batch = self._batches[self.step]
                 loss, norm = self.learner.update(self.step, self.data, batch)
-                self.data.prefetch(self._batches.ahead(self.step))
+                self.data.prefetch(self._batches.following(self.step, fresh))
+                fresh = False
                 state = TrainingState(self.step + 1, loss, norm, self.config.rate(self.step))
                 self.step += 1
                 bar.update()

@@ -34,6 +34,9 @@ def statistics(
     if isinstance(x, np.ndarray):
         x = torch.as_tensor(x)
     total, square, count, n, counts = 0.0, 0.0, 0, 0, False
+    if isinstance(x, Rows) and per == "site":
+        found, n, count, counts = x.summary(), len(x), len(x), True
+        total, square, x = found.sums[None], found.squares[None], ()
     for part in parts(x) if isinstance(x, Tensor | Rows) else x:
         checks.instance(part, Tensor, "a part of the data", "give a tensor (N, *event)")
         axes = {"site": [0], "channel": [0, *range(2, part.ndim)], "all": list(range(part.ndim))}

@@ -26,11 +26,13 @@ from markovbridge.data.compressed import Layout
 from markovbridge.data.counts import whole
 from markovbridge.data.sparse import Block
 from markovbridge.data.tables import members
+from markovbridge.data.tables.lists import StoredList
 from markovbridge.data.tables.table import ABSENT, SPARSE, canonical, place
 from markovbridge.storage.reading import afford, reading
 
 CHUNK_VALUES = 2**17  # stored values that are read together
 CHUNK_ROWS = 8192
+SPAN = 2  # chunks that are read at once, where some of the rows between are not wanted
 
 
 class StoredMatrix:
@@ -80,6 +82,7 @@ class StoredMatrix:
         if self._dense:
             members.check_stored(group, path)
             values, self._ends = group, np.zeros(0, np.int64)
+            self._parts = ()
         else:
             values, indices, pointers = (
                 members.dataset(group, name, path) for name in ("data", "indices", "indptr")
@@ -92,6 +95,7 @@ class StoredMatrix:
             ends = members.values(pointers, path)
             self._layout.check_pointers(ends, int(values.size))
             self._ends = ends.astype(np.int64)  # 8 bytes a row, less than its name takes
+            self._parts = StoredList(values), StoredList(indices)
         self.stored = int(values.size)
         small = values.dtype.str[1:] in ("b1", "i1", "u1", "i2", "u2", "i4")
         self.dtype = torch.int32 if small else torch.int64
@@ -103,7 +107,7 @@ class StoredMatrix:
         )
 
     def take(self, rows: np.ndarray) -> Block:
-        """The rows at the rising positions `rows`; memory besides them is one chunk.
+        """The rows at the rising positions `rows`; memory besides them is two chunks.
 
         Raises:
             ValueError: If a value is no count, or its column is out of range, naming its row and
@@ -116,7 +120,7 @@ class StoredMatrix:
         blocks, start = [], 0
         while start < len(rows):
             first = int(rows[start])
-            end = int(np.searchsorted(rows, first + self.chunk))
+            end = int(np.searchsorted(rows, first + SPAN * self.chunk))
             span = int(rows[end - 1]) + 1 - first
             block = self._read(first, first + span)
             block = block if span == end - start else block[rows[start:end] - first]
@@ -146,16 +150,16 @@ class StoredMatrix:
         ends = self._ends[start : stop + 1]
         span = slice(int(ends[0]), int(ends[-1]))
         ends = ends - ends[0]
-        columns = self._group["indices"][span]
+        values, columns = (part[span] for part in self._parts)
         self._layout.check_indices(columns, ends, start)
 
         def position(at: int) -> tuple[int, int]:
             return start + int(np.searchsorted(ends, at, "right")) - 1, int(columns[at])
 
-        counts = self._whole(self._group["data"][span], position)
-        return canonical(
-            sparse.csr_matrix((counts, columns, ends), shape=(stop - start, self._full[1]))
-        )
+        counts, shape = self._whole(values, position), (stop - start, self._full[1])
+        small = np.int32 if max(*shape, len(columns)) < 2**31 else np.int64
+        parts = (counts, columns.astype(small, copy=False), ends.astype(small))
+        return canonical(sparse.csr_matrix(parts, shape=shape))
 
     def _whole(self, values: np.ndarray, position: Callable[[int], tuple[int, int]]) -> np.ndarray:
         """Checked counts, `position` being the row and column of each."""
