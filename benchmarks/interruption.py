@@ -36,6 +36,7 @@ from itertools import chain
 from pathlib import Path
 
 import torch
+import torch._dynamo  # what an optimiser imports when it is first used: once, before the forks
 
 from faults import enumerated, pairs
 from faults_jobs import JOBS

@@ -71,6 +71,12 @@ def test_dry_run(name, capsys, monkeypatch, tmp_path, pytestconfig):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", LARGE)
+def test_large_recipes_are_objects(name):
+    """Of all others the rehearsal makes one."""
+    assert recipes.load(name).trainer.steps > 0
+
+
 @pytest.mark.parametrize(
     ("name", "t_end"), [("cifar10", 15), ("celeba64", 15), ("mnist-binary", 10)]
 )

@@ -236,12 +236,6 @@ def test_a_recipe_is_an_object():
         recipes.load("digits", {"output": "x"})
 
 
-@pytest.mark.parametrize("name", recipes.names())
-def test_every_recipe_is_an_object(name):
-    if name != "table":
-        assert recipes.load(name).trainer.steps > 0
-
-
 def test_modules_of_verbs_hold_the_class_of_their_name():
     for name, entry in VERBS.items():
         module = import_module(f"markovbridge.cli.{entry.module}")
