@@ -176,15 +176,6 @@ def real(folder: Path) -> list[Path]:
     return sorted(path for path in found if not hidden(path.relative_to(folder)))
 
 
-def _made(title: str, base: Path, folder: Path) -> Job:
-    """A job that was done once, so that forks find imported what it imports."""
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        job = JOBS[title](base)
-        begin(job, folder)
-        job.run(folder)
-    return job
-
-
 def begin(job: Job, folder: Path) -> None:
     """Put the folder of a job into the state from which it starts."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -278,7 +269,8 @@ def enumerated(share: float, seed: int, titles: Sequence[str] = ()) -> Iterator[
         base = Path(name).resolve()
         folder = base / "disturbed"  # the same name for all, as it may be written down
         for title in titles or JOBS:
-            job = _made(title, base, folder)
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                job = JOBS[title](base)
             known, drawn = Undisturbed.of(job, folder), random.Random(f"{seed} {title}")
             counts: dict[str, int] = dict.fromkeys(MODES, 0)
             problems: list[str] = []
@@ -316,7 +308,8 @@ def pairs(number: int, titles: Sequence[str] = ()) -> Iterator[tuple[bool, str]]
         base = Path(name).resolve()
         folder = base / "disturbed"
         for title in titles or JOBS:
-            job = _made(title, base, folder)
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                job = JOBS[title](base)
             known, refused, problems = Undisturbed.of(job, folder), 0, []
             for k in range(number):
                 begin(job, folder)

@@ -21,6 +21,7 @@ from markovbridge.training import Trainer, TrainingConfig, replacing
 
 TINY = ["--network.width", "4", "--network.depth", "1", "--trainer.threads", "1"]
 TINY += ["--trainer.warmup", "1", "--trainer.batch_size", "4", "--trainer.steps", "3"]
+TINY += ["--trainer.sample_steps", "5"]
 OVER, ON = ["--overwrite", "true"], ["--resume", "true"]
 
 

@@ -26,6 +26,7 @@ from runs import error
 
 FEW = {"steps": 2, "threads": 1}
 TRAINED = {"network.width": 4, "trainer.steps": 3, "trainer.warmup": 1, "trainer.threads": 1}
+TRAINED |= {"trainer.sample_steps": 5}
 # What each verb is called with; files are named in the folder of the run.
 CALLS = {
     "train": {"options": TRAINED, "overwrite": True},
