@@ -1,11 +1,12 @@
-# Two commands do everything: `make demo` and `make test`. `make test-matrix` is for a release.
+# Two commands do everything: `make demo` and `make test`. `make test-matrix` is for a release,
+# `make test-whole` for hours.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 export MPLBACKEND := Agg
 
-.PHONY: demo test test-matrix test-oldest test-newest lint types clean
+.PHONY: demo test test-whole test-matrix test-oldest test-newest lint types clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -35,8 +36,13 @@ lint: $(BIN)/.installed
 types: $(BIN)/.installed  ## Type-check tests, benchmarks and examples.
 	$(BIN)/pyright --threads -p tests
 
+# Compiled files are kept, whatever the shell says: tests start many processes.
+test test-whole: export PYTHONDONTWRITEBYTECODE :=
 test: lint  ## Lint, type-check, run the tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+test-whole: lint  ## All members of all families of tests.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --whole
 
 # Neither pins torch as constraints.txt does, and a plain torch brings GPU packages:
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has the CPU builds.

@@ -36,6 +36,7 @@ from itertools import chain
 from pathlib import Path
 
 import torch
+import torch._dynamo  # what an optimiser imports when it is first used: once, before the forks
 
 from faults import enumerated, pairs
 from faults_jobs import JOBS
@@ -63,7 +64,7 @@ CONFIG = TrainingConfig(
 def train(directory: Path, steps: int) -> None:
     """Start the run, or continue it."""
     draw = generator("cpu", "interruption")
-    x = torch.randint(0, 17, (600, *SHAPE), generator=draw, dtype=torch.uint8)
+    x = torch.randint(0, 17, (532, *SHAPE), generator=draw, dtype=torch.uint8)
     process, head = PureDeath(maximum=16), MeanHead()
     torch.manual_seed(derive("interruption"))
     network = MLP(SHAPE, 1, head.outputs(process), width=32, depth=2, dropout=0.1)

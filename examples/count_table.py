@@ -27,9 +27,9 @@ def cells(n, seed):
     return table, depth * means
 
 
-def main(steps=400):
+def main(steps=400, rows=300):
     train, _ = cells(1500, seed=0)
-    test, truth = cells(300, seed=1)
+    test, truth = cells(rows, seed=1)
     counts = test[GENES]
 
     model = CountModel(steps=steps, width=64, learning_rate=3e-3, random_state=0)

@@ -62,7 +62,7 @@ def main(steps=500):
         model.loss(batch, generator=generator).mean().backward()
         optimiser.step()
     model.eval()
-    samples = model.sample(2000, steps=20, generator=generator)
+    samples = model.sample(2000, steps=20, block=2000, generator=generator)
     held_out, _ = sequences(128, generator)
     nats, error = model.log_likelihood(held_out, generator=generator).average()
 

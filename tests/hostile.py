@@ -18,12 +18,10 @@ import numpy as np
 import pytest
 import yaml
 
-import markovbridge as mb
-from markovbridge.networks import MLP
-
 CANARY = "hostile_canary"  # a module whose import is a trace
 RUNS = ("os.system", "os.exec", "os.spawn", "os.posix_spawn", "subprocess.Popen", "pty.spawn")
 FIRST = 5  # probes of a test, which are all run
+EACH = 5  # of the others one of so many
 BOUND = 20  # seconds after which something hangs
 
 
@@ -256,6 +254,9 @@ def texts(file):
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     """A folder with a canary to import, and a run and a count model, both small."""
+    import markovbridge as mb  # not above: `conftest.py` is read before the workers start
+    from markovbridge.networks import MLP
+
     root = tmp_path_factory.mktemp("hostile")
     trap = f"open({str(root / 'traces')!r}, 'w').close()\nclass Net:\n    pass\n"
     (root / "path").mkdir()
@@ -279,7 +280,8 @@ def probe(places, monkeypatch, capsys, pytestconfig):
     """Runs something, and says what is wrong with how it ended: nothing, one hopes.
 
     It must end with one error of ours; where it `may_pass`, leaving no trace is enough. Of a
-    test of many probes every third is run, unless all are asked for (`--whole`).
+    test of many probes every fifth is run, unless all are asked for (`--whole`): all attacks and
+    all places, as their numbers are no multiples of five.
     """
     whole, asked = pytestconfig.getoption("whole"), itertools.count()
     monkeypatch.syspath_prepend(places / "path")
@@ -288,7 +290,7 @@ def probe(places, monkeypatch, capsys, pytestconfig):
     errors = (ValueError, TypeError, FileNotFoundError)
 
     def run(name, action, *, may_pass=False):
-        if (index := next(asked)) >= FIRST and index % 3 and not whole:
+        if (index := next(asked)) >= FIRST and index % EACH and not whole:
             return []
         DONE.append(name)
         capsys.readouterr()

@@ -8,6 +8,7 @@ from markovbridge.cli import main
 
 TINY = ["--network.width", "4", "--network.depth", "1", "--trainer.threads", "1"]
 TINY += ["--trainer.warmup", "1", "--trainer.batch_size", "4", "--trainer.checkpoint_every", "1"]
+TINY += ["--trainer.sample_steps", "2"]
 TINY += ["--trainer.validate_every", "1", "--trainer.steps", "2"]
 FEW = ["--steps", "2", "--threads", "1"]
 CALLS = {

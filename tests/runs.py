@@ -9,6 +9,7 @@ from markovbridge.cli import main
 
 SMALL = ["--network.width", "16", "--network.depth", "1", "--trainer.threads", "1"]
 SMALL += ["--trainer.warmup", "5", "--trainer.decay", "constant", "--trainer.log_every", "10"]
+SMALL += ["--trainer.sample_steps", "5"]
 
 
 def train(folder, *options, steps=30):

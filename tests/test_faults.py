@@ -15,10 +15,13 @@ TABLES = {"train table", "overwrite table", "sample table", "tables"}  # which o
 WHOLE = pytest.mark.whole
 # Most of how a file, a folder and a log are written; of all else a share.
 SOME = [
-    (["--faults", "0.25", "--pairs", "1"], {"report", "save_pretrained"}),
-    (["--faults", "0.005"], {"sample", "train", "CountModel.save", *TABLES}),
+    (["--faults", "0.2", "--pairs", "1"], {"report", "save_pretrained"}),
+    (["--faults", "0.005"], {"sample", "train", "CountModel.save", "train table", "tables"}),
     pytest.param(
-        [], {"inspect", "overwrite", "restore", "impute", "translate", "evaluate"}, marks=WHOLE
+        [],
+        {"inspect", "overwrite", "restore", "impute", "translate", "evaluate"}
+        | {"overwrite table", "sample table"},
+        marks=WHOLE,
     ),
 ]
 

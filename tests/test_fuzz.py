@@ -12,7 +12,7 @@ from fuzzing import GOOD, REST, Fuzzer, campaign, judged, summary
 from markovbridge import laws
 from markovbridge.doors import checks
 
-CASES = 300
+CASES = 150
 SEED = 1
 LEAST = 0.98
 

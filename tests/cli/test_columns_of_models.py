@@ -47,9 +47,8 @@ def as_given(kind, home, order, told=True):
     "kind",
     [
         "frame",
-        "anndata",
         "npz",
-        *(pytest.param(kind, marks=pytest.mark.whole) for kind in ("csv", "h5ad")),
+        *(pytest.param(kind, marks=pytest.mark.whole) for kind in ("anndata", "csv", "h5ad")),
     ],
 )
 def test_the_command_line_and_count_model_say_the_same(trained, run, tmp_path, kind):

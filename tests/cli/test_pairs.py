@@ -13,6 +13,7 @@ from runs import error
 
 SMALL = ["--network.width", "8", "--network.depth", "1", "--trainer.threads", "1"]
 SMALL += ["--trainer.warmup", "0", "--trainer.steps", "4", "--trainer.batch_size", "8"]
+SMALL += ["--trainer.sample_steps", "5"]
 FEW = ["--steps", "2", "--threads", "1"]
 RNG = np.random.default_rng(0)
 X1 = RNG.integers(5, 17, (20, 1, 4, 4))

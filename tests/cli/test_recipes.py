@@ -53,12 +53,19 @@ def test_headers_say_from_where_and_at_what_cost(name):
 
 
 LARGE = ("celeba64", "cifar10", "cifar10-bridge", "cifar10-correlated", "cifar10-reversal")
+# What these have, `fashion-mnist` has with pure death, and a recipe of the digits each.
+ALIKE = ("absorbing", "bridge", "correlated", "ehrenfest", "gaussian", "reversal", "uniform")
+LOADED = (*LARGE, *(f"fashion-mnist-{name}" for name in ALIKE))
 
 
-@pytest.mark.parametrize("name", recipes.names())
-def test_dry_run(name, capsys, monkeypatch, tmp_path, pytestconfig):
-    if name in LARGE and not pytestconfig.getoption("whole"):
-        pytest.skip("a network as large as that of cifar10: --whole")
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.whole) if name in LOADED else name
+        for name in recipes.names()
+    ],
+)
+def test_dry_run(name, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MARKOVBRIDGE_DATA", str(tmp_path / "none"))
     monkeypatch.setattr("markovbridge.data.locations.SYSTEM", tmp_path / "none")
@@ -69,6 +76,11 @@ def test_dry_run(name, capsys, monkeypatch, tmp_path, pytestconfig):
     if not name.startswith("digits"):
         assert "not on this machine: " in text
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_recipes_that_are_not_rehearsed_are_objects(name):
+    assert recipes.load(name).trainer.steps > 0
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from markovbridge.evaluation.restoration import restore, thin
 
 SMALL = ["--network.width", "16", "--network.depth", "1", "--trainer.threads", "1"]
 SMALL += ["--trainer.warmup", "5", "--trainer.steps", "20", "--trainer.log_every", "10"]
+SMALL += ["--trainer.sample_steps", "5"]
 TEST = Digits().load("test").x
 
 

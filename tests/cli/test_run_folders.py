@@ -1,9 +1,12 @@
 """Only a run of ours is continued or replaced, by one process at a time, and nothing else goes."""
 
+import contextlib
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from markovbridge.training import Trainer, TrainingConfig, replacing
 
 TINY = ["--network.width", "4", "--network.depth", "1", "--trainer.threads", "1"]
 TINY += ["--trainer.warmup", "1", "--trainer.batch_size", "4", "--trainer.steps", "3"]
+TINY += ["--trainer.sample_steps", "5"]
 OVER, ON = ["--overwrite", "true"], ["--resume", "true"]
 
 
@@ -283,22 +287,22 @@ def test_the_same_process_may_take_a_lock_again(tmp_path):
 
 
 def test_locks_of_many_processes_are_never_held_by_two(tmp_path):
-    code = (
-        "import sys, time\nfrom pathlib import Path\n"
-        "from markovbridge.storage.locks import InUseError, locked\n"
-        "folder, taken = Path(sys.argv[1]), 0\n"
-        "while taken < 20:\n"
-        "    try:\n"
-        "        with locked(folder, 'x'):\n"
-        "            (folder / 'inside').mkdir()\n"  # fails if another is inside
-        "            (folder / 'inside').rmdir()\n"
-        "            taken += 1\n"
-        "    except InUseError:\n"
-        "        time.sleep(.001)\n"
-    )
-    words = [sys.executable, "-c", code, str(tmp_path)]
-    children = [subprocess.Popen(words) for _ in range(2)]
-    assert [child.wait(120) for child in children] == [0, 0]
+    def take():
+        taken = 0
+        while taken < 20:
+            with contextlib.suppress(InUseError), locked(tmp_path, "x"):
+                (tmp_path / "inside").mkdir()  # fails if another is inside
+                time.sleep(0.001)
+                (tmp_path / "inside").rmdir()
+                taken += 1
+            time.sleep(0.001)
+
+    children = [multiprocessing.get_context("fork").Process(target=take) for _ in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0, 0]
 
 
 # The current folder

@@ -1,5 +1,6 @@
 """`markovbridge sample`."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import pytest
 import torch
 
 from markovbridge import Bridge, MeanHead, Transport
+from markovbridge.cli import main
 from runs import error, sample, samples
+from twice import in_two_processes
 
 # sample
 
@@ -125,20 +128,31 @@ def test_other_settings_start_afresh(run, monkeypatch, capsys, options):
     assert np.array_equal(samples(run)[0], found)
 
 
-def test_two_processes_make_the_same_samples(run):
+def said_by(rank, words, folder):
+    with (folder / f"said{rank}").open("w") as file, contextlib.redirect_stdout(file):
+        assert main(words) == 0
+
+
+@pytest.mark.parametrize("launched", [False, pytest.param(True, marks=pytest.mark.whole)])
+def test_two_processes_make_the_same_samples(run, tmp_path, launched):
     assert sample(run, "--n", "70") == 0
     alone, path = samples(run)[0], (run / "path.npz").read_bytes()
     (run / "samples.npz").unlink()
     words = ["sample", str(run), "--block", "16", "--steps", "5", "--threads", "1", "--n", "70"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    process = subprocess.run(
-        [*launcher, "--nproc_per_node=2", "-m", "--", "markovbridge", *words],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.count("wrote") == 1
+    if launched:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        process = subprocess.run(
+            [*launcher, "--nproc_per_node=2", "-m", "--", "markovbridge", *words],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert process.returncode == 0, process.stderr
+        said = process.stdout
+    else:
+        in_two_processes(said_by, words, tmp_path)
+        said = "".join((tmp_path / f"said{rank}").read_text() for rank in range(2))
+    assert said.count("wrote") == 1
     assert np.array_equal(samples(run)[0], alone)
     assert (run / "path.npz").read_bytes() == path
 

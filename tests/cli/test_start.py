@@ -47,10 +47,12 @@ def test_weights_of_other_features_or_covariates(first, capsys, genes, levels, e
     for more in ([], ["--dry-run"]):
         assert main(["train", "two.csv", "--output", "two", *first, *more]) == 1
         assert expected in error(capsys)
+
+
+def test_weights_of_the_same_features_and_covariates(first):
     table("three.csv", "abc")
     assert main(["train", "three.csv", "--output", "three", *first]) == 0
     assert main(["train", "three.csv", "--output", "four", *first[:-1], "one/model"]) == 0
-    capsys.readouterr()
 
 
 def test_weights_of_another_process_or_head(trained, tmp_path, capsys):

@@ -10,6 +10,7 @@ from markovbridge.data import Digits, Selected
 
 SMALL = ["--network.width", "16", "--network.depth", "1", "--trainer.threads", "1"]
 SMALL += ["--trainer.warmup", "5", "--trainer.steps", "20", "--trainer.log_every", "10"]
+SMALL += ["--trainer.sample_steps", "5"]
 SOURCE = Selected(Digits(), (1, 2, 3, 4)).load("all").x
 
 

@@ -26,6 +26,7 @@ from runs import error
 
 FEW = {"steps": 2, "threads": 1}
 TRAINED = {"network.width": 4, "trainer.steps": 3, "trainer.warmup": 1, "trainer.threads": 1}
+TRAINED |= {"trainer.sample_steps": 5}
 # What each verb is called with; files are named in the folder of the run.
 CALLS = {
     "train": {"options": TRAINED, "overwrite": True},
@@ -235,12 +236,6 @@ def test_a_recipe_is_an_object():
         recipes.load("digit")
     with pytest.raises(UsageError, match="there is no option --output"):
         recipes.load("digits", {"output": "x"})
-
-
-@pytest.mark.parametrize("name", recipes.names())
-def test_every_recipe_is_an_object(name):
-    if name != "table":
-        assert recipes.load(name).trainer.steps > 0
 
 
 def test_modules_of_verbs_hold_the_class_of_their_name():

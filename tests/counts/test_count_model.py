@@ -223,7 +223,7 @@ def test_an_interrupted_fit_continues_in_its_folder(tmp_path):
 
 def test_a_small_table_is_not_learned_by_heart():
     rng = np.random.default_rng(6)
-    counts, fresh = rng.poisson(2.0, (30, 40)), rng.poisson(2.0, (200, 40))
+    counts, fresh = rng.poisson(2.0, (30, 40)), rng.poisson(2.0, (64, 40))
     own = FAST | {"steps": 150, "width": 64, "masking": None, "learning_rate": 5e-3}
     best = CountModel(**own, validation_fraction=0.3).fit(counts)
     last = CountModel(**own, validation_fraction=0).fit(counts)

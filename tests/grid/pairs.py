@@ -97,6 +97,16 @@ def pairs():
     return [*on_integers(), *_on_reals(), *_on_amounts()]
 
 
+def place(sampler, process):
+    """Where a sampler and a process are listed: one more from one to the next of either."""
+    return list(SAMPLERS).index(sampler) + _processes().index(process)
+
+
+@cache
+def _processes():
+    return list(dict.fromkeys(pair.process for pair in pairs()))
+
+
 def chosen(sampler, process, *, whole=False):
     """A part of the pairs of one sampler and process: one mode, laws taking turns.
 
@@ -105,9 +115,7 @@ def chosen(sampler, process, *, whole=False):
     own: the first that is not refused stands for all.
     """
     every = [p for p in pairs() if (p.sampler, p.process) == (sampler, process)]
-    at = list(SAMPLERS).index(sampler) + list(dict.fromkeys(p.process for p in pairs())).index(
-        process
-    )
+    at = place(sampler, process)
     for i, mode in enumerate(MODES):
         if (at + i) % len(MODES) and not whole:
             continue

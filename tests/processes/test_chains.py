@@ -4,8 +4,6 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.linalg import expm
 
@@ -173,16 +171,12 @@ def test_eigenvectors_and_series_agree():
     assert not Semigroup(torch.tensor(random_rates(5))).reversible
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    size=st.integers(2, 8),
-    seed=st.integers(0, 2**31),
-    density=st.floats(0.2, 1.0),
-    absorbing=st.integers(0, 2),
-    times=st.lists(st.floats(0.0, 1.0), min_size=2, max_size=4),
-)
-def test_any_rate_matrix_gives_laws(size, seed, density, absorbing, times):
+@pytest.mark.parametrize("seed", range(60))
+def test_any_rate_matrix_gives_laws(seed):
     random = np.random.default_rng(seed)
+    size, density, absorbing = random.integers(2, 9), random.uniform(0.2, 1), random.integers(3)
+    ends = (0.0, 5e-324, 1e-12, 1 - 1e-12, 1 - 2**-53, 1.0)
+    times = [float(random.uniform()), ends[seed % 6], float(random.choice(ends))]
     rates = 10 ** random.uniform(-3, 3, (size, size))
     rates *= random.uniform(size=(size, size)) < density
     rates[size - absorbing :] = 0

@@ -123,7 +123,7 @@ def test_pinned_drift_integrates_to_the_bridge(name, direction):
         return [float(drift[0]), 2 * slope * state[1] + float(process.diffusion(t)) ** 2]
 
     solution = integrate.solve_ivp(
-        right, (0, stop), [x, 0.0], method="DOP853", rtol=1e-11, atol=1e-13
+        right, (0, stop), [x, 0.0], method="DOP853", rtol=1e-10, atol=1e-12
     )
     law = process.bridge(double(x), double(y), 0.0, stop, 1.0)
     assert solution.y[0, -1] == pytest.approx(float(law.mean), rel=1e-8, abs=1e-9)

@@ -54,7 +54,7 @@ def test_tight_for_finite_chains(name):
 def test_tight_for_two_means(name):
     # The head's two numbers per site, without any law of x_1, make the bound tight.
     process = BirthDeath(0.5, maximum=2) if name == "birth-death" else PureBirth(0.5, maximum=2)
-    size, values = 12, 3
+    size, values = 10 if name == "birth-death" else 12, 3
     data = data_law(values)
     reverse = Reverse(process, data, size=size)
 

@@ -135,7 +135,15 @@ def tensors(result):
     return tensors(tuple(getattr(result, "__dict__", {}).values()))
 
 
-@pytest.mark.parametrize(("owner", "name", "times"), CASES)
+def turns(first):
+    """Every second case, the others with `--whole`."""
+    return [
+        case if k % 2 == first else pytest.param(*case.values, id=case.id, marks=pytest.mark.whole)
+        for k, case in enumerate(CASES)
+    ]
+
+
+@pytest.mark.parametrize(("owner", "name", "times"), turns(0))
 def test_wrong_times_are_refused(owner, name, times):
     for argument in times:
         for bad in (-0.1, 1 + 1e-6, math.nan, 2, -math.inf):
@@ -166,7 +174,7 @@ def test_times_out_of_order_are_refused(owner, name, times):
                     call(owner, name, others(owner, name, times) | wrong)
 
 
-@pytest.mark.parametrize(("owner", "name", "times"), CASES)
+@pytest.mark.parametrize(("owner", "name", "times"), turns(1))
 def test_a_reading_is_as_good_as_its_times(owner, name, times):
     """Of the schedule itself or of another one, with the same result to the last bit."""
     schedule = getattr(owner, "schedule", None) or owner

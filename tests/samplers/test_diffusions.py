@@ -133,8 +133,8 @@ def test_full_spread_is_the_reference_noise():
     [
         (1, 1.745971, 0.262099),
         (2, 1.924688, 0.251063),
-        (5, 1.996614, 0.250002),
-        (10, 1.999977, 0.250000),
+        pytest.param(5, 1.996614, 0.250002, marks=pytest.mark.whole),
+        pytest.param(10, 1.999977, 0.250000, marks=pytest.mark.whole),
     ],
 )
 def test_bias_of_time_reversal_which_the_mixture_does_not_have(b, mean, variance):
@@ -171,8 +171,7 @@ def test_bias_of_time_reversal_which_the_mixture_does_not_have(b, mean, variance
 def test_orders_of_convergence(sampler, order):
     # To N(2, 9/4): to N(2, 1/4) the flow is a straight line, which Euler's steps follow.
     found = [
-        terminal(sampler, uniform(n), lambda noise: brownian(noise, 2.25))[1]
-        for n in (30, 60, 120)
+        terminal(sampler, uniform(n), lambda noise: brownian(noise, 2.25))[1] for n in (15, 30, 60)
     ]
     errors = [abs(variance - 2.25) for variance in found]
     for coarse, fine in zip(errors, errors[1:], strict=False):

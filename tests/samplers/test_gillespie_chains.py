@@ -53,7 +53,17 @@ def joint(s, t):
     return late.reshape(-1, 1) * np.kron(step, step) / early.reshape(-1)
 
 
-@pytest.mark.parametrize(("t", "s"), [(0.4, 0.6), (0.7, 1.0)])
+# Of rows up to the data and of an array within, and the other way round with `--whole`.
+@pytest.mark.parametrize(
+    ("chain", "t", "s"),
+    [
+        (True, 0.7, 1.0),
+        (False, 0.4, 0.6),
+        pytest.param(True, 0.4, 0.6, marks=pytest.mark.whole),
+        pytest.param(False, 0.7, 1.0, marks=pytest.mark.whole),
+    ],
+    indirect=["chain"],
+)
 def test_walks_have_the_law_of_the_reverse(chain, t, s):
     model = mb.Transport(chain, exact.Empirical(chain, POINTS, WEIGHTS), shape=(2,))
     n, seen = 400, torch.tensor([4, 1])

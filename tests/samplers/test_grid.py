@@ -1,22 +1,41 @@
 """Every sampler with every process in every way to draw: right, or refused.
 
-Ways and laws take turns here; with `pytest --whole` every pair is run, and
+Processes take turns here, as do ways and laws: a sampler meets every second process, and of one
+that is listed bounded and unbounded either. With `pytest --whole` every pair is run, and
 `python -m grid.pairs`, in this folder's parent, tells what comes of each.
 """
 
 import pytest
 
-from grid.pairs import chosen, missing, outcome, pairs
+from grid.pairs import chosen, missing, outcome, pairs, place
+from grid.settings import MODES, SAMPLERS
+from markovbridge import Corrected
 
 NAMES = {f"{p.sampler.__name__} x {p.process}": (p.sampler, p.process) for p in pairs()}
+TAKEN = [name for name in NAMES if place(*NAMES[name]) % 2]
 
 
 def test_every_class_is_in_the_grid():
     assert missing() == []
 
 
+def test_every_class_and_every_way_to_draw_has_its_turn():
+    met = [NAMES[name] for name in TAKEN]
+    classes = {process.partition(",")[0] for _, process in NAMES.values()}
+    for sampler in SAMPLERS.keys() - {Corrected}:
+        with_it = {process for one, process in met if one is sampler}
+        assert len(with_it) >= len(classes) // 2
+    for process in classes:
+        with_it = {one for one, name in met if name.partition(",")[0] == process}
+        assert len(with_it) >= len(SAMPLERS) // 2 - 1
+    assert {pair.mode for one in met for laws in chosen(*one) for pair in laws} == {*MODES}
+
+
 @pytest.mark.filterwarnings("ignore:the total birth rate rose")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in TAKEN else pytest.param(name, marks=pytest.mark.whole) for name in NAMES],
+)
 def test_pairs_are_right_or_refused(name, pytestconfig):
     wrong, whole = [], pytestconfig.getoption("whole")
     for laws in chosen(*NAMES[name], whole=whole):

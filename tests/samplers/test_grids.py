@@ -81,7 +81,7 @@ def test_equal_error_of_counts():
     process = PureDeath()
     transport = Transport(process, exact.NegativeBinomial(process, mean, size), shape=(sites,))
     x1 = torch.from_numpy(
-        np.random.default_rng(0).negative_binomial(size, size / (size + mean), (4000, sites))
+        np.random.default_rng(0).negative_binomial(size, size / (size + mean), (1500, sites))
     )
     curve = grids.measure(transport, x1, generator=generator())
 
@@ -108,7 +108,7 @@ def test_equal_error_of_a_bridge():
     law = exact.Gaussian(process, torch.zeros(3), 2 * one, start_covariance=0 * one)
     curve = grids.measure(
         Transport(process, law, shape=(3,), coupling=Dirac(0.0)),
-        torch.randn(4000, 3, generator=generator()) * 2**0.5,
+        torch.randn(1500, 3, generator=generator()) * 2**0.5,
         generator=generator(),
     )
     t = np.array(curve.times)

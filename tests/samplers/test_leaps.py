@@ -55,7 +55,13 @@ def cells(x, size):
     return (x[:, 0] * size + x[:, 1]).numpy()
 
 
-@pytest.mark.parametrize("name", ["random", "uniform", "masked", "ehrenfest"])
+WHOLE = pytest.mark.whole  # which `test_grid.py` meets too
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["uniform", "masked", *(pytest.param(name, marks=WHOLE) for name in ("random", "ehrenfest"))],
+)
 def test_gillespie_is_exact_for_chains(name):
     process = processes.Ehrenfest(2) if name == "ehrenfest" else CHAINS[name][0]
     size = min(process.states, 4)
@@ -64,7 +70,7 @@ def test_gillespie_is_exact_for_chains(name):
     assert_follows(cells(x, size), model.table.flatten())
 
 
-@pytest.mark.parametrize("name", ["birth-death", "walk", "birth"])
+@pytest.mark.parametrize("name", ["birth-death", pytest.param("walk", marks=WHOLE), "birth"])
 def test_gillespie_is_exact_for_unbounded_counts(name):
     settings = {"birth-death": {"immigration": 1.0}, "walk": {"rate": 1.0}, "birth": {"rate": 1.0}}
     process = type(UNBOUNDED[name])(**settings[name], maximum=1)
@@ -129,7 +135,14 @@ def distance(x, model):
     return 0.5 * np.abs(found - model.table.flatten().numpy()).sum()
 
 
-@pytest.mark.parametrize("name", ["random", "masked", "ehrenfest", "birth-death", "death"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "random",
+        "death",
+        *(pytest.param(name, marks=WHOLE) for name in ("masked", "ehrenfest", "birth-death")),
+    ],
+)
 def test_tau_leaping_converges(name):
     process = PureDeath(maximum=3) if name == "death" else None
     process = process or (CHAINS[name][0] if name in CHAINS else UNBOUNDED[name])

@@ -55,7 +55,7 @@ def test_exact_rates_grow_no_faster_than_is_stated(process):
 @pytest.mark.parametrize("process", PROCESSES, ids=NAMES)
 def test_draws_follow_the_data(process):
     """From an inner time on, where the exact process is: no source that is approximate."""
-    g, n = generator("cpu", "local"), 1500
+    g, n = generator("cpu", "local"), 600
     model = Transport(process, exact.Empirical(process, POINTS, WEIGHTS), shape=(1,))
     y = POINTS[torch.multinomial(WEIGHTS, n, True, generator=g)]
     x = process.transition(y, 1.0, 0.3).sample(generator=g)

@@ -201,7 +201,7 @@ def test_a_small_network_learns_the_ring():
     known = Known.of(ring(3.0), PAIR)
     torch.manual_seed(0)
     model = ReverseRates(known.dynamics, Small(8, 8), known.source())
-    fit(model, known.states[known.law > 0], 500, learning_rate=1e-2)
+    fit(model, known.states[known.law > 0], 350, learning_rate=1e-2)
     check_trained(known, model)
 
 

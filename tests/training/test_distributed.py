@@ -1,8 +1,10 @@
-"""Two processes, started as a user would start them."""
+"""Two processes that train one model.
 
+By the launcher itself `tests/cli/test_sample.py` starts two, with `--whole`.
+"""
+
+import importlib
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,22 +13,19 @@ import torch
 
 from markovbridge.doors.randomness import derive, generator
 from markovbridge.training.examples import Batches
+from twice import in_two_processes
+
+
+def small_runs(directory):
+    sys.path.insert(0, str(Path(__file__).parent))
+    importlib.import_module("distributed").main(directory)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Folder of the runs and what each process found."""
     directory = tmp_path_factory.mktemp("distributed")
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run"),
-            *("--standalone", "--nproc_per_node=2"),
-            *(str(Path(__file__).with_name("distributed.py")), str(directory)),
-        ],
-        check=True,
-        timeout=120,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    in_two_processes(lambda rank: small_runs(directory))
     found = [torch.load(directory / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     return directory, found
 

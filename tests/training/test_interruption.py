@@ -8,7 +8,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "interruption.py"
 
 def test_killed_runs_end_as_if_they_had_not_been():
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--kills", "2", "--steps", "24", "--seed", "1"],
+        [sys.executable, str(SCRIPT), "--kills", "2", "--steps", "16", "--seed", "1"],
         capture_output=True,
         text=True,
         timeout=200,
