@@ -335,4 +335,4 @@ def costs(work: Mapping[str, Mapping]) -> Iterator[Figure]:
     for name, facts in work.items():
         for stage, (cpu, _) in facts["seconds"].items():
             yield Figure("cost", f"{stage}, CPU seconds", name, cpu)
-        yield Figure("cost", "peak memory, MB", name, facts["peak_mb"])
+        yield Figure("cost", "peak memory, MiB", name, facts["peak_mib"])

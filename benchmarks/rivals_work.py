@@ -106,12 +106,12 @@ def from_shares(shares: np.ndarray, task: Task, kind: str) -> dict[str, np.ndarr
 
 
 def peak() -> float:
-    """The most memory that this process has held, MB; NaN where the system does not say."""
+    """The most memory that this process has held, MiB; NaN where the system does not say."""
     status = Path("/proc/self/status")
     if not status.exists():
         return float("nan")
     (line,) = (text for text in status.read_text().splitlines() if text.startswith("VmHWM"))
-    return int(line.split()[1]) / 1000
+    return int(line.split()[1]) / 1024
 
 
 def read(folder: Path) -> Task:
@@ -122,7 +122,7 @@ def read(folder: Path) -> Task:
 
 def write(folder: Path, name: str, task: Task, answers: Mapping[str, np.ndarray]) -> None:
     np.savez_compressed(folder / f"{name}.npz", **answers)
-    facts = {"seconds": task.spent, "peak_mb": peak(), "python": sys.version.split()[0]}
+    facts = {"seconds": task.spent, "peak_mib": peak(), "python": sys.version.split()[0]}
     (folder / f"{name}.json").write_text(json.dumps(facts))
 
 
