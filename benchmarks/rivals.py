@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -60,12 +61,16 @@ def python_of(name: str, environments: Path) -> Path:
 
 
 def install(name: str, environments: Path) -> None:
-    """Make the environment of a rival, with pinned versions."""
+    """Make the environment of a rival, with pinned versions: all of it or nothing."""
     python = python_of(name, environments)
-    subprocess.run([sys.executable, "-m", "venv", python.parent.parent], check=True)
-    for k in range(len(PINS[name])):  # torch first, lest another package choose its build
-        command = [python, "-m", "pip", "install", "--quiet", *PINS[name][: k + 1]]
-        subprocess.run(command, check=True)
+    try:
+        subprocess.run([sys.executable, "-m", "venv", environments / name], check=True)
+        for k in range(len(PINS[name])):  # torch first, lest another package choose its build
+            command = [python, "-m", "pip", "install", "--quiet", *PINS[name][: k + 1]]
+            subprocess.run(command, check=True)
+    except BaseException:
+        shutil.rmtree(environments / name, ignore_errors=True)
+        raise
 
 
 def absent(name: str, environments: Path) -> str | None:
