@@ -137,9 +137,8 @@ def scaling(task: Task) -> dict[str, np.ndarray]:
             torch.from_numpy(task["kept_test"]), survival, pseudocount=pseudocount
         ).numpy()
     with task.stage("impute"):
-        average = task["train"].mean(0) + 1e-9
-        rows = task.query("hidden")
-        imputed = from_shares(np.broadcast_to(average, rows.shape), task, "hidden")["imputed"]
+        average = np.tile(task["train"].mean(0) + 1e-9, (len(kept) + len(task["test"]), 1))
+        imputed = from_shares(average, task, "hidden")["imputed"]
     return {"lost": guess, "imputed": imputed}
 
 

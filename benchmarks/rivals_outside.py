@@ -5,7 +5,7 @@ stopping. It has a law of counts given a latent state z and the total of a row, 
 
 - samples decode z of the prior and totals of training rows; beside them, rows decoded from what
   training rows were encoded to;
-- lost counts are those of a row of the depth that was lost, z being encoded from what was kept;
+- lost counts are those of its law given what was kept, from which z is encoded (`lost_of`);
 - hidden entries are 0 when z is encoded first, then what the model says of them, in `LOOKS` looks;
 - nats are a bound by importance sampling of z from the encoder; the total of a row, which scVI is
   told, is integrated over a law of totals of training rows, so that the law is one of counts.
@@ -73,19 +73,18 @@ class SCVI:
         library = self.torch.as_tensor(np.log(np.maximum(depth, 0.1)), dtype=z.dtype)
         return self.module.generative(z, library[:, None], self.batch(classes))["px"]
 
-    def law(self, x, depth, classes, draws=DRAWS):
-        """Means (n, d) and draws (D, n, d) of counts of a depth, z being encoded from x."""
+    def law(self, x, depth, classes, answer, draws=DRAWS):
+        """Means (n, d) and draws (D, n, d) that `answer` makes of laws, z being encoded from x."""
         means, made = np.empty(x.shape), np.empty((draws, *x.shape), np.int32)
         for start in range(0, len(x), BLOCK):
-            part = slice(start, start + BLOCK)
+            part, total = slice(start, start + BLOCK), 0
             qz = self.encode(x[part], classes[part])
-            total = 0
             for k in range(max(draws, MEANS)):
                 px = self.decode(qz.sample(), depth[part], classes[part])
-                if k < MEANS:
-                    total = total + px.mean.double()
+                mean, one = answer(px, x[part])
+                total = total + mean.double() if k < MEANS else total
                 if k < draws:
-                    made[k, part] = px.sample().numpy()
+                    made[k, part] = one().numpy()
             means[part] = (total / MEANS).numpy()
         return means, made
 
@@ -107,14 +106,14 @@ class SCVI:
         shown = np.where(hidden, 0, x).astype(float)
         average = self.x.mean(0)
         depth = shown.sum(1) * average.sum() / np.where(hidden, 0, average).sum(1)
-        means, made = self.law(shown, depth, classes, draws=0)
+        means, made = self.law(shown, depth, classes, fresh, draws=0)
         for look in range(1, LOOKS):
             shown = np.where(hidden, means, x)
             # The scale of a row is such that what is seen has the total that it has.
             seen = np.where(hidden, 0, means).sum(1)
             depth = depth * np.where(hidden, 0, x).sum(1) / np.maximum(seen, 1e-9)
             last = DRAWS if look == LOOKS - 1 else 0
-            means, made = self.law(shown, depth, classes, draws=last)
+            means, made = self.law(shown, depth, classes, fresh, draws=last)
         return means, made
 
     def nats(self, x, classes, looks):
@@ -141,6 +140,32 @@ class SCVI:
         return np.array(found)
 
 
+def fresh(px, x):
+    """Counts of a law that nothing else is known of: their mean, and what draws them."""
+    return px.mean, px.sample
+
+
+def lost_of(px, x, survival):
+    """Counts that thinning took, x being what it kept, of a law px: their mean, and what draws.
+
+    Of a negative binomial of mean m and size r, x being seen, the rate is Gamma(r + x) of mean
+    m (r + x)/(r + m). Where nothing was kept of a zero-inflated one, there may have been nothing.
+    """
+    import torch
+
+    x, some, scale = torch.as_tensor(x), 1.0, px.mu / (px.theta + px.mu)
+    if hasattr(px, "zi_probs"):
+        zero = (1 - px.zi_probs) * (px.theta / (px.theta + px.mu)) ** px.theta
+        some = torch.where(x > 0, 1.0, zero / (px.zi_probs + zero))
+    shape, factor = px.theta + x, (1 - survival) / survival
+
+    def draw():
+        rate = torch.distributions.Gamma(shape, 1 / scale).sample() * factor
+        return torch.poisson(rate) * (torch.rand_like(rate) < some)
+
+    return factor * some * shape * scale, draw
+
+
 def scvi(task: Task) -> dict[str, np.ndarray]:
     import scvi  # noqa: F401  before the clock runs
 
@@ -157,9 +182,10 @@ def scvi(task: Task) -> dict[str, np.ndarray]:
             found["samples"] = model.samples(classes, rng, encoded=False)
         found["encoded"] = model.samples(classes, rng, encoded=True)
         kept, survival = task["kept_test"], options["survival"]
-        depth = kept.sum(1) * (1 - survival) / survival
         with task.stage("restore"):
-            found["lost"], found["lost_draws"] = model.law(kept, depth, task.classes("test"))
+            found["lost"], found["lost_draws"] = model.law(
+                kept, kept.sum(1), task.classes("test"), lambda px, x: lost_of(px, x, survival)
+            )
         with task.stage("impute"):
             found["imputed"], found["imputed_draws"] = model.impute()
         rows = options["rows"]

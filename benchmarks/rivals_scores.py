@@ -6,7 +6,8 @@ logarithms of counts and of a row's total and number of features; the accuracy o
 neighbour (Lopez-Paz and Oquab 2017, https://arxiv.org/abs/1610.06545). Both are 0.5 at best, and
 their floor is that of training rows. Then `metrics.evaluate_counts` against the training rows.
 Fold changes of classes (log ratio of the means of a class and of the other rows) in samples over
-those in held-out rows: the slope is 1 at best. Its denominator is less by the variance of the
+those in held-out rows, over features expected in `SEEN` held-out rows of a class and of the
+others: the slope is 1 at best. Its denominator is less by the variance of the
 held-out fold changes themselves, since an error in what is divided by flattens a slope
 (Fuller 1987, https://doi.org/10.1002/9780470316665, 1.1).
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ from rivals_work import Task
 REAL = "real rows"
 SHARES = (0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1)  # of the average row
 FOLDS = 3
+SEEN, LEAST = 10, 5  # rows that a feature of a fold change is expected in; features of a slope
 BEST = {"lower": lambda v: v, "higher": lambda v: -v, "half": lambda v: abs(v - 0.5)}
 RECORDS = {  # of `evaluate_counts`, and what is better of them
     "classifier AUC": "half",
@@ -136,21 +138,28 @@ def fold_changes(x: Tensor, classes: np.ndarray) -> tuple[Tensor, Tensor]:
     return torch.stack(found), torch.stack(spread)
 
 
-def slope(theirs: Tensor, noise: Tensor, ours: Tensor) -> tuple[float, float]:
+def slope(theirs: Tensor, noise: Tensor, ours: Tensor, keep: Tensor) -> tuple[float, float]:
     """Of ours over theirs, which have a noise of known variance; and its jackknife error.
 
     Args:
         theirs: Fold changes (classes, d), each class with an intercept of its own.
         noise: Their variances (classes, d).
         ours: Fold changes (classes, d).
+        keep: Those that count, (classes, d) bool, 2 or more of each class.
     """
-    x, y = theirs - theirs.mean(1, keepdim=True), ours - ours.mean(1, keepdim=True)
-    d = x.shape[1]
-    # Without feature j, sums of products of what is centred anew lose x_j y_j d/(d - 1).
-    above, below = (x * y).sum(0) * d / (d - 1), (x * x).sum(0) * d / (d - 1)
-    without = ((x * y).sum() - above) / ((x * x).sum() - below - (noise.sum() - noise.sum(0)))
+    n = keep.sum(1, keepdim=True).double()
+    x, y = (
+        torch.where(keep, v - torch.where(keep, v, 0).sum(1, keepdim=True) / n, 0)
+        for v in (theirs, ours)
+    )
+    noise, lost = torch.where(keep, noise, 0), n / (n - 1)
+    above, below = (x * y).sum(), (x * x).sum() - noise.sum()
+    # Without feature j, sums of products of what is centred anew lose x_j y_j n/(n - 1).
+    without = (above - (x * y * lost).sum(0)) / (below - (x * x * lost - noise).sum(0))
+    without = without[keep.any(0)]
+    d = len(without)
     error = ((d - 1) / d * (without - without.mean()).square().sum()).sqrt()
-    return float((x * y).sum() / ((x * x).sum() - noise.sum())), float(error)
+    return float(above / below), float(error)
 
 
 def samples(task: Task, answers: Mapping[str, Answers], repeats: int) -> Iterator[Figure]:
@@ -212,20 +221,31 @@ def _fold_changes(
     task: Task, train: Tensor, held: Tensor, answers: Mapping[str, Answers]
 ) -> Iterator[Figure]:
     classes = np.concatenate([task.classes("validation"), task.classes("test")])
-    known = np.unique(classes)
-    keep = (held > 0).sum(0) >= min(50, max(1, len(held) // 10))
-    theirs, noise = (v[:, keep] for v in fold_changes(held, classes))
+    theirs, noise = fold_changes(held, classes)
+    # How many rows to expect each feature in, by the training rows: held-out ones must not choose.
+    expected = [
+        [
+            (train[torch.from_numpy((task.classes("train") == c) == inside)] > 0).double().mean(0)
+            * int(((classes == c) == inside).sum())
+            for inside in (True, False)
+        ]
+        for c in np.unique(classes)
+    ]
+    keep = torch.stack([torch.minimum(*pair) >= SEEN for pair in expected])
+    if len(keep) == 2:
+        keep[1] = False  # the second class says again what the first does
+    used = keep.sum(1) >= LEAST
     made = {REAL: (train, task.classes("train"))} | {
         name: (torch.from_numpy(found["samples"]).long(), found["sample_classes"])
         for name, found in answers.items()
         if "samples" in found
     }
     for name, (rows, of_rows) in made.items():
-        some = np.isin(of_rows, known)
-        if not np.array_equal(np.unique(of_rows[some]), known):
+        some = np.isin(of_rows, np.unique(classes))
+        if not used.any() or not np.array_equal(np.unique(of_rows[some]), np.unique(classes)):
             continue
         ours, _ = fold_changes(rows[torch.from_numpy(some)], of_rows[some])
-        value, error = slope(theirs, noise, ours[:, keep])
+        value, error = slope(theirs[used], noise[used], ours[used], keep[used])
         yield Figure("samples", "slope of fold changes", name, value, error, 1.0)
 
 
@@ -279,8 +299,9 @@ def predictions(task: Task, answers: Mapping[str, Answers], kind: str) -> Iterat
             law = Restoration(torch.from_numpy(draws).long())
             law_score = held_out(law, truth, where, generator=ties)
         if mean is None:
-            point = (law.mean * len(law.draws) + law.mean.mean(0)) / (len(law.draws) + 1)
-            score = law_score
+            # One more draw, of the average row: where all draws are 0 the truth need not be.
+            point = (law.draws.sum(0) + averages["test"]) / (len(law.draws) + 1)
+            score = replace(law_score, deviance=held_out(point, truth, where).deviance)
         else:
             point = torch.from_numpy(mean).double()
             if f"{kind}_validation" in found:

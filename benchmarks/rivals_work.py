@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+PARTS = "validation", "test"
 DRAWS = 19  # of each entry: the fewest for intervals of 90 %
 
 
@@ -69,11 +70,18 @@ class Task:
         return rng.choice(self.classes("train"), self.options["samples"])
 
     def query(self, kind: str) -> np.ndarray:
-        """Rows of "kept" counts, or those that are not "hidden": validation, then test."""
+        """Rows of "kept" counts, or with the average row where "hidden": validation, then test."""
         if kind == "kept":
             return np.concatenate([self["kept_validation"], self["kept_test"]])
-        parts = ("validation", "test")
-        return np.concatenate([np.where(self[f"hidden_{p}"], 0, self[p]) for p in parts])
+        rows, hidden = self.hidden()
+        average, seen = self["train"].mean(0), np.where(hidden, 0, rows)
+        depth = seen.sum(1) / np.maximum(np.where(hidden, 0, average).sum(1), 1e-12)
+        return np.where(hidden, depth[:, None] * average, rows)
+
+    def hidden(self) -> tuple[np.ndarray, np.ndarray]:
+        """Counts of validation and test rows, and which of them are hidden."""
+        rows, hidden = ([self[f"{of}{p}"] for p in PARTS] for of in ("", "hidden_"))
+        return np.concatenate(rows), np.concatenate(hidden)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -92,14 +100,12 @@ def from_shares(shares: np.ndarray, task: Task, kind: str) -> dict[str, np.ndarr
         task: The task.
         kind: "kept" or "hidden".
     """
-    rows = task.query(kind)
-    total, name = rows.sum(1, keepdims=True), "lost"
     if kind == "kept":
-        survival = task.options["survival"]
-        seen, total = shares, total * (1 - survival) / survival
+        survival, name, seen = task.options["survival"], "lost", shares
+        total = task.query(kind).sum(1, keepdims=True) * (1 - survival) / survival
     else:
-        hidden = np.concatenate([task["hidden_validation"], task["hidden_test"]])
-        seen, name = np.where(hidden, 0, shares), "imputed"
+        (rows, hidden), name = task.hidden(), "imputed"
+        seen, total = np.where(hidden, 0, shares), np.where(hidden, 0, rows).sum(1, keepdims=True)
     found = shares * total / np.maximum(seen.sum(1, keepdims=True), 1e-12)
     first = len(task["validation"])
     return {f"{name}_validation": found[:first], name: found[first:]}

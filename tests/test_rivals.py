@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom, nbinom
 from torch.distributions import Normal, Poisson
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -73,16 +74,17 @@ def test_a_slope_is_not_flattened_by_noise_of_known_size():
     d = 4000
     true, noise = rng().normal(size=(2, d)), rng().gamma(2, 0.3, (2, d))
     seen = true + np.sqrt(noise) * rng().permutation(rng().normal(size=2 * d)).reshape(2, d)
-    given = [torch.from_numpy(v) for v in (seen, noise, 0.7 * true + 3)]
+    given = [torch.from_numpy(v) for v in (seen, noise, 0.7 * true + 3, noise < 2)]
     value, error = scores.slope(*given)
     assert abs(value - 0.7) < 4 * error < 0.15
-    flat, _ = scores.slope(given[0], given[1] * 0, given[2])
+    flat, _ = scores.slope(given[0], given[1] * 0, *given[2:])
     assert flat < 0.6
-    # The jackknife, feature by feature.
+    # The jackknife, feature by feature, of which some are left out in one class or in both.
     few = [v[:, :30] for v in given]
-    without = [scores.slope(*(v[:, torch.arange(30) != j] for v in few))[0] for j in range(30)]
-    expected = np.sqrt(29 * np.var(without))
-    assert scores.slope(*few)[1] == pytest.approx(expected, rel=1e-9)
+    few[3][:, 4], few[3][0, :3] = False, False
+    units = [j for j in range(30) if j != 4]
+    without = [scores.slope(*(v[:, torch.arange(30) != j] for v in few))[0] for j in units]
+    assert scores.slope(*few)[1] == pytest.approx(np.sqrt(28 * np.var(without)), rel=1e-9)
 
 
 def test_fold_changes_and_their_variances():
@@ -134,6 +136,14 @@ def test_shares_become_counts_of_what_was_seen():
     np.testing.assert_allclose(found, expected)
 
 
+def test_hidden_entries_are_not_looked_at():
+    given = task()
+    rows, hidden = given.query("hidden"), given.hidden()[1]
+    average = given["train"].mean(0)
+    depth = np.where(hidden, 0, rows).sum(1) / np.where(hidden, 0, average).sum(1)
+    np.testing.assert_allclose(rows, np.where(hidden, depth[:, None] * average, given.hidden()[0]))
+
+
 def test_rows_of_the_mixture_have_its_moments():
     w = torch.tensor([[1, 2], [3, 4]]).double() / 10
     depths, sizes = torch.tensor([1, 5]).double(), torch.tensor([2, 9]).double()
@@ -147,6 +157,25 @@ def test_rows_of_the_mixture_have_its_moments():
     error = np.sqrt((square - mean**2) / len(made))
     assert (abs(made.mean(0) - mean) < 4 * error).all()
     np.testing.assert_allclose((made**2.0).mean(0), square, rtol=0.05)
+
+
+@pytest.mark.parametrize("inflated", [True, False])
+def test_lost_counts_are_those_of_the_law_given_what_was_kept(inflated):
+    m, r, none, survival = 3.0, 1.7, 0.3 * inflated, 0.4
+    n = np.arange(400)
+    before = nbinom.pmf(n, r, r / (r + m / survival)) * (1 - none) + none * (n == 0)
+    x = np.array([0, 1, 5])
+    joint = before * binom.pmf(x[:, None], n, survival)
+    exact = (joint * (n - x[:, None])).sum(1) / joint.sum(1)
+    law = {"mu": torch.full((3,), m), "theta": torch.full((3,), r)}
+    law |= {"zi_probs": torch.full((3,), none)} if inflated else {}
+    mean, draw = rivals_outside.lost_of(SimpleNamespace(**law), x, survival)
+    np.testing.assert_allclose(mean, exact, rtol=1e-5)
+    law = {key: value.expand(20_000, 3) for key, value in law.items()}
+    made = rivals_outside.lost_of(SimpleNamespace(**law), x, survival)[1]().numpy()
+    np.testing.assert_allclose(made.mean(0), exact, atol=5 * made.std() / 20_000**0.5)
+    empty = (joint * (n == x[:, None])).sum(1) / joint.sum(1)
+    np.testing.assert_allclose((made == 0).mean(0), empty, atol=0.02)
 
 
 def test_nats_of_a_latent_model_are_those_of_its_law():
