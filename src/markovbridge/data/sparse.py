@@ -165,7 +165,9 @@ class BackedRows(Rows):
         chosen = index.numpy() if self._chosen is None else self._chosen[index.numpy()]
         block = self._reader.submit(self.stored.take, chosen).result()
         kind = torch.empty(0, dtype=self.dtype).numpy().dtype
-        return SparseRows(block.astype(kind)) if sparse.issparse(block) else full(block.astype(kind))
+        return (
+            SparseRows(block.astype(kind)) if sparse.issparse(block) else full(block.astype(kind))
+        )
 
     def _summed(self) -> Summary:
         return Summary.of(self._blocks(self.chunk), self.shape[1])
@@ -252,7 +254,9 @@ class BackedRows(Rows):
             found.append(np.concatenate(parts, out=spare[:size]))
         self._spare = NOTHING
         counts = [np.diff(block.indptr) for block in blocks]
-        ends = np.concatenate([[0], *counts]).cumsum(dtype=found[1].dtype if size < 2**31 else np.int64)
+        ends = np.concatenate([[0], *counts]).cumsum(
+            dtype=found[1].dtype if size < 2**31 else np.int64
+        )
         shape = (len(ends) - 1, blocks[0].shape[1])
         return sparse.csr_matrix((*found, ends), shape=shape)
 
