@@ -320,7 +320,8 @@ def _improved(model: Numbers, sums: _Sums, x: SortedCounts, prior: float, rest: 
     depth = model.depths[:, None, None]
     for part in _columns(sums.weights.numel(), len(sizes)):
         counts = sums.counts[:, part].reshape(*sums.weights.shape, -1)
-        first, last = torch.searchsorted(x.feature, torch.tensor([part.start, part.stop])).tolist()
+        ends = torch.tensor([part.start, part.stop], device=x.feature.device)
+        first, last = torch.searchsorted(x.feature, ends).tolist()
         pairs = x.feature[first:last] - part.start, x.value[first:last], x.times[first:last]
         here, r = profiles[:, part], sizes[part]
         for _ in range(INNER):

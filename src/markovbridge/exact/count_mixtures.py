@@ -37,10 +37,10 @@ from torch import Tensor, nn
 
 from markovbridge import doors
 from markovbridge.couplings import Coupling, Noised
-from markovbridge.data.rows import Rows, parts, taken
+from markovbridge.data.rows import Rows, taken
 from markovbridge.doors import checks
 from markovbridge.exact.base import DataLaw
-from markovbridge.exact.count_fitting import Numbers, SortedCounts, fit
+from markovbridge.exact.count_fitting import AT_ONCE, Numbers, SortedCounts, fit
 from markovbridge.exact.count_panels import CountPanels
 from markovbridge.exact.count_posteriors import CountPosterior
 from markovbridge.exact.count_tables import CountTables
@@ -50,6 +50,7 @@ from markovbridge.processes.schedules import Time
 from markovbridge.samplers.known_sites import Observed
 
 TOLERANCE = 1e-4  # nats per row by which a round must be better, or fitting ends
+RELATIVE = 5e-7  # the same, of the nats of a row, once these are known
 PRIOR = 0.5  # counts that each profile is given per feature
 ROUNDS, LAST = 50, 12  # of EM for each candidate, and for the best on all rows
 COMPARED, TRIED = 2000, 2**23  # rows that candidates are compared on, and their counts
@@ -207,7 +208,7 @@ class CountMixture(nn.Module, DataLaw):
             seed: As of `fit`.
         """
         best, nats, sizes = None, -math.inf, None
-        options = {"size_factors": True, "tolerance": TOLERANCE, "prior": PRIOR, "seed": seed}
+        options = {"size_factors": True, "prior": PRIOR, "seed": seed, "tolerance": TOLERANCE}
         few = max(COMPARED, TRIED // max(1, x.shape[1:].numel()))
         some = validation if len(validation) <= few else taken(validation, torch.arange(few))
         for components in candidates:
@@ -219,6 +220,7 @@ class CountMixture(nn.Module, DataLaw):
             if found <= nats:
                 break
             best, nats, sizes = numbers, found, numbers.sizes
+            options["tolerance"] = max(TOLERANCE, RELATIVE * abs(found))
         if best is None:
             raise ValueError("give at least one candidate")
         if len(x) > few:
@@ -311,7 +313,8 @@ class CountMixture(nn.Module, DataLaw):
 
     def log_prob(self, x: Tensor | Rows) -> Tensor:
         """Log-probability of rows in nats, (n,) float64; x is (n, *event)."""
-        return torch.cat([self.marginal(part, 1.0).log_prob(part) for part in parts(x)])
+        size = max(1, min(1024, AT_ONCE // max(1, x.shape[1:].numel())))
+        return torch.cat([self.marginal(part, 1.0).log_prob(part) for part in x.split(size)])
 
     def lost(self, kept: Tensor, survival: float) -> Tensor:
         """Expected counts that thinning took away, given what it kept: (n, *event) float64.
@@ -321,7 +324,7 @@ class CountMixture(nn.Module, DataLaw):
             survival: Probability with which each unit was kept, in (0, 1).
         """
         t = self.process.observed_time(survival)
-        return torch.cat([self(part, t).excess(part) for part in parts(kept)])
+        return torch.cat([self(part, t).excess(part) for part in kept.split(1024)])
 
     def impute(self, x: Tensor, missing: Tensor) -> Tensor:
         """Expected counts of hidden entries, given the others of the row.
@@ -336,7 +339,7 @@ class CountMixture(nn.Module, DataLaw):
         if missing.shape != x.shape or missing.dtype != torch.bool:
             raise ValueError(f"missing must be bool of shape {tuple(x.shape)}, like x")
         found = []
-        for part, mask in zip(parts(x), parts(missing), strict=True):
+        for part, mask in zip(x.split(1024), missing.split(1024), strict=True):
             start = torch.zeros_like(part)
             found.append(self.given_known(start, 0.0, Observed(part, ~mask)).mean)
         return torch.cat(found)
