@@ -67,6 +67,7 @@ OTHERWISE = {
     "storage.kept": "a cache, of which what is damaged is computed again: `test_kept.py`",
     "cli.results": "arrays of a run, of which only how they were made is read",
     "recipes.loading": "the warm-up of a recipe, which `from_file` reads whole",
+    "evaluation.calibration": "figures that `run_folder` reads; by itself only whose they are",
     "evaluation.metrics.extractors": "files of weights whose hash is known",
     "storage.reading": "what the others read by",
     "recipes.files": "recipes of this package",

@@ -103,7 +103,7 @@ def test_sections_of_cells(tmp_path):
     model.feature_names_in_ = np.array(columns, dtype=object)
     pd = pytest.importorskip("pandas")
     frames = [
-        pd.DataFrame(shared_depth(60, mean, 2.0, rng).numpy(), columns=columns) for _ in range(4)
+        pd.DataFrame(shared_depth(45, mean, 2.0, rng).numpy(), columns=columns) for _ in range(4)
     ]
     table = frames[1].mask(frames[1] > 6)
     names = {"model": model, "held_out": frames[0], "table": table}
@@ -113,7 +113,7 @@ def test_sections_of_cells(tmp_path):
         section = text.split(f"## {title}\n")[1].split("\n## ")[0]
         for block in section.split("```python\n")[1:]:
             exec(compile(block.split("```")[0], title, "exec"), names)
-    assert names["found"].rows == 60 and names["holes"].corrected(0.9)
+    assert names["found"].rows == 45 and names["holes"].corrected(0.9)
     assert (names["low"] <= names["high"]).all(axis=None)
     assert list(names["genes"].index) == columns
 

@@ -141,7 +141,12 @@ class FittedModel(Estimator):
             encoding=self.covariates_,
             given=given,
             form=self.form_,
-            told=provenance("sample", **facts, guidance=None if guidance == 1 else guidance),
+            told=provenance(
+                "sample",
+                **facts,
+                guidance=None if guidance == 1 else guidance,
+                means=None if means is None else "prescribed",
+            ),
         )
 
     def restore(
