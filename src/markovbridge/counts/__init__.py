@@ -4,6 +4,7 @@
 |---|---|
 | `model.py` | the model: fit, save, load |
 | `fitted.py` | what a fitted one does: sample, restore, impute, score |
+| `drawn.py` | samples of a sparse table, block by block |
 | `fitting.py` | what is fitted: network and transport, rows held out, steps |
 | `given.py` | a table that a model is given: its features in order, what it lacks |
 | `told.py` | what is told of each row: covariates in whatever form, library size |

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.counts import fitting
+from markovbridge.counts.drawn import sparsely
 from markovbridge.counts.estimator import Estimator
 from markovbridge.counts.given import (
     GivenTable,
@@ -103,7 +105,9 @@ class FittedModel(Estimator):
         transport = self._fitted()
         given = by_name(covariates, None, self.covariates_)
         n = count({**given, LIBRARY: library_size}) if n is None else checks.whole(n, "n", least=1)
-        checks.room(n * math.prod(transport.shape), f"n = {n} samples", "take fewer at a time")
+        thin = self.kind_ == "sparse" or (self.kind_ == "anndata" and self.form_.sparse)
+        if not thin:
+            checks.room(n * math.prod(transport.shape), f"n = {n} samples", "take fewer at a time")
         rng, facts = self._drawing(random_state)
         if library_size is not None and self.library_size is None:
             raise ValueError(
@@ -117,9 +121,9 @@ class FittedModel(Estimator):
             values[LIBRARY] = logs(fitting.drawn_totals(self.library_sizes_, n, rng))
         condition = self._condition(values, n)
         with threaded(self.threads):
-            made = transport.sample(
-                n, condition=condition, guidance=guidance, generator=rng, **self._walk
-            )
+            options = {"condition": condition, "guidance": guidance, "generator": rng}
+            draw = partial(sparsely, transport) if thin else transport.sample
+            made = draw(n, **options, **self._walk)
         return samples(
             made,
             self.kind_,

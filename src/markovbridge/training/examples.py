@@ -224,7 +224,7 @@ class Batches:
             return None
         epoch, offset = divmod(step * self.size, self.n)
         end = self._end(epoch, offset)
-        before = max((other for other in (0, *self._ends[epoch]) if other < end))
+        before = max(other for other in (0, *self._ends[epoch]) if other < end)
         if offset - self.size >= before and not fresh:
             return None
         epoch, offset = divmod(epoch * self.n + end, self.n)
