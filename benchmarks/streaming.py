@@ -7,9 +7,9 @@ written chunk by chunk and compressed as such files usually are, and then, each 
 of its own:
 
 - `read`: goes through the file in turns: once in order, values and columns as HDF5 unpacks them
-  and nothing else; once in batches in the order of training, checked and dense, as they go to a device
-  and as the loss takes them (int64); once in those of the training split, of which every fifth row
-  of the file is not a part. Non-zero counts handed out in a second of processor time;
+  and nothing else; once in batches in the order of training, checked and dense, as they go to a
+  device and as the loss takes them (int64); once in those of the training split, of which every
+  fifth row of the file is not a part. Non-zero counts handed out in a second of processor time;
 - `learn`: trains a small network on one batch over and over, reading nothing;
 - `train`: trains it from the file, from the statistics of the data to the last step.
 
