@@ -6,10 +6,10 @@ makes `cells.h5ad`, 1,000,000 cells x 2,000 genes with about 100 nonzero counts 
 written chunk by chunk and compressed as such files usually are, and then, each in a process
 of its own:
 
-- `read`: goes through the file in turns: once in order, values and columns as HDF5 unpacks them,
-  and nothing else; once in batches in the order of training, checked and dense, as they go to a device
-  and as the loss takes them (int64); once in those of the training split, of which every fifth row
-  of the file is not a part. Non-zero counts handed out in a second of processor time;
+- `read`: goes through the file in turns: once in order, values and columns as HDF5 unpacks them
+  and nothing else; once in batches in the order of training, checked and dense, as they go to a
+  device and as the loss takes them (int64); once in those of the training split, of which every
+  fifth row of the file is not a part. Non-zero counts handed out in a second of processor time;
 - `learn`: trains a small network on one batch over and over, reading nothing;
 - `train`: trains it from the file, from the statistics of the data to the last step.
 
@@ -110,7 +110,7 @@ def model(rows, first):
 
 
 def in_order(path):
-    """Non-zero counts of the file, read from first to last, and seconds of the processor."""
+    """Non-zero counts of the file, read in order, and seconds of the processor."""
     with h5py.File(path) as file:
         data, indices = file["X/data"], file["X/indices"]
         began = time.process_time()

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import sparse, stats
 
 from markovbridge import (
     LinearDiffusion,
@@ -20,6 +20,7 @@ from markovbridge import (
 from markovbridge.cli.sample import _strange
 from markovbridge.counts.files import Facts
 from markovbridge.data.rows import parts
+from markovbridge.data.sparse import SparseRows
 from markovbridge.evaluation.restoration import expected
 from markovbridge.heads import CentredHead, EndpointHead, Head, MeanHead, NegativeBinomialHead
 from markovbridge.networks import MLP
@@ -288,3 +289,17 @@ def test_models_that_know_no_data_say_nothing():
         transport(6.0).sample(4, steps=2, sampler=Bridge())
         model = Transport(LinearDiffusion(), Says(50.0), EndpointHead(), shape=(1,))
         model.sample(300, steps=2)
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.3, 3.0, 50.0])
+def test_of_sparse_samples_the_same_is_said(scale):
+    draw = torch.Generator().manual_seed(0)
+    data = torch.poisson(torch.full((500, 40), 8.0), generator=draw).long()
+    few = torch.rand(300, 40, generator=draw) < 0.3
+    samples = torch.where(few, (scale * data[:300]).long(), 0)
+    rows = SparseRows(sparse.csr_matrix(samples.numpy()))
+    seen, variance = extremes(data), data.double().var(0)
+    assert far_out(rows, seen) == far_out(samples, seen)
+    assert (far_out(rows, seen) is None) == (scale < 3)
+    assert narrow(rows, seen, variance) == narrow(samples, seen, variance)
+    assert (narrow(rows, seen, variance) is None) == (scale > 0.1)

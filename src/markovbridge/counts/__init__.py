@@ -4,6 +4,7 @@
 |---|---|
 | `model.py` | the model: fit, save, load |
 | `fitted.py` | what a fitted one does: sample, restore, impute, score |
+| `drawn.py` | samples of a sparse table, block by block |
 | `measuring.py` | calibrate on rows whose truth is known; differences of groups of rows |
 | `fitting.py` | what is fitted: network and transport, rows held out, steps |
 | `given.py` | a table that a model is given: its features in order, what it lacks |

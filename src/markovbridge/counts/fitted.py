@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.counts import fitting
+from markovbridge.counts.drawn import sparsely
 from markovbridge.counts.estimator import Estimator
 from markovbridge.counts.given import (
     GivenTable,
@@ -113,7 +115,9 @@ class FittedModel(Estimator):
         transport: Sampling = self._fitted()
         given = by_name(covariates, None, self.covariates_)
         n = count({**given, LIBRARY: library_size}) if n is None else checks.whole(n, "n", least=1)
-        checks.room(n * math.prod(transport.shape), f"n = {n} samples", "take fewer at a time")
+        thin = self.kind_ == "sparse" or (self.kind_ == "anndata" and self.form_.sparse)
+        if not thin:
+            checks.room(n * math.prod(transport.shape), f"n = {n} samples", "take fewer at a time")
         rng, facts = self._drawing(random_state)
         if library_size is not None and self.library_size is None:
             raise ValueError(
@@ -127,13 +131,12 @@ class FittedModel(Estimator):
             values[LIBRARY] = logs(fitting.drawn_totals(self.library_sizes_, n, rng))
         condition = self._condition(values, n)
         with threaded(self.threads):
+            options: dict[str, Any] = {"condition": condition, "guidance": guidance}
             if means is not None:
                 wanted = prescribed_means(means, self._names, self.n_features_in_)
-                options: dict[str, Any] = {"condition": condition, "guidance": guidance}
                 transport = prescribed(transport, wanted, generator=rng, **options, **self._walk)
-            made = transport.sample(
-                n, condition=condition, guidance=guidance, generator=rng, **self._walk
-            )
+            draw = partial(sparsely, transport) if thin else transport.sample
+            made = draw(n, generator=rng, **options, **self._walk)
         return samples(
             made,
             self.kind_,

@@ -20,7 +20,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from markovbridge.doors import checks
 KEPT = 2 * WINDOW + 16
 READERS = 2  # threads
 AWAY, COMING = -2, -1  # of a chunk that is in no window
-NOTHING = (np.zeros(0, np.uint8), np.zeros(0, np.int32))
+NONE = [np.zeros(0, np.uint8), np.zeros(0, np.int32)]
 
 Block = sparse.csr_matrix | np.ndarray
 """Some rows of counts, (k, columns), in an integer type that torch has too."""
@@ -114,7 +114,7 @@ class BackedRows(Rows):
         self._coming: OrderedDict[int, Future[Block]] = OrderedDict()
         self._windows: OrderedDict[int, _Window] = OrderedDict()  # least recently used first
         self._made = 0  # windows so far
-        self._spare = NOTHING  # memory of the last window that was let go
+        self._spare = NONE  # memory of the last window that was let go
         # Of each chunk: its window, or `AWAY` or `COMING`, and where it begins in that.
         self._window_of = np.full(-(-n // self.chunk), AWAY)
         self._begin = np.zeros_like(self._window_of)
@@ -156,14 +156,14 @@ class BackedRows(Rows):
         """All rows in order, `size` at a time, the next being read meanwhile; none is kept."""
         checks.whole(size, "size", least=1)
         for rows in self._blocks(size * max(1, self.chunk // size)):  # a multiple of the size
-            for first in range(0, rows.shape[0], size):
+            for first in range(0, _length(rows), size):
                 yield full(rows[first : first + size]).to(self.dtype)
 
     def held(self, index: Tensor) -> Tensor | Rows:
         """See `Rows.held`; sparse if the file is."""
         check_places(index, "index", len(self))
         chosen = index.numpy() if self._chosen is None else self._chosen[index.numpy()]
-        block = self._reader.submit(self.stored.take, chosen).result()
+        block: Any = self._reader.submit(self.stored.take, chosen).result()
         kind = torch.empty(0, dtype=self.dtype).numpy().dtype
         return (
             SparseRows(block.astype(kind)) if sparse.issparse(block) else full(block.astype(kind))
@@ -233,41 +233,42 @@ class BackedRows(Rows):
             del self._coming[number]
         self._forget(len(self._coming) + len(blocks))
         numbers = np.array(list(blocks))
-        sizes = [block.shape[0] for block in blocks.values()]
+        sizes = list(map(_length, blocks.values()))
         self._begin[numbers] = np.cumsum([0, *sizes[:-1]])
         self._made += 1
         self._window_of[numbers] = self._made
-        self._windows[self._made] = _Window(numbers, self._stacked(list(blocks.values())))
+        self._windows[self._made] = _Window(numbers, *self._stacked(list(blocks.values())))
 
-    def _stacked(self, blocks: list[Block]) -> Block:
-        """Rows one below the other, in the memory of a window that was let go, if there is one."""
+    def _stacked(self, blocks: list[Any]) -> tuple[Block, list[np.ndarray]]:
+        """Rows one below the other, and the memory they lie in.
+
+        That of a window that was let go is used again, if there is one: what is new is slow.
+        """
         if len(blocks) == 1:
-            return blocks[0]
+            return blocks[0], NONE
         if isinstance(blocks[0], np.ndarray):
-            return np.concatenate(blocks)
-        found = []
+            return np.concatenate(blocks), NONE
+        found: list[np.ndarray] = []
+        memory: list[np.ndarray] = []
         for name, spare in zip(("data", "indices"), self._spare, strict=True):
             parts = [getattr(block, name) for block in blocks]
             size, kind = sum(map(len, parts)), np.result_type(*parts)
-            if spare.dtype != kind or not size <= len(spare) <= 2 * size:
-                spare = np.empty(size + size // 8, kind)
-            found.append(np.concatenate(parts, out=spare[:size]))
-        self._spare = NOTHING
-        counts = [np.diff(block.indptr) for block in blocks]
-        ends = np.concatenate([[0], *counts]).cumsum(
-            dtype=found[1].dtype if size < 2**31 else np.int64
-        )
+            fits = spare.dtype == kind and size <= len(spare) <= 2 * size
+            memory.append(spare if fits else np.empty(size + size // 8, kind))
+            found.append(memory[-1][:size])
+            np.concatenate(parts, out=found[-1])
+        self._spare = NONE
+        lengths = np.concatenate([[0], *(np.diff(block.indptr) for block in blocks)])
+        ends = lengths.cumsum(dtype=np.int32 if len(found[0]) < 2**31 else np.int64)
         shape = (len(ends) - 1, blocks[0].shape[1])
-        return sparse.csr_matrix((*found, ends), shape=shape)
+        return sparse.csr_matrix((*found, ends), shape=shape), memory
 
     def _forget(self, coming: int) -> None:
         """Let go of what was used longest ago, so that with what comes few enough are kept."""
         while self._windows and coming + sum(len(w.chunks) for w in self._windows.values()) > KEPT:
             _, window = self._windows.popitem(last=False)
             self._window_of[window.chunks] = AWAY
-            if isinstance(window.block, sparse.csr_matrix):
-                parts = window.block.data.base, window.block.indices.base
-                self._spare = NOTHING if any(part is None for part in parts) else parts
+            self._spare = window.memory
         while len(self._coming) > KEPT:
             number, future = self._coming.popitem(last=False)
             future.cancel()
@@ -276,6 +277,11 @@ class BackedRows(Rows):
     def _read(self, start: int, stop: int) -> Block:
         rows = np.arange(start, stop) if self._chosen is None else self._chosen[start:stop]
         return self.stored.take(rows)
+
+
+def _length(block: Any) -> int:
+    """How many rows there are."""
+    return block.shape[0]
 
 
 def full(block: Block) -> Tensor:
@@ -290,10 +296,12 @@ class _Window:
     Attributes:
         chunks: Their numbers, in the order in which they lie in the matrix.
         block: Their rows.
+        memory: What the values and columns of these lie in, `NONE` if it is not to be used again.
     """
 
     chunks: np.ndarray
     block: Block
+    memory: list[np.ndarray]
 
 
 doors.guard(__name__)

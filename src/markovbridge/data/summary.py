@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from markovbridge import doors
@@ -34,11 +34,11 @@ class Summary:
     largest: Tensor
 
     @classmethod
-    def of(cls, blocks: Iterable[sparse.csr_matrix | np.ndarray], columns: int) -> Summary:
+    def of(cls, blocks: Iterable[Any], columns: int) -> Summary:
         """That of rows which come some at a time.
 
         Args:
-            blocks: Counts (k, columns) each, of an integer type.
+            blocks: Counts (k, columns) each, of an integer type, compressed rows or arrays.
             columns: How many columns there are.
         """
         totals, stored, n = [np.zeros(0, np.int64)], np.zeros(columns, np.int64), 0

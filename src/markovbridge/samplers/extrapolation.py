@@ -85,7 +85,7 @@ def capped(process: Process, law: Law, x: Tensor, t: Time, seen: Tensor | None) 
 
 
 def far_out(
-    samples: Tensor, seen: Tensor | None, names: Sequence[str] | None = None
+    samples: Tensor | Rows, seen: Tensor | None, names: Sequence[str] | None = None
 ) -> str | None:
     """What to say of samples that lie far outside of the training data; None if none do.
 
@@ -96,7 +96,7 @@ def far_out(
     """
     if seen is None or samples.shape[1:] != seen.shape[1:]:
         return None
-    x, (low, high) = samples.flatten(1), seen.to(samples.device).flatten(1).double()
+    low, high = seen.to(samples.device).flatten(1).double()
     counts = not (samples.is_floating_point() or seen.is_floating_point())
     low = low.clamp_max(0) if counts else low  # few of a count are never a surprise
     margin = MARGIN * (high - low)
@@ -105,33 +105,40 @@ def far_out(
     else:  # a site that hardly varies is measured by the others, as in `statistics`
         margin = margin.clamp_min(0.1 * float(margin.mean()))
         margin = margin + 1e-3 * torch.maximum(low.abs(), high.abs())
-    out = (x > high + margin) | (x < low - margin)
-    if not bool(out.any()):
+    number, above, rows = torch.zeros_like(low, dtype=torch.int64), low < low, 0
+    for part in parts(samples):  # of many samples some at a time, as reals take room
+        x = part.flatten(1)
+        over = x > high + margin
+        out = over | (x < low - margin)
+        number, above = number + out.sum(0), above | over.any(0)
+        rows += int(out.any(1).sum())
+    if not rows:
         return None
-    number = out.sum(0)
+    least, most = extremes(samples).flatten(1)
     worst = number.argsort(descending=True, stable=True)[: min(SHOWN, int((number > 0).sum()))]
     found = []
     for site in worst.tolist():
-        column, value = x[:, site], high[site]
-        end, most = "largest", column.max()
-        if not bool((column > value + margin[site]).any()):
-            end, most, value = "least", column.min(), low[site]
+        end, reached, value = "largest", most[site], high[site]
+        if not bool(above[site]):
+            end, reached, value = "least", least[site], low[site]
         where = _name(site, samples.shape[1:], names)
         found.append(
-            f"{int(number[site]):,} in {where} ({end} {most.item():,.6g}, in training "
+            f"{int(number[site]):,} in {where} ({end} {reached.item():,.6g}, in training "
             f"{value.item():,.6g})"
         )
     sites = int((number > 0).sum())
     more = f" and in {sites - SHOWN:,} others" if sites > SHOWN else ""
-    rows = int(out.any(1).sum())
     return (
-        f"{rows:,} of {len(x):,} samples lie far outside of the training data: "
+        f"{rows:,} of {len(samples):,} samples lie far outside of the training data: "
         f"{', '.join(found)}{more}; there the model extrapolates"
     )
 
 
 def narrow(
-    samples: Tensor, seen: Tensor | None, variance: Tensor, names: Sequence[str] | None = None
+    samples: Tensor | Rows,
+    seen: Tensor | None,
+    variance: Tensor,
+    names: Sequence[str] | None = None,
 ) -> str | None:
     """What to say of samples (n, *event) that spread far less than the training data, or None.
 
@@ -150,7 +157,12 @@ def narrow(
     if seen is None or len(samples) < 2 or samples.shape[1:] != seen.shape[1:]:
         return None
     expected = variance.to(samples.device).expand(samples.shape[1:]).flatten().double()
-    ratio = (samples.flatten(1).double().var(0) / expected).sqrt()
+    if isinstance(samples, Rows):
+        found, n = samples.summary(), len(samples)
+        spread = (found.squares - found.sums**2 / n) / (n - 1)
+    else:
+        spread = samples.flatten(1).double().var(0)
+    ratio = (spread / expected).sqrt()
     known = expected > 1.01 * floor(float(expected.mean()), not seen.is_floating_point())
     least = expected <= 1.001 * expected.min()
     if int(least.sum()) > 1:

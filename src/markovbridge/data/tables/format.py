@@ -17,7 +17,7 @@ from scipy import sparse
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.data.rows import Rows, dense
+from markovbridge.data.rows import Rows, parts
 from markovbridge.data.tables.table import SPARSE, Table, unmasked
 
 OPTIONS = ("layer", "key", "features", "index", "ignore", "transpose", "missing", "backed")
@@ -145,8 +145,11 @@ class Format(ABC):
 
 def plain(values: Values) -> Any:
     """Values as they are written: a numpy array, or compressed rows if they are mostly zeros."""
-    if isinstance(values, Tensor | Rows):
-        values = dense(values).detach().cpu().numpy()
+    if isinstance(values, Rows):
+        thin: Any = sparse.vstack([sparse.csr_matrix(part.numpy()) for part in parts(values)])
+        values = thin if thin.nnz < SPARSE * values.numel() else thin.toarray()
+    elif isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
     if sparse.issparse(values):
         matrix: Any = sparse.csr_matrix(values)
     else:

@@ -7,6 +7,7 @@ it is told in `uns["markovbridge"]` of AnnData: which model, seed, sampler and v
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.data.covariates import Covariates, is_missing
 from markovbridge.data.meeting import LIBRARY
+from markovbridge.data.tables.format import full
 from markovbridge.data.tables.objects import TableObject
 from markovbridge.data.tables.source import CountTable
 from markovbridge.storage.lazily import optional
@@ -72,19 +74,26 @@ class Form:
         thin, kind = source.format.held(source.where(), source.layer)
         return cls(thin, kind, source.layer, _categorical(columns))
 
-    def held(self, numbers: np.ndarray) -> Any:
-        """Values (N, features) as AnnData of this form keeps them; none is changed by it."""
-        numbers = numbers.astype(self._type(numbers), copy=False)
-        thin = self.sparse
-        if thin is None:
-            thin = np.count_nonzero(numbers) < 0.5 * numbers.size
-        return sparse.csr_matrix(numbers) if thin else numbers
+    def held(self, numbers: Any) -> Any:
+        """Values (N, features), an array or sparse, as AnnData of this form keeps them.
 
-    def _type(self, numbers: np.ndarray) -> np.dtype:
+        None is changed by it.
+        """
+        numbers = numbers.astype(self._type(numbers), copy=False)
+        thin, known = self.sparse, sparse.issparse(numbers)
+        if thin is None:
+            filled = numbers.nnz if known else np.count_nonzero(numbers)
+            thin = filled < 0.5 * math.prod(numbers.shape)
+        if thin:
+            return sparse.csr_matrix(numbers)
+        return full(numbers)
+
+    def _type(self, numbers: Any) -> np.dtype:
         """The type that such values are kept in: that of the form, if it holds them."""
         if self.dtype is None:
             return numbers.dtype
-        wanted, top = np.dtype(self.dtype), numbers.max(initial=0)
+        values: Any = numbers.data if sparse.issparse(numbers) else numbers
+        wanted, top = np.dtype(self.dtype), values.max(initial=0)
         if numbers.dtype.kind == "f":  # a mean, of which seven digits are enough
             return np.result_type(wanted, np.float32) if wanted.kind == "f" else np.dtype("f4")
         if wanted.kind == "f":
@@ -93,7 +102,7 @@ class Form:
 
 
 def write_object(
-    values: Tensor,
+    values: Tensor | sparse.csr_matrix,
     kind: str,
     *,
     column_names: Sequence[str] | None = None,
@@ -119,7 +128,10 @@ def write_object(
     """
     if like is not None:
         row_names, column_names, columns = like.row_names, like.column_names, like.columns
-    numbers, form = values.cpu().numpy(), Form() if form is None else form
+    form = Form() if form is None else form
+    numbers: Any = values.cpu().numpy() if isinstance(values, Tensor) else values
+    if kind in ("array", "frame"):
+        numbers = full(numbers)
     if kind == "array":
         return numbers
     if kind == "sparse":
@@ -148,7 +160,7 @@ def write_object(
         found.X = inner
     else:
         names = _numbered(numbers.shape[1]) if column_names is None else column_names
-        rows = _numbered(len(numbers)) if index is None else index
+        rows = _numbered(numbers.shape[0]) if index is None else index
         obs, var = pd.DataFrame(beside, index=rows), pd.DataFrame(index=names)
         found = anndata.AnnData(inner, obs=obs, var=var)
     if form.layer not in (None, "raw"):
@@ -159,7 +171,7 @@ def write_object(
 
 
 def samples(
-    values: Tensor,
+    values: Tensor | sparse.csr_matrix,
     kind: str,
     *,
     column_names: Sequence[str] | None,
@@ -182,7 +194,8 @@ def samples(
         form: How the table of the training holds its values.
         told: What made them: see `provenance`.
     """
-    n, columns, levels = len(values), {}, {}
+    shape: Any = values.shape
+    n, columns, levels = shape[0], {}, {}
     for one in () if encoding is None else encoding.columns:
         if one.name == LIBRARY or not (given or kind == "anndata"):
             continue
