@@ -7,9 +7,9 @@ neighbour (Lopez-Paz and Oquab 2017, https://arxiv.org/abs/1610.06545). Both are
 their floor is that of training rows. Then `metrics.evaluate_counts` against the training rows.
 Fold changes of classes (log ratio of the means of a class and of the other rows) in samples over
 those in held-out rows, over features expected in `SEEN` held-out rows of a class and of the
-others: the slope is 1 at best. Its denominator is less by the variance of the
-held-out fold changes themselves, since an error in what is divided by flattens a slope
-(Fuller 1987, https://doi.org/10.1002/9780470316665, 1.1).
+others: the slope is 1 at best. Its denominator is less by the noise of the held-out fold changes
+themselves, since an error in what is divided by flattens a slope (Fuller 1987,
+https://doi.org/10.1002/9780470316665, 1.1); where they are half noise it is not told.
 
 **Lost and hidden counts**: `metrics.held_out`, and how far the mean deviance of a row is from that
 of the first method, with its paired standard error. What predicts 0 where something may be is
@@ -43,6 +43,7 @@ REAL = "real rows"
 SHARES = (0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1)  # of the average row
 FOLDS = 3
 SEEN, LEAST = 10, 5  # rows that a feature of a fold change is expected in; features of a slope
+NOISE = 0.5  # share of the variance of held-out fold changes that may be their noise
 BEST = {"lower": lambda v: v, "higher": lambda v: -v, "half": lambda v: abs(v - 0.5)}
 RECORDS = {  # of `evaluate_counts`, and what is better of them
     "classifier AUC": "half",
@@ -235,6 +236,9 @@ def _fold_changes(
     if len(keep) == 2:
         keep[1] = False  # the second class says again what the first does
     used = keep.sum(1) >= LEAST
+    which = keep & used[:, None]
+    if not which.any() or noise[which].mean() > NOISE * theirs[which].var():
+        return
     made = {REAL: (train, task.classes("train"))} | {
         name: (torch.from_numpy(found["samples"]).long(), found["sample_classes"])
         for name, found in answers.items()
@@ -242,7 +246,7 @@ def _fold_changes(
     }
     for name, (rows, of_rows) in made.items():
         some = np.isin(of_rows, np.unique(classes))
-        if not used.any() or not np.array_equal(np.unique(of_rows[some]), np.unique(classes)):
+        if not np.array_equal(np.unique(of_rows[some]), np.unique(classes)):
             continue
         ours, _ = fold_changes(rows[torch.from_numpy(some)], of_rows[some])
         value, error = slope(theirs[used], noise[used], ours[used], keep[used])
