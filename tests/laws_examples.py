@@ -16,6 +16,7 @@ from laws_draws import ZERO, Draws, Example, around, rows, whole, window
 from markovbridge import PureDeath, exact, laws, processes
 from markovbridge.covariances import Dense, Isotropic
 from markovbridge.exact import empirical, gaussians
+from markovbridge.exact.count_posteriors import CountPosterior
 from markovbridge.laws import Law, lineages, sums
 from markovbridge.laws.base import Pinned
 
@@ -263,6 +264,20 @@ def empirical_marginal(draws: Draws) -> Example:
     return Example(make, square(7), torch.zeros(2, dtype=torch.int64))
 
 
+def count_posterior(draws: Draws) -> Example:
+    weights = draws.weights(4).reshape(2, 2).double()
+    depths = torch.tensor([0.5, 1.0]).double()
+    profiles = torch.as_tensor(draws.rng.uniform(0.1, 1.5, (2, 2)))
+    sizes = torch.as_tensor(draws.rng.uniform(2.0, 5.0, 2))
+    law = exact.CountMixture.of(PureDeath(), weights, depths, profiles, sizes)
+    x, t = torch.tensor([1, 0]), draws.pick(0.5, 0.0, 0.9, 0.01)
+
+    def make(n: int) -> Law:
+        return law(x.expand(n, 2), t)
+
+    return Example(make, x + square(50), x)
+
+
 def convolved(draws: Draws) -> Example:
     first, second = binomial(draws), poisson(draws, draws.mean(huge=1e3))
     top = int(first.values.max()) + int(second.values.max())
@@ -374,6 +389,7 @@ EXAMPLES: dict[type, Callable[[Draws], Example]] = {
     laws.Gaussian: gaussian,
     laws.Mixture: mixture,
     laws.Atoms: atoms,
+    CountPosterior: count_posterior,
     sums.Convolved: convolved,
     sums.Skellam: skellam,
     sums.SkellamBridge: skellam_bridge,

@@ -10,6 +10,7 @@ import yaml
 from markovbridge import CountModel, MeanHead, PathKL, Transport
 from markovbridge.cli import main
 from markovbridge.data import write_table
+from markovbridge.exact import FitMixture
 from markovbridge.samplers import Adaptive
 from markovbridge.samplers.known_sites import Masking
 from markovbridge.storage.files import write_arrays
@@ -165,6 +166,7 @@ def test_a_run_is_a_count_model(cells, capsys):
             "head": MeanHead(link="exp"),
             "objective": PathKL(damping=1.0),
             "masking": Masking(none=0.5),
+            "base": FitMixture(),
         },
         **{"library_size": None, "random_state": 0, "threads": None, "verbose": False},
     }

@@ -37,6 +37,7 @@ BROWNIAN = LinearDiffusion(Brownian(0.8))
 NOISING = LinearDiffusion(VP(), direction="noising")
 TWO, QUARTER = torch.full((1,), 2.0), torch.full((1, 1), 0.25)
 POINTS = torch.tensor([[0], [2], [7]])
+THIRDS = ([0, 2, 7], [1 / 3, 1 / 3, 1 / 3])
 OTHERS = (
     Noised(),
     Dirac(0.0),
@@ -141,6 +142,9 @@ KNOWN = {
         (moments(-1.0, 0.7, -0.4).reversed(), stats.norm(-1, 0.7**0.5).cdf),
         (moments(-1.0, 0.7, -0.4).reversed().reversed(), NORMAL.cdf),
     ],
+    "Frequencies": [
+        (exact.FitFrequencies(1e-9)(PureDeath(7), POINTS), stats.rv_discrete(values=THIRDS)),
+    ],
     "MeanOnly": [
         (exact.MeanOnly(exact.Poisson(DEATH, 3.0)), stats.poisson(3.0)),
     ],
@@ -178,6 +182,7 @@ def every_law():
         for cls in found
         if any("__call__" in vars(base) for base in cls.__mro__)
         and not inspect.isabstract(cls)
+        and not issubclass(cls, exact.BaseFit)  # which gives one, of data
         and cls.__module__.startswith("markovbridge.")
     }
 

@@ -48,7 +48,8 @@ def transport(value, head=None, **more):
     head = MeanHead(link="exp") if head is None else head
     process = PureDeath()
     network = Says(value, head.outputs(process))
-    return Transport(process, network, head, shape=(2,), mean=torch.tensor([10.0, 300.0]), **more)
+    mean = torch.tensor([10.0, 300.0])
+    return Transport(process, network, head, shape=(2,), mean=mean, base=None, **more)
 
 
 def test_extremes_are_those_of_all_parts():

@@ -22,7 +22,8 @@ def transport(**kwargs):
     with torch.random.fork_rng():
         torch.manual_seed(derive("small"))
         network = MLP(SHAPE, 1, head.outputs(process), **own)
-    return Transport(process, network, head, shape=SHAPE, mean=3.5, variance=5.25)
+    moments = {"mean": 3.5, "variance": 5.25}
+    return Transport(process, network, head, shape=SHAPE, base=None, **moments)
 
 
 def config(**kwargs):

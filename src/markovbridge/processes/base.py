@@ -197,6 +197,7 @@ class Process(ABC):
 
         A network then only has to correct it. None where there is no closed form.
         """
+        self.schedule.at(t)  # which refuses what is no time
         return None
 
     @property
@@ -211,6 +212,7 @@ class Process(ABC):
             (batch, base_features, *event) float32: by default E[x_1], in standard deviations of
             the data from their mean.
         """
+        self.schedule.at(t)  # which refuses what is no time
         apart = law.mean.float() - setting.mean
         return (apart / setting.variance.clamp_min(1e-12).sqrt()).unsqueeze(1)
 
