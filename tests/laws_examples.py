@@ -271,11 +271,7 @@ def count_posterior(draws: Draws) -> Example:
     sizes = torch.as_tensor(draws.rng.uniform(2.0, 5.0, 2))
     law = exact.CountMixture.of(PureDeath(), weights, depths, profiles, sizes)
     x, t = torch.tensor([1, 0]), draws.pick(0.5, 0.0, 0.9, 0.01)
-
-    def make(n: int) -> Law:
-        return law(x.expand(n, 2), t)
-
-    return Example(make, x + square(50), x)
+    return Example(lambda n: law(x.expand(n, 2), t), x + square(50), x)
 
 
 def convolved(draws: Draws) -> Example:

@@ -7,6 +7,7 @@ from scipy import sparse
 
 from markovbridge.data.rows import dense, parts
 from markovbridge.data.sparse import KEPT, READERS, BackedRows, SparseRows
+from markovbridge.training.examples import Batches
 
 
 class Memory:
@@ -141,3 +142,24 @@ class TestBackedRows:
     def test_refuses_rows_that_are_not_there(self, counts, index):
         with pytest.raises(IndexError, match="there are 103"):
             BackedRows(Memory(counts, chunk=8))[torch.tensor([index])]
+
+
+@pytest.mark.parametrize("size", [100, 130, 300, 500])
+def test_batches_as_long_as_a_window_are_read(size):
+    draw = np.random.default_rng(0)
+    x = draw.poisson(0.5, (1200, 5)).astype(np.int32)
+
+    class Here:
+        shape, dtype, chunk = x.shape, torch.int32, 2
+
+        def take(self, rows):
+            return sparse.csr_matrix(x[rows])
+
+    backed, order = BackedRows(Here()), Batches(len(x), size, 0, chunk=2)
+    backed.prefetch(order.first(0))
+    for step in range(12):
+        index = order[step]
+        assert np.array_equal(backed.narrow(index).numpy(), x[index.numpy()])
+        coming = order.following(step, step == 0)
+        if coming is not None:
+            backed.prefetch(coming)

@@ -249,3 +249,18 @@ def test_what_cannot_be_corrected_is_refused(process, head, base, message):
         mb.Transport(FEW, law, shape=(3,), base=law)
     with pytest.raises(TypeError, match="frequencies are of a bounded number of values"):
         exact.FitFrequencies()(DEATH, COUNTS)
+
+
+def test_a_mixture_of_bounded_counts_is_corrected_all_the_same():
+    # Mass above the maximum is for the head to deal with; as a model it is refused.
+    process = mb.PureDeath(6)
+    base = exact.FitMixture(components=(1,))(process, COUNTS)
+    transport = model(process, mb.MeanHead(bounded=True), base)
+    law = transport.law(torch.zeros_like(COUNTS), 0.2)
+    assert bool((law.mean <= 6).all())
+    assert bool(torch.isfinite(transport.loss(COUNTS)).all())
+    # A joint law says nothing of single sites: a table starts from what x_t says.
+    transport = model(process, mb.CategoricalHead(), base)
+    found = transport.law(COUNTS, 0.5).table().log_probs
+    known = process.evidence(COUNTS, 0.5).log_softmax(-1)
+    torch.testing.assert_close(found, known.to(found.dtype))

@@ -125,3 +125,11 @@ def test_what_cannot_be_prescribed_is_refused():
     table = laws.Categorical(torch.zeros(1, 2, 3).log_softmax(-1))
     with pytest.raises(TypeError, match="a Categorical law has no scale to multiply"):
         table.multiplied(torch.zeros(2))
+
+
+def test_means_that_the_model_cannot_draw_are_refused():
+    transport = Transport(
+        PureDeath(), exact.Poisson(PureDeath(), 3.0), shape=(1,), seen=torch.tensor([[0], [9]])
+    )
+    with pytest.raises(ValueError, match="a mean of 40 is asked for, .* at most 18 there"):
+        prescribed(transport, torch.tensor([40.0]), generator=torch.Generator().manual_seed(0))

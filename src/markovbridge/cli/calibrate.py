@@ -97,6 +97,11 @@ class Calibrate(Posterior, Measures):
             raise UsageError(f"observed is {self.observed}; it must lie in [0, 1)")
         if self.guidance != 1:
             raise UsageError(f"guidance is {self.guidance}; calibrate looks at the model as it is")
+        if self.output is None and self.weights != "ema":
+            raise UsageError(
+                f"weights is {self.weights}, and RUN/calibration.json is of the averaged ones: "
+                "give --output a folder of its own"
+            )
         super().__post_init__()
 
     def run(self) -> None:

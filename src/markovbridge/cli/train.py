@@ -33,7 +33,7 @@ from markovbridge.storage.files import make_folder
 from markovbridge.storage.locks import locked
 from markovbridge.training import Trainer, checkpoint, replacing, tracking
 from markovbridge.training.run_folder import RunFolder, held_out
-from markovbridge.training.start import StartingWeights
+from markovbridge.training.start import StartingWeights, resumed
 from markovbridge.training.trained_on import RunData, TrainedOn, check_start
 
 
@@ -129,7 +129,7 @@ class Train(Folder, Verb):
         if resume and run.config.is_file():
             known = RunData(output, run.configuration(), console.note)
         begun = resume and bool(checkpoint.steps(run.checkpoints))
-        trainer, records = _prepare(known, recipe, start, begun)
+        trainer, records = _prepare(known, recipe, start, run if begun else None)
         with ExitStack() as stack:
             if trainer.accelerator.is_main_process:
                 make_folder(output)
@@ -159,7 +159,7 @@ Line.__doc__ = Train.__doc__
 
 
 def _prepare(
-    known: RunData | None, recipe: Recipe, start: StartingWeights | None, begun: bool
+    known: RunData | None, recipe: Recipe, start: StartingWeights | None, begun: RunFolder | None
 ) -> tuple[Trainer, list[TrainedOn | Facts]]:
     """Load, build and check all there is, before a folder is taken into use.
 
@@ -167,7 +167,7 @@ def _prepare(
         known: What the run remembers of its data, if it is to be continued.
         recipe: What is trained.
         start: What it starts from; None to start at random.
-        begun: Whether there are steps to continue, which started from what they did.
+        begun: The run, if it has steps to continue, which started from what they did.
 
     Returns:
         What trains, and what the folder is to remember.
@@ -196,6 +196,8 @@ def _prepare(
         start.into(transport, dataset.column_names)
     if begun:
         origin = None if known is None else known.trained_on.started_from
+        if origin is not None and start is None:
+            resumed(transport, begun)
     elif origin is not None and first():
         console.note(f"starting from the weights of {origin}")
     if origin is not None:

@@ -159,6 +159,8 @@ class MeasuredModel(FittedModel):
         covariates: Any,
     ) -> Tensor:
         """Draws of whole rows, (draws, n, features) in the order of the model."""
+        if survival is not None and observed is not None:
+            raise ValueError("give survival or observed of a group, not both")
         if survival is not None:
             read = self._read(X)
             condition = read.told(self.covariates_, covariates)

@@ -199,12 +199,14 @@ class BackedRows(Rows):
             self._windows.move_to_end(number)
             places = np.flatnonzero(windows == number)
             yield places, self._taken(rows[places], chunks[places])
-        lost = np.unique(chunks[windows < 0])
-        for start in range(0, len(lost), WINDOW):
-            some = lost[start : start + WINDOW]
-            self._assemble(some)
-            places = np.flatnonzero((windows < 0) & np.isin(chunks, some))
+        lost = windows < 0
+        while lost.any():
+            self._assemble(np.unique(chunks[lost])[:WINDOW])
+            made = next(reversed(self._windows))
+            here = lost & (self._window_of[chunks] == made)  # those that were announced too
+            places = np.flatnonzero(here)
             yield places, self._taken(rows[places], chunks[places])
+            lost &= ~here
 
     def _taken(self, rows: np.ndarray, chunks: np.ndarray) -> Tensor:
         """Rows of the window that was used last, dense."""
@@ -224,6 +226,8 @@ class BackedRows(Rows):
 
     def _assemble(self, chunks: np.ndarray) -> None:
         """Make a window of some chunks and of all that were announced."""
+        for number in chunks[self._window_of[chunks] == COMING].tolist():
+            self._coming.move_to_end(number)  # not to be forgotten for those that are asked for
         self._ask(chunks)
         blocks = {number: self._coming[number].result() for number in chunks.tolist()}
         for number, future in self._coming.items():

@@ -130,9 +130,9 @@ def fit(
 
 def _outside(restoration: Restoration, truth: Tensor, level: float) -> Tensor:
     """How far the truth lies outside of intervals, in units of 1 + their length."""
-    low, high = restoration.interval(level, corrected=False)
-    beyond = torch.maximum(low - truth, truth - high).clamp_min(0).double()
-    return beyond / (1.0 + (high - low).double())
+    low, high = (end.double() for end in restoration.interval(level, corrected=False))
+    beyond = torch.maximum(low - truth.double(), truth.double() - high).clamp_min(0)
+    return beyond / (1.0 + high - low)
 
 
 def _quantile(scores: Tensor, where: Tensor, level: float) -> float:

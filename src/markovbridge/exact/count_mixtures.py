@@ -70,6 +70,8 @@ class CountMixture(nn.Module, DataLaw):
         components: Profiles K.
         depths: Depths Q.
         features: Sites d of an event.
+        corrected: Whether it is the base law that a network corrects, so that mass above the
+            maximum of the process does no harm.
 
     Attributes:
         log_weights: log w, (Q, K) float64, normalised.
@@ -89,7 +91,15 @@ class CountMixture(nn.Module, DataLaw):
     profiles: Tensor
     sizes: Tensor
 
-    def __init__(self, process: Process, *, components: int, depths: int, features: int) -> None:
+    def __init__(
+        self,
+        process: Process,
+        *,
+        components: int,
+        depths: int,
+        features: int,
+        corrected: bool = False,
+    ) -> None:
         super().__init__()
         if not (process.thins and process.dies_out and isinstance(process, DiscreteProcess)):
             raise TypeError(
@@ -100,7 +110,8 @@ class CountMixture(nn.Module, DataLaw):
         for name, size in sizes.items():
             checks.whole(size, name, least=1)
         self.process = process
-        self.config = {"process": process, **sizes}
+        self.corrected = corrected
+        self.config = {"process": process, **sizes, "corrected": corrected}
         weights = torch.full((depths, components), -float(torch.tensor(depths * components).log()))
         self.register_buffer("log_weights", weights.double())
         self.register_buffer("depths", torch.ones(depths, dtype=torch.float64))
@@ -116,6 +127,8 @@ class CountMixture(nn.Module, DataLaw):
         depths: Tensor,
         profiles: Tensor,
         sizes: Tensor,
+        *,
+        corrected: bool = False,
     ) -> CountMixture:
         """The law of these numbers; see the attributes.
 
@@ -141,6 +154,7 @@ class CountMixture(nn.Module, DataLaw):
             components=len(profiles),
             depths=len(depths),
             features=profiles.shape[1],
+            corrected=corrected,
         )
         given["log_weights"] = log_weights.double().flatten().log_softmax(0).reshape(shape)
         made.load_state_dict(given)
@@ -250,7 +264,7 @@ class CountMixture(nn.Module, DataLaw):
         ):
             tables = CountTables(*numbers)
             most = self._maximum()
-            if most is not None and (mass := tables.above(most)) > CUT:
+            if most is not None and not self.corrected and (mass := tables.above(most)) > CUT:
                 raise ValueError(
                     f"a mass of {mass:.2g} of the mixture lies above the maximum {most} of the "
                     "process: take a process without one, or Empirical"

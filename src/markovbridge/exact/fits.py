@@ -101,11 +101,12 @@ class FitMixture(BaseFit):
         every = taken(x, order[held:].sort().values)
         candidates = [k for k in self.components if k <= len(every) // LEAST] or [1]
         if held == 0 or len(candidates) == 1:
-            return CountMixture.fit(every, components=candidates[-1], process=process, seed=seed)
-        tested = taken(x, order[:held].sort().values)
-        return CountMixture.choose(
-            every, tested, candidates=candidates, process=process, seed=seed
-        )
+            found = CountMixture.fit(every, components=candidates[-1], seed=seed)
+        else:
+            tested = taken(x, order[:held].sort().values)
+            found = CountMixture.choose(every, tested, candidates=candidates, seed=seed)
+        numbers = found.log_weights, found.depths, found.profiles, found.sizes
+        return CountMixture.of(process, *numbers, corrected=True)
 
 
 doors.guard(__name__)

@@ -175,7 +175,7 @@ class CategoricalHead(Head):
 
     The network gives log-weights of the values; what x_t says of x_1 is known and added
     (`DiscreteProcess.evidence`), so that the law is right at both ends of time from the start.
-    Of a base law, which knows it too, the log-probabilities are added in its place.
+    Of a base law of single sites, which knows it too, the log-probabilities take its place.
     """
 
     @property
@@ -196,10 +196,11 @@ class CategoricalHead(Head):
         process = setting.process
         self.outputs(process)  # refuses what follows cannot do
         assert isinstance(process, DiscreteProcess) and process.states is not None
-        if setting.base is None:
+        base = setting.base
+        if base is None or type(base).site_table is Law.site_table:  # which knows no single sites
             known = process.evidence(x, t)
         else:
-            known = setting.base.site_table(x, process.states)
+            known = base.site_table(x, process.states)
         return laws.Categorical(raw.movedim(1, -1) + known)
 
 

@@ -67,10 +67,7 @@ class StartingWeights:
             ValueError: If it is another model, naming what differs.
         """
         check_columns(columns, self.columns, f"the data to start from {self.origin} with")
-        kept = self.config["base"]
-        if isinstance(kept, dict) and isinstance(transport.base, torch.nn.Module):
-            # What the weights correct is the law that they were trained with.
-            transport.base = from_config(kept, DataLaw, "base")
+        _keep_base(transport, self.config["base"])
         for part in PARTS:
             own = to_config(getattr(transport, part))
             found = difference(self.config[part], own, set(), part)
@@ -94,6 +91,22 @@ class StartingWeights:
                     f"covariate {k} is {other}, and the weights of {self.origin} were told "
                     f"{one}; give data with the covariates of that run, or train without --from"
                 )
+
+
+def resumed(transport: Transport, run: RunFolder) -> None:
+    """Give a transport the kind of base law that the newest checkpoint of its run has.
+
+    Of a run that started from another's weights it is the law of those.
+    """
+    found, _ = run.newest()
+    if found is not None:
+        _keep_base(transport, found.state["run"]["model"].get("base"))
+
+
+def _keep_base(transport: Transport, config: Any) -> None:
+    """What weights correct is the law that they were trained with, filled with them."""
+    if isinstance(config, dict) and isinstance(transport.base, torch.nn.Module):
+        transport.base = from_config(config, DataLaw, "base")
 
 
 def _columns(config: Any) -> list[Any]:

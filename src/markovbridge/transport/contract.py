@@ -60,7 +60,7 @@ def checked_base(
         name = "an exact law" if head is None else type(head).__name__
         raise ValueError(
             f"{name} corrects no base law, and {type(base).__name__} is given as one: take "
-            "MeanHead, CategoricalHead, TwoMeansHead, or EndpointHead(predicts='residual')"
+            "base=None (--base null), or another head, such as MeanHead"
         )
     base.check(process, coupling)
     return base

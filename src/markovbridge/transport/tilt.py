@@ -25,6 +25,7 @@ from markovbridge.doors.randomness import fresh_key
 from markovbridge.laws import Law
 from markovbridge.processes.schedules import Time
 from markovbridge.samplers import Sampler
+from markovbridge.samplers.extrapolation import REACH
 from markovbridge.samplers.model import NOTHING, Given
 from markovbridge.transport.draws import STEPS, Sampling
 
@@ -79,7 +80,7 @@ def prescribed(
         transport: The model.
         means: What the means are to be, in the shape of an event; NaN leaves a site free.
         generator: Of the pilot samples.
-        condition: What samples will be conditioned on, (n, C): pilots take its rows in turn.
+        condition: What samples will be conditioned on, (n, C): pilots take rows from all over it.
         guidance: How strongly that acts.
         steps: Steps of a walk.
         sampler: How to step; the default of the model if None.
@@ -87,7 +88,8 @@ def prescribed(
         rounds: How many of these there are.
 
     Raises:
-        ValueError: If a mean is not above 0, or there are not as many as sites.
+        ValueError: If a mean is not above 0, or is more than the model may draw, or there are not
+            as many as sites.
     """
     checks.whole(pilot, "pilot", least=2)
     checks.turns(rounds, "rounds")
@@ -97,11 +99,21 @@ def prescribed(
         raise ValueError(f"means has shape {tuple(wanted.shape)}, an event {transport.shape}")
     if not bool(((wanted > 0) & wanted.isfinite())[~free].all()):
         raise ValueError("means must be above 0 and finite, or NaN where a mean is left free")
-    rows = torch.arange(pilot) % (1 if condition is None else len(condition))
-    told = None if condition is None else condition[rows]
+    if transport.seen is not None:
+        most = REACH * transport.seen[1].clamp_min(1).double().cpu()
+        if bool((far := wanted.cpu() > most).any()):
+            mean, least = float(wanted.cpu()[far][0]), float(most[far][0])
+            raise ValueError(
+                f"a mean of {mean:g} is asked for, and the model expects at most {least:g} there, "
+                f"{REACH:g} times the largest value that it was trained on: ask for less"
+            )
     tilt = torch.zeros(transport.shape, dtype=torch.float64)
     made = Multiplied(transport, tilt)
+    told = None
     for turn in range(rounds):
+        if condition is not None:  # rows from all over, others in each round
+            places = (torch.arange(pilot) + turn / rounds) * len(condition) / pilot
+            told = condition[places.long()]
         rng = torch.Generator(transport.device).manual_seed(fresh_key(generator))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what pilots look like is for the samples to say

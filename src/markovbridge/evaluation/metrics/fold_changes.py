@@ -166,6 +166,8 @@ def fold_changes(
     more = chance * PARTS / (PARTS - 1)
     each = torch.tensor([_slope(*one, weight, more) for one in zip(xs, ys, strict=True)]).double()
     error = ((each - each.mean()).square().sum() * (PARTS - 1) / PARTS).sqrt()
+    if bool(error.isnan()):  # without some of the rows nothing is left that is not chance
+        slope = math.nan
     return FoldChanges(slope, float(error), len(levels), features)
 
 
