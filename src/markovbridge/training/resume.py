@@ -132,7 +132,8 @@ def check(saved: dict[str, Any], current: dict[str, Any], step: int) -> None:
     # A run of before there was a setting has its default.
     usual = {field.name: field.default for field in fields(TrainingConfig)}
     saved = {**renamed(saved), "training": {**usual, **saved["training"]}}
-    saved["model"] = {"base": None, **saved["model"]}  # of before there were base laws
+    if "model" in saved:  # of before there were base laws, maybe
+        saved["model"] = {"base": None, **saved["model"]}
     if training["select"] == "best":
         free.remove("validate_every")
     if not _bound_to_steps(training) or step >= saved["training"]["steps"]:
