@@ -1,30 +1,19 @@
 """Fitting mixtures of negative binomials against scipy's likelihoods and laws known beforehand."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from scipy import optimize, sparse, stats
 
+from count_rows import PROFILES, SIZES, rows
 from markovbridge import PureDeath
 from markovbridge.data import SparseRows
-from markovbridge.doors.randomness import generator
 from markovbridge.exact import CountMixture, count_fitting, count_mixtures
-from markovbridge.laws import NegativeBinomial
 
-
-def draw(n, profiles, sizes, key, spread=0.5, depth=60.0):
-    """Counts of a mixture of `profiles` (K, d), rows of log-normal depth."""
-    rng = generator("cpu", "fitting", key)
-    k = torch.randint(len(profiles), (n,), generator=rng)
-    library = depth * (spread * torch.randn(n, 1, generator=rng)).exp()
-    law = NegativeBinomial((library * profiles[k]).log(), sizes.expand(n, -1))
-    return law.sample(generator=rng)
-
-
-PROFILES = torch.tensor([[0.5, 0.2, 0.2, 0.05, 0.05], [0.05, 0.1, 0.1, 0.25, 0.5]])
-SIZES = torch.tensor([0.5, 2.0, 8.0, 1.0, 3.0])
+draw = partial(rows, "fitting")
 
 
 def pmf(x, mean, r):

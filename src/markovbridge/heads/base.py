@@ -57,4 +57,18 @@ class Head(ABC):
         """
 
 
+class CorrectingHead(Head):
+    """A head whose output corrects a base law; without a named one, that of the moments."""
+
+    @property
+    def corrects(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def starts_from_moments(self) -> bool:
+        """Yes."""
+        return True
+
+
 doors.guard(__name__)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from markovbridge import doors, laws
-from markovbridge.heads.base import Head
+from markovbridge.heads.base import CorrectingHead, Head
 from markovbridge.heads.counts import CategoricalHead, LogisticMixtureHead, MeanHead, leaping
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process, Setting
@@ -28,7 +28,7 @@ from markovbridge.samplers.base import Sampler
 
 
 @dataclass(frozen=True)
-class CentredHead(Head):
+class CentredHead(CorrectingHead):
     """The mean as `MeanHead` learns it, and a table around it, for bounded counts.
 
     Attributes:
@@ -42,16 +42,6 @@ class CentredHead(Head):
             raise ValueError(
                 f"table must be a CategoricalHead or LogisticMixtureHead, not {self.table!r}"
             )
-
-    @property
-    def corrects(self) -> bool:
-        """Yes."""
-        return True
-
-    @property
-    def starts_from_moments(self) -> bool:
-        """Yes, as the mean."""
-        return True
 
     def outputs(self, process: Process) -> int:
         """One for the mean, and those of the table."""

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from markovbridge import doors, laws
 from markovbridge.doors import checks
-from markovbridge.heads.base import Head
+from markovbridge.heads.base import CorrectingHead, Head
 from markovbridge.laws import LOG_TINY, Law, Shifted
 from markovbridge.processes.base import DiscreteProcess, Process, Setting
 from markovbridge.processes.clock import match
@@ -99,7 +99,7 @@ def _log_scale(setting: Setting, x: Tensor, t: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MeanHead(Head):
+class MeanHead(CorrectingHead):
     """The conditional mean of the remaining count: the paper's head.
 
     Attributes:
@@ -117,11 +117,6 @@ class MeanHead(Head):
     kernel: Literal["poisson", "stochastic", "nearest"] = "poisson"
     bounded: bool = False
     link: Literal["softplus", "exp"] = "softplus"
-
-    @property
-    def corrects(self) -> bool:
-        """Yes."""
-        return True
 
     @property
     def starts_from_moments(self) -> bool:
@@ -253,8 +248,10 @@ class LogisticMixtureHead(Head):
 
 
 @dataclass(frozen=True)
-class NegativeBinomialHead(Head):
+class NegativeBinomialHead(CorrectingHead):
     """Negative binomials for the remaining count, bounded or not: for over-dispersion.
+
+    Without a mixture it is exact for negative binomial data from the start.
 
     Attributes:
         components: How many are mixed at each site. A zero output weighs them alike, with
@@ -265,16 +262,6 @@ class NegativeBinomialHead(Head):
 
     def __post_init__(self) -> None:
         checks.whole(self.components, "components", least=1)
-
-    @property
-    def corrects(self) -> bool:
-        """Yes."""
-        return True
-
-    @property
-    def starts_from_moments(self) -> bool:
-        """Yes: without a mixture it is then exact for negative binomial data from the start."""
-        return True
 
     def outputs(self, process: Process) -> int:
         """Mean and size; of a mixture, weight, mean and size of each component."""

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.heads.base import Head
+from markovbridge.heads.base import CorrectingHead
 from markovbridge.heads.counts import CENTRE, log_softplus
 from markovbridge.laws import LOG_TINY
 from markovbridge.laws.sums import TwoMeans as Law
@@ -29,23 +29,13 @@ from markovbridge.processes.integers import IntegerProcess
 
 
 @dataclass(frozen=True)
-class TwoMeansHead(Head):
+class TwoMeansHead(CorrectingHead):
     """Expected steps up and down from x_t to x_1.
 
     Its law of x_1 has these means, and Poisson or binomial steps independent of one
     another: right in what the rates need, a guess in the rest. `TauLeaping` uses the rates
     alone; `Bridge` draws from the guess, and is of first order all the same.
     """
-
-    @property
-    def corrects(self) -> bool:
-        """Yes."""
-        return True
-
-    @property
-    def starts_from_moments(self) -> bool:
-        """Yes."""
-        return True
 
     def outputs(self, process: Process) -> int:
         """Two: steps up, and steps down."""

@@ -1,8 +1,11 @@
 """Size-factor scaling: what it keeps, and what beats it."""
 
+from functools import partial
+
 import pytest
 import torch
 
+from count_rows import PROFILES, SIZES, rows
 from markovbridge.doors.randomness import generator
 from markovbridge.evaluation.metrics import (
     best_pseudocount,
@@ -11,20 +14,8 @@ from markovbridge.evaluation.metrics import (
     thin,
 )
 from markovbridge.exact import CountMixture
-from markovbridge.laws import NegativeBinomial
 
-
-def draw(n, profiles, sizes, key, spread=0.5, depth=60.0):
-    """Counts of a mixture of `profiles` (K, d), rows of log-normal depth."""
-    rng = generator("cpu", "baselines", key)
-    k = torch.randint(len(profiles), (n,), generator=rng)
-    library = depth * (spread * torch.randn(n, 1, generator=rng)).exp()
-    law = NegativeBinomial((library * profiles[k]).log(), sizes.expand(n, -1))
-    return law.sample(generator=rng)
-
-
-PROFILES = torch.tensor([[0.5, 0.2, 0.2, 0.05, 0.05], [0.05, 0.1, 0.1, 0.25, 0.5]])
-SIZES = torch.tensor([0.5, 2.0, 8.0, 1.0, 3.0])
+draw = partial(rows, "baselines")
 
 
 def test_scaling_keeps_totals():
