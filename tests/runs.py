@@ -1,5 +1,6 @@
 """Small runs of the digits for the tests of the command line, and what it says of them."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -22,6 +23,12 @@ def train(folder, *options, steps=30):
 def sample(run, *options):
     words = ["sample", str(run), "--block", "16", "--steps", "5", "--threads", "1", *options]
     return main(words)
+
+
+def said_by(rank, words, folder):
+    """Write what a verb prints in process `rank` to a file of `folder`."""
+    with (folder / f"said{rank}").open("w") as file, contextlib.redirect_stdout(file):
+        assert main(words) == 0
 
 
 def config(capsys, *words):

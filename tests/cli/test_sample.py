@@ -1,6 +1,5 @@
 """`markovbridge sample`."""
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -10,8 +9,7 @@ import pytest
 import torch
 
 from markovbridge import Bridge, MeanHead, Transport
-from markovbridge.cli import main
-from runs import error, sample, samples
+from runs import error, said_by, sample, samples
 from twice import in_two_processes
 
 # sample
@@ -126,11 +124,6 @@ def test_other_settings_start_afresh(run, monkeypatch, capsys, options):
     found = samples(run)[0]
     assert sample(run, "--n", "40", *options) == 0
     assert np.array_equal(samples(run)[0], found)
-
-
-def said_by(rank, words, folder):
-    with (folder / f"said{rank}").open("w") as file, contextlib.redirect_stdout(file):
-        assert main(words) == 0
 
 
 @pytest.mark.parametrize("launched", [False, pytest.param(True, marks=pytest.mark.whole)])

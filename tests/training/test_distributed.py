@@ -3,29 +3,22 @@
 By the launcher itself `tests/cli/test_sample.py` starts two, with `--whole`.
 """
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
+import distributed
 from markovbridge.doors.randomness import derive, generator
 from markovbridge.training.examples import Batches
 from twice import in_two_processes
-
-
-def small_runs(directory):
-    sys.path.insert(0, str(Path(__file__).parent))
-    importlib.import_module("distributed").main(directory)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Folder of the runs and what each process found."""
     directory = tmp_path_factory.mktemp("distributed")
-    in_two_processes(lambda rank: small_runs(directory))
+    in_two_processes(distributed.main, directory)
     found = [torch.load(directory / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
     return directory, found
 

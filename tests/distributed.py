@@ -1,9 +1,15 @@
 """What test_distributed.py does in two processes."""
 
-import small
+import sys
+from pathlib import Path
+
 import torch
 
 from markovbridge.training import Trainer
+
+sys.path.insert(0, str(Path(__file__).with_name("training")))
+
+import small  # noqa: E402
 
 
 def train(directory, steps, **kwargs):
@@ -22,9 +28,10 @@ def train(directory, steps, **kwargs):
     return trainer
 
 
-def main(directory):
+def main(rank, directory):
     whole = train(directory / "whole", 6)
-    rank, world = whole.accelerator.process_index, whole.accelerator.num_processes
+    world = whole.accelerator.num_processes
+    assert rank == whole.accelerator.process_index
     train(directory / "cut", 4)
     again = train(directory / "cut", 6, resume=True)
     small.assert_same(small.weights(again), small.weights(whole))
