@@ -37,6 +37,11 @@ def config(capsys, *words):
     return yaml.safe_load(capsys.readouterr().out)
 
 
+def arrays(path):
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
 def samples(run):
     with np.load(run / "samples.npz", allow_pickle=False) as file:
         return file["samples"], json.loads(str(file["meta"]))

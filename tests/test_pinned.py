@@ -20,9 +20,12 @@ from markovbridge import couplings, covariances, exact, heads, networks, process
 from pinned import CASES, SAMPLERS
 
 CLOSE = 1e-5
-# A likelihood is a mean over times that are drawn from a density fitted to the model's errors.
-FITTED = {"likelihood": 1e-3}
-FLIPPED = 0.01  # share of integers that rounding may turn into others
+# A likelihood is a mean over times that are drawn from a density fitted to the model's errors,
+# and a run of training adds up what every step rounds.
+FITTED = {"likelihood": 1e-3, "step": 1e-4}
+# Of these each number has draws of its own behind it, and may be another where they are.
+DRAWN = {"loss", "gradient"}
+FLIPPED = 0.01  # share of numbers that draws turn into others where rounding turned these
 # Bases of the classes that some model here has to have. UNet is slow to build.
 KINDS = [
     (processes, processes.Process),
@@ -72,14 +75,16 @@ def check(found: dict[str, Any], known: dict[str, Any]) -> None:
         new, old = numbers(found[word]), numbers(value)
         if old is None or new is None or new.shape != old.shape or new.dtype != old.dtype:
             assert word not in other, f"{word}: {found[word]}, and not {value}"
-        elif old.is_floating_point():
-            close, told = FITTED.get(word, CLOSE), f"{word}: {new}, and not {old}"
+        elif old.is_floating_point() and word not in DRAWN:
+            close, told = FITTED.get(word.split()[0], CLOSE), f"{word}: {new}, and not {old}"
             torch.testing.assert_close(new, old, rtol=close, atol=close, msg=told)
         else:
-            sizes, flipped = [*sizes, old.numel()], flipped + int((new != old).sum())
-    # One number of a draw that is another carries those after it away.
-    allowed = max(FLIPPED * sum(sizes), max(sizes))
-    assert flipped <= allowed, f"{flipped} of {sum(sizes)} integers are others, in {other}"
+            close = CLOSE if old.is_floating_point() else 0.0
+            others = ~torch.isclose(new.double(), old.double(), rtol=close, atol=close)
+            sizes, flipped = [*sizes, old.numel()], flipped + int(others.sum())
+    # One number of a draw that is another carries those after it away: of two questions here.
+    allowed = max(FLIPPED * sum(sizes), sum(sorted(sizes)[-2:]))
+    assert flipped <= allowed, f"{flipped} of {sum(sizes)} numbers are others, in {other}"
 
 
 def numbers(value: Any) -> torch.Tensor | None:

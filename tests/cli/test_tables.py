@@ -11,6 +11,7 @@ import yaml
 
 from markovbridge.cli import main
 from markovbridge.data import CountTable, write_table
+from runs import arrays
 
 GENES = tuple(f"gene{k}" for k in range(6))
 CELLS = tuple(f"cell{k}" for k in range(50))
@@ -56,7 +57,7 @@ def test_samples_become_a_table_with_the_names_of_the_features(run):
     options = ["--n", "4", "--steps", "2", "--condition.batch", "*"]
     assert main(["sample", str(run), *options]) == 0
     data = CountTable(run / f"samples{table.suffix}", covariates=("batch",)).load("all")
-    assert data.x.tolist() == np.load(run / "samples.npz")["samples"].tolist()
+    assert data.x.tolist() == arrays(run / "samples.npz")["samples"].tolist()
     assert data.row_names == ("sample 0", "sample 1", "sample 2", "sample 3")
     assert data.column_names == GENES
     assert data.condition.tolist() == [[1, 0], [0, 1]] * 2
@@ -67,11 +68,11 @@ def test_restored_rows_keep_their_names(run, counts):
     words = ["restore", str(run), "--survival", "0.5", "--draws", "19", "--steps", "2"]
     assert main([*words, "--n", "3"]) == 0
     rows = CountTable(table).positions(50, "test")[:3]
-    arrays = np.load(run / "restored.npz")
+    found = arrays(run / "restored.npz")
     if table.suffix == ".h5ad":
         made = anndata.read_h5ad(run / "restored.h5ad")
         assert np.array_equal(made.X, counts[rows].numpy())
-        assert np.array_equal(made.layers["thinned"], arrays["input"])
+        assert np.array_equal(made.layers["thinned"], found["input"])
         names, columns = made.obs_names, made.var_names
         mean, high = made.layers["restored_mean"], made.layers["restored_high"]
     else:
@@ -83,8 +84,8 @@ def test_restored_rows_keep_their_names(run, counts):
         names, columns = frames["restored_mean"].index, frames["restored_mean"].columns
     assert list(names) == [CELLS[i] for i in rows]
     assert list(columns) == list(GENES)
-    assert np.allclose(mean, arrays["mean"], rtol=1e-6)
-    assert np.array_equal(high, arrays["high"][-1])
+    assert np.allclose(mean, found["mean"], rtol=1e-6)
+    assert np.array_equal(high, found["high"][-1])
 
 
 def test_a_table_of_thinned_counts_is_restored(run, counts, tmp_path):
@@ -93,15 +94,15 @@ def test_a_table_of_thinned_counts_is_restored(run, counts, tmp_path):
     write_table(thinned, (counts[:5] // 2).int(), row_names=CELLS[:5], column_names=GENES)
     words = ["restore", str(run), "--survival", "0.5", "--draws", "19", "--steps", "2"]
     assert main([*words, "--input", str(thinned)]) == 0
-    arrays = np.load(run / "restored.npz")
-    assert arrays["input"].tolist() == (counts[:5] // 2).int().tolist()
+    found = arrays(run / "restored.npz")
+    assert found["input"].tolist() == (counts[:5] // 2).int().tolist()
     if table.suffix == ".h5ad":
         made = anndata.read_h5ad(run / "restored.h5ad")
         assert list(made.obs_names) == list(CELLS[:5])
-        assert np.allclose(made.layers["restored_mean"], arrays["mean"])
+        assert np.allclose(made.layers["restored_mean"], found["mean"])
     else:
         made = pd.read_csv(run / "shallow_restored_mean.csv", index_col=0)
-        assert np.allclose(made.to_numpy(), arrays["mean"], rtol=1e-6)
+        assert np.allclose(made.to_numpy(), found["mean"], rtol=1e-6)
 
 
 def test_empty_cells_are_imputed(run, counts, tmp_path):
@@ -112,8 +113,8 @@ def test_empty_cells_are_imputed(run, counts, tmp_path):
     write_table(holes, cells, row_names=CELLS[:5], column_names=GENES)
     words = ["impute", str(run), "--input", str(holes), "--observed", "finite"]
     assert main([*words, "--draws", "19", "--steps", "2", "--rounds", "1"]) == 0
-    arrays = np.load(run / "imputed.npz")
-    assert arrays["observed"].tolist() == (~gone).tolist()
+    found = arrays(run / "imputed.npz")
+    assert found["observed"].tolist() == (~gone).tolist()
     if table.suffix == ".h5ad":
         made = anndata.read_h5ad(run / "imputed.h5ad")
         mean, names = made.layers["imputed_mean"], made.obs_names
@@ -122,7 +123,7 @@ def test_empty_cells_are_imputed(run, counts, tmp_path):
         frame = pd.read_csv(run / "holes_imputed_mean.csv", index_col=0)
         mean, names = frame.to_numpy(), frame.index
     assert list(names) == list(CELLS[:5])
-    assert np.allclose(mean, arrays["mean"], rtol=1e-6)
+    assert np.allclose(mean, found["mean"], rtol=1e-6)
     assert np.array_equal(mean[~gone], counts[:5][~gone].numpy())
 
 
@@ -130,8 +131,8 @@ def test_one_draw_of_what_is_missing_is_a_table_without_intervals(run):
     run, table = run
     words = ["impute", str(run), "--observed", "random:0.5", "--n", "3", "--steps", "2"]
     assert main([*words, "--draws", "1", "--rounds", "1"]) == 0
-    arrays = np.load(run / "imputed.npz")
-    assert np.array_equal(arrays["mean"], arrays["draws"][0]) and np.isnan(arrays["sd"]).all()
+    found = arrays(run / "imputed.npz")
+    assert np.array_equal(found["mean"], found["draws"][0]) and np.isnan(found["sd"]).all()
     stem = "imputed.h5ad" if table.suffix == ".h5ad" else "cells_imputed_mean.csv"
     assert (run / stem).is_file() and not (run / "cells_imputed_low.csv").exists()
     if table.suffix == ".h5ad":

@@ -27,6 +27,7 @@ with warnings.catch_warnings():  # it need not inherit from scikit-learn's own
             "check_do_not_raise_errors_in_init_or_set_params": IN_CONSTRUCTOR
         },
     )
+    asked = pytest.mark.parametrize(asked.args[0], list(asked.args[1]), **asked.kwargs)
 
 
 @asked

@@ -108,7 +108,10 @@ def test_a_chain_of_many_states_is_walked_to_its_data():
     up = np.full(size - 1, 1.0)
     moves = sparse.diags([up, up, [0.2], [0.2]], [1, -1, size - 1, 1 - size]).tocsr()
     process = mb.FiniteChain(moves - sparse.diags(np.asarray(moves.sum(1)).reshape(-1)))
-    points, weights = torch.tensor([[10], [11], [300]]), torch.tensor([0.5, 0.3, 0.2]).double()
+    points, weights = (
+        torch.tensor([[10], [11], [300]]),
+        torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64),
+    )
     model = mb.Transport(process, exact.Empirical(process, points, weights), shape=(1,))
     g, n = generator("cpu", "walked"), 60
     y = points[torch.multinomial(weights, n, True, generator=g)]

@@ -69,7 +69,6 @@ def unpack(name: str, archive: Path | str, output: Path | str) -> tuple[int, int
 
 def _mouse_brain(path: Path) -> Contents:
     """Blocks of 2,000 cells, and the names of cells and genes."""
-    decode = optional("numcodecs", "mouse-brain").Blosc().decode
     with tarfile.open(path) as archive:
         root = (archive.getnames() or [""])[0].split("/")[0]
 
@@ -77,6 +76,7 @@ def _mouse_brain(path: Path) -> Contents:
             member = archive.extractfile(f"{root}/{ZARR}/{name}")
             if member is None:
                 raise KeyError(f"{name} is no file")
+            decode = optional("numcodecs", "mouse-brain").Blosc().decode
             return np.frombuffer(decode(member.read()), dtype)
 
         blocks = [read(f"X/{k}.0", "<f4").reshape(ROWS, -1) for k in range(BLOCKS)]

@@ -209,7 +209,7 @@ def test_a_model_of_a_layer_takes_x_where_there_is_no_such_layer():
         assert np.array_equal(dense(read_object(given, layer="raw", known=()).x), COUNTS)
     with pytest.raises(ValueError, match="there is no layer 'raw'; there are none"):
         read_object(table, layer="raw")
-    empty = anndata.AnnData(None, layers={"counts": COUNTS})
+    empty = anndata.AnnData(None, obs=table.obs, var=table.var, layers={"counts": COUNTS})
     with pytest.raises(ValueError, match="there is no X; name a layer; there are counts"):
         read_object(empty)
 

@@ -229,7 +229,8 @@ class TestObjects:
             "thin": sparse.csr_matrix(counts),
             "deep": np.ones((40, 2, 3)),
         }
-        made = anndata.AnnData(None, obs=obs, layers={"counts": counts}, obsm=obsm)
+        var = pd.DataFrame(index=[f"c{k}" for k in range(counts.shape[1])])
+        made = anndata.AnnData(None, obs=obs, var=var, layers={"counts": counts}, obsm=obsm)
         write_table(tmp_path / "a.h5ad", made)
         write_table(tmp_path / "b.h5ad", made, columns=["batch"])
         for name, columns in (("a", ["batch", "note"]), ("b", ["batch"])):
