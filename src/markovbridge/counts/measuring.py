@@ -137,7 +137,8 @@ class MeasuredModel(FittedModel):
             there is no pandas: "mean_a", "mean_b", "log_fold_change" (natural, of b over a),
             "standard_error", "degrees", "p_value", "adjusted" (Benjamini & Hochberg) and
             "missing", the share of the variance that is due to what was drawn. NaN where all
-            counts of a group are 0, or none varies.
+            counts of a group are 0 in every completed table, and p-values where no count varies
+            but the groups differ.
 
         Raises:
             ValueError: If a group has fewer than two rows, or there are fewer than two draws.
