@@ -1,12 +1,14 @@
 """`calibrate`: it finds what Python finds, and intervals of the run are corrected by it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from markovbridge import CountModel
 from markovbridge.cli import main
+from markovbridge.cli.calibrate import Calibrate
 from markovbridge.data import write_table
 from markovbridge.evaluation.report import write_report
 from pages import Page
@@ -60,6 +62,54 @@ def test_a_run_of_a_table_is_calibrated_as_a_count_model(cells, capsys):
     found = [(one["task"], one["share"]) for one in read(run)["calibrations"]]
     assert found == [("restore", 0.5), ("impute", 0.5)]
     assert CountModel.load(run).impute(new, new > 2).corrected(0.5)
+
+
+def test_intervals_of_another_head_are_not_those_of_the_model(cells, tmp_path, capsys):
+    run, counts = cells
+    place = tmp_path / "run"
+    shutil.copytree(run, place, ignore=shutil.ignore_patterns("calibration.*"))
+    words = ["calibrate", str(place), "--survival", "0.5", "--n", "18", *ONE]
+    assert main([*words, "--head.components", "3", "--head", "NegativeBinomialHead"]) == 2
+    capsys.readouterr()
+    assert main([*words, "--head.kernel", "stochastic"]) == 0
+    assert "CountModel`, whose head is MeanHead(kernel=poisson" in capsys.readouterr().err
+    (other,) = read(place)["calibrations"]
+    assert "stochastic" in other["parts"] and "base CountMixture" in other["parts"]
+    model = CountModel.load(place)
+    assert len(model.calibrations_) == 1 and not model.restore(counts[:3], 0.5).corrected(0.9)
+    assert main(words) == 0
+    assert "whose head is" not in capsys.readouterr().err
+    assert [one["parts"] == other["parts"] for one in read(place)["calibrations"]] == [True, False]
+    model = CountModel.load(place)
+    assert model.restore(counts[:3], 0.5).corrected(0.9)
+    # Files of before have no word of it, and were taken for those of the model.
+    content = read(place)
+    content["calibrations"] = [{**content["calibrations"][1]}]
+    del content["calibrations"][0]["parts"]
+    (place / "calibration.json").write_text(json.dumps(content))
+    assert CountModel.load(place).restore(counts[:3], 0.5).corrected(0.9)
+
+
+def test_too_few_rows_are_refused_before_anything_is_drawn(cells, capsys, monkeypatch):
+    run, counts = cells
+
+    def drawn(*_, **__):
+        raise AssertionError("drawn")
+
+    monkeypatch.setattr(Calibrate, "drawn", drawn)
+    for options in (["--survival", "0.5"], []):
+        assert main(["calibrate", str(run), "--n", "17", *options, *ONE]) == 1
+        assert "takes 18 rows, not 17" in error(capsys)
+    assert main(["calibrate", str(run), "--n", "18", "--observed", "0.95", *ONE]) == 1
+    assert "takes 9 rows with a hidden entry in each half" in error(capsys)
+    model = CountModel.load(run)
+    monkeypatch.setattr(CountModel, "_restored", drawn)
+    monkeypatch.setattr(CountModel, "_imputed", drawn)
+    for options in ({"survival": 0.5}, {}):
+        with pytest.raises(ValueError, match="takes 18 rows, not 17"):
+            model.calibrate(counts[:17], **options)
+    with pytest.raises(ValueError, match="takes 9 rows with a hidden entry in each half"):
+        model.calibrate(counts[:18], observed=0.95)
 
 
 def test_the_report_shows_ranks_and_coverage(run, capsys):

@@ -102,6 +102,28 @@ def test_sums_of_objectives(capsys):
             ["train", "digits", "--network", "MPL"],
             "network is 'MPL', which is none of Attention, ",
         ),
+        (
+            ["train", "digits", "--base", "mixture"],
+            "base is 'mixture', which is none of moments, null, FitFrequencies, FitMixture (did "
+            "you mean 'FitMixture'?)",
+        ),
+        (["train", "digits", "--base", "FitMixtures"], "base is 'FitMixtures', which is none of"),
+        (["train", "digits", "--base", "moment"], "(did you mean 'moments'?)"),
+        (["train", "digits", "--base", "3"], "base is '3'; it must be one of moments, null, Fit"),
+        (["train", "digits", "--base", "MLP"], "base is 'MLP', which is none of moments"),
+        (
+            ["train", "digits", "--base", "FitMixture", "--base.compnents", "3"],
+            "no option 'base.compnents' (did you mean 'components'?)",
+        ),
+        (
+            ["train", "digits", "--base.components", "3"],
+            "--base names none: write, for example, --base FitMixture --base.components 3",
+        ),
+        (
+            ["train", "digits", "--base", "moments", "--base.prior", "3"],
+            "--base names none: write, for example, --base FitFrequencies --base.prior 3",
+        ),
+        (["train", "digits", "--head.kernel", "poisson", "--base", "[1]"], "base is '[1]'; it m"),
         (["train", "digits", "--resume", "true", "--overwrite", "true"], "give one of them"),
         (["sample"], "RUN comes first"),
         (["recipes", "digit"], "there is no recipe 'digit'"),

@@ -91,3 +91,60 @@ def test_what_cannot_be_compared_is_refused_and_zeros_are_not_tested():
     y[:, :, 0] = 0
     found = differences(y.flip(1), y)
     assert bool(found.p_value[0].isnan()) and not bool(found.p_value[1:].isnan().any())
+
+
+def test_a_completed_table_of_zeros_says_what_it_says():
+    a = torch.tensor([[[0, 2], [0, 3]], [[1, 2], [1, 4]], [[0, 3], [3, 3]]])
+    b = torch.tensor([[[1, 2], [4, 3]], [[2, 2], [2, 4]], [[2, 5], [3, 3]]])
+    found = differences(a, b)
+    # Rubin's rules for each mean, and then the delta method, by hand.
+    each = {"a": [0.0, 1.0, 1.5], "b": [2.5, 2.0, 2.5]}
+    own = {"a": [0.0, 0.0, 4.5], "b": [4.5, 0.0, 0.5]}
+    total = within = between = welch = 0.0
+    for name in "ab":
+        mean, spread = np.mean(each[name]), np.mean(own[name]) / 2
+        within += spread / mean**2
+        between += 4 / 3 * np.var(each[name], ddof=1) / mean**2
+        welch += (spread / mean**2) ** 2
+    total, complete = within + between, within**2 / welch
+    share = between / total
+    degrees = 1 / (share**2 / 2 + 1 / ((complete + 1) / (complete + 3) * complete * (1 - share)))
+    estimate = np.log((7 / 3) / (2.5 / 3))
+    assert float(found.log_fold_change[0]) == pytest.approx(estimate)
+    assert float(found.standard_error[0]) == pytest.approx(total**0.5)
+    assert float(found.missing[0]) == pytest.approx(share)
+    assert float(found.degrees[0]) == pytest.approx(degrees)
+    expected = 2 * stats.t.sf(estimate / total**0.5, degrees)
+    assert float(found.p_value[0]) == pytest.approx(expected)
+    alone = differences(a[:, :, 1:], b[:, :, 1:])  # whose tables have no such group
+    assert float(found.p_value[1]) == float(alone.p_value[0])
+
+
+def test_without_variance_there_is_no_evidence():
+    same, other = torch.full((2, 5, 1), 3), torch.full((2, 5, 1), 4)
+    moved = torch.stack([same[0], other[0]])  # tables that differ, of rows that do not
+    found = differences(
+        torch.cat([same, same, same, 0 * same], -1), torch.cat([same, other, moved, same], -1)
+    )
+    assert found.log_fold_change[:2].tolist() == pytest.approx([0, np.log(4 / 3)])
+    np.testing.assert_equal(found.p_value.tolist(), [1.0, np.nan, 1.0, np.nan])
+    assert found.missing[:3].tolist() == [0, 0, 1]
+
+
+def test_rare_features_keep_to_the_level():
+    rng = np.random.default_rng(5)
+    tables = []
+    for _ in range(2):
+        x = rng.poisson(0.1, (24, 4000))
+        gone = rng.random(x.shape) < 0.5
+        number = (~gone).sum(0)
+        rate = rng.gamma(np.where(gone, 0, x).sum(0) + 0.5, 1 / number, (5, 4000))
+        made = np.where(gone, rng.poisson(rate[:, None], (5, *x.shape)), x)
+        tables.append(torch.from_numpy(made))
+    found = differences(*tables)
+    means = [table.double().mean(1) for table in tables]
+    some = torch.stack([((m == 0).any(0) & (m > 0).any(0)) for m in means]).any(0)
+    some &= torch.stack([(m > 0).any(0) for m in means]).all(0)
+    assert int(some.sum()) > 100 and not bool(found.p_value[some].isnan().any())
+    for alpha in (0.01, 0.05, 0.2):
+        assert float((found.p_value[some] < alpha).double().mean()) < alpha

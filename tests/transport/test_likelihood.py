@@ -254,3 +254,30 @@ def test_a_trained_network_and_its_condition():
     error = float((bound.standard_error[1] ** 2 + alone.standard_error[0] ** 2).sqrt())
     assert abs(float(bound.nats[1] - alone.nats[0])) < 5 * error
     assert float(bound.nats[0] - bound.nats[1]) > 10 * error
+
+
+def test_stated_errors_hold_for_a_row_unlike_those_that_the_times_are_fitted_to():
+    # No event is born to (0, 0), so that its integrand is a function of time alone: what is left
+    # of its error is where the density of times, which the others make, has its jumps.
+    process, sizes = PureDeath(), torch.tensor([2.0, 3.0]).double()
+    weights = torch.tensor([[0.1, 0.25, 0.05], [0.2, 0.1, 0.3]]).double().log()
+    profiles = torch.tensor([[0.4, 0.9], [0.8, 0.3], [1.1, 0.6]]).double()
+    depths = torch.tensor([1.0, 2.0]).double()
+    size = sizes.numpy()
+    law = exact.CountMixture.of(process, weights, depths, profiles, sizes, corrected=True)
+    x = torch.tensor([[0, 0], [3, 2], [10, 1], [5, 0]])
+    known = torch.zeros(4, dtype=torch.float64)
+    for k, depth in enumerate(depths):
+        for j, profile in enumerate(profiles):
+            means = (depth * profile).numpy()
+            each = stats.nbinom.pmf(x.numpy(), size, size / (size + means))
+            known += weights[k, j].exp() * torch.from_numpy(each.prod(1))
+    model = Transport(process, law, shape=(2,))
+    bounds = [
+        model.log_likelihood(x, draws=1024, generator=generator(seed), block=2**12)
+        for seed in range(24)
+    ]
+    off = torch.stack([(bound.nats - known.log()) / bound.standard_error for bound in bounds])
+    assert float(off.abs().max()) < 4
+    assert float(off.square().mean()) < 1.5
+    assert max(float(bound.standard_error[0]) for bound in bounds) < 2e-4

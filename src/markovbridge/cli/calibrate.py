@@ -3,7 +3,8 @@
 RUN/calibration.json    {"calibrations": [...], "model": hash of the weights}: what was found of
                         imputed entries and of thinned counts, as `evaluation.calibration` has it
 
-`CountModel.load(RUN)` corrects the intervals of such draws by it. From Python the same is
+`CountModel.load(RUN)` corrects the intervals of such draws of the model's own head by it. From
+Python the same is
 `CountModel.calibrate`.
 """
 
@@ -32,12 +33,15 @@ from markovbridge.evaluation.calibration import (
     Calibration,
     added,
     calibrate,
+    check_hidden,
     content_of,
     is_calibration,
+    parts_of,
     read,
     walk_of,
 )
 from markovbridge.evaluation.restoration import LEVELS, Restoration, least_draws, shown, thin
+from markovbridge.storage.config import short, to_config
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.files import to_json
 from markovbridge.storage.parts import arguments
@@ -117,6 +121,12 @@ class Calibrate(Posterior, Measures):
                     f"calibrate is for counts, a model of PureDeath, and {drawing.run} has "
                     f"{type(process).__name__}"
                 )
+            own = short(drawing.run.model_configuration()["head"])
+            if self.head is not None and short(to_config(self.head)) != own:
+                console.note(
+                    f"these are intervals of --head {short(to_config(self.head))}; those of "
+                    f"`CountModel`, whose head is {own}, are not corrected by them"
+                )
             file = self._file(drawing)
             if file.is_file() and not is_calibration(file):
                 raise foreign(file, "choose another --output")
@@ -150,6 +160,7 @@ class Calibrate(Posterior, Measures):
             draw = partial(transport.impute_block, x=x[each], observed=known, **options)
             least = torch.zeros((), dtype=x.dtype)
             kind = {"task": "impute", "share": self.observed}
+        check_hidden(hidden, self.levels)
         found = self.drawn(drawing, draw, n * draws, "draws", facts)
         if found is None:
             return
@@ -163,6 +174,7 @@ class Calibrate(Posterior, Measures):
             **kind,
             walk=walk_of(sampler, self.steps),
             rows_of=given.told,
+            parts=parts_of(transport),
             levels=tuple(self.levels),
             seed=self.seed,
         )

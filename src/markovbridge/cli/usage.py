@@ -83,9 +83,9 @@ def _wrap(text: str, indent: int) -> str:
 
 
 def _class(option: str, hint: Any, about: str, value: Any) -> str:
-    known = ", ".join(hints.classes(hint))
+    known = ", ".join([*hints.texts(hint), *hints.classes(hint)])
     default = f" Default: {short(value)}." if value is not None else ""
-    return _item(f"--{option} CLASS", f"{about} One of {known}.{default}")
+    return _item(f"--{option} {hints.metavar(hint)}", f"{about} One of {known}.{default}")
 
 
 def _group(option: str, cls: type, values: dict[str, Any]) -> list[str]:

@@ -40,7 +40,7 @@ from markovbridge.data.tables.made import Form, provenance, samples
 from markovbridge.data.tables.objects import TableObject, read_object
 from markovbridge.doors import checks
 from markovbridge.doors.randomness import derive, generator
-from markovbridge.evaluation.calibration import Calibration, Task, walk_of
+from markovbridge.evaluation.calibration import Calibration, Task, parts_of, walk_of
 from markovbridge.evaluation.restoration import DRAWS, Restoration, expected, restore
 from markovbridge.samplers import Adaptive
 from markovbridge.storage.config import short, to_config
@@ -324,7 +324,9 @@ class FittedModel(Estimator):
         widening: dict[float, Tensor] = {}
         means = self.transport_.mean.expand(self.transport_.shape)
         for one in self.calibrations_:
-            if one.is_for(*what, len(made.draws), walk_of(**self._walk)):
+            if one.is_for(
+                *what, len(made.draws), walk_of(**self._walk), parts_of(self.transport_)
+            ):
                 widening = one.correction.of(means, hidden)
         least = made.least
         return Restoration(

@@ -17,7 +17,14 @@ from markovbridge.counts.fitted import FittedModel
 from markovbridge.counts.seeds import RandomState, seed_of
 from markovbridge.counts.session import threaded
 from markovbridge.doors import checks
-from markovbridge.evaluation.calibration import Calibration, added, calibrate, walk_of
+from markovbridge.evaluation.calibration import (
+    Calibration,
+    added,
+    calibrate,
+    check_hidden,
+    parts_of,
+    walk_of,
+)
 from markovbridge.evaluation.differences import differences
 from markovbridge.evaluation.restoration import DRAWS, LEVELS, least_draws, shown, thin
 
@@ -72,15 +79,18 @@ class MeasuredModel(FittedModel):
         seed = seed_of(self.random_state if random_state is None else random_state)
         rng = torch.Generator().manual_seed(seed)
         facts: dict[str, Any] = {"walk": walk_of(**self._walk), "levels": levels, "seed": seed}
+        facts["parts"] = parts_of(transport)
         with threaded(self.threads):
             if survival is not None:
                 hidden = torch.ones_like(x, dtype=torch.bool)
+                check_hidden(hidden, levels)
                 seen = thin(x, survival, seed)
                 made = self._restored(seen, survival, condition, draws, rng)
                 facts |= {"task": "restore", "share": survival}
             else:
                 share = checks.number(observed, "observed", least=0, below=1)
                 hidden = ~shown(x, share, seed)
+                check_hidden(hidden, levels)
                 made = self._imputed(x, ~hidden, condition, draws, rng)
                 facts |= {"task": "impute", "share": share}
         means = transport.mean.expand(transport.shape)
@@ -127,7 +137,8 @@ class MeasuredModel(FittedModel):
             there is no pandas: "mean_a", "mean_b", "log_fold_change" (natural, of b over a),
             "standard_error", "degrees", "p_value", "adjusted" (Benjamini & Hochberg) and
             "missing", the share of the variance that is due to what was drawn. NaN where all
-            counts of a group are 0, or none varies.
+            counts of a group are 0 in every completed table, and p-values where no count varies
+            but the groups differ.
 
         Raises:
             ValueError: If a group has fewer than two rows, or there are fewer than two draws.

@@ -57,6 +57,7 @@ FORM = {
             **dict.fromkeys(("task", "walk"), TEXT),
             **dict.fromkeys(("share", "draws", "rows", "entries", "uniform"), NUMBER),
             "rows_of?": TEXT,
+            "parts?": TEXT,
             "ranks": [NUMBER],
             "errors": [NUMBER],
             "coverage": [MEASURED],
@@ -102,6 +103,7 @@ class Calibration:
         coverage: Of intervals of each level.
         correction: What widens intervals of such draws.
         rows_of: Where the rows are from, in words.
+        parts: Head and base law of the model that drew, as text; empty of older files.
     """
 
     task: Task
@@ -116,10 +118,14 @@ class Calibration:
     coverage: tuple[Measured, ...]
     correction: Correction
     rows_of: str = ""
+    parts: str = ""
 
-    def is_for(self, task: Task, share: float | None, draws: int, walk: str) -> bool:
+    def is_for(
+        self, task: Task, share: float | None, draws: int, walk: str, parts: str = ""
+    ) -> bool:
         """Whether intervals of such draws are corrected by it; `share` None for any."""
         same = share is None or math.isclose(self.share, share, rel_tol=1e-6)
+        same = same and (not self.parts or self.parts == parts)
         return (self.task, self.draws, self.walk) == (task, draws, walk) and same
 
     @classmethod
@@ -152,6 +158,7 @@ def calibrate(
     share: float,
     walk: str,
     rows_of: str = "",
+    parts: str = "",
     levels: Sequence[float] = LEVELS,
     seed: int = 0,
 ) -> Calibration:
@@ -166,6 +173,7 @@ def calibrate(
         share: How much was shown of the rows.
         walk: How the draws were made, as text.
         rows_of: Where the rows are from, in words.
+        parts: Head and base law of the model, as of `parts_of`.
         levels: Of the intervals.
         seed: Of ties, and of the entries that the test takes.
 
@@ -178,16 +186,8 @@ def calibrate(
             f"truth and hidden must have the shape of a draw, {tuple(restoration.draws.shape[1:])}"
             f", not {tuple(truth.shape)} and {tuple(hidden.shape)}"
         )
-    for level in levels:
-        need = 2 * conformal.least_rows(level)
-        if len(truth) < need:
-            raise ValueError(
-                f"to correct intervals of level {level} and to measure that takes {need} rows, "
-                f"not {len(truth)}"
-            )
+    check_hidden(hidden, levels)
     draws = len(restoration.draws)
-    if not bool(hidden.any()):
-        raise ValueError("hidden must mark at least one entry: show less of each row")
     plain = replace(restoration, widening={})
     rank = ranks(plain, truth, generator=generator("cpu", "ties", seed))
     found = [held(rank == k, hidden) for k in range(draws + 1)]
@@ -210,7 +210,36 @@ def calibrate(
         coverage=measured,
         correction=conformal.fit(plain, truth, hidden, means, levels),
         rows_of=rows_of,
+        parts=parts,
     )
+
+
+def check_hidden(hidden: Tensor, levels: Sequence[float]) -> None:
+    """Check that there are rows enough to correct intervals by, and to measure that.
+
+    Args:
+        hidden: The entries that will be looked at, (n, *event) bool.
+        levels: Of the intervals.
+
+    Raises:
+        ValueError: If there are not, with how many it takes.
+    """
+    told = hidden.flatten(1).any(1)
+    for level in sorted(levels, reverse=True):
+        need = conformal.least_rows(level)
+        if len(hidden) < 2 * need:
+            raise ValueError(
+                f"to correct intervals of level {level} and to measure that takes {2 * need} "
+                f"rows, not {len(hidden)}"
+            )
+        if 0 < int(told.sum()) and (least := min(int(told[k::2].sum()) for k in (0, 1))) < need:
+            raise ValueError(
+                f"to correct intervals of level {level} and to measure that takes {need} rows "
+                f"with a hidden entry in each half, every other row, not {least}: give more rows, "
+                "show less of each, or take a lower level"
+            )
+    if not bool(told.any()):
+        raise ValueError("hidden must mark at least one entry: show less of each row")
 
 
 def _corrected(
@@ -261,10 +290,16 @@ def walk_of(sampler: Sampler, steps: int) -> str:
     return f"{short(to_config(sampler))}, steps {steps}"
 
 
+def parts_of(transport: Any) -> str:
+    """Head and base law of a model, as text: draws of other ones are no draws of it."""
+    head, base = (short(to_config(getattr(transport, part, None))) for part in ("head", "base"))
+    return f"{head}, base {base}"
+
+
 def added(there: Sequence[Calibration], new: Calibration) -> list[Calibration]:
     """Calibrations with a new one, in place of those of the same draws."""
-    kept = [one for one in there if not one.is_for(new.task, new.share, new.draws, new.walk)]
-    return [*kept, new]
+    drawn = new.task, new.share, new.draws, new.walk, new.parts
+    return [*(one for one in there if not one.is_for(*drawn)), new]
 
 
 def read(folder: RunFolder, model: str | None, name: str = NAME) -> list[Calibration]:

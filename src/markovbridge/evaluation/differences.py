@@ -12,8 +12,13 @@ is due to what is not known. A test that leaves B out, as that of one imputed me
 what was made up for data.
 
 **Fold changes.** Q = log(mean of b) - log(mean of a) of each feature, U by the delta method,
-s_a²/(n_a m_a²) + s_b²/(n_b m_b²). Of a feature that is 0 in all rows of a group nothing is said:
-NaN.
+s_a²/(n_a m_a²) + s_b²/(n_b m_b²). Where a completed table has only zeros in a group, and others
+have not, it is the two means that are pooled, and the delta method comes after: Q̄, Ū and B are of
+log m̄ with the means m̄ over all tables. Of a feature that is 0 in a group in all of them nothing
+is said: NaN.
+
+**No variance.** Where neither group varies and both are equal, p is 1; where they are not, there
+is nothing to test by: NaN. Where tables differ but no table varies ν is 0, and p is 1.
 
 **Many features.** Adjusted p-values are those of Benjamini & Hochberg (1995): of the features
 below α, a share of at most α is expected to be wrong.
@@ -64,15 +69,44 @@ def pool(estimates: Tensor, variances: Tensor, degrees: Tensor | None = None) ->
             f"{tuple(estimates.shape)} and {tuple(variances.shape)}"
         )
     between = (1 + 1 / count) * estimates.double().var(0)
-    total = variances.double().mean(0) + between
+    # A table without variance has no degrees of its own.
+    complete = None if degrees is None else degrees.double().nanmean(0).nan_to_num(torch.inf)
+    return _pooled(
+        estimates.double().mean(0), variances.double().mean(0), between, complete, count
+    )
+
+
+def _pooled(
+    estimate: Tensor, within: Tensor, between: Tensor, complete: Tensor | None, count: int
+) -> Pooled:
+    """Rubin's rules, given Q̄, Ū, (1 + 1/D) B, ν' and D."""
+    total = within + between
     missing = torch.where(total > 0, between / total, 0.0)
     inverse = missing.square() / (count - 1)
-    if degrees is not None:
-        complete = degrees.double().mean(0)
-        seen = (complete + 1) / (complete + 3) * complete * (1 - missing)
+    if complete is not None:
+        seen = torch.where(
+            complete.isinf(), torch.inf, (complete + 1) / (complete + 3) * complete
+        ) * (1 - missing)
         # Of complete tables, which agree, the degrees are their own.
-        inverse = torch.where(missing > 0, inverse + 1 / seen, 1 / complete)
-    return Pooled(estimates.double().mean(0), total, 1 / inverse, missing)
+        inverse = torch.where(missing > 0, inverse + 1 / seen.nan_to_num(0.0), 1 / complete)
+    return Pooled(estimate, total, 1 / inverse, missing)
+
+
+def _of_means(a: Tensor, b: Tensor) -> Pooled:
+    """The log fold change of means that are pooled themselves, of tables (D, n, d), (D, m, d)."""
+    count = len(a)
+    logs, within, between, welch = [], 0.0, 0.0, torch.zeros(a.shape[-1], dtype=torch.float64)
+    for x in (a, b):
+        n, each = x.shape[-2], x.double().mean(-2)
+        mean = each.mean(0)
+        part = x.double().var(-2).mean(0) / (n * mean.square())
+        welch = welch + part.square() / (n - 1)
+        within = within + part
+        between = between + (1 + 1 / count) * each.var(0) / mean.square()
+        logs.append(torch.where(mean > 0, mean.log(), torch.nan))
+    assert isinstance(within, Tensor) and isinstance(between, Tensor), "of both groups"
+    complete = torch.where(within > 0, within.square() / welch, torch.inf)
+    return _pooled(logs[1] - logs[0], within, between, complete, count)
 
 
 def log_fold_change(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,10 +186,20 @@ def differences(a: Tensor, b: Tensor) -> Differences:
             f"a and b are (draws, rows, features), not {tuple(a.shape)} and {tuple(b.shape)}"
         )
     estimates, variances, degrees = log_fold_change(a, b)
-    found = pool(estimates, variances, degrees)
+    found, means = pool(estimates, variances, degrees), _of_means(a, b)
+    empty = estimates.isnan().any(0)  # in a group of a completed table, if not of all
+    found = Pooled(
+        *(
+            torch.where(empty, of, usual)
+            for of, usual in zip(*map(_values, (means, found)), strict=True)
+        )
+    )
     error = found.variance.sqrt()
     ratio = (found.estimate / error).abs()
     p = torch.from_numpy(2 * student.sf(ratio.numpy(), found.degrees.numpy()))
+    nothing = (found.variance == 0) & (found.estimate == 0)
+    p = torch.where(nothing | (found.degrees == 0) & ~found.estimate.isnan(), 1.0, p)
+    p = torch.where(ratio.isinf(), torch.nan, p)  # there is nothing to test by
     return Differences(
         mean_a=a.double().mean((0, 1)),
         mean_b=b.double().mean((0, 1)),
@@ -166,6 +210,10 @@ def differences(a: Tensor, b: Tensor) -> Differences:
         adjusted=adjusted(p),
         missing=found.missing,
     )
+
+
+def _values(found: Pooled) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return found.estimate, found.variance, found.degrees, found.missing
 
 
 doors.guard(__name__, records=("Pooled", "Differences"))

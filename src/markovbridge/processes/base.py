@@ -121,6 +121,10 @@ class Process(ABC):
     def project(self, x: Tensor) -> Tensor:
         """Put a state a sampler overshot back into the state space."""
 
+    def settled(self, x: Tensor) -> Tensor:
+        """States at t = 1 as data: cut at the ends of these, where steps led beyond them."""
+        return x
+
     def baseline(
         self, coupling: Pairing, x1: Tensor, x0: Tensor | None, end: float
     ) -> Baseline | None:

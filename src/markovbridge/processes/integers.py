@@ -161,5 +161,9 @@ class IntegerProcess(JumpProcess):
         """Cut counts at zero."""
         return x if self.lowest is None else x.clamp_min(self.lowest)
 
+    def settled(self, x: Tensor) -> Tensor:
+        """Cut at 0 and `maximum`, if there is one, which states on the way may be beyond."""
+        return x if self.maximum is None else x.clamp(0, self.maximum)
+
 
 doors.guard(__name__)

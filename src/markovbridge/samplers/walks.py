@@ -80,6 +80,8 @@ def walk(
             if model.given.observed is not None:
                 y = _held(process, x, y, model.given.observed, t, s, generator)
             x = back(model, y, s, t, generator) if left else y
+        if s == grid[-1]:
+            x = process.settled(x)
         if not x.is_floating_point() and bool((x.abs() > MOST).any()):
             raise FloatingPointError(
                 f"the states grow without end: one is {int(x.abs().max()):.3g} after t = {t:.4g}. "

@@ -5,9 +5,10 @@ A frozen dataclass is its fields, a network its constructor arguments:
     {"class_path": "markovbridge.PureDeath",
      "init_args": {"maximum": 16, "schedule": {"class_path": ..., "init_args": {}}}}
 
-A tensor, such as a rate matrix, is nested lists. This is the form recipes are
-written in and the form saved beside weights. Only parts of this package are
-rebuilt from a file (see `parts`): a file must not be able to run code of its
+A tensor, such as a rate matrix, is nested lists; of a law of data, which may be
+large, it is kept beside the configuration, which has its name there (`apart`,
+`together`). This is the form recipes are written in and the form saved beside
+weights. Only parts of this package are rebuilt from a file (see `parts`): a file must not be able to run code of its
 choice. A model with the user's own parts is loaded by passing those parts:
 `Transport.from_pretrained(directory, network=MyNetwork())`.
 """
@@ -15,6 +16,7 @@ choice. A model with the user's own parts is loaded by passing those parts:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,66 @@ from markovbridge.storage.parts import checked, find
 from markovbridge.storage.public_names import name_of
 
 
+class _Beside(float):
+    """A tensor that is kept beside a configuration: a number to those who check that."""
+
+    tensor: torch.Tensor
+
+
 def to_config(value: Any) -> Any:
     """The configuration of an object: JSON-able, nested.
 
     Raises:
         TypeError: If the object has none, naming its type.
     """
+    return _written(value, torch.Tensor.tolist)
+
+
+def apart(value: Any, name: str) -> tuple[Any, dict[str, torch.Tensor]]:
+    """As `to_config`, with tensors apart: {"tensor": key} in their places, and they by keys.
+
+    Args:
+        value: The object.
+        name: What keys begin with.
+    """
+    found: dict[str, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> dict[str, str]:
+        found[key := f"{name}/{len(found)}"] = tensor
+        return {"tensor": key}
+
+    return _written(value, keep), found
+
+
+def together(config: Any, tensors: Mapping[str, torch.Tensor], *, plain: bool = False) -> Any:
+    """A configuration with its tensors in their places, for `from_config`.
+
+    Args:
+        config: What `apart` made.
+        tensors: The tensors, by their keys; others do not matter.
+        plain: Whether they become nested lists, as `to_config` has them.
+
+    Raises:
+        ValueError: If one is missing.
+    """
+    if isinstance(config, list):
+        return [together(item, tensors, plain=plain) for item in config]
+    if not isinstance(config, dict):
+        return config
+    if config.keys() == {"tensor"}:
+        tensor = tensors.get(str(config["tensor"]))
+        if tensor is None:
+            raise ValueError(f"there is no tensor {config['tensor']!r} beside the configuration")
+        if plain:
+            return tensor.tolist()
+        held = _Beside()
+        held.tensor = tensor
+        return held
+    return {key: together(item, tensors, plain=plain) for key, item in config.items()}
+
+
+def _written(value: Any, tensor: Callable[[torch.Tensor], Any]) -> Any:
+    """The configuration of an object, of whose tensors it holds what is made of them."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Path):
@@ -38,19 +94,19 @@ def to_config(value: Any) -> Any:
     if isinstance(value, torch.dtype):
         return str(value).removeprefix("torch.")
     if isinstance(value, torch.Tensor):
-        return value.tolist()
+        return tensor(value)
     if isinstance(value, (list, tuple)):
-        return [to_config(v) for v in value]
+        return [_written(v, tensor) for v in value]
     if isinstance(value, dict):
-        return {str(k): to_config(v) for k, v in value.items()}
+        return {str(k): _written(v, tensor) for k, v in value.items()}
     cls = type(value)
     path = name_of(cls)
     if dataclasses.is_dataclass(value):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-        return {"class_path": path, "init_args": to_config(fields)}
+        return {"class_path": path, "init_args": _written(fields, tensor)}
     arguments = getattr(value, "config", None)
     if isinstance(arguments, dict):
-        return {"class_path": path, "init_args": to_config(arguments)}
+        return {"class_path": path, "init_args": _written(arguments, tensor)}
     if callable(value):
         # A user's function or module: named, so that loading can ask for it.
         name = getattr(value, "__qualname__", cls.__qualname__)
@@ -95,6 +151,8 @@ def short(value: Any) -> str:
 
 def _built(config: Any) -> Any:
     """The object of a checked configuration."""
+    if isinstance(config, _Beside):
+        return config.tensor
     if isinstance(config, list):
         return tuple(_built(v) for v in config)
     if not isinstance(config, dict):

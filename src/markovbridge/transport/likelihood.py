@@ -31,10 +31,8 @@ of all sites together, and the tighter of the two where they are dependent.
 **Both are one integral** ∫_0^1 E[f(u)] du, over times or over steps, and estimated without
 bias, in blocks of bounded memory. The integration variable is v in 1 - p = (1 - v)³: near
 the data x_1 - x_t is 0 but for a share 1 - p of the units, and events of probability 1 - p
-have a rate 1/(1 - p), which is of infinite variance in p and of finite variance in v. The
-density of v is fitted in a pilot pass to the root mean square of f in `BINS` bins, and each
-half of the draws is one point in each of as many equal shares of that density, so that the
-two points of a share tell the error: standard errors count the strata in and are unbiased.
+have a rate 1/(1 - p), which is of infinite variance in p and of finite variance in v. Where it
+is drawn, `transport.strata` says.
 
 From f is taken what a baseline of known likelihood has at the same states (`baselines`), so
 that the noise of the path itself, far larger than that of the model, cancels. For pure death
@@ -46,7 +44,7 @@ each site, and the baseline leaves nothing for it to do.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,10 +55,7 @@ from markovbridge.doors import randomness
 from markovbridge.laws import Law
 from markovbridge.processes.base import DiscreteProcess
 from markovbridge.samplers.model import DataModel, Given
-
-BINS = 20  # of the piecewise constant density of times
-PILOT = 16  # rows in each bin of the pilot pass
-DEFENCE = 0.2  # share of the density that is uniform, for what the pilot has not seen
+from markovbridge.transport.strata import density, integrate
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,10 +93,6 @@ class Bound:
         return -mean / scale, error / scale
 
 
-Integrand = Callable[[Tensor, Tensor], Tensor]
-"""f(rows, u): indices of data points (n,) and places u in [0, 1], (n,), to values (n,)."""
-
-
 @torch.no_grad()
 def log_likelihood(
     transport: DataModel,
@@ -134,8 +125,8 @@ def log_likelihood(
     if steps is not None:
         paths.set_grid(transport.grid(steps))
         integrand = paths.step
-    share = _density(integrand, len(x1), block, generator, x1.device)
-    mean, error = _integrate(integrand, len(x1), share, draws, block, generator)
+    share = density(integrand, len(x1), block, generator, x1.device)
+    mean, error = integrate(integrand, len(x1), share, draws, block, generator)
     bound = -prior - paths.decoder() - paths.known() - mean
     bound = bound + transport.process.log_volume(data).to(bound)
     return Bound(bound, error, x1[0].numel())
@@ -177,11 +168,11 @@ def row_by_row(
     prior, volume = _prior(transport, x1), transport.process.log_volume(data)
     first = randomness.generator(device, "pilot")
     looks = _Paths(transport, pilot, None, None, first).rate
-    share, found = _density(looks, len(pilot), block, first, device), []
+    share, found = density(looks, len(pilot), block, first, device), []
     for k, key in enumerate(keys):
         own, told = randomness.generator(device, key), None if condition is None else condition[k]
         paths = _Paths(transport, x1[k][None], None, None if told is None else told[None], own)
-        mean, error = _integrate(paths.rate, 1, share, draws, block, own)
+        mean, error = integrate(paths.rate, 1, share, draws, block, own)
         found.append(torch.stack([-paths.decoder() - paths.known() - mean, error]))
     bound, error = torch.cat(found, 1)
     return Bound(bound - prior + volume.to(bound), error, x1[0].numel())
@@ -326,53 +317,6 @@ def _step_ratio(
     news = torch.where(before > -torch.inf, process.evidence(x_s, s).double() - before, -torch.inf)
     mine = news.gather(-1, x1.unsqueeze(-1)).squeeze(-1).flatten(1).sum(1)
     return mine - law.log_average(news, x_t)
-
-
-def _evaluate(integrand: Integrand, rows: Tensor, u: Tensor, block: int) -> Tensor:
-    """The integrand at places, so many at once."""
-    parts = zip(rows.split(block), u.split(block), strict=True)
-    return torch.cat([integrand(r, v) for r, v in parts])
-
-
-def _density(
-    integrand: Integrand,
-    points: int,
-    block: int,
-    generator: torch.Generator | None,
-    device: torch.device,
-) -> Tensor:
-    """Pilot: how large is f, and where? The share of the draws in each bin, (BINS,)."""
-    bins = torch.arange(BINS, device=device).repeat_interleave(PILOT)
-    rows = torch.arange(BINS * PILOT, device=device) % points
-    places = torch.rand(len(bins), dtype=torch.float64, device=device, generator=generator)
-    seen = _evaluate(integrand, rows, (bins + places) / BINS, block).reshape(BINS, PILOT)
-    size = (seen**2).mean(1).sqrt()
-    share = size / size.sum() if float(size.sum()) > 0 else torch.full_like(size, 1 / BINS)
-    return (1 - DEFENCE) * share + DEFENCE / BINS
-
-
-def _integrate(
-    integrand: Integrand,
-    points: int,
-    share: Tensor,
-    draws: int,
-    block: int,
-    generator: torch.Generator | None,
-) -> tuple[Tensor, Tensor]:
-    """∫_0^1 E[f(u)] du for each data point, and the standard error: (points,) twice."""
-    device, strata = share.device, draws // 2
-    edges = share.cumsum(0)
-    edges = edges / edges[-1]
-    within = torch.rand((points, draws), dtype=torch.float64, device=device, generator=generator)
-    place = (torch.arange(strata, device=device).repeat_interleave(2) + within) / strata
-    bin_ = torch.searchsorted(edges, place).clamp_max(BINS - 1)
-    low = edges[bin_] - share[bin_]
-    u = ((bin_ + (place - low) / share[bin_]) / BINS).clamp(0, 1)
-    rows = torch.arange(points, device=device).repeat_interleave(draws)
-    values = _evaluate(integrand, rows, u.flatten(), block).reshape(points, draws)
-    values = values / (share[bin_] * BINS)
-    first, second = values[:, ::2], values[:, 1::2]
-    return values.mean(1), ((first - second) ** 2).sum(1).sqrt() / draws
 
 
 def _prior(transport: DataModel, x1: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.storage.config import from_config, to_config
+from markovbridge.storage.config import apart, from_config, to_config, together
 from markovbridge.storage.documents import load_json
 from markovbridge.storage.files import make_folder, put, sealed, standing, unsealed, written_folder
 from markovbridge.storage.locks import locked
@@ -39,6 +39,7 @@ NEW = {
     "masking": None,
     "error_curve": None,
 }
+LAWS = ("network", "base")  # parts that may be laws of data, which hold tensors
 PARTS = ("process", "network", "head", "coupling", "objective", *NEW)
 
 T = TypeVar("T", bound=Sampling)
@@ -49,6 +50,10 @@ def save(transport: Sampling, directory: Path, card: dict[str, Any]) -> None:
     tensors = transport.state_dict()
     if transport.seen is not None:
         tensors[SEEN] = transport.seen
+    written = {part: to_config(getattr(transport, part)) for part in PARTS if part not in LAWS}
+    for part in LAWS:  # whose tensors are kept as such
+        written[part], own = apart(getattr(transport, part), f"law/{part}")
+        tensors |= own
     # Copies, because tied weights share memory, which safetensors refuses.
     weights = save_tensors(
         {
@@ -61,7 +66,7 @@ def save(transport: Sampling, directory: Path, card: dict[str, Any]) -> None:
         "markovbridge": version("markovbridge"),
         "shape": list(transport.shape),
         "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},
-        **{part: to_config(getattr(transport, part)) for part in PARTS},
+        **{part: written[part] for part in PARTS},
     }
     if directory == Path():
         raise ValueError(f"the folder of a model is {str(directory)!r}; give it a name")
@@ -84,9 +89,10 @@ def load(cls: type[T], directory: Path, parts: dict[str, Any]) -> T:
         shape = _shape(config["shape"])
         saved = {part: {**NEW, **config}[part] for part in PARTS}
     state = _weights(path, config)
-    seen = state.pop(SEEN, None)  # not in older files
+    seen = state.get(SEEN)  # not in older files
     kinds = arguments(cls)
     with reading(path):
+        saved |= {part: together(saved[part], state) for part in LAWS}
         own = {p: from_config(saved[p], kinds[p], p) for p in PARTS if p not in parts}
     statistics = {"mean": state["mean"], "variance": state["variance"], "seen": seen}
     # A part of the user's own may be what does not fit; without any it is the file.
@@ -110,7 +116,10 @@ def stored(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     path, config = configuration(_model(directory))
     with reading(path, "is damaged", "train again, or fetch it again"):
         parts = {part: {**NEW, **config}[part] for part in PARTS}
-    return parts, _weights(path, config)
+    state = _weights(path, config)
+    with reading(path):
+        parts |= {part: together(parts[part], state, plain=True) for part in LAWS}
+    return parts, state
 
 
 def _weights(path: Path, config: dict[str, Any]) -> dict[str, Tensor]:
@@ -139,7 +148,7 @@ def fill(transport: torch.nn.Module, state: dict[str, Tensor], origin: Path) -> 
     Raises:
         ValueError: If they do not fit, naming where they are from.
     """
-    own = {name: value for name, value in state.items() if name != SEEN}
+    own = {name: value for name, value in state.items() if _is_weight(name)}
     try:
         transport.load_state_dict(own)
     except RuntimeError as error:
@@ -186,12 +195,17 @@ def hash_weights(module: torch.nn.Module) -> str:
 
 
 def hash_tensors(state: Mapping[str, Tensor]) -> str:
-    """As `hash_weights`, of weights by name; `seen`, which `stored` gives, does not count."""
+    """As `hash_weights`, of weights by name; what else `stored` gives does not count."""
     digest = hashlib.sha256()
-    for name, value in sorted((name, value) for name, value in state.items() if name != SEEN):
+    for name, value in sorted((k, v) for k, v in state.items() if _is_weight(k)):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _is_weight(name: str) -> bool:
+    """Whether a tensor beside a configuration is of the weights, mean and variance."""
+    return name != SEEN and not name.startswith("law/")
 
 
 def _shape(found: Any) -> list[int]:

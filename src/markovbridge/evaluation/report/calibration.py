@@ -54,10 +54,11 @@ def _one(found: Calibration) -> str:
                 f"{number(one.plain.width, '.3g')}, {number(one.width, '.3g')}",
             )
         )
+    drawn = "; ".join(filter(None, (found.walk, found.parts)))
     caption = (
         f"{found.entries:,} entries of {found.rows:,} rows"
         f"{f', {found.rows_of}' if found.rows_of else ''}, {found.draws} draws of each: "
-        f"{found.walk}. Ranks are uniform: p = {found.uniform:.2g}, one entry of each row."
+        f"{drawn}. Ranks are uniform: p = {found.uniform:.2g}, one entry of each row."
     )
     heads = ("level", "by rank", "intervals", "corrected", "length, corrected")
     note = (

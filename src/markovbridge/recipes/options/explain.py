@@ -111,6 +111,8 @@ def _inside(config: Mapping[str, Any], owner: Any, place: str) -> str | None:
     """What is wrong with options that are given by name, or None."""
     for key, value in config.items():
         below = f"{place}.{key}" if place else key
+        if key in hints.CALLED_WITH and value == hints.default(owner, key):  # by the parser
+            continue
         if key not in hints.options(owner):
             return unknown(below, key, owner)
         if wrong := _wrong(value, hints.annotation(owner, key), below, hints.default(owner, key)):
@@ -145,6 +147,8 @@ def _wrong(value: Any, hint: Any, place: str, usual: Any = None) -> str | None:
 def _wrong_class(value: Any, hint: Any, place: str) -> str | None:
     """What is wrong with the class that an option is, or None."""
     path, known = _path(value), hints.classes(hint)
+    if path in (said := hints.texts(hint)):
+        return None
     if not isinstance(path, str):
         if isinstance(value, Mapping):  # options of a class that goes without saying
             return None
@@ -154,8 +158,8 @@ def _wrong_class(value: Any, hint: Any, place: str) -> str | None:
     cls = _class(path, hint)
     if cls is None and "." not in path:
         return (
-            f"{place} is {path!r}, which is none of {', '.join(known)}{closest(path, known)}; a "
-            "class of your own is given as module.Class"
+            f"{place} is {path!r}, which is none of {', '.join([*said, *known])}"
+            f"{closest(path, [*said, *known])}; a class of your own is given as module.Class"
         )
     inside = value.get("init_args") if isinstance(value, Mapping) else None
     return _inside(inside, cls, place) if cls and isinstance(inside, Mapping) else None
@@ -245,10 +249,12 @@ def classless(words: Sequence[str], values: Mapping[str, Any], owner: type) -> s
     for name, value in given.items():
         keys, holder, node = name.split("."), owner, values
         for depth, key in enumerate(keys[:-1], 1):
-            path, known = ".".join(keys[:depth]), hints.classes(hints.annotation(holder, key))
+            path, hint = ".".join(keys[:depth]), hints.annotation(holder, key)
+            known, said = hints.classes(hint), hints.texts(hint)
             node = _below(node, key)
             named = given.get(path) or given.get(f"{path}.class_path") or _path(node)
-            if known and named is None and hints.default(holder, key) is None:
+            usual = None if named else hints.default(holder, key)
+            if known and (named in said or (not named and (usual is None or usual in said))):
                 return _classless(name, value, path, keys[depth], known)
             holder = known.get(str(named).rpartition(".")[2])
             if holder is None:  # no class, or one that is not known here

@@ -115,7 +115,20 @@ def base(hint: Any) -> type | None:
     """What classes that an option may be are derived of; None if it is no class of choice."""
     if get_origin(hint) is Callable:
         return Network  # called with what `CALLED_WITH` names
+    if get_origin(hint) in (Union, types.UnionType):
+        return next((one for one in map(base, get_args(hint)) if one is not None), None)
     return hint if inspect.isclass(hint) and inspect.isabstract(hint) else None
+
+
+def texts(hint: Any) -> list[str]:
+    """The words that may be given in place of a class; none where there are none."""
+    if get_origin(hint) is Literal:
+        return [str(value) for value in get_args(hint)]
+    if get_origin(hint) not in (Union, types.UnionType):
+        return []
+    members = get_args(hint)
+    found = [text for member in members for text in texts(member)]
+    return [*found, "null"] if found and type(None) in members else found
 
 
 @cache
@@ -175,7 +188,7 @@ def describe(hint: Any, place: str) -> str:
         place: Its name, with dots.
     """
     if known := classes(hint):
-        return f"one of {', '.join(known)}, or module.Class"
+        return f"one of {', '.join([*texts(hint), *known])}, or module.Class"
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
     if get_origin(hint) in (dict, Mapping):
@@ -186,7 +199,7 @@ def describe(hint: Any, place: str) -> str:
 def metavar(hint: Any) -> str:
     """What stands for an option's value in its help."""
     if classes(hint):
-        return "CLASS"
+        return "|".join([*texts(hint), "CLASS"])
     if get_origin(hint) is Literal:
         return "|".join(map(str, get_args(hint)))
     if get_origin(hint) in (dict, Mapping):
