@@ -72,6 +72,8 @@ class CountMixture(nn.Module, DataLaw):
         features: Sites d of an event.
         corrected: Whether it is the base law that a network corrects, so that mass above the
             maximum of the process does no harm.
+        residuals: Whether the network is told how far each site is from what the mixture
+            expects of it: see `CountPosterior.residual`.
 
     Attributes:
         log_weights: log w, (Q, K) float64, normalised.
@@ -99,6 +101,7 @@ class CountMixture(nn.Module, DataLaw):
         depths: int,
         features: int,
         corrected: bool = False,
+        residuals: bool = False,
     ) -> None:
         super().__init__()
         if not (process.thins and process.dies_out and isinstance(process, DiscreteProcess)):
@@ -112,6 +115,8 @@ class CountMixture(nn.Module, DataLaw):
         self.process = process
         self.corrected = corrected
         self.config = {"process": process, **sizes, "corrected": corrected}
+        self.config["residuals"] = residuals
+        self.more_features = int(residuals)
         weights = torch.full((depths, components), -float(torch.tensor(depths * components).log()))
         self.register_buffer("log_weights", weights.double())
         self.register_buffer("depths", torch.ones(depths, dtype=torch.float64))
@@ -129,6 +134,7 @@ class CountMixture(nn.Module, DataLaw):
         sizes: Tensor,
         *,
         corrected: bool = False,
+        residuals: bool = False,
     ) -> CountMixture:
         """The law of these numbers; see the attributes.
 
@@ -155,6 +161,7 @@ class CountMixture(nn.Module, DataLaw):
             depths=len(depths),
             features=profiles.shape[1],
             corrected=corrected,
+            residuals=residuals,
         )
         given["log_weights"] = log_weights.double().flatten().log_softmax(0).reshape(shape)
         made.load_state_dict(given)
@@ -324,6 +331,9 @@ class CountMixture(nn.Module, DataLaw):
         p, q = t.survival, t.mortality
         whole, panels = torch.zeros_like(p), functools.partial(self._panels, t.dtype)
         return CountPosterior(self._tables(), x, p, q, whole, t.dtype, known=known, panels=panels)
+
+    def more(self, law: CountPosterior) -> Tensor:
+        return law.residual.float().unsqueeze(1)
 
     def log_prob(self, x: Tensor | Rows) -> Tensor:
         """Log-probability of rows in nats, (n,) float64; x is (n, *event)."""
