@@ -64,7 +64,8 @@ def transport(
     process = PureDeath()
     mean, variance = statistics(x)
     fit = FitMixture() if params["base"] == "mixture" else params["base"]
-    base = fit(process, x, seed=seed) if isinstance(fit, BaseFit) else fit
+    corrects = isinstance(fit, BaseFit)  # a law of whole rows
+    base = fit(process, x, seed=seed) if corrects else fit
     seen = features(process, Noised(), base=base, masking=masking)
     told = 0 if covariates is None else len(covariates.names)
     objective = PathKL(damping=1.0) if params["objective"] is None else params["objective"]
@@ -76,7 +77,7 @@ def transport(
         if params["network"] == "attention":
             network = Attention(shape, seen, outputs, **size)
         else:
-            network = MLP(shape, seen, outputs, compress=True, **size)
+            network = MLP(shape, seen, outputs, compress=True, normed=not corrects, **size)
     return Transport(
         process,
         network,
