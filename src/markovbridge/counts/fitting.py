@@ -26,6 +26,7 @@ from markovbridge.transport import Transport, features, statistics
 from markovbridge.transport.objectives import PathKL
 
 MASKING = Masking(none=0.5)  # what "half" stands for
+FEWEST, HELD = 256, 2**23  # rows that are held out of wide tables, and their counts
 QUANTILES = 1001  # that stand for the law of library sizes
 
 
@@ -93,12 +94,15 @@ def transport(
     )
 
 
-def held_out(n: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Positions of the training rows and of those held out, both rising."""
+def held_out(n: int, fraction: float, seed: int, features: int = 1) -> tuple[Tensor, Tensor]:
+    """Positions of the training rows and of those held out, both rising.
+
+    Held out are `MOST` rows at most, of wide tables so many as `HELD` counts are in, but `FEWEST`.
+    """
     if not 0 <= fraction < 1:
         raise ValueError(f"validation_fraction must lie in [0, 1), not {fraction}")
     order = torch.randperm(n, generator=generator("cpu", "held out", seed))
-    held = min(round(n * fraction), MOST)
+    held = min(round(n * fraction), MOST, max(FEWEST, HELD // features))
     return order[held:].sort().values, order[:held].sort().values
 
 

@@ -167,7 +167,7 @@ class _Panel:
 
     def joined(self, line: Tensor, bent: Tensor) -> Tensor:
         """Linear and bent parts together, (n, points, K) float64."""
-        found = bent.double().reshape(len(bent), len(self._u), -1)
+        found = bent.double().unflatten(1, (len(self._u), line.shape[1] - 2))
         found = found + line[:, None, 1:-1]
         return found.add_((line[:, :1] * self._u + line[:, -1:]).unsqueeze(2))
 
