@@ -172,6 +172,40 @@ def test_tables_that_are_large_are_fitted_alike(monkeypatch):
     assert float((chosen.log_prob(x).mean() - nats).abs()) < 0.1
 
 
+def test_wide_tables_are_compared_on_the_features_seen_most(monkeypatch):
+    """Then all features are fitted, those left out as well: the mixture is the same."""
+    x, test = draw(600, PROFILES, SIZES, 10), draw(300, PROFILES, SIZES, 11)
+    usual = CountMixture.choose(x, test, candidates=(1, 2))
+    seen = []
+    sorted_counts = count_mixtures.SortedCounts
+    monkeypatch.setattr(
+        count_mixtures,
+        "SortedCounts",
+        lambda *args, **named: seen.append(sorted_counts(*args, **named)) or seen[-1],
+    )
+    monkeypatch.setattr(count_mixtures, "WIDE", 3)
+    for fewer in (2**26, 0):  # rounds of the last fit
+        monkeypatch.setattr(count_mixtures, "LARGE", fewer)
+        chosen = CountMixture.choose(x, test, candidates=(1, 2))
+        assert seen[-1].columns.tolist() == x.sum(0).topk(3).indices.sort().values.tolist()
+        assert chosen.components == 2 and chosen.profiles.shape == (2, 5)
+        gap = chosen.log_prob(test).mean() - usual.log_prob(test).mean()
+        assert float(gap.abs()) < 0.05
+    one = torch.ones(1, 3, dtype=torch.float64)
+    wide, numbers = (
+        seen[-2],
+        count_fitting.Numbers(0 * one[:, :1], one[0, :1], 2 * one, 5 * one[0]),
+    )
+    made = count_fitting.widened(numbers, seen[-1], wide, 0.0)
+    share = seen[-1].sum.sum() / x.sum()
+    torch.testing.assert_close(made.depths, 1 / share[None])
+    kept = torch.zeros(5, dtype=torch.bool)
+    kept[seen[-1].columns] = True
+    torch.testing.assert_close(made.profiles[0, kept], (2 * share).expand(3))
+    torch.testing.assert_close(made.profiles[0, ~kept], wide.sum[~kept] / x.sum())
+    assert made.sizes.tolist() == torch.where(kept, 5.0, 1.0).tolist()
+
+
 def test_a_wide_range_is_fitted():
     """Means from 10 to 10^6 in one table; sizes and means of features are found."""
     means, sizes = torch.logspace(1, 6, 12), torch.tensor([0.5, 2.0, 8.0]).repeat(4)

@@ -158,6 +158,29 @@ def test_known_sites_enter_by_their_ends():
     assert torch.equal(told.mean, other(x[:1], p).mean)
 
 
+def test_residuals_are_those_of_pearson():
+    """Of one profile (x - pm)/sd exactly, of ends that are known (y - m)/sd; several: a mean m."""
+    one, n = mixture(7, profiles=1, depths=1), torch.tensor([[0, 2], [5, 1], [3, 40]])
+    mask = torch.tensor([[False, True], [False, False], [True, False]])
+    _, means, r = components(one)
+    for p in (0.0, 0.3, 1.0):
+        law = one.given_known(n, p, Observed(n + 4, mask))
+        mean = np.where(mask, means, p * means).clip(1e-6)
+        expected = (np.where(mask, n + 4, n) - mean) / np.sqrt(mean + mean**2 / r)
+        np.testing.assert_allclose(law.residual, expected, rtol=1e-7)
+    many, p = mixture(8), 0.4
+    weights, means, r = components(many)
+    share = weights_of(many, n.numpy(), p) @ (means / (r + p * means))
+    mean = p * r * share / (1 - p * share)
+    expected = (n.numpy() - mean) / np.sqrt(mean + mean**2 / r)
+    np.testing.assert_allclose(many(n, p).residual, expected, rtol=1e-9)
+    told = CountMixture(PROCESS, components=1, depths=1, features=2, residuals=True)
+    assert told.more_features == 1 and many.more_features == 0
+    torch.testing.assert_close(told.more(law)[:, 0], law.residual.float())
+    with pytest.raises(TypeError, match="Empirical has nothing to tell"):
+        Empirical(PROCESS, n).more(law)
+
+
 def test_times_of_their_own_say_what_one_time_says():
     """Tables for all p against tables at each: float32 and float64, masks, counts to 10^6."""
     model = mixture(5, profiles=5, depths=9, features=60, mean=40.0)
@@ -168,7 +191,9 @@ def test_times_of_their_own_say_what_one_time_says():
     t[:4] = torch.tensor([0.0, 1.0, 1e-7, 1 - 1e-7])
     t[4:10] = torch.logspace(-9, -1, 6)
     x = PROCESS.bridge(torch.zeros_like(ends), ends, 0.0, t, 1.0).sample(generator=rng)
-    observed = Observed(ends, torch.rand(ends.shape, generator=rng) < 0.3)
+    mask = torch.rand(ends.shape, generator=rng) < 0.3
+    mask[1::5], mask[t < 2e-3] = False, False  # some rows, and all of the last panel
+    observed = Observed(ends, mask)
     for dtype in (torch.float32, torch.float64):
         together, given = model(x, t.to(dtype)), model.given_known(x, t.to(dtype), observed)
         assert together.log_excess(x).dtype == together.variance.dtype == dtype

@@ -199,6 +199,29 @@ def test_known_sites_and_conditions_reach_the_base_law():
     torch.testing.assert_close(seen[0, 0], ((SIZE + 3) / (SIZE + p * MEAN)).log())
 
 
+def test_a_mixture_tells_the_network_residuals(tmp_path):
+    """Beside the state, what the mixture says, known values and mask: five numbers a site."""
+    base = exact.FitMixture(components=(2,))(DEATH, COUNTS.repeat(9, 1))
+    without = exact.FitMixture(components=(2,), residuals=False)(DEATH, COUNTS.repeat(9, 1))
+    assert features(DEATH, mb.Noised(), base=without) == 2
+    assert features(DEATH, mb.Noised(), base=base, masking=mb.Masking()) == 5
+    seen = []
+
+    def network(shown, t, condition):
+        seen.append(shown)
+        return torch.zeros(len(shown), 1, 3)
+
+    options = {"shape": (3,), "mean": MEAN, "variance": MEAN, "base": base}
+    transport = mb.Transport(DEATH, network, mb.MeanHead(), **options)
+    transport.law(COUNTS, 0.5)
+    torch.testing.assert_close(seen[0][:, 2], base(COUNTS, 0.5).residual.float())
+    made = model(DEATH, mb.MeanHead(), base)
+    made.save_pretrained(tmp_path / "model")
+    again = mb.Transport.from_pretrained(tmp_path / "model")
+    assert again.base.more_features == 1
+    assert torch.equal(again.law(COUNTS, 0.5).mean, made.law(COUNTS, 0.5).mean)
+
+
 def test_a_base_law_is_saved_with_the_model(tmp_path):
     base = frequencies(FEW)
     transport = model(FEW, mb.CategoricalHead(), base)

@@ -230,6 +230,21 @@ def test_unet_names_what_to_install_when_diffusers_is_absent(monkeypatch):
         UNet((1, 8, 8), 1, 1)
 
 
+@torch.no_grad()
+def test_what_is_not_normalised_keeps_its_size():
+    """Without blocks the network is then linear in its features; a norm forgets their size."""
+    t = torch.full((1,), 0.5)
+    for normed in (False, True):
+        network = build(MLP, (5,), 2, 1, normed=normed)
+        network.blocks = torch.nn.ModuleList()
+        torch.nn.init.normal_(network.output.weight)
+        torch.nn.init.zeros_(network.input.bias)
+        x = torch.randn(1, 2, 5)
+        found, twice = network(x, t) - network(0 * x, t), network(2 * x, t) - network(0 * x, t)
+        ratio = float(twice.norm() / found.norm())
+        assert ratio == pytest.approx(1 if normed else 2, rel=0.05)
+
+
 def test_compressed_features_are_those_of_the_same_network_given_their_asinh():
     plain, compressed = build(MLP, (5,), 2, 1), build(MLP, (5,), 2, 1, compress=True)
     x, t = inputs(3, 2, (5,))

@@ -26,6 +26,7 @@ from markovbridge.transport import Transport, features, statistics
 from markovbridge.transport.objectives import PathKL
 
 MASKING = Masking(none=0.5)  # what "half" stands for
+FEWEST, HELD = 256, 2**23  # rows that are held out of wide tables, and their counts
 QUANTILES = 1001  # that stand for the law of library sizes
 
 
@@ -64,7 +65,8 @@ def transport(
     process = PureDeath()
     mean, variance = statistics(x)
     fit = FitMixture() if params["base"] == "mixture" else params["base"]
-    base = fit(process, x, seed=seed) if isinstance(fit, BaseFit) else fit
+    corrects = isinstance(fit, BaseFit)  # a law of whole rows
+    base = fit(process, x, seed=seed) if corrects else fit
     seen = features(process, Noised(), base=base, masking=masking)
     told = 0 if covariates is None else len(covariates.names)
     objective = PathKL(damping=1.0) if params["objective"] is None else params["objective"]
@@ -76,7 +78,7 @@ def transport(
         if params["network"] == "attention":
             network = Attention(shape, seen, outputs, **size)
         else:
-            network = MLP(shape, seen, outputs, compress=True, **size)
+            network = MLP(shape, seen, outputs, compress=True, normed=not corrects, **size)
     return Transport(
         process,
         network,
@@ -92,12 +94,15 @@ def transport(
     )
 
 
-def held_out(n: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Positions of the training rows and of those held out, both rising."""
+def held_out(n: int, fraction: float, seed: int, features: int = 1) -> tuple[Tensor, Tensor]:
+    """Positions of the training rows and of those held out, both rising.
+
+    Held out are `MOST` rows at most, of wide tables so many as `HELD` counts are in, but `FEWEST`.
+    """
     if not 0 <= fraction < 1:
         raise ValueError(f"validation_fraction must lie in [0, 1), not {fraction}")
     order = torch.randperm(n, generator=generator("cpu", "held out", seed))
-    held = min(round(n * fraction), MOST)
+    held = min(round(n * fraction), MOST, max(FEWEST, HELD // features))
     return order[held:].sort().values, order[:held].sort().values
 
 

@@ -74,9 +74,10 @@ class CountModel(MeasuredModel):
         steps: Training steps.
         batch_size: Rows of a training step.
         learning_rate: Its peak; it falls to 0 along a cosine.
-        validation_fraction: Share of the rows, 2,048 at most, that are held out to choose the
-            weights by: those of the step where the loss of these rows is lowest. With 0 all
-            rows are trained on, and the last weights kept.
+        validation_fraction: Share of the rows, 2,048 at most, fewer of wide tables (280 of
+            30,000 features), that are held out to choose the weights by: those of the step where
+            the loss of these rows is lowest. With 0 all rows are trained on, and the last
+            weights kept.
         ema: Decay of the average of the weights.
         tolerance: What a step of the adaptive sampler may cost, in nats per row: smaller is
             slower and nearer to the law of the model.
@@ -190,7 +191,8 @@ class CountModel(MeasuredModel):
         library = self.library_size is not None
         encoding, condition = encoded(beside, totals, library, categorical)
         seed = seed_of(self.random_state)
-        training, held = fitting.held_out(len(table.x), self.validation_fraction, seed)
+        width = table.x.shape[1]
+        training, held = fitting.held_out(len(table.x), self.validation_fraction, seed, width)
         data = fitting.examples(table.x, condition, training)
         with threaded(self.threads), told(self.verbose):
             trainer = Trainer(

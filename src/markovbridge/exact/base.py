@@ -45,6 +45,21 @@ class DataLaw(ABC):
                 "as `coupling = Noised()` for time reversal"
             )
 
+    more_features: int = 0
+    """Numbers of each entry that a network which corrects it is told beside what any process
+    tells of a base law; see `more`."""
+
+    def more(self, law: Any) -> Tensor:
+        """What else a network is told of a law of x_1 given x_t that it corrects.
+
+        Args:
+            law: What this law says at some states and times.
+
+        Returns:
+            (batch, more_features, *event) float32.
+        """
+        raise TypeError(f"{type(self).__name__} has nothing to tell beside its laws")
+
     @abstractmethod
     def marginal(self, x: Tensor, t: Time) -> Law:
         """The law of x_t, in the shape of x (whose values do not matter)."""

@@ -70,8 +70,10 @@ class SortedCounts:
         x: Counts, (n, *event).
         most: Rows that are looked at, `ROWS` if None; of more, so many at random.
         seed: Of these.
+        columns: Features that are looked at, rising; all if None.
 
     Attributes:
+        columns: As given.
         total: Of each row, rising, (n,) float64.
         sum: Of each feature, (d,) float64.
         feature: A feature, for each of its values but 0, rising, (pairs,).
@@ -79,13 +81,21 @@ class SortedCounts:
         times: How often the feature has it, (pairs,) float64.
     """
 
-    def __init__(self, x: Tensor | Rows, most: int | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        x: Tensor | Rows,
+        most: int | None = None,
+        seed: int = 0,
+        columns: Tensor | None = None,
+    ) -> None:
         most = ROWS if most is None else most
         if len(x) > most:
             order = torch.randperm(len(x), generator=generator("cpu", seed, "rows"))
             x = taken(x, order[:most].sort().values.to(x.device))
-        self._x, self._d = x, x.shape[1:].numel()
-        self._dtype = torch.float64 if x.numel() <= FINE else torch.float32
+        self._x, self.columns = x, columns
+        self._d = x.shape[1:].numel() if columns is None else len(columns)
+        size = len(x) * self._d
+        self._dtype = torch.float64 if size <= FINE else torch.float32
         self._order = torch.arange(len(x), device=x.device)
         self._dense: Tensor | None = None
         totals, self.sum, pairs = [], torch.zeros(self._d, dtype=torch.float64), []
@@ -98,7 +108,7 @@ class SortedCounts:
         self.total, self._order = total.sort(stable=True)
         key, times = _merged(pairs)
         self.feature, self.value, self.times = *_unpaired(key), times
-        if x.numel() <= KEPT:
+        if size <= KEPT:
             self._dense = torch.cat([block for _, block in self.blocks()])
 
     def __len__(self) -> int:
@@ -115,7 +125,8 @@ class SortedCounts:
         """Some of the rows, in the order of their totals."""
         if self._dense is not None:
             return self._dense[index]
-        return self._x[self._order[index]].flatten(1).to(self._dtype)
+        found = self._x[self._order[index]].flatten(1)
+        return (found if self.columns is None else found[:, self.columns]).to(self._dtype)
 
 
 BASE, FINENESS = 2**12, 100.0  # of values in a key; bins of a factor e
@@ -184,6 +195,23 @@ def fit(
         before, windows = sums.nats, sums.windows
         model = _improved(model, sums, x, prior, prior / pooled)
     return model
+
+
+def widened(numbers: Numbers, narrow: SortedCounts, wide: SortedCounts, prior: float) -> Numbers:
+    """Numbers for all features, of those that were fitted to some of them.
+
+    Args:
+        numbers: The numbers of some features.
+        narrow: The rows that they were fitted to.
+        wide: The same rows with all features, of which the others get their pooled profile.
+        prior: Counts that a profile is given per feature.
+    """
+    total, columns = wide.total.sum(), narrow.columns
+    share = narrow.total.sum() / total
+    profiles = ((wide.sum + prior) / total).repeat(len(numbers.profiles), 1)
+    sizes = torch.ones_like(wide.sum)
+    profiles[:, columns], sizes[columns] = numbers.profiles * share, numbers.sizes
+    return Numbers(numbers.log_weights, numbers.depths / share, profiles, sizes)
 
 
 def _start(
@@ -353,4 +381,4 @@ def _resized(
     return (r.log() + step).exp().clamp(*SIZES)
 
 
-doors.guard(__name__, inside=("fit",))
+doors.guard(__name__, inside=("fit", "widened"))

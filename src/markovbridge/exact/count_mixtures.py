@@ -40,7 +40,7 @@ from markovbridge.couplings import Coupling, Noised
 from markovbridge.data.rows import Rows, taken
 from markovbridge.doors import checks
 from markovbridge.exact.base import DataLaw
-from markovbridge.exact.count_fitting import AT_ONCE, Numbers, SortedCounts, fit
+from markovbridge.exact.count_fitting import AT_ONCE, Numbers, SortedCounts, fit, widened
 from markovbridge.exact.count_panels import CountPanels
 from markovbridge.exact.count_posteriors import CountPosterior
 from markovbridge.exact.count_tables import CountTables
@@ -54,6 +54,8 @@ RELATIVE = 5e-7  # the same, of the nats of a row, once these are known
 PRIOR = 0.5  # counts that each profile is given per feature
 ROUNDS, LAST = 50, 12  # of EM for each candidate, and for the best on all rows
 COMPARED, TRIED = 2000, 2**23  # rows that candidates are compared on, and their counts
+WIDE = 4096  # features that candidates are compared on: those with most counts
+LARGE, FEWER = 2**26, 4  # numbers of a table that the best is fitted to by fewer rounds
 CUT = 1e-6  # mass that may lie above the maximum of the process
 NUMBERS = ("log_weights", "depths", "profiles", "sizes")
 
@@ -72,6 +74,8 @@ class CountMixture(nn.Module, DataLaw):
         features: Sites d of an event.
         corrected: Whether it is the base law that a network corrects, so that mass above the
             maximum of the process does no harm.
+        residuals: Whether the network is told how far each site is from what the mixture
+            expects of it: see `CountPosterior.residual`.
 
     Attributes:
         log_weights: log w, (Q, K) float64, normalised.
@@ -99,6 +103,7 @@ class CountMixture(nn.Module, DataLaw):
         depths: int,
         features: int,
         corrected: bool = False,
+        residuals: bool = False,
     ) -> None:
         super().__init__()
         if not (process.thins and process.dies_out and isinstance(process, DiscreteProcess)):
@@ -112,6 +117,8 @@ class CountMixture(nn.Module, DataLaw):
         self.process = process
         self.corrected = corrected
         self.config = {"process": process, **sizes, "corrected": corrected}
+        self.config["residuals"] = residuals
+        self.more_features = int(residuals)
         weights = torch.full((depths, components), -float(torch.tensor(depths * components).log()))
         self.register_buffer("log_weights", weights.double())
         self.register_buffer("depths", torch.ones(depths, dtype=torch.float64))
@@ -129,6 +136,7 @@ class CountMixture(nn.Module, DataLaw):
         sizes: Tensor,
         *,
         corrected: bool = False,
+        residuals: bool = False,
     ) -> CountMixture:
         """The law of these numbers; see the attributes.
 
@@ -155,6 +163,7 @@ class CountMixture(nn.Module, DataLaw):
             depths=len(depths),
             features=profiles.shape[1],
             corrected=corrected,
+            residuals=residuals,
         )
         given["log_weights"] = log_weights.double().flatten().log_softmax(0).reshape(shape)
         made.load_state_dict(given)
@@ -212,7 +221,7 @@ class CountMixture(nn.Module, DataLaw):
         """The best of several numbers of components on held-out rows.
 
         Stops at the first candidate that is worse than the one before. Of wide tables candidates
-        are compared on a part of the rows, and the best is fitted to all.
+        are compared on a part of the rows and features, and the best is fitted to all.
 
         Args:
             x: Counts to fit to, (n, *event).
@@ -227,7 +236,11 @@ class CountMixture(nn.Module, DataLaw):
         some = validation if len(validation) <= few else taken(validation, torch.arange(few))
         for components in candidates:
             _check_table(x, components)
-        counts = SortedCounts(x, most=few, seed=seed)
+        whole = counts = SortedCounts(x, most=few, seed=seed)
+        if len(whole.sum) > WIDE:
+            columns = whole.sum.topk(WIDE).indices.sort().values
+            counts = SortedCounts(x, most=few, seed=seed, columns=columns)
+            some = some[:].flatten(1)[:, columns]
         for components in candidates:
             numbers = fit(counts, components, rounds=ROUNDS, sizes=sizes, **options)
             found = float(cls._holding(process, numbers).log_prob(some).mean())
@@ -237,10 +250,12 @@ class CountMixture(nn.Module, DataLaw):
             options["tolerance"] = max(TOLERANCE, RELATIVE * abs(found))
         if best is None:
             raise ValueError("give at least one candidate")
-        if len(x) > few:
-            best = fit(
-                SortedCounts(x, seed=seed), len(best.profiles), rounds=LAST, start=best, **options
-            )
+        if counts is not whole:
+            best = widened(best, counts, whole, PRIOR)
+        if len(x) > few or counts is not whole:
+            every = whole if len(x) <= few else SortedCounts(x, seed=seed)
+            rounds = LAST if x.numel() <= LARGE else FEWER
+            best = fit(every, len(best.profiles), rounds=rounds, start=best, **options)
         return cls._holding(process, best)
 
     @classmethod
@@ -324,6 +339,9 @@ class CountMixture(nn.Module, DataLaw):
         p, q = t.survival, t.mortality
         whole, panels = torch.zeros_like(p), functools.partial(self._panels, t.dtype)
         return CountPosterior(self._tables(), x, p, q, whole, t.dtype, known=known, panels=panels)
+
+    def more(self, law: CountPosterior) -> Tensor:
+        return law.residual.float().unsqueeze(1)
 
     def log_prob(self, x: Tensor | Rows) -> Tensor:
         """Log-probability of rows in nats, (n,) float64; x is (n, *event)."""

@@ -15,6 +15,7 @@ the same under all p.
 
 from __future__ import annotations
 
+import copy
 import math
 from itertools import pairwise
 
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.exact.count_tables import BLOCK, LEAST, CountTables, apart
+from markovbridge.exact.count_tables import BLOCK, LEAST, CountTables
 
 EDGES = (0.0, -2.0, -7.0)  # of log p, where panels begin
 LIFTS = (0.5, 0.5, 1.0)  # θ of each panel: how fast means grow along u
@@ -61,34 +62,41 @@ class CountPanels:
             _Panel(tables, u, tables.centre + sum(pair) / 2, lift, self._dtype)
             for u, pair, lift in zip(points, pairwise(edges), LIFTS[-len(points) :], strict=True)
         ]
-        self._last: tuple[Tensor, list[tuple[_Panel, Tensor, Tensor, Between]]] | None = None
+        self._down = torch.cat([panel.down for panel in self._panels], 1)
+        self._ends = self._panels[0].between(tables.log_depths[None])  # where p is 1
+        self._last: tuple[Tensor, list[tuple[int, tuple[Tensor, Tensor, Between]]]] | None = None
 
-    def score(self, x: Tensor, log_kept: Tensor, on: Tensor | None) -> Tensor:
+    def score(
+        self, x: Tensor, log_kept: Tensor, known: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """As `CountTables.score`."""
-        shape = self._tables.log_weights.shape
-        found = torch.empty((len(x), *shape), dtype=torch.float64, device=x.device)
-        for panel, rows, u, (between, scale) in self._groups(log_kept):
-            mask = None if on is None else on[rows]
-            seen = x[rows].double()
-            if mask is not None:
-                seen *= mask
-            each = (between @ panel.score(seen, mask)).div_(scale)
+        found = torch.empty((len(x), *self._tables.log_weights.shape), dtype=torch.float64)
+        found = found.to(x.device)
+        told = None if known is None else _Told(self._panels, self._down, *known)
+        seen = _Counts(x if known is None else x.masked_fill(known[1], 0))
+        for i, (rows, u, there) in self._groups(log_kept):
+            each = self._panels[i].score(seen.of(rows))
+            if told is not None:
+                told.take(each, i, rows)
             kept = u[:, 0] - self._tables.log_depths[0]
-            found[rows] = each - (kept * seen.sum(1))[:, None, None]
+            found[rows] = _read(each, there) - (kept * seen.units[rows])[:, None, None]
+        if told is not None:
+            told.add(found, self._ends)
         return found
 
     def ratio(self, weights: Tensor, log_kept: Tensor) -> Tensor:
         """As `CountTables.ratio` of the first power, in the type of the products."""
         shape = len(weights), len(self._tables.sizes)
         found = torch.empty(shape, dtype=self._dtype, device=weights.device)
-        for panel, rows, u, (between, scale) in self._groups(log_kept):
+        for i, (rows, u, (between, scale)) in self._groups(log_kept):
+            panel = self._panels[i]
             own = weights[rows] * (panel.lifted(u).unsqueeze(2) / scale)
             spread = (between.mT @ own).flatten(1).to(self._dtype)
             kept = (self._tables.log_depths[0] - u[:, :1]).exp()
             found[rows] = (spread @ panel.ratio).mul_(kept.to(self._dtype))
         return found
 
-    def _groups(self, log_kept: Tensor) -> list[tuple[_Panel, Tensor, Tensor, Between]]:
+    def _groups(self, log_kept: Tensor) -> list[tuple[int, tuple[Tensor, Tensor, Between]]]:
         """Panels, the rows in each, u at their depths, and the way there; the last are kept."""
         if self._last is not None and self._last[0] is log_kept:
             return self._last[1]
@@ -99,7 +107,7 @@ class CountPanels:
             rows = (which == i).nonzero().squeeze(1)
             if len(rows):
                 u = kept[rows].unsqueeze(1) + self._tables.log_depths
-                groups.append((panel, rows, u, panel.between(u)))
+                groups.append((i, (rows, u, panel.between(u))))
         self._last = log_kept, groups
         return groups
 
@@ -108,6 +116,8 @@ class _Panel:
     """Tables at Chebyshev's points of a range of u.
 
     Attributes:
+        sizes: r, (d,) in the type of the products.
+        down: What the linear part takes off for each site, (d, K + 2) float64.
         ratio: sigmoid(z) exp(-θ(u - u_0)), (points·K, d): of about one size along u, so that
             what is small keeps its digits.
     """
@@ -116,8 +126,8 @@ class _Panel:
         self, tables: CountTables, u: Tensor, at: float, lift: float, dtype: torch.dtype
     ) -> None:
         device, shape = tables.tilt.device, (len(u), *tables.tilt.shape)
-        self._up, self._down = tables.linear(at)
-        self._sizes, self._u = tables.sizes.to(dtype), u.to(device)
+        self._up, self.down = tables.linear(at)
+        self.sizes, self._u = tables.sizes.to(dtype), u.to(device)
         self._lift, self._at = lift, at
         bend = torch.empty(shape, dtype=dtype, device=device)
         ratio = torch.empty_like(bend)
@@ -127,7 +137,8 @@ class _Panel:
             share /= self.lifted(self._u[places])[:, None, None]
             bend[places], ratio[places] = level.to(dtype), share.to(dtype)
         self._bend, self.ratio = bend.flatten(0, 1).mT.contiguous(), ratio.flatten(0, 1)
-        self._none = tables.sizes @ self._bend.double()  # what rows without counts have
+        # What rows without counts have.
+        self._none, self._off = tables.sizes @ self._bend.double(), self.down.sum(0)
         # Of the barycentric formula: alternating, half at the ends.
         self._signs = (-1.0) ** torch.arange(len(u), dtype=torch.float64, device=device)
         self._signs[[0, -1]] *= 0.5
@@ -136,26 +147,29 @@ class _Panel:
         """Exp(θ(u - u_0))."""
         return (self._lift * (u - self._at)).exp()
 
-    def score(self, seen: Tensor, on: Tensor | None) -> Tensor:
-        """Scores at the points, for p that is left in: (n, points, K) float64."""
-        mask = None if on is None else on.double()
-        shift, own, rest = apart(seen, mask, self._up, self._down)
-        found = self._bent(seen, on).reshape(len(seen), len(self._u), -1) + own.unsqueeze(1)
-        return found.add_((shift * self._u + rest).unsqueeze(2))
+    def score(self, seen: _Counts) -> Tensor:
+        """Scores of counts of all sites at the points, for p that is left in: (n, points, K)."""
+        line, bent = seen @ self._up, seen @ self._bend
+        return self.joined(line - self._off, bent + self._none)
 
-    def _bent(self, seen: Tensor, on: Tensor | None) -> Tensor:
-        """Σ_j (x + r) bend, (n, points·K): the large product, of few counts by themselves."""
-        few = seen.to(self._sizes.dtype)
-        if on is None and seen.device.type == "cpu":
-            row, site = few.nonzero(as_tuple=True)
-            if len(row) < SPARSE * few.numel():
-                first = torch.searchsorted(row, torch.arange(len(few)))
-                sums = torch.nn.functional.embedding_bag(
-                    site, self._bend, first, mode="sum", per_sample_weights=few[row, site]
-                )
-                return sums + self._none
-        few = few + self._sizes
-        return (few if on is None else few.mul_(on)) @ self._bend
+    def counted(self, seen: _Counts) -> Tensor:
+        """What counts add to the score of a row without them."""
+        return self.joined(seen @ self._up, seen @ self._bend)
+
+    def share(self, line: Tensor, weighed: Tensor) -> Tensor:
+        """What some sites have in the score of a row without counts.
+
+        Args:
+            line: 1 for these sites and 0 for the others, (n, d), times `down`.
+            weighed: Sizes of these sites and 0 for the others, (n, d) in the type of products.
+        """
+        return self.joined(-line, weighed @ self._bend)
+
+    def joined(self, line: Tensor, bent: Tensor) -> Tensor:
+        """Linear and bent parts together, (n, points, K) float64."""
+        found = bent.double().unflatten(1, (len(self._u), line.shape[1] - 2))
+        found = found + line[:, None, 1:-1]
+        return found.add_((line[:, :1] * self._u + line[:, -1:]).unsqueeze(2))
 
     def between(self, u: Tensor) -> Between:
         """What takes values at the points to those at each u, by the barycentric formula.
@@ -166,6 +180,93 @@ class _Panel:
         away = u.unsqueeze(2) - self._u
         weights = self._signs / away.add_(1e-250)  # at a point itself
         return weights, weights.sum(2, keepdim=True)
+
+
+class _Counts:
+    """Counts that tables are multiplied by, few of them by themselves.
+
+    Args:
+        seen: (n, d).
+
+    Attributes:
+        units: Of each row, (n,) float64.
+    """
+
+    def __init__(self, seen: Tensor) -> None:
+        self.units, self._seen = seen.sum(1, dtype=torch.float64), seen
+        self._sparse: tuple[Tensor, Tensor, Tensor] | None = None  # site, count, how many a row
+        if seen.device.type == "cpu":
+            row, site = seen.nonzero(as_tuple=True)
+            if len(row) < SPARSE * seen.numel():
+                many = torch.bincount(row, minlength=len(seen))
+                self._row, self._sparse = row, (site, seen[row, site], many)
+
+    def of(self, rows: Tensor) -> _Counts:
+        """Some of the rows, rising."""
+        some = copy.copy(self)
+        some.units, some._seen = self.units[rows], self._seen
+        if self._sparse is None:
+            some._seen = self._seen[rows]
+        else:
+            site, count, many = self._sparse
+            inside = torch.zeros(len(many), dtype=torch.bool)
+            inside[rows] = True
+            own = inside[self._row]
+            some._sparse = site[own], count[own], many[rows]
+        return some
+
+    def __matmul__(self, table: Tensor) -> Tensor:
+        """Counts times a table (d, columns), in its type."""
+        if self._sparse is None:
+            return self._seen.to(table.dtype) @ table
+        site, count, many = self._sparse
+        first = many.cumsum(0) - many
+        return torch.nn.functional.embedding_bag(
+            site, table, first, mode="sum", per_sample_weights=count.to(table.dtype)
+        )
+
+
+class _Told:
+    """What known ends of sites say, and what is then not to be said of these.
+
+    The mask is multiplied by the first panel once, which serves ends and most of the times.
+
+    Args:
+        panels: All of them; p = 1 lies in the first.
+        down: `down` of all panels, beside one another.
+        values: Ends, (n, d).
+        mask: Which sites are known, (n, d) bool.
+    """
+
+    def __init__(self, panels: list[_Panel], down: Tensor, values: Tensor, mask: Tensor) -> None:
+        self._panels, self._rows = panels, mask.any(1).nonzero().squeeze(1)
+        self._place = torch.full((len(mask),), -1, device=mask.device)
+        self._place[self._rows] = torch.arange(len(self._rows), device=mask.device)
+        mask = mask[self._rows]
+        self._lines = (mask.double() @ down).chunk(len(panels), 1)
+        self._weighed = mask.to(panels[0].sizes.dtype).mul_(panels[0].sizes)
+        self._first = panels[0].share(self._lines[0], self._weighed)
+        self._values = _Counts(values[self._rows].mul_(mask))
+
+    def take(self, each: Tensor, i: int, rows: Tensor) -> None:
+        """Take what known sites have without counts off the scores of some rows in a panel."""
+        place = self._place[rows]
+        own = (place >= 0).nonzero().squeeze(1)
+        place = place[own]
+        if i == 0:
+            each[own] -= self._first[place]
+        else:
+            each[own] -= self._panels[i].share(self._lines[i][place], self._weighed[place])
+
+    def add(self, found: Tensor, ends: Between) -> None:
+        """Add the score of the ends, read off at p = 1."""
+        found[self._rows] += _read(self._panels[0].counted(self._values).add_(self._first), ends)
+
+
+def _read(each: Tensor, there: Between) -> Tensor:
+    """Values at the points read off elsewhere."""
+    between, scale = there
+    return (between @ each).div_(scale)
 
 
 def _points(low: float, high: float) -> Tensor:

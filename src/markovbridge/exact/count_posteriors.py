@@ -32,6 +32,8 @@ from markovbridge.exact.count_tables import CountTables
 from markovbridge.laws import LOG_TINY, Law
 from markovbridge.laws.numbers import by_row
 
+LEAST = 1e-6  # of means by whose deviations residuals are divided
+
 
 class CountPosterior(Law):
     """Counts above x, given x, under a mixture of negative binomials over the whole event.
@@ -78,12 +80,8 @@ class CountPosterior(Law):
     @torch.no_grad()
     def _score(self, rows: Tensor, log_kept: Tensor, blind: bool) -> Tensor:
         """Log of w NB of all that is seen, (batch, Q, K) float64."""
-        score, on = self._tables.log_weights.expand(len(rows), -1, -1), None
-        if self._known is not None:
-            values, mask = self._known
-            on = ~mask
-            score = score + self._made.score(values, torch.zeros_like(log_kept), mask)
-        return score if blind else score + self._made.score(rows, log_kept, on)
+        weights = self._tables.log_weights.expand(len(rows), -1, -1)
+        return weights if blind else weights + self._made.score(rows, log_kept, self._known)
 
     @cached_property
     def _seen(self) -> Tensor:
@@ -104,6 +102,28 @@ class CountPosterior(Law):
     def _expected(self) -> Tensor:
         """The average of what is added, in units of e (r + x): (batch, d)."""
         return self._made.ratio(self._weights, self._log_kept)
+
+    @property
+    def residual(self) -> Tensor:
+        """How far x is from what the mixture expects of it, in standard deviations.
+
+        Pearson residuals of negative binomial counts, the field's own view of a table
+        (https://doi.org/10.1186/s13059-021-02451-7), about the mean pm of x whose remaining mean
+        is the posterior one; known sites are compared with m itself.
+
+        Returns:
+            (batch, *event), in the type of means.
+        """
+        size, p = self._tables.sizes.to(self._dtype), self._log_kept.exp().to(self._dtype)
+        p, share = p.unsqueeze(1), self._expected.to(self._dtype)
+        mean = share * size / (1 - p * share).clamp_min(LEAST)
+        seen, thinned = self._rows, p * mean
+        if self._known is not None:
+            values, mask = self._known
+            seen, thinned = torch.where(mask, values, seen), torch.where(mask, mean, thinned)
+        mean = thinned.clamp_min(LEAST)
+        apart = (seen - mean) / (mean * (1 + mean / size)).sqrt()
+        return apart.reshape(self._x.shape)
 
     @property
     def _sizes(self) -> Tensor:
@@ -145,12 +165,12 @@ class CountPosterior(Law):
         added = self._added.clamp_min(math.exp(LOG_TINY)).log().to(self._dtype)
         log = (self._sizes * self._expected.to(self._dtype)).log_() + added.unsqueeze(1)
         log = log.clamp_min(LOG_TINY).reshape(self._x.shape)
-        if origin is self._x and self._known is None:
-            return log
-        plain = origin == self._x
         if self._known is not None:
-            plain &= ~self._known[1].reshape(self._x.shape)
-        return torch.where(plain, log, Law.log_excess(self, origin))
+            left = (self._known[0] - self._rows).to(log).clamp_min_(math.exp(LOG_TINY)).log_()
+            log = torch.where(self._known[1], left, log.flatten(1)).reshape(self._x.shape)
+        if origin is self._x:
+            return log
+        return torch.where(origin == self._x, log, Law.log_excess(self, origin))
 
     def log_prob(self, x: Tensor) -> Tensor:
         tables, rows = self._tables, by_row(x)

@@ -62,14 +62,24 @@ class CountTables:
         """Whether so many times are few enough for tables at each p."""
         return len(log_kept) <= FEW or len(log_kept.unique()) <= FEW
 
-    def score(self, x: Tensor, log_kept: Tensor, on: Tensor | None) -> Tensor:
+    def score(
+        self, x: Tensor, log_kept: Tensor, known: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """Log Π_j NB(x_j; p s_q π_kj, r_j)/p^x, but for Γ(x + r)/(Γ(r) x!): (n, Q, K) float64.
 
         Args:
             x: Counts, (n, d).
             log_kept: log p, (n,) float64.
-            on: Which sites count, (n, d) bool; all if None.
+            known: Counts of p = 1 and which sites have them in place of x, (n, d) both.
         """
+        if known is None:
+            return self._score(x, log_kept, None)
+        values, mask = known
+        ends = self._score(values, torch.zeros_like(log_kept), mask)
+        return ends + self._score(x, log_kept, ~mask)
+
+    def _score(self, x: Tensor, log_kept: Tensor, on: Tensor | None) -> Tensor:
+        """Scores of the sites that are `on`, (n, d) bool; of all if None."""
         shape = self.log_weights.shape
         found = torch.empty((len(x), *shape), dtype=torch.float64, device=x.device)
         for p, rows in _alike(log_kept.clamp_min(LEAST)):

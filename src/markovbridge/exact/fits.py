@@ -85,9 +85,11 @@ class FitMixture(BaseFit):
     Attributes:
         components: How many profiles; of several numbers, the one that says most of a tenth of
             the rows, which is held out from the fit.
+        residuals: Whether the network that corrects it is told residuals: see `CountMixture`.
     """
 
     components: tuple[int, ...] = (1, 2, 4, 8, 16)
+    residuals: bool = True
 
     def __post_init__(self) -> None:
         for components in self.components:
@@ -106,7 +108,8 @@ class FitMixture(BaseFit):
             tested = taken(x, order[:held].sort().values)
             found = CountMixture.choose(every, tested, candidates=candidates, seed=seed)
         numbers = found.log_weights, found.depths, found.profiles, found.sizes
-        return CountMixture.of(process, *numbers, corrected=True)
+        options = {"corrected": True, "residuals": self.residuals}
+        return CountMixture.of(process, *numbers, **options)
 
 
 doors.guard(__name__)

@@ -101,11 +101,12 @@ class AdaptiveNorm(nn.Module):
     Args:
         width: Size of what is normalised, (B, width) or (B, tokens, width).
         code: Size of the embedding, (B, code) or (1, code).
+        normed: Whether it is normalised at all, or scaled and shifted only.
     """
 
-    def __init__(self, width: int, code: int) -> None:
+    def __init__(self, width: int, code: int, normed: bool = True) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False) if normed else nn.Identity()
         self.modulation = nn.Linear(code, 2 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)

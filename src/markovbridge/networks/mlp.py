@@ -38,6 +38,8 @@ class MLP(Network):
         compress: Take asinh of the features, for heavy tails: linear near 0, logarithmic in
             what is many standard deviations away.
         condition: Numbers in the condition of one sample; 0 takes none.
+        normed: Whether the last hidden layer is normalised before the output. Without, how much
+            a row tells stays in the size of the layer: a few units ask for a small output.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class MLP(Network):
         dropout: float = 0.0,
         compress: bool = False,
         condition: int = 0,
+        normed: bool = True,
     ) -> None:
         super().__init__(shape, features, outputs, condition)
         checks.whole(width, "width", least=2)
@@ -64,7 +67,7 @@ class MLP(Network):
         self.condition_embedding = ConditionEmbedding(condition, code)
         self.input = nn.Linear(features * entries, width)
         self.blocks = nn.ModuleList(_Block(width, code, dropout) for _ in range(depth))
-        self.norm = AdaptiveNorm(width, code)
+        self.norm = AdaptiveNorm(width, code, normed)
         self.output = nn.Linear(width, outputs * entries)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)

@@ -43,7 +43,7 @@ def features(
     """
     count = coupling.features(process)
     if base is not None and not isinstance(base, str):
-        count += process.base_features
+        count += process.base_features + base.more_features
     return count + (masking.features(process) if masking else 0)
 
 

@@ -231,8 +231,10 @@ class Transport(Dynamics):
     def _features(self, x: Tensor, t: Tensor, given: Given, setting: Setting) -> Tensor:
         """What the network sees: x_t, what the base law says, x_0 if it is kept, known sites."""
         parts = [setting.standardise(x, t)]
-        if setting.base is not None and not isinstance(self.base, str):
+        if setting.base is not None and isinstance(self.base, DataLaw):
             parts.append(self.process.standardise_base(setting.base, x, t, setting))
+            if self.base.more_features:
+                parts.append(self.base.more(setting.base))
         if self.coupling.preserve:
             parts.append(setting.standardise(self._start(given), 0.0))
         if self.masking is not None:
