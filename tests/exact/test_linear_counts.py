@@ -1,4 +1,4 @@
-"""Counts guessed from one another: against the inverse of their covariance, and negative binomials."""
+"""Counts guessed from one another: against the inverse of their covariance, and exact laws."""
 
 import pytest
 import torch
@@ -90,6 +90,16 @@ def test_independent_negative_binomials_are_known_exactly():
             torch.testing.assert_close(
                 found.log_prob(x), wanted.log_prob(x).to(found.log_prob(x)), rtol=1e-4, atol=1e-4
             )
+
+
+def test_no_more_is_guessed_than_there_is_room_for():
+    x1 = counts().clamp_max(6)
+    few = mb.PureDeath(6)
+    law, free = exact.FitLinearCounts()(few, x1), exact.FitLinearCounts()(DEATH, x1)
+    x = few.transition(x1, 1.0, 0.6).sample(generator=torch.Generator().manual_seed(2))
+    found, wanted = law(x, 0.6).excess(x), free(x, 0.6).excess(x)
+    assert bool((wanted > 6 - x).any()) and bool((x == 6).any())
+    torch.testing.assert_close(found, wanted.minimum((6 - x).float()))
 
 
 def test_it_is_found_from_sparse_rows_as_well():

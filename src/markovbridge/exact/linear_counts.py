@@ -13,9 +13,10 @@ variable of this mean and variance, of size r = ν²/v,
 
     E[x_1 - x_t | x_t = x]_j  =  q ν_j (r_j + x_j)/(r_j + p ν_j).
 
-So it is positive, where a linear guess of it all (Wiener's filter) is not, and noise counts for less
-where little light is. For independent negative binomial sites it is the posterior itself; else it is
-a guess, for a network to correct.
+So it is positive, where a linear guess of it all (Wiener's filter) is not, and noise counts for
+less where little light is; if the process has a maximum N it is cut at N - x. For independent
+negative binomial sites without one it is the posterior itself; else it is a guess, for a network to
+correct.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from markovbridge import doors
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.doors import checks
 from markovbridge.exact.base import DataLaw, check_states
-from markovbridge.laws import NegativeBinomial, Shifted
+from markovbridge.laws import LOG_TINY, NegativeBinomial, Shifted
 from markovbridge.processes.base import DiscreteProcess, Process
 from markovbridge.processes.clock import TINY, match
 from markovbridge.processes.schedules import Time
@@ -75,6 +76,7 @@ class LinearCounts(nn.Module, DataLaw):
         for size in shape:
             checks.whole(size, "a side of the shape", least=1)
         self.process = process
+        self._most = None if process.states is None else process.states - 1
         self.config = {"process": process, "shape": list(shape)}
         mean = torch.ones(*shape)
         self.register_buffer("mean", mean)
@@ -106,6 +108,8 @@ class LinearCounts(nn.Module, DataLaw):
         guess = torch.maximum(mean + mean.sqrt() * others / alone, LEAST * mean)
         size = guess**2 * alone / (mean * own)
         log_mean = q.log() + guess.log() + ((size + counts) / (size + p * guess)).log()
+        if self._most is not None:
+            log_mean = log_mean.minimum((self._most - counts).log().clamp_min(LOG_TINY))
         law = NegativeBinomial(log_mean.reshape(x.shape), (size + counts).reshape(x.shape))
         return Shifted(x, law)
 
