@@ -15,7 +15,7 @@ variable of this mean and variance, of size r = ν²/v,
 
 So it is positive, where a linear guess of it all (Wiener's filter) is not, and noise counts for
 less where little light is; if the process has a maximum N it is cut at N - x. For independent
-negative binomial sites without one it is the posterior itself; else it is a guess, for a network to
+negative binomial sites without one it is the posterior itself; else a guess, for a network to
 correct.
 """
 
