@@ -37,6 +37,9 @@ COUNT_CASES: dict[str, Callable[[], Case]] = {
     "death-categorical-frequencies": lambda: case(
         death(), mb.CategoricalHead(), COUNTS, base=exact.FitFrequencies(), **TOLD
     ),
+    "death-mean-linear": lambda: case(
+        death(), mb.MeanHead(), COUNTS, base=exact.FitLinearCounts()
+    ),
     "death-mean-unbounded": lambda: case(
         mb.PureDeath(), mb.MeanHead(link="exp"), COUNTS, objective=mb.PathKL()
     ),

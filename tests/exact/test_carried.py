@@ -79,6 +79,14 @@ def pmf(law, count=60):
     return law.pmf(np.arange(count)) / law.cdf(count - 1)
 
 
+def alone():
+    """The guess of a single site, of no neighbours: a negative binomial."""
+    law = exact.LinearCounts(DEATH, shape=(1,))
+    law.mean.fill_(3.0)
+    law.spread.fill_(1.5)
+    return law
+
+
 # By class, laws of one number and what they are the law of, from other hands.
 KNOWN = {
     "Poisson": [(exact.Poisson(DEATH, 3.0), stats.poisson(3.0))],
@@ -99,6 +107,7 @@ KNOWN = {
             ),
         )
     ],
+    "LinearCounts": [(alone(), stats.nbinom(2, 2 / 5))],
     "ZeroInflatedPoisson": [
         (
             exact.ZeroInflatedPoisson(DEATH, 0.4, 3.0),

@@ -3,10 +3,11 @@
 from markovbridge.exact.base import DataLaw
 from markovbridge.exact.count_mixtures import CountMixture
 from markovbridge.exact.empirical import Empirical
-from markovbridge.exact.fits import BaseFit, FitFrequencies, FitMixture
+from markovbridge.exact.fits import BaseFit, FitFrequencies, FitLinearCounts, FitMixture
 from markovbridge.exact.frequencies import Frequencies
 from markovbridge.exact.gaussians import Gaussian
 from markovbridge.exact.kernels import bridge_kernel, output_law
+from markovbridge.exact.linear_counts import LinearCounts
 from markovbridge.exact.posteriors import (
     Binomial,
     MeanOnly,
@@ -24,9 +25,11 @@ __all__ = [
     "Empirical",
     "BaseFit",
     "FitFrequencies",
+    "FitLinearCounts",
     "FitMixture",
     "Frequencies",
     "Gaussian",
+    "LinearCounts",
     "MeanOnly",
     "Mixture",
     "NegativeBinomial",

@@ -19,10 +19,14 @@ from markovbridge.doors.randomness import generator
 from markovbridge.exact.base import DataLaw
 from markovbridge.exact.count_mixtures import CountMixture
 from markovbridge.exact.frequencies import Frequencies
+from markovbridge.exact.linear_counts import SMALLEST, LinearCounts
 from markovbridge.processes.base import DiscreteProcess, Process
+from markovbridge.samplers.extrapolation import floor
 
 HELD = 2048  # rows by which the number of profiles is chosen, at most
 LEAST = 10  # rows for each profile
+SEEN = 20_000  # rows of which a covariance is made, at most
+SITES = 4096  # whose covariance takes a minute of one processor
 
 
 class BaseFit(ABC):
@@ -110,6 +114,40 @@ class FitMixture(BaseFit):
         numbers = found.log_weights, found.depths, found.profiles, found.sizes
         options = {"corrected": True, "residuals": self.residuals}
         return CountMixture.of(process, *numbers, **options)
+
+
+@dataclass(frozen=True)
+class FitLinearCounts(BaseFit):
+    """What neighbours say of each other, by the covariance of counts: see `LinearCounts`.
+
+    For images of up to 4,096 sites. Of more than 20,000 rows so many are taken at random.
+    """
+
+    def __call__(self, process: Process, x: Tensor | Rows, *, seed: int = 0) -> LinearCounts:
+        law = LinearCounts(process, shape=x.shape[1:])
+        sites = law.mean.numel()
+        if sites > SITES:
+            raise ValueError(
+                f"the covariance of {sites} sites is too large; at most {SITES} are guessed from "
+                "one another: take base='moments'"
+            )
+        if len(x) < 2:
+            raise ValueError(f"a covariance needs at least 2 samples, not {len(x)}")
+        order = torch.randperm(len(x), generator=generator("cpu", "linear counts", seed))[:SEEN]
+        x, total = taken(x, order.sort().values), torch.zeros(sites, dtype=torch.float64)
+        for part in parts(x):
+            total += process.check(part).flatten(1).double().sum(0)
+        mean = total / len(x)
+        mean = mean.clamp_min(floor(float(mean.mean()), True)).float()
+        square = torch.zeros(sites, sites)
+        for part in parts(x):
+            y = (part.flatten(1).float() - mean) / mean.sqrt()
+            square += y.T @ y / len(x)
+        variance, modes = torch.linalg.eigh(square.double())
+        law.mean.copy_(mean.reshape(law.mean.shape))
+        law.modes.copy_(modes)
+        law.spread.copy_((variance - 1).clamp_min(SMALLEST))
+        return law
 
 
 doors.guard(__name__)
