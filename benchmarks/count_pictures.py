@@ -97,10 +97,9 @@ def draw_genes(path, training, real, made):
             ax.scatter(theirs[seen], y[seen], s=7, c=colour, alpha=0.6, linewidths=0, label=label)
         ends = [theirs[theirs > 0].min(), theirs.max()]
         ax.plot(ends, ends, color="black", linewidth=0.8, linestyle="--")
-        ax.set(
-            xscale="log", yscale="log", title=name, xlabel="held-out cells", ylabel="other cells"
-        )
+        ax.set(title=name, xlabel="held-out cells", ylabel="other cells")
         ax.legend(fontsize=8, frameon=False)
+    axes[0].set(xscale="log", yscale="log")
     totals = [np.maximum(x.sum(1), 1) for x in (real, other, made)]
     bins = np.geomspace(1, max(each.max() for each in totals), 40)
     for each, colour, label in zip(

@@ -181,7 +181,9 @@ def test_points_of_groups_lie_between_each_other():
 def test_histograms_are_shares():
     """Of 4 rows of total 1, 3, 3, 5, and of features that are not 0 in them."""
     x = torch.tensor([[1, 0], [2, 1], [3, 0], [2, 3]])
-    chart = size_charts(x, x)
+    chart = size_charts(x, torch.cat([x, x]))  # shares, however many rows there are
+    both = [re.findall(f'class="line {k}" points="([^"]*)"', chart) for k in ("main", "second")]
+    assert both[0] == both[1] and len(both[0]) == 2
     assert "has the median 3 in samples and 3 in training data" in chart
     assert "shows, 1 and 1" in chart
     heights = re.search(r'class="line main" points="([^"]*)"', chart)[1].split()
