@@ -11,9 +11,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import numpy as np
+
+Item = TypeVar("Item")
 
 LEFT, RIGHT, TOP, BOTTOM = 70, 16, 16, 44
 WIDE, SQUARE = 760, 380  # widths of charts
@@ -189,12 +191,13 @@ def scatter_chart(
     )
     across, down = x_axis(x), y_axis(y)
     far = np.argsort(-np.abs(y_axis(x) - down), kind="stable")[: named if names else 0]
-    for k in sorted({*_thin(range(len(x)), POINTS), *far.tolist()}):
+    farthest: list[int] = far.tolist()
+    for k in sorted({*_thin(range(len(x)), POINTS), *farthest}):
         title = "" if names is None else f"<title>{escape(_short(names[k]))}</title>"
         circle = f'<circle class="point" cx="{across[k]:.1f}" cy="{down[k]:.1f}" r="3"'
         parts.append(f"{circle}>{title}</circle>" if title else f"{circle}/>")
     if names is not None:
-        shown = [(_short(names[k]), float(across[k]), float(down[k])) for k in far]
+        shown = [(_short(names[k]), float(across[k]), float(down[k])) for k in farthest]
         parts.extend(_labels(shown, width))
     return _svg(parts, width, height, description)
 
@@ -263,9 +266,10 @@ def _axis(
 ) -> _Axis:
     """An axis of a range and a margin beside it."""
     if not log:
-        return _Axis(*_padded(low, high, share), start, stop)
-    ends = (math.exp(value) for value in _padded(math.log(low), math.log(high), share))
-    return _Axis(*ends, start, stop, "log")
+        first, last = _padded(low, high, share)
+        return _Axis(first, last, start, stop)
+    first, last = _padded(math.log(low), math.log(high), share)
+    return _Axis(math.exp(first), math.exp(last), start, stop, "log")
 
 
 def _short(name: str) -> str:
@@ -298,7 +302,7 @@ def _padded(low: float, high: float, share: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _thin(points: Sequence[Any], limit: int) -> list[Any]:
+def _thin(points: Sequence[Item], limit: int) -> list[Item]:
     """At most about `limit` of the points, evenly, the last one kept."""
     step = max(1, math.ceil(len(points) / limit))
     kept = list(points[::step])

@@ -56,7 +56,7 @@ def margin_charts(samples: Tensor, training: Tensor, names: Sequence[str] | None
         if name == "mean":
             absent = int((chosen & ~shown).sum())
         if bool(shown.any()):
-            places = shown.nonzero().flatten().tolist()
+            places: list[int] = shown.nonzero().flatten().tolist()
             axes = "on logarithmic axes" if log else "on linear axes"
             charts.append(
                 scatter_chart(
@@ -118,14 +118,17 @@ def _histogram(ours: Tensor, real: Tensor, what: str) -> str:
         cuts = np.arange(low, high + 2) if high - low < BINS else np.linspace(low, high + 1, BINS)
     edges = np.unique(np.round(cuts)) - 0.5
     width = np.diff(np.log(edges)) if log else np.diff(edges)
-    series = []
-    for name, each, style in (
-        ("training data", values[1], "second"),
-        ("samples", values[0], "main"),
-    ):
-        heights = np.histogram(each, edges)[0] / len(each) / width
-        stairs = np.repeat(edges, 2), np.concatenate([[0.0], np.repeat(heights, 2), [0.0]])
-        series.append(Series(name, *stairs, style))
+    stairs = [
+        np.concatenate(
+            [[0.0], np.repeat(np.histogram(each, edges)[0] / len(each) / width, 2), [0.0]]
+        )
+        for each in values
+    ]
+    ends = np.repeat(edges, 2)
+    series = [
+        Series("training data", ends, stairs[1], "second"),
+        Series("samples", ends, stairs[0], "main"),
+    ]
     chart = line_chart(
         series,
         x_label=what,
@@ -152,7 +155,7 @@ def sample_rows(
     """
     rows, width = samples.flatten(1)[: SHOWN[0]], samples[0].numel()
     order = torch.arange(width) if means is None else means.argsort(descending=True, stable=True)
-    columns = order[: SHOWN[1]].tolist()
+    columns: list[int] = order[: SHOWN[1]].tolist()
     labels = [str(j) if names is None else names[j] for j in columns]
     head = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
     body = "".join(

@@ -197,7 +197,7 @@ def _led(directions: Tensor, names: Sequence[str]) -> str:
     """Which features a component rises and falls with."""
     sentences = []
     for k in range(2):
-        order = directions[:, k].argsort(descending=True, stable=True).tolist()
+        order: list[int] = directions[:, k].argsort(descending=True, stable=True).tolist()
         up = [names[j] for j in order[:LEADING] if float(directions[j, k]) > 0]
         down = [names[j] for j in order[::-1][:LEADING] if float(directions[j, k]) < 0]
         parts = [
