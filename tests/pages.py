@@ -1,12 +1,16 @@
 """Run folders for reports, and pages read back."""
 
+import json
 from html.parser import HTMLParser
 
+import numpy as np
 import yaml
 
 from markovbridge.storage.config import to_config
 
+META = {"sampler": "Bridge", "steps": 50, "evaluations": 50, "seed": 4, "weights": "ema"}
 VOID = {"meta", "link", "img", "path", "circle", "line", "polyline"}
+FULL = {"circle"}  # which holds a title, or closes itself
 
 
 class Page(HTMLParser):
@@ -25,11 +29,11 @@ class Page(HTMLParser):
         self.sources += [v for k, v in attributes.items() if k in ("src", "href") and v]
         if tag == "img":
             self.images.append(attributes["alt"])
-        if tag not in VOID:
+        if tag not in VOID - FULL:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):
-        pass
+        assert tag in VOID
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -43,3 +47,11 @@ def make_run(path, source, **extra):
     config = {"data": to_config(source), "training": {"steps": 40, "note": "<b>&"}, **extra}
     (path / "config.yaml").write_text(yaml.safe_dump(config))
     return path
+
+
+def write_samples(run, samples, states, **more):
+    """Samples and their paths, made as `META` says and `more`."""
+    meta = json.dumps(META | {"n": len(samples), "seconds": 3.0} | more)
+    np.savez(run / "samples.npz", samples=samples.numpy(), meta=meta)
+    times = np.linspace(0, 1, len(states))
+    np.savez(run / "path.npz", times=times, states=states.numpy())

@@ -1,32 +1,34 @@
 """The guides, run as a reader would run them, briefly."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
-from known_models import SharedDepth, count_model, shared_depth
 from markovbridge import (
+    Bridge,
+    CountModel,
     EndMSE,
     EndpointHead,
     Independent,
     LinearDiffusion,
-    PureDeath,
     Transport,
 )
 from markovbridge.couplings import Gaussian
 from markovbridge.covariances import SquaredExponential, Torus
+from markovbridge.data.catalogue import TABLES
 from markovbridge.exact import Empirical
 from markovbridge.networks import MLP
-from markovbridge.samplers.known_sites import Masking
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def run(name, **shorter):
-    """Execute all code blocks of a guide in one namespace."""
+def run(name, given=None, /, **shorter):
+    """Execute all code blocks of a guide in one namespace, which holds what is given."""
     text = (DOCS / name).read_text()
     blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
     assert blocks
@@ -34,7 +36,7 @@ def run(name, **shorter):
     for long, short in shorter.items():
         assert long in code
         code = code.replace(long, short)
-    names = {}
+    names = dict(given or {})
     exec(compile(code, name, "exec"), names)
     return names
 
@@ -94,28 +96,44 @@ def test_the_table_of_the_guide_is_what_is_printed(capsys):
         assert line[4:].split("  ")[0] in printed
 
 
-def test_sections_of_cells(tmp_path):
-    """Those on intervals and groups, with a model of a known law in place of a long training."""
+def test_cells(monkeypatch, tmp_path):
+    """The whole guide, on a small table, with models hardly trained that walk in one step."""
+    anndata = pytest.importorskip("anndata")
+    monkeypatch.chdir(tmp_path)
+    one_step = {"steps": 1, "sampler": Bridge()}
+    monkeypatch.setattr("markovbridge.counts.fitted.walk", lambda tolerance: one_step)
     rng = np.random.default_rng(0)
-    mean, columns = np.array([0.5, 2.0, 5.0]), list("abc")
-    law = SharedDepth(PureDeath(), torch.from_numpy(mean), 2.0)
-    model = count_model(law, mean, masking=Masking())
-    model.feature_names_in_ = np.array(columns, dtype=object)
-    pd = pytest.importorskip("pandas")
-    frames = [
-        pd.DataFrame(shared_depth(45, mean, 2.0, rng).numpy(), columns=columns) for _ in range(4)
-    ]
-    table = frames[1].mask(frames[1] > 6)
-    names = {"model": model, "held_out": frames[0], "table": table}
-    names |= {"cells_a": frames[2], "cells_b": frames[3]}
-    text = (DOCS / "cells.md").read_text()
-    for title in ("Intervals that hold", "Differences between groups"):
-        section = text.split(f"## {title}\n")[1].split("\n## ")[0]
-        for block in section.split("```python\n")[1:]:
-            exec(compile(block.split("```")[0], title, "exec"), names)
-    assert names["found"].rows == 45 and names["holes"].corrected(0.9)
+    genes = [f"gene{k}" for k in range(13)]
+    counts = rng.poisson(2.0, (110, 13))
+    counts[:, 12] = np.arange(110) == 0  # a gene that one cell shows
+    table = anndata.AnnData(sparse.csr_matrix(counts))
+    table.var_names, table.obs_names = genes, [f"cell{k}" for k in range(110)]
+    table.write_h5ad("mouse-brain.h5ad")
+    options = {"steps": 2, "width": 8, "depth": 1, "base": "moments", "validation_fraction": 0}
+    small = {"small": partial(CountModel, **options)}
+    shorter = {"order[:1000]": "order[:40]", "order[1000:]": "order[40:]", ":20]": ":6]"}
+    shorter |= {"sample(1000": "sample(16", ":500]": ":24]", "[500:": "[24:"}
+    names = run("cells.md", small, **shorter, **{"CountModel(": "small("})
+    assert names["cells"].var_names.tolist() == genes  # of the first model, fitted to the file
+    assert names["one"].obs["batch"].tolist() == ["a"] * 16 and names["both"].n_obs == 16
+    kept = genes[:12]
+    assert names["restored"].mean.var_names.tolist() == kept
+    assert names["others"].var_names.tolist() == kept
+    known = [np.asarray(x.X.todense()) for x in (names["others"][:, :6], names["panel"])]
+    assert (known[0] == known[1]).all()
+    assert names["found"].rows == 24 and names["holes"].corrected(0.9)
     assert (names["low"] <= names["high"]).all(axis=None)
-    assert list(names["genes"].index) == columns
+    assert list(names["genes"].index) == kept
+    assert names["more"].uns["markovbridge"]["sample"]["means"] == "prescribed"
+    assert names["double"]["gene0"] > 3
+    assert anndata.read_h5ad("synthetic.h5ad").shape == (16, 13)
+
+
+def test_the_table_of_cells_comes_as_the_guide_says():
+    remedy = TABLES["mouse-brain.h5ad"]
+    section = (DOCS / "cells.md").read_text().split("## A table to try it on")[1]
+    lines = section.split("```bash\n")[1].split("```")[0].splitlines()
+    assert len(lines) == 2 and all(f"`{line}`" in remedy for line in lines)
 
 
 def test_training(monkeypatch, tmp_path):

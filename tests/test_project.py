@@ -1,5 +1,7 @@
 """What is said of the project in several files is the same in all of them."""
 
+import re
+
 import pytest
 import yaml
 
@@ -47,6 +49,31 @@ def test_every_decision_is_in_the_index():
     pages = {path.name for path in folder.glob("*.md")} - {"README.md"}
     index = (folder / "README.md").read_text()
     assert pages and {name for name in pages if f"]({name})" not in index} == set()
+
+
+def anchors(page):
+    """What links may lead to within a page, as GitHub names headings."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    heads = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_every_link_of_the_docs_leads_somewhere():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    links = [
+        (page, target)
+        for page in pages
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+        if "://" not in target
+    ]
+    assert len(links) > 90
+    lost = []
+    for page, target in links:
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            lost.append(f"{page.relative_to(ROOT)}: {target}")
+    assert lost == []
 
 
 LONGEST = 400  # lines of a file of code

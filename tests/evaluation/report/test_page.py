@@ -13,16 +13,7 @@ from markovbridge.evaluation.report import write_report
 from markovbridge.evaluation.report.html import describe, duration, number
 from markovbridge.evaluation.report.run import read_run
 from markovbridge.storage.png import grid_png
-from pages import Page, make_run
-
-META = {"sampler": "Bridge", "steps": 50, "evaluations": 50, "seed": 4, "weights": "ema"}
-
-
-def write_samples(run, samples, states):
-    meta = json.dumps(META | {"n": len(samples), "seconds": 3.0})
-    np.savez(run / "samples.npz", samples=samples.numpy(), meta=meta)
-    times = np.linspace(0, 1, len(states))
-    np.savez(run / "path.npz", times=times, states=states.numpy())
+from pages import META, Page, make_run, write_samples
 
 
 def write_history(run):
@@ -138,7 +129,7 @@ def test_table_data_are_compared_feature_by_feature(tmp_path):
     assert not page.images
     assert page.source.count('class="point"') == 4 * 30
     assert "one of the 30 features" in page.text
-    assert page.source.count('class="line') == 3
+    assert page.source.count('class="line') == 3 + 2 * 2  # paths, and two histograms of two
     assert "sample 7" in page.text
 
 

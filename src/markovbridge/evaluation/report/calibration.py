@@ -8,7 +8,7 @@ import numpy as np
 
 from markovbridge.evaluation.calibration import Calibration
 from markovbridge.evaluation.report.charts import Series, line_chart
-from markovbridge.evaluation.report.html import number, table
+from markovbridge.evaluation.report.html import heading, number, table
 from markovbridge.evaluation.report.run import Run
 
 
@@ -29,7 +29,7 @@ def _one(found: Calibration) -> str:
     """What was found of one kind of draws."""
     shown = "units kept" if found.task == "restore" else "entries shown"
     what = "Restored depth" if found.task == "restore" else "Imputed entries"
-    title = f'<h3 style="margin-top:28px">{what}, {found.share:.3g} of the {shown}</h3>'
+    title = heading(f"{what}, {found.share:.3g} of the {shown}")
     ranks = np.arange(found.draws + 1)
     bars = np.array(found.ranks) * len(ranks)
     errors = np.array(found.errors, dtype=float) * len(ranks)

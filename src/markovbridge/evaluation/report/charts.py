@@ -1,20 +1,27 @@
 """Line charts and scatter plots as inline SVG, coloured by the page's style sheet.
 
 An SVG inside a page takes its colours from CSS, so it follows light and dark, and
-it stays sharp at any size. Two kinds of chart are all that a report needs.
+it stays sharp at any size. Three kinds of chart are all that a report needs: lines, points
+about the diagonal, and points of several groups.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
+Item = TypeVar("Item")
+
 LEFT, RIGHT, TOP, BOTTOM = 70, 16, 16, 44
+WIDE, SQUARE = 760, 380  # widths of charts
+POINTS = 2000  # drawn of a chart, about
+LONG = 24  # letters of a name in a chart
+TEXT = 90, 14  # pixels that a name takes, across and down
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,8 @@ def line_chart(
     description: str,
     y_range: tuple[float, float] | None = None,
     y_log: bool = False,
+    x_log: bool = False,
+    width: int = WIDE,
 ) -> str:
     """Draw lines over a common axis.
 
@@ -101,6 +110,8 @@ def line_chart(
         description: What the chart shows, for those who cannot see it.
         y_range: Values at the bottom and top; lines are cut off there. By default all fits.
         y_log: Whether the vertical axis is logarithmic; values must then be positive.
+        x_log: Whether the horizontal one is; positions must then be positive.
+        width: Of the chart.
 
     Returns:
         An `<svg>` element that scrolls on narrow screens, and the legend.
@@ -113,16 +124,10 @@ def line_chart(
         raise ValueError("a chart needs at least one finite value")
     xs = np.concatenate([s.x[mask] for s, mask in zip(series, finite, strict=True)])
     ys = np.concatenate([s.y[mask] for s, mask in zip(series, finite, strict=True)])
-    width, height = 760, 320
-    left, right = _padded(xs.min(), xs.max(), 0.0)
-    x_axis = _Axis(left, right, LEFT, width - RIGHT)
+    height = 320
+    x_axis = _axis(xs.min(), xs.max(), LEFT, width - RIGHT, 0.0, x_log)
     low, high = y_range or (ys.min(), ys.max())
-    if y_log:
-        bottom, top = (math.exp(v) for v in _padded(math.log(low), math.log(high), 0.04))
-    else:
-        bottom, top = _padded(low, high, 0.04)
-    scale = "log" if y_log else "linear"
-    y_axis = _Axis(bottom, top, height - BOTTOM, TOP, scale)
+    y_axis = _axis(low, high, height - BOTTOM, TOP, 0.04, y_log)
     parts = [_frame(x_axis, y_axis, width, height, x_label, y_label)]
     for line, mask in zip(series, finite, strict=True):
         points = list(zip(x_axis(line.x[mask]), y_axis(line.y[mask]), strict=True))
@@ -151,6 +156,8 @@ def scatter_chart(
     y_label: str,
     description: str,
     log: bool = False,
+    names: Sequence[str] | None = None,
+    named: int = 4,
 ) -> str:
     """Draw points about the diagonal, on square-root axes if the values are wide and positive.
 
@@ -161,31 +168,129 @@ def scatter_chart(
         y_label: Beside the axis.
         description: What the chart shows, for those who cannot see it.
         log: Whether both axes are logarithmic; values must then be positive.
+        names: Of the points, shown where one points at them; or None.
+        named: How many of the points farthest from the diagonal have their name beside them.
 
     Returns:
         An `<svg>` element.
     """
     both = np.concatenate([x, y])
     root = bool(both.min() >= 0 and both.max() > 20 * max(np.median(both), 1e-12))
-    scale = "log" if log else "root" if root else "linear"
-    if log:
-        logs = math.log(both.min()), math.log(both.max())
-        low, high = (math.exp(value) for value in _padded(*logs, 0.04))
+    width = height = SQUARE
+    ends = (LEFT, width - RIGHT), (height - BOTTOM, TOP)
+    if root and not log:
+        x_axis, y_axis = (_Axis(0.0, float(both.max()), *end, "root") for end in ends)
     else:
-        low, high = (0.0, float(both.max())) if root else _padded(both.min(), both.max(), 0.04)
-    width = height = 380
-    x_axis = _Axis(low, high, LEFT, width - RIGHT, scale)
-    y_axis = _Axis(low, high, height - BOTTOM, TOP, scale)
+        x_axis, y_axis = (_axis(both.min(), both.max(), *end, 0.04, log) for end in ends)
     parts = [_frame(x_axis, y_axis, width, height, x_label, y_label)]
-    ends = [(float(x_axis(v)), float(y_axis(v))) for v in (low, high)]
+    corners = [(float(x_axis(v)), float(y_axis(v))) for v in (x_axis.low, x_axis.high)]
     parts.append(
         '<line class="diagonal" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'.format(
-            *ends[0], *ends[1]
+            *corners[0], *corners[1]
         )
     )
-    for px, py in _thin(list(zip(x_axis(x), y_axis(y), strict=True)), 2000):
-        parts.append(f'<circle class="point" cx="{px:.1f}" cy="{py:.1f}" r="3"/>')
+    across, down = x_axis(x), y_axis(y)
+    far = np.argsort(-np.abs(y_axis(x) - down), kind="stable")[: named if names else 0]
+    farthest: list[int] = far.tolist()
+    for k in sorted({*_thin(range(len(x)), POINTS), *farthest}):
+        title = "" if names is None else f"<title>{escape(_short(names[k]))}</title>"
+        circle = f'<circle class="point" cx="{across[k]:.1f}" cy="{down[k]:.1f}" r="3"'
+        parts.append(f"{circle}>{title}</circle>" if title else f"{circle}/>")
+    if names is not None:
+        shown = [(_short(names[k]), float(across[k]), float(down[k])) for k in farthest]
+        parts.extend(_labels(shown, width))
     return _svg(parts, width, height, description)
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points of one group.
+
+    Attributes:
+        name: In the legend; the empty string keeps it out.
+        x: Positions (n,), finite.
+        y: Positions (n,), finite.
+        group: Which colour, 0 to 6; the last is grey.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    group: int
+
+
+def points_chart(
+    groups: Sequence[Points],
+    *,
+    x_label: str,
+    y_label: str,
+    description: str,
+    ranges: tuple[tuple[float, float], tuple[float, float]],
+) -> str:
+    """Draw points of several groups, in their colours.
+
+    Args:
+        groups: The points; they are drawn in an order that lets no group cover the others.
+        x_label: Below the axis.
+        y_label: Beside the axis.
+        description: What the chart shows, for those who cannot see it.
+        ranges: Where the axes begin and end, so that several charts can be compared.
+
+    Returns:
+        An `<svg>` element, and the legend.
+    """
+    width = height = SQUARE
+    x_axis = _axis(*ranges[0], LEFT, width - RIGHT, 0.04)
+    y_axis = _axis(*ranges[1], height - BOTTOM, TOP, 0.04)
+    parts = [_frame(x_axis, y_axis, width, height, x_label, y_label)]
+    # The k-th of n points of a group comes (k + 1/2)/n of the way.
+    drawn = [
+        ((k + 0.5) / len(one.x), one.group, px, py)
+        for one in groups
+        for k, (px, py) in enumerate(zip(x_axis(one.x), y_axis(one.y), strict=True))
+    ]
+    for _, group, px, py in sorted(drawn):
+        circle = f'<circle class="member group-{group}" cx="{px:.1f}" cy="{py:.1f}" r="2.4"/>'
+        parts.append(circle)
+    names = [
+        f'<span class="key group-{one.group}">{escape(_short(one.name))}</span>'
+        for one in groups
+        if one.name
+    ]
+    legend = f'<p class="legend">{"".join(names)}</p>' if names else ""
+    return f"<div>{_svg(parts, width, height, description)}{legend}</div>"
+
+
+def _axis(
+    low: float, high: float, start: float, stop: float, share: float, log: bool = False
+) -> _Axis:
+    """An axis of a range and a margin beside it."""
+    if not log:
+        first, last = _padded(low, high, share)
+        return _Axis(first, last, start, stop)
+    first, last = _padded(math.log(low), math.log(high), share)
+    return _Axis(math.exp(first), math.exp(last), start, stop, "log")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONG else f"{name[: LONG - 1]}…"
+
+
+def _labels(points: Sequence[tuple[str, float, float]], width: int) -> Iterator[str]:
+    """Names beside points, but for those that would cover a name before them."""
+    taken: list[tuple[float, float]] = []
+    for name, x, y in points:
+        if any(abs(x - px) < TEXT[0] and abs(y - py) < TEXT[1] for px, py in taken):
+            continue
+        taken.append((x, y))
+        # Away from the diagonal, on which most points are.
+        across, up = (x - LEFT) / (width - RIGHT - LEFT), (width - BOTTOM - y)
+        above = up / (width - BOTTOM - TOP) > across
+        left = x > LEFT + TEXT[0] if above else x > width - TEXT[0]
+        yield (
+            f'<text class="name {"end" if left else "start"}" x="{x + (-7 if left else 7):.1f}" '
+            f'y="{y + 4:.1f}">{escape(name)}</text>'
+        )
 
 
 def _padded(low: float, high: float, share: float) -> tuple[float, float]:
@@ -197,10 +302,10 @@ def _padded(low: float, high: float, share: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _thin(points: list, limit: int) -> list:
+def _thin(points: Sequence[Item], limit: int) -> list[Item]:
     """At most about `limit` of the points, evenly, the last one kept."""
     step = max(1, math.ceil(len(points) / limit))
-    kept = points[::step]
+    kept = list(points[::step])
     return kept if (len(points) - 1) % step == 0 else [*kept, points[-1]]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from markovbridge.evaluation.consistency import MEANING
 from markovbridge.evaluation.held_out_likelihood import given
 from markovbridge.evaluation.report.charts import Series, line_chart, scatter_chart
-from markovbridge.evaluation.report.html import missing, number, table
+from markovbridge.evaluation.report.html import heading, missing, number, table
 from markovbridge.evaluation.report.pictures import pictures, white
 from markovbridge.evaluation.report.run import Run
 from markovbridge.evaluation.report.run import given as given_of
@@ -195,7 +195,7 @@ def diagnostics_section(run: Run) -> str:
             y_log=log,
             description=f"Line chart: violation of {', '.join(checks)} over time",
         )
-        charts.append(f'<h3 style="margin-top:28px">{name}</h3>{chart}')
+        charts.append(f"{heading(name)}{chart}")
     rows = []
     for name, text in MEANING.items():
         worst = int(np.argmax(np.nan_to_num(np.abs(values[name]))))

@@ -104,3 +104,13 @@ def missing(what: str, *lines: str) -> str:
 def figure_of(body: str, caption: str) -> str:
     """A figure with a caption (text)."""
     return f"<figure>{body}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def heading(text: str) -> str:
+    """The heading of a part of a section."""
+    return f'<h3 style="margin-top:28px">{escape(text)}</h3>'
+
+
+def pairwise(charts: str) -> str:
+    """Charts (HTML) beside each other, two in a row where there is room."""
+    return f'<div class="charts pairwise">{charts}</div>'

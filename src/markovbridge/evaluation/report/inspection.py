@@ -14,7 +14,7 @@ from torch import Tensor
 
 from markovbridge.evaluation.inspection import View
 from markovbridge.evaluation.report.charts import Series, line_chart
-from markovbridge.evaluation.report.html import document, keys_table
+from markovbridge.evaluation.report.html import document, heading, keys_table
 from markovbridge.evaluation.report.pictures import pictures
 from markovbridge.processes import Process
 from markovbridge.storage.files import make_folder, write_json, write_text
@@ -136,8 +136,8 @@ def _strip(process: Process, view: View) -> str:
             rows.extend(pictures(shown, 255, alts))
     columns = len(view.frames)
     return (
-        f'<h3 style="margin-top:28px">{escape(view.name)}</h3><div class="scroll"><div '
-        f'class="path" style="grid-template-columns:repeat({columns},1fr)">{head}'
+        f'{heading(view.name)}<div class="scroll"><div class="path" '
+        f'style="grid-template-columns:repeat({columns},1fr)">{head}'
         f"{''.join(rows)}</div></div>"
     )
 

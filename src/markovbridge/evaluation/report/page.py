@@ -40,12 +40,14 @@ from markovbridge.evaluation.report.html import (
     number,
 )
 from markovbridge.evaluation.report.pictures import (
+    dense,
     grids_section,
     neighbours_section,
     path_section,
     samples_section,
 )
 from markovbridge.evaluation.report.run import Run, class_of, read_run
+from markovbridge.evaluation.report.verdict import AUC, verdict
 from markovbridge.storage.documents import PlainDumper
 from markovbridge.storage.files import write_text
 from markovbridge.training.run_folder import RunFolder
@@ -83,7 +85,8 @@ def _page(run: Run, callback: Callable[[float], None] | None) -> str:
     ]
     body = "".join(f"<section>{section}</section>" for section in sections if section)
     head = _made(lambda run: _head(run, name), run, "model/config.json")
-    return document(name, f"{head}{body}")
+    told = _made(_verdict, run, "evaluation.json")
+    return document(name, f"{head}{told}{body}")
 
 
 def _made(section: Callable[[Run], str], run: Run, file: str) -> str:
@@ -106,7 +109,8 @@ def _head(run: Run, name: str) -> str:
     parts = []
     if data is not None:
         shape = " × ".join(map(str, data.shape))
-        parts.append(f"{len(data):,} training items of shape {shape} from {data.name}.")
+        items = f"rows of {shape} features" if run.table else f"items of shape {shape}"
+        parts.append(f"{len(data):,} training {items} from {data.name}.")
     model = run.model
     if "process" in model:
         process, head = class_of(model["process"]), class_of(model.get("head"))
@@ -119,6 +123,10 @@ def _head(run: Run, name: str) -> str:
         + (f'<dl class="facts">{tiles}</dl>' if facts else "")
         + "</header>"
     )
+
+
+def _verdict(run: Run) -> str:
+    return verdict(run, dense(run.alike)) if run.table else ""
 
 
 def _last(run: Run, key: str) -> Any:
@@ -146,7 +154,10 @@ def _facts(run: Run) -> dict[str, str]:
     if "evaluations" in run.samples_meta:
         facts["Network evaluations"] = number(run.samples_meta["evaluations"])
     for record in run.records:
-        if record.metric in (ENERGY, "FID") or (record.metric, record.extractor) == (FRECHET, RAW):
+        if record.metric in (AUC, ENERGY, "FID") or (record.metric, record.extractor) == (
+            FRECHET,
+            RAW,
+        ):
             name = record.metric[0].upper() + record.metric[1:]
             facts[name] = f"{number(record.value)} <small>floor {number(record.floor)}</small>"
     if run.likelihood:

@@ -1,8 +1,9 @@
 """Sections of a report that show samples: as pictures, or as tables and charts.
 
-Image data are drawn pixel by pixel. Other data are compared feature by feature:
-mean and variance of each, samples against training data, and a few rows as they
-are. Samples are shown in the order they were drawn; none is picked.
+Image data are drawn pixel by pixel. Other data are compared feature by feature: mean and variance
+of each, samples against training data, and a few rows as they are; of tables of counts, library
+sizes, kinds of rows and principal components as well. Samples are shown in the order they were
+drawn; none is picked.
 """
 
 from __future__ import annotations
@@ -19,8 +20,15 @@ from markovbridge.evaluation.metrics import Neighbours, nearest
 from markovbridge.evaluation.metrics.distances import feature_statistics
 from markovbridge.evaluation.metrics.points import draw_rows
 from markovbridge.evaluation.report.charts import Series, line_chart, scatter_chart
-from markovbridge.evaluation.report.counts import margin_charts
-from markovbridge.evaluation.report.html import figure_of, missing, number
+from markovbridge.evaluation.report.counts import margin_charts, sample_rows, size_charts
+from markovbridge.evaluation.report.html import figure_of, heading, missing, number
+from markovbridge.evaluation.report.population import (
+    LIMIT,
+    component_charts,
+    components,
+    kinds_of,
+    kinds_table,
+)
 from markovbridge.evaluation.report.run import Run
 from markovbridge.storage.files import read_bytes
 from markovbridge.storage.png import data_uri, encode_png, to_bytes
@@ -74,7 +82,9 @@ def samples_section(run: Run) -> str:
     title = "<h2>Samples</h2>"
     if run.samples is None:
         return title + missing("Nothing has been sampled yet.", f"markovbridge sample {run.path}")
-    training = _dense(run.alike)
+    if run.table:
+        return title + _beside(run) + _table(run.samples, run)
+    training = dense(run.alike)
     if not is_image(run.samples):
         return title + _beside(run) + _features(run.samples, training, run)
     maximum = white(run, run.samples)
@@ -111,7 +121,7 @@ def _beside(run: Run) -> str:
     return f"<p>Samples{escape(_of(run))}; training data are {rows}.</p>"
 
 
-def _dense(data: Dataset | None) -> Tensor | None:
+def dense(data: Dataset | None) -> Tensor | None:
     """Training data, or as many rows as one can hold if they are sparse or on disk."""
     if data is None:
         return None
@@ -126,9 +136,9 @@ def _no_training(run: Run) -> str:
 def _features(samples: Tensor, training: Tensor | None, run: Run) -> str:
     """Statistics of each feature against the data's; a few rows."""
     if training is None:
-        return _no_training(run) + _rows(samples)
+        return _no_training(run) + sample_rows(samples)
     if not samples.is_floating_point():
-        return margin_charts(samples, training) + _rows(samples)
+        return margin_charts(samples, training) + sample_rows(samples)
     names = ("mean", "variance")
     charts = [
         scatter_chart(
@@ -145,25 +155,46 @@ def _features(samples: Tensor, training: Tensor | None, run: Run) -> str:
     ]
     return (
         f"<p>Each point is one of {samples[0].numel():,} features; on the dashed line samples and "
-        f'training data agree.</p><div class="charts">{"".join(charts)}</div>' + _rows(samples)
+        f'training data agree.</p><div class="charts">{"".join(charts)}</div>'
+        + sample_rows(samples)
     )
 
 
-def _rows(samples: Tensor) -> str:
-    rows = samples.flatten(1)[:8, :10]
-    width = samples[0].numel()
-    head = "".join(f'<th scope="col">{j}</th>' for j in range(rows.shape[1]))
-    body = "".join(
-        f'<tr><th scope="row">sample {i}</th>'
-        + "".join(f"<td>{number(value)}</td>" for value in row)
-        + "</tr>"
-        for i, row in enumerate(rows.tolist())
-    )
-    caption = f"The first samples, features 0 to {rows.shape[1] - 1} of {width:,}."
+def _table(samples: Tensor, run: Run) -> str:
+    """Rows of a table of counts beside those of the training."""
+    names, data = run.columns, _some(run.alike, KEPT)
+    if data is None:
+        return _no_training(run) + sample_rows(samples, names)
+    training = draw_rows(data.x, KEPT, "training")
+    kinds = kinds_of(data, run.covariates, run.samples_meta.get("condition"), len(samples))
+    charts = size_charts(samples, training)
+    if kinds is not None:
+        charts += kinds_table(kinds, training, samples)
+    places = [_places(len(x), LIMIT) for x in (samples, training)]
+    found = components(*(x[index] for x, index in zip((samples, training), places, strict=True)))
+    if found is not None:
+        own = None if kinds is None else kinds.at(*(index.tolist() for index in places))
+        charts += component_charts(found, own, names)
+    margins = margin_charts(samples, training, names)
     return (
-        f'<div class="scroll"><table class="values"><caption>{caption}</caption>'
-        f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        charts
+        + heading("Features")
+        + margins
+        + sample_rows(samples, names, training.double().mean(0))
     )
+
+
+def _places(rows: int, limit: int) -> Tensor:
+    """Places of so many rows at most, evenly."""
+    return torch.linspace(0, rows - 1, min(rows, limit)).round().long()
+
+
+def _some(data: Dataset | None, limit: int) -> Dataset | None:
+    """A data set, or so many of its rows at random."""
+    if data is None or len(data) <= limit:
+        return data
+    order = torch.randperm(len(data), generator=generator("cpu", "report rows"))
+    return data.rows(order[:limit].sort().values)
 
 
 def path_section(run: Run) -> str:
@@ -215,7 +246,7 @@ def neighbours_section(run: Run, callback: Callable[[float], None] | None = None
     title = "<h2>Nearest training data</h2>"
     if run.samples is None:
         return title + missing("This needs samples.", f"markovbridge sample {run.path}")
-    training = _dense(run.training)
+    training = dense(run.training)
     if training is None:
         return title + _no_training(run)
     affordable = int(SEARCH_BUDGET / (training.numel() + 1))

@@ -6,6 +6,7 @@ are loaded from their source, if this machine has them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ from markovbridge.evaluation.metrics import Record
 from markovbridge.storage.config import from_config
 from markovbridge.storage.documents import FLAG, NUMBER, TEXT
 from markovbridge.training.run_folder import RunFolder
-from markovbridge.training.trained_on import RunData
+from markovbridge.training.trained_on import RunData, TrainedOn
 
 Kind = TypeVar("Kind", Record, Nats)
 
@@ -67,6 +68,8 @@ class Run:
         restored_meta: How they were made.
         diagnostics: Self-consistency, and how it was checked.
         calibrations: Ranks and coverage of intervals.
+        columns: Names of the features of a table, or None.
+        covariates: What the model knows of rows, or None.
         training: The training data.
         training_problem: Why they could not be loaded, or None.
         alike: Those training data that the samples are to be compared with: of the same
@@ -91,6 +94,8 @@ class Run:
     restored_meta: dict[str, Any]
     diagnostics: dict[str, Any]
     calibrations: list[Calibration]
+    columns: tuple[str, ...] | None
+    covariates: Covariates | None
     training: Dataset | None
     training_problem: str | None
     alike: Dataset | None
@@ -100,6 +105,12 @@ class Run:
     def given(self) -> str:
         """What the samples were conditioned on, in words; empty for nothing."""
         return given(self.samples_meta)
+
+    @property
+    def table(self) -> bool:
+        """Whether the samples are rows of a table of counts."""
+        samples = self.samples
+        return samples is not None and samples.ndim == 2 and not samples.is_floating_point()
 
     @property
     def counts(self) -> bool:
@@ -122,13 +133,15 @@ def read_run(path: str | Path) -> Run:
     notes: list[str] = []
     training, problem = _training(folder, config, notes)
     model = folder.described_model()
+    covariates = _covariates(model, notes)
+    found = samples["samples"] if samples else None
     return Run(
         path=folder.path,
         config=config,
         log=folder.lines(),
         history=folder.history(),
         grids=folder.grids(),
-        samples=torch.from_numpy(samples["samples"]) if samples else None,
+        samples=None if found is None else torch.from_numpy(found),
         samples_meta=samples_meta,
         times=torch.from_numpy(states["times"]) if states else None,
         states=torch.from_numpy(states["states"]) if states else None,
@@ -140,9 +153,11 @@ def read_run(path: str | Path) -> Run:
         restored_meta=restored_meta,
         diagnostics=folder.read_record("diagnostics", CHECKED),
         calibrations=calibration.read(folder, None),
+        columns=_columns(folder, found),
+        covariates=covariates,
         training=training,
         training_problem=problem,
-        alike=None if training is None else _alike(training, model, samples_meta, notes),
+        alike=None if training is None else _alike(training, covariates, samples_meta, notes),
         notes=notes,
     )
 
@@ -188,15 +203,30 @@ def _training(
         return None, str(error)
 
 
+def _covariates(model: dict[str, Any], notes: list[str]) -> Covariates | None:
+    """What a model knows of rows; None, with a note, if that cannot be read."""
+    try:
+        return from_config(model.get("covariates"), Covariates | None, "covariates")
+    except ValueError as error:
+        notes.append(f"what the model knows of rows is not shown, as {error}")
+        return None
+
+
+def _columns(folder: RunFolder, samples: np.ndarray | None) -> tuple[str, ...] | None:
+    """Names of the features of a table; None if there are none, or not as many as features."""
+    names = TrainedOn.read(folder.path).columns
+    width = None if samples is None else math.prod(samples.shape[1:])
+    return names if names and len(names) == width else None
+
+
 def _alike(
-    training: Dataset, model: dict[str, Any], meta: dict[str, Any], notes: list[str]
+    training: Dataset, encoding: Covariates | None, meta: dict[str, Any], notes: list[str]
 ) -> Dataset:
     """The training data of the condition of the samples; all, with a note, if they are too few."""
     condition = meta.get("condition")
+    if not condition or encoding is None:
+        return training
     try:
-        encoding = from_config(model.get("covariates"), Covariates | None, "covariates")
-        if not condition or encoding is None:
-            return training
         return alike(training, encoding, condition, meta["n"])
     except (ValueError, KeyError) as error:
         notes.append(f"samples stand beside training data of all conditions, as {error}")

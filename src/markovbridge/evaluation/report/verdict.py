@@ -1,0 +1,156 @@
+r"""What an evaluation of a count table comes to, in one sentence at the top of the page.
+
+It is made of figures beside their floors, never of a figure alone:
+
+- The area under a classifier's ROC curve (AUC) of n samples and n real rows that follow one law
+  has the standard deviation s = √((2n + 1)/(12 n²)) (Mann and Whitney 1947,
+  https://doi.org/10.1214/aoms/1177730491). Samples "cannot be told" if it is at most `SIGMAS` s
+  above that of real rows.
+- Of the distances, the one that is most times its floor is named if that is more than `FAR`.
+- The slope of fold changes between classes is named if it is more than `SIGMAS` standard errors
+  off 1.
+- Of the features, the one whose mean differs by most standard errors,
+  (m - m')/√(v (1/n + 1/N)) with v the variance over both tables, is named if that would come of
+  chance alone in at most `CHANCE` of such tables, whichever the feature (Bonferroni).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from statistics import NormalDist
+
+from torch import Tensor
+
+from markovbridge.evaluation.metrics import Record, margins
+from markovbridge.evaluation.metrics.counts import CORRELATION
+from markovbridge.evaluation.metrics.evaluation import ENERGY, SLOPE
+from markovbridge.evaluation.report.counts import often_seen
+from markovbridge.evaluation.report.html import number
+from markovbridge.evaluation.report.run import Run
+
+AUC = "classifier AUC"
+DISTANCES = (ENERGY, "sliced Wasserstein distance", CORRELATION, "library-size distance")
+SIGMAS = 2.0
+FAR = 1.5
+CHANCE = 0.05
+# How well a classifier tells samples, up to which AUC.
+WORDS = ((0.6, "can hardly be told"), (0.8, "can be told"), (1.0, "are easily told"))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The feature whose mean differs most between samples and real rows.
+
+    Attributes:
+        name: Its name.
+        samples: Its mean in samples.
+        real: Its mean in real rows.
+        chance: Whether chance alone may make a feature differ that much.
+    """
+
+    name: str
+    samples: float
+    real: float
+    chance: bool
+
+
+def verdict(run: Run, training: Tensor | None) -> str:
+    """The sentence as a paragraph; empty of runs that are no tables or are not evaluated.
+
+    Args:
+        run: The run.
+        training: Rows that samples are compared with, (N, d), or None if they are not here.
+    """
+    found = None
+    if training is not None and run.samples is not None and run.samples.ndim == 2:
+        found = most_different(run.samples, training, run.columns)
+    text = sentence(run.records, found)
+    return f'<p class="verdict">{escape(text)}</p>' if text else ""
+
+
+def most_different(
+    samples: Tensor, real: Tensor, names: Sequence[str] | None = None
+) -> Difference | None:
+    """The feature whose mean differs by most standard errors.
+
+    Args:
+        samples: Counts (n, d), n >= 2.
+        real: Counts (N, d), N >= 2.
+        names: Of the features, or None for their numbers.
+
+    Returns:
+        None if no feature is seen often enough to be judged.
+    """
+    chosen = often_seen(real).nonzero().flatten()
+    if not len(chosen):
+        return None
+    ours, theirs = margins(samples[:, chosen]), margins(real[:, chosen])
+    n, total = ours.rows, theirs.rows
+    gap = ours.mean - theirs.mean
+    within = (n - 1) * ours.variance + (total - 1) * theirs.variance
+    variance = (within + n * total / (n + total) * gap.square()) / (n + total - 1)
+    score = gap / (variance * (1 / n + 1 / total)).sqrt().clamp_min(1e-300)
+    place = int(score.abs().argmax())
+    limit = NormalDist().inv_cdf(1 - CHANCE / 2 / len(chosen))
+    column = int(chosen[place])
+    return Difference(
+        f"feature {column}" if names is None else names[column],
+        float(ours.mean[place]),
+        float(theirs.mean[place]),
+        abs(float(score[place])) <= limit,
+    )
+
+
+def sentence(records: Sequence[Record], difference: Difference | None) -> str:
+    """What figures come to; empty if there is no classifier among them.
+
+    Args:
+        records: Of one evaluation.
+        difference: The feature that differs most, or None if that is not known.
+    """
+    auc = next((one for one in records if one.metric == AUC), None)
+    if auc is None or auc.value is None or auc.floor is None:
+        return ""
+    chance = ((2 * auc.n + 1) / (12 * auc.n**2)) ** 0.5
+    told = "cannot be told"
+    if auc.value - auc.floor > SIGMAS * chance:
+        told = next(word for limit, word in WORDS if auc.value <= limit)
+    given = f" given {auc.given}" if auc.given and auc.given not in auc.split else ""
+    off = []
+    ratios = {
+        one.metric: one.value / one.floor
+        for one in records
+        if one.metric in DISTANCES and one.value is not None and one.floor
+    }
+    worst = max(ratios, key=ratios.__getitem__, default=None)
+    if worst is not None and ratios[worst] > FAR:
+        off.append(f"the {worst}, {ratios[worst]:.1f} times its floor")
+    slope = next((one for one in records if one.metric == SLOPE), None)
+    if slope is not None and slope.value is not None and slope.error is not None:
+        if abs(slope.value - 1) > SIGMAS * slope.error:
+            off.append(f"fold changes between classes, {slope.value:.2f} times the real ones")
+    if difference is not None and not difference.chance:
+        off.append(
+            f"the mean of {difference.name}, {number(difference.samples, '.3g')} instead of "
+            f"{number(difference.real, '.3g')}"
+        )
+    if off:
+        one = len(off) == 1 and off[0].startswith("the ")
+        rest = f"; off {'is' if one else 'are'} {_joined(off)}"
+    else:
+        rest = f"; every distance is within {FAR:g} times its floor" if ratios else ""
+        if difference is not None:
+            rest += f"{', and' if rest else ';'} no feature's mean is off by more than chance"
+    between = f"{auc.floor:.3f} between real rows"
+    return (
+        f"Samples{given} {told} from rows of {auc.split}: a classifier has an AUC of "
+        f"{auc.value:.3f}, and of {between}{rest}."
+    )
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Parts of a sentence, which have commas of their own."""
+    *most, last = parts
+    return f"{'; '.join(most)}; and {last}" if most else last
