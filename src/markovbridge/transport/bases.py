@@ -54,7 +54,8 @@ class Base(ABC):
         return []
 
 
-class Nothing(Base):
+@dataclass(frozen=True)
+class NoBase(Base):
     """The head's own start."""
 
     def kept(self, process: Process, coupling: Coupling, head: Head | None) -> Named:
@@ -66,7 +67,8 @@ class Nothing(Base):
         return None
 
 
-class Moments(Base):
+@dataclass(frozen=True)
+class MomentsBase(Base):
     """Independent sites with mean and variance of the data, where process and head know them."""
 
     def kept(self, process: Process, coupling: Coupling, head: Head | None) -> Named:
@@ -79,7 +81,7 @@ class Moments(Base):
 
 
 @dataclass(frozen=True, eq=False)
-class Known(Base):
+class LawBase(Base):
     """A law of the data whose posterior is known."""
 
     data: DataLaw
@@ -113,8 +115,8 @@ class Known(Base):
 def base_of(named: Named) -> Base:
     """The object that a user's word stands for."""
     if named is None:
-        return Nothing()
-    return Moments() if isinstance(named, str) else Known(named)
+        return NoBase()
+    return MomentsBase() if isinstance(named, str) else LawBase(named)
 
 
-doors.guard(__name__, inside=("Base", "Nothing", "Moments", "Known", "base_of"))
+doors.guard(__name__)
