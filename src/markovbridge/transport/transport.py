@@ -28,7 +28,7 @@ from markovbridge.samplers.extrapolation import extremes
 from markovbridge.samplers.grids import ErrorCurve
 from markovbridge.samplers.known_sites import Masking, Observed, pinned
 from markovbridge.samplers.model import NOTHING, Given
-from markovbridge.transport.bases import base_of
+from markovbridge.transport.bases import Named, base_of
 from markovbridge.transport.contract import ask, check_law
 from markovbridge.transport.draws import BLOCK
 from markovbridge.transport.dynamics import Dynamics
@@ -109,7 +109,7 @@ class Transport(Dynamics):
             check_law(network, process, coupling)
         else:
             head.check(process, coupling)
-        self.base = base_of(base).kept(process, coupling, head)
+        self.base: Named = base_of(base).kept(process, coupling, head)
         told = callable(getattr(network, "given_start", None))
         if head is None and self.coupling.preserve and not told:
             raise ValueError(
@@ -201,10 +201,10 @@ class Transport(Dynamics):
             if self.coupling.preserve:
                 law, told = self.network.given_start, (*told, self._start(given))  # pyright: ignore
             return [law(*told, condition, *more) for condition in conditions]
-        told = conditions if base_of(self.base).conditional else conditions[:1]
-        settings = [self._setting(x, t, condition, given) for condition in told]
+        asked = conditions if base_of(self.base).conditional else conditions[:1]
+        settings = [self._setting(x, t, condition, given) for condition in asked]
         seen = [self._features(x, t, given, setting).to(self.mean.dtype) for setting in settings]
-        if len(told) < len(conditions):  # what is said and seen is the same of all
+        if len(asked) < len(conditions):  # what is said and seen is the same of all
             settings, seen = settings * len(conditions), seen * len(conditions)
         times, condition = t.plain.float(), conditions[0]
         if len(conditions) > 1:
