@@ -1,12 +1,18 @@
 """`markovbridge train --from`: from which runs another may start, and what it remembers of it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from markovbridge.cli import Train, main
 from markovbridge.data import write_table
+from markovbridge.exact import FitMixture
+from markovbridge.storage.config import to_config
+from markovbridge.training import checkpoint
+from markovbridge.training.run_folder import RunFolder
+from markovbridge.training.start import law_of
 from runs import error, train
 
 pytest.importorskip("pandas")
@@ -53,6 +59,24 @@ def test_weights_of_the_same_features_and_covariates(first):
     table("three.csv", "abc")
     assert main(["train", "three.csv", "--output", "three", *first]) == 0
     assert main(["train", "three.csv", "--output", "four", *first[:-1], "one/model"]) == 0
+
+
+def test_no_base_law_is_fitted_where_there_is_one(first, monkeypatch):
+    table("three.csv", "abc")
+    more = [*first[:-2], "--trainer.checkpoint_every", "1"]
+    assert main(["train", "one.csv", "--output", "plain", *more]) == 0
+    plain = FitMixture.__call__
+    calls = []
+    monkeypatch.setattr(FitMixture, "__call__", lambda *a, **k: calls.append(1) or plain(*a, **k))
+    assert main(["train", "three.csv", "--output", "three", *first]) == 0
+    assert main(["train", "three.csv", "--output", "three", *first, "--dry-run"]) == 0
+    for name in ("plain", "three"):
+        assert main(["train", name, "--resume", "--trainer.steps", "3"]) == 0
+        assert main(["train", name, "--resume"]) == 0
+    assert calls == []
+    monkeypatch.setattr(checkpoint, "read", None)  # tensors are not asked for
+    law = law_of(RunFolder(Path("plain")))
+    assert to_config(law) == RunFolder(Path("plain")).model_configuration()["base"]
 
 
 def test_weights_of_another_process_or_head(trained, tmp_path, capsys):

@@ -322,3 +322,30 @@ def test_of_several_covariates_any_may_be_unknown():
         assert abs(float(found.float().mean()) - share) < 5 * (share * (1 - share) / 40_000) ** 0.5
     mixed = (known[:, [0, 3, 4]] == torch.tensor([True, False, True])).all(1)
     assert abs(float(mixed.float().mean()) - 0.7**3 * 0.3) < 0.01
+
+
+@pytest.mark.parametrize("base", ["moments", None, "law"])
+def test_a_base_that_knows_no_condition_is_asked_once(base, monkeypatch):
+    law = exact.NegativeBinomial(PureDeath(9), 3.0, 2.0)
+    calls = []
+    for owner, name in ((PureDeath, "closed_form"), (exact.NegativeBinomial, "__call__")):
+        plain = getattr(owner, name)
+
+        def watched(*told, plain=plain):
+            calls.append(plain)
+            return plain(*told)
+
+        monkeypatch.setattr(owner, name, watched)
+    network = MLP(SHAPE, 2 if base == "law" else 1, 1, width=16, depth=1, condition=2)
+    parts = {"shape": SHAPE, "mean": 3.0, "variance": 5.0}
+    made = Transport(
+        PureDeath(9), network, MeanHead(), base=law if base == "law" else base, **parts
+    ).eval()
+    x = torch.randint(0, 5, (3, *SHAPE), generator=generator("cpu", "x"))
+    both = made.law(x, 0.4, Given(CONDITION, 2.0)).log_excess(x)
+    assert len(calls) == {"moments": 1, None: 0, "law": 2}[base]  # which may depend on it
+    told, untold = (
+        made.law(x, 0.4, Given(c)).log_excess(x)
+        for c in (CONDITION, torch.full_like(CONDITION, torch.nan))
+    )
+    torch.testing.assert_close(both, 2 * told - untold)

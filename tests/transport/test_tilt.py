@@ -133,3 +133,20 @@ def test_means_that_the_model_cannot_draw_are_refused():
     )
     with pytest.raises(ValueError, match="a mean of 40 is asked for, .* at most 18 there"):
         prescribed(transport, torch.tensor([40.0]), generator=torch.Generator().manual_seed(0))
+
+
+def test_pilots_take_rows_from_all_over_a_long_condition():
+    """Sorted rows: the first 512 of them have a third of the mean of the others."""
+    process = PureDeath()
+
+    def told(x, t, condition):
+        q = process.schedule.mortality(process.schedule.at(t, x.device)).unsqueeze(1)
+        return laws.Shifted(x, laws.Poisson((q * condition).log()))
+
+    model = Transport(process, told, shape=(1,))
+    condition = torch.cat([torch.full((700, 1), 2.0), torch.full((700, 1), 6.0)])
+    options = {"generator": generator(4), "steps": 2, "rounds": 4, "condition": condition}
+    found = prescribed(model, torch.tensor([4.0]), **options)  # what the mean is as it is
+    assert abs(float(found.tilt)) < 4 * (1 / (4 * 4 * 512)) ** 0.5
+    rows = found.sample(1400, steps=2, condition=condition, generator=generator(5))
+    assert abs(float(rows.double().mean()) - 4) < 0.3

@@ -32,7 +32,7 @@ def rehearse(name: str, recipe: Recipe, start: StartingWeights | None = None) ->
     """
     trainer, data = recipe.trainer, recipe.data
     recipe, dataset = rehearsed(recipe)
-    transport = recipe.transport(dataset)
+    transport = recipe.transport(dataset, base=None if start is None else start.law())
     if start is not None:
         real = data.load(recipe.split) if data.here else None
         names = None if real is None else real.column_names

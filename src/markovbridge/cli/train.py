@@ -24,6 +24,7 @@ from markovbridge.cli.ranks import first
 from markovbridge.cli.rehearsal import rehearse
 from markovbridge.cli.verb import Verb, show
 from markovbridge.counts.files import Facts
+from markovbridge.exact import DataLaw
 from markovbridge.recipes.loading import FoundRecipe, locate, words_of
 from markovbridge.recipes.options import hints
 from markovbridge.recipes.options.parser import parse, to_yaml
@@ -33,7 +34,7 @@ from markovbridge.storage.files import make_folder
 from markovbridge.storage.locks import locked
 from markovbridge.training import Trainer, checkpoint, replacing, tracking
 from markovbridge.training.run_folder import RunFolder, held_out
-from markovbridge.training.start import StartingWeights, resumed
+from markovbridge.training.start import StartingWeights, law_of
 from markovbridge.training.trained_on import RunData, TrainedOn, check_start
 
 
@@ -129,7 +130,11 @@ class Train(Folder, Verb):
         if resume and run.config.is_file():
             known = RunData(output, run.configuration(), console.note)
         begun = resume and bool(checkpoint.steps(run.checkpoints))
-        trainer, records = _prepare(known, recipe, start, run if begun else None)
+        law = None if start is None else start.law()  # where there is one, none is fitted
+        if begun and start is None and known is not None:
+            same = run.configuration().get("base") == config.get("base")
+            law = law_of(run) if same or known.trained_on.started_from else None
+        trainer, records = _prepare(known, recipe, start, bool(begun), law)
         with ExitStack() as stack:
             if trainer.accelerator.is_main_process:
                 make_folder(output)
@@ -159,7 +164,11 @@ Line.__doc__ = Train.__doc__
 
 
 def _prepare(
-    known: RunData | None, recipe: Recipe, start: StartingWeights | None, begun: RunFolder | None
+    known: RunData | None,
+    recipe: Recipe,
+    start: StartingWeights | None,
+    begun: bool,
+    law: DataLaw | None,
 ) -> tuple[Trainer, list[TrainedOn | Facts]]:
     """Load, build and check all there is, before a folder is taken into use.
 
@@ -167,7 +176,8 @@ def _prepare(
         known: What the run remembers of its data, if it is to be continued.
         recipe: What is trained.
         start: What it starts from; None to start at random.
-        begun: The run, if it has steps to continue, which started from what they did.
+        begun: Whether it has steps to continue, which started from what they did.
+        law: The base law of these steps, or of that start, in place of a fitted one.
 
     Returns:
         What trains, and what the folder is to remember.
@@ -189,15 +199,13 @@ def _prepare(
     check_start(recipe.coupling, dataset.column_names)
     if first():
         console.note(f"{describe_data(dataset)}: {dataset.source}")
-    transport = recipe.transport(dataset)
+    transport = recipe.transport(dataset, base=law)
     card = {"data": f"{dataset.name}, split {split}", "data licence": dataset.licence}
     origin = None if start is None else str(start.origin)
     if start is not None:
         start.into(transport, dataset.column_names)
     if begun:
         origin = None if known is None else known.trained_on.started_from
-        if origin is not None and start is None:
-            resumed(transport, begun)
     elif origin is not None and first():
         console.note(f"starting from the weights of {origin}")
     if origin is not None:

@@ -45,13 +45,18 @@ class Frequencies(nn.Module, DataLaw):
             raise TypeError(f"frequencies are of whole numbers, not of {type(process).__name__}")
         if known != states:
             raise ValueError(f"the data of {process} have {known} values, not {states}")
-        self.process = self._process = process
+        self.process = process
         self.config = {"process": process, "states": states, "shape": list(shape)}
         self.register_buffer("logits", torch.zeros(*shape, states))
 
+    @property
+    def _discrete(self) -> DiscreteProcess:
+        assert isinstance(self.process, DiscreteProcess), "as the constructor asks"
+        return self.process
+
     def marginal(self, x: Tensor, t: Time) -> Law:
         check_states(x, self.logits.shape[:-1])
-        process = self._process
+        process = self._discrete
         moved = process.transition(process.ends(x), 1.0, t)
         if not isinstance(moved, SiteLaw):
             raise TypeError(
@@ -64,7 +69,7 @@ class Frequencies(nn.Module, DataLaw):
     def forward(self, x: Tensor, t: Time, condition: Tensor | None = None) -> laws.Categorical:
         """The law of x_1 given x_t = x."""
         check_states(x, self.logits.shape[:-1])
-        known = self._process.evidence(x, t)
+        known = self._discrete.evidence(x, t)
         return laws.Categorical(self.logits.to(known.dtype) + known)
 
 

@@ -24,7 +24,7 @@ from markovbridge.data import Dataset, Source
 from markovbridge.data.covariates import Covariate, Covariates
 from markovbridge.data.rows import Rows, parts
 from markovbridge.doors.randomness import derive
-from markovbridge.exact import BaseFit
+from markovbridge.exact import BaseFit, DataLaw
 from markovbridge.heads import Head
 from markovbridge.processes import Process
 from markovbridge.samplers.extrapolation import extremes
@@ -96,8 +96,12 @@ class Recipe:
         """The training data."""
         return self.data.load(self.split)
 
-    def transport(self, dataset: Dataset) -> Transport:
+    def transport(self, dataset: Dataset, *, base: DataLaw | None = None) -> Transport:
         """The untrained transport for a data set.
+
+        Args:
+            dataset: The training data.
+            base: A law to correct in place of one that would be fitted to them.
 
         Raises:
             TypeError: If the network is no module.
@@ -108,10 +112,10 @@ class Recipe:
         coupling = Noised() if self.coupling is None else self.coupling
         mean, variance = measure(_checked(dataset, process), self.statistics)
         covariates = covariates_of(dataset, self.condition)
-        base = self.base
-        if isinstance(base, BaseFit):
-            base = base(process, dataset.x, seed=self.trainer.seed)
-        seen = features(process, coupling, base=base, masking=masking)
+        law = self.base
+        if isinstance(law, BaseFit):
+            law = law(process, dataset.x, seed=self.trainer.seed) if base is None else base
+        seen = features(process, coupling, base=law, masking=masking)
         told = {"condition": len(covariates.names)} if covariates else {}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive(self.trainer.seed, "weights"))
@@ -129,7 +133,7 @@ class Recipe:
             variance=variance,
             coupling=coupling,
             objective=self.objective,
-            base=base,
+            base=law,
             covariates=covariates,
             condition_dropout=self.condition_dropout if covariates else 0.0,
             masking=masking,

@@ -8,8 +8,9 @@ A frozen dataclass is its fields, a network its constructor arguments:
 A tensor, such as a rate matrix, is nested lists; of a law of data, which may be
 large, it is kept beside the configuration, which has its name there (`apart`,
 `together`). This is the form recipes are written in and the form saved beside
-weights. Only parts of this package are rebuilt from a file (see `parts`): a file must not be able to run code of its
-choice. A model with the user's own parts is loaded by passing those parts:
+weights. Only parts of this package are rebuilt from a file (see `parts`): a
+file must not be able to run code of its choice. A model with the user's own
+parts is loaded by passing those parts:
 `Transport.from_pretrained(directory, network=MyNetwork())`.
 """
 

@@ -135,12 +135,7 @@ def read(path: Path) -> Checkpoint:
         ValueError: If it is damaged, naming it and what is wrong.
     """
     try:
-        with reading(path / STATE):
-            record = load_json(path / STATE)
-            if record["format"] != FORMAT:
-                raise ValueError(f"its format is {record['format']}, this version reads {FORMAT}")
-            record = unsealed(record)
-        tensors = {}
+        record, tensors = _record(path), {}
         for name, expected in record["files"].items():
             file = f"{Path(name).name}.safetensors"
             content = read_bytes(path / file)
@@ -153,6 +148,29 @@ def read(path: Path) -> Checkpoint:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}" if type(error) is not ValueError else error
         raise ValueError(f"Checkpoint {path} is damaged ({reason}).") from error
+
+
+def newest_state(folder: Path) -> dict[str, Any] | None:
+    """The state of the newest checkpoint whose state is intact, of which no tensor is read.
+
+    Returns:
+        What `write` was given as `state`; None if there is none.
+    """
+    for path in _candidates(folder):
+        try:
+            return _record(path)["state"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # what is wrong with it, `latest` says
+    return None
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself, checked."""
+    with reading(path / STATE):
+        record = load_json(path / STATE)
+        if record["format"] != FORMAT:
+            raise ValueError(f"its format is {record['format']}, this version reads {FORMAT}")
+        return unsealed(record)
 
 
 def set_aside(folder: Path, after: int) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.exact import DataLaw
 from markovbridge.storage.config import from_config, short, to_config
+from markovbridge.training import checkpoint
 from markovbridge.training.replacing import existing
 from markovbridge.training.resume import difference
 from markovbridge.training.run_folder import RunFolder
@@ -55,6 +56,10 @@ class StartingWeights:
         known = TrainedOn.read(folder.parent if inner else folder)
         return cls(origin, known.columns, config, weights)
 
+    def law(self) -> DataLaw | None:
+        """The base law that the weights correct, to be filled with them; None without one."""
+        return _law(self.config["base"])
+
     def into(self, transport: Transport, columns: Names, *, encoded: bool = True) -> None:
         """Give the weights to a transport.
 
@@ -67,7 +72,9 @@ class StartingWeights:
             ValueError: If it is another model, naming what differs.
         """
         check_columns(columns, self.columns, f"the data to start from {self.origin} with")
-        _keep_base(transport, self.config["base"])
+        law = self.law()
+        if law is not None and isinstance(transport.base, torch.nn.Module):
+            transport.base = law  # what weights correct is the law that they were trained with
         for part in PARTS:
             own = to_config(getattr(transport, part))
             found = difference(self.config[part], own, set(), part)
@@ -93,20 +100,17 @@ class StartingWeights:
                 )
 
 
-def resumed(transport: Transport, run: RunFolder) -> None:
-    """Give a transport the kind of base law that the newest checkpoint of its run has.
+def law_of(run: RunFolder) -> DataLaw | None:
+    """The base law of a run that goes on, to be filled from its checkpoint; None without one.
 
     Of a run that started from another's weights it is the law of those.
     """
-    found, _ = run.newest()
-    if found is not None:
-        _keep_base(transport, found.state["run"]["model"].get("base"))
+    state = checkpoint.newest_state(run.checkpoints)
+    return None if state is None else _law(state["run"]["model"].get("base"))
 
 
-def _keep_base(transport: Transport, config: Any) -> None:
-    """What weights correct is the law that they were trained with, filled with them."""
-    if isinstance(config, dict) and isinstance(transport.base, torch.nn.Module):
-        transport.base = from_config(config, DataLaw, "base")
+def _law(config: Any) -> DataLaw | None:
+    return from_config(config, DataLaw, "base") if isinstance(config, dict) else None
 
 
 def _columns(config: Any) -> list[Any]:

@@ -19,9 +19,9 @@ from markovbridge import doors
 from markovbridge.couplings import Coupling
 from markovbridge.couplings.base import check_same
 from markovbridge.exact.base import DataLaw
-from markovbridge.heads import Head
 from markovbridge.processes import Process
 from markovbridge.samplers.known_sites import Masking
+from markovbridge.transport.bases import base_of
 
 PASSED_ON = ("memory", "CUDA", "HIP", "XPU")  # of machines, and no fault of a network
 
@@ -42,28 +42,8 @@ def features(
         masking: Known sites in training, of which it is shown the values and which they are.
     """
     count = coupling.features(process)
-    if base is not None and not isinstance(base, str):
-        count += process.base_features + base.more_features
+    count += base_of(base).features(process)
     return count + (masking.features(process) if masking else 0)
-
-
-def checked_base(
-    base: DataLaw | Literal["moments"] | None,
-    process: Process,
-    coupling: Coupling,
-    head: Head | None,
-) -> DataLaw | Literal["moments"] | None:
-    """The base law, if it can be corrected; None where there is none to start from."""
-    if base is None or isinstance(base, str):
-        return base if head is not None and head.starts_from_moments else None
-    if head is None or not head.corrects:
-        name = "an exact law" if head is None else type(head).__name__
-        raise ValueError(
-            f"{name} corrects no base law, and {type(base).__name__} is given as one: take "
-            "base=None (--base null), or another head, such as MeanHead"
-        )
-    base.check(process, coupling)
-    return base
 
 
 def check_law(network: Any, process: Process, coupling: Coupling) -> None:
@@ -136,4 +116,4 @@ def _name(network: Callable[..., Any]) -> str:
     return f"the network {getattr(network, '__name__', type(network).__name__)}"
 
 
-doors.guard(__name__, inside=("ask", "check_law", "checked_base"))
+doors.guard(__name__, inside=("ask", "check_law"))

@@ -28,7 +28,8 @@ from markovbridge.samplers.extrapolation import extremes
 from markovbridge.samplers.grids import ErrorCurve
 from markovbridge.samplers.known_sites import Masking, Observed, pinned
 from markovbridge.samplers.model import NOTHING, Given
-from markovbridge.transport.contract import ask, check_law, checked_base
+from markovbridge.transport.bases import Named, base_of
+from markovbridge.transport.contract import ask, check_law
 from markovbridge.transport.draws import BLOCK
 from markovbridge.transport.dynamics import Dynamics
 from markovbridge.transport.guidance import dropped, guided
@@ -108,7 +109,7 @@ class Transport(Dynamics):
             check_law(network, process, coupling)
         else:
             head.check(process, coupling)
-        self.base = checked_base(base, process, coupling, head)
+        self.base: Named = base_of(base).kept(process, coupling, head)
         told = callable(getattr(network, "given_start", None))
         if head is None and self.coupling.preserve and not told:
             raise ValueError(
@@ -200,8 +201,11 @@ class Transport(Dynamics):
             if self.coupling.preserve:
                 law, told = self.network.given_start, (*told, self._start(given))  # pyright: ignore
             return [law(*told, condition, *more) for condition in conditions]
-        settings = [self._setting(x, t, condition, given) for condition in conditions]
+        asked = conditions if base_of(self.base).conditional else conditions[:1]
+        settings = [self._setting(x, t, condition, given) for condition in asked]
         seen = [self._features(x, t, given, setting).to(self.mean.dtype) for setting in settings]
+        if len(asked) < len(conditions):  # what is said and seen is the same of all
+            settings, seen = settings * len(conditions), seen * len(conditions)
         times, condition = t.plain.float(), conditions[0]
         if len(conditions) > 1:
             times = times.repeat(len(conditions))
@@ -217,24 +221,13 @@ class Transport(Dynamics):
     @torch.no_grad()
     def _setting(self, x: Tensor, t: Reading, condition: Tensor | None, given: Given) -> Setting:
         """What the network's numbers are relative to at x_t = x: the base law included."""
-        setting, base = self.setting, self.base
-        if base is None:
-            return setting
-        if isinstance(base, str):
-            law = self.process.closed_form(x, t, setting)
-        elif given.observed is None:
-            law = base(x, t.plain, condition)
-        else:
-            law = base.given_known(x, t.plain, given.observed, condition)
-        return replace(setting, base=law)
+        setting = self.setting
+        law = base_of(self.base).law(setting, x, t, condition, given)
+        return setting if law is None else replace(setting, base=law)
 
     def _features(self, x: Tensor, t: Tensor, given: Given, setting: Setting) -> Tensor:
         """What the network sees: x_t, what the base law says, x_0 if it is kept, known sites."""
-        parts = [setting.standardise(x, t)]
-        if setting.base is not None and isinstance(self.base, DataLaw):
-            parts.append(self.process.standardise_base(setting.base, x, t, setting))
-            if self.base.more_features:
-                parts.append(self.base.more(setting.base))
+        parts = [setting.standardise(x, t), *base_of(self.base).shown(setting, x, t)]
         if self.coupling.preserve:
             parts.append(setting.standardise(self._start(given), 0.0))
         if self.masking is not None:
