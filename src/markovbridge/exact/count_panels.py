@@ -149,8 +149,10 @@ class _Panel:
 
     def score(self, seen: _Counts) -> Tensor:
         """Scores of counts of all sites at the points, for p that is left in: (n, points, K)."""
-        line, bent = seen @ self._up, seen @ self._bend
-        return self.joined(line - self._off, bent + self._none)
+        line = seen.plain.double() @ self._up - self._off
+        if seen.few:
+            return self.joined(line, seen @ self._bend + self._none)
+        return self.joined(line, (seen.plain.to(self.sizes.dtype) + self.sizes) @ self._bend)
 
     def counted(self, seen: _Counts) -> Tensor:
         """What counts add to the score of a row without them."""
@@ -189,11 +191,12 @@ class _Counts:
         seen: (n, d).
 
     Attributes:
+        plain: As given.
         units: Of each row, (n,) float64.
     """
 
     def __init__(self, seen: Tensor) -> None:
-        self.units, self._seen = seen.sum(1, dtype=torch.float64), seen
+        self.units, self.plain = seen.sum(1, dtype=torch.float64), seen
         self._sparse: tuple[Tensor, Tensor, Tensor] | None = None  # site, count, how many a row
         if seen.device.type == "cpu":
             row, site = seen.nonzero(as_tuple=True)
@@ -201,13 +204,16 @@ class _Counts:
                 many = torch.bincount(row, minlength=len(seen))
                 self._row, self._sparse = row, (site, seen[row, site], many)
 
+    @property
+    def few(self) -> bool:
+        """Whether few of them are not 0."""
+        return self._sparse is not None
+
     def of(self, rows: Tensor) -> _Counts:
         """Some of the rows, rising."""
         some = copy.copy(self)
-        some.units, some._seen = self.units[rows], self._seen
-        if self._sparse is None:
-            some._seen = self._seen[rows]
-        else:
+        some.units, some.plain = self.units[rows], self.plain[rows]
+        if self._sparse is not None:
             site, count, many = self._sparse
             inside = torch.zeros(len(many), dtype=torch.bool)
             inside[rows] = True
@@ -218,7 +224,7 @@ class _Counts:
     def __matmul__(self, table: Tensor) -> Tensor:
         """Counts times a table (d, columns), in its type."""
         if self._sparse is None:
-            return self._seen.to(table.dtype) @ table
+            return self.plain.to(table.dtype) @ table
         site, count, many = self._sparse
         first = many.cumsum(0) - many
         return torch.nn.functional.embedding_bag(

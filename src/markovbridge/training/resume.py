@@ -37,6 +37,10 @@ FREE = {
 }
 
 
+# Arguments of parts that runs of before do not name, and what they had.
+LATER = {"normed": True, "residuals": False}
+
+
 def check_folder(directory: str | Path | None, config: TrainingConfig, *, resume: bool) -> None:
     """Refuse what can be no folder of a run.
 
@@ -175,8 +179,10 @@ def difference(
     if name in free or before == now:
         return None
     if isinstance(before, dict) and isinstance(now, dict):
+        usual = LATER if name.endswith(".init_args") else {}
         for key in {**before, **now}:
-            inner = difference(before.get(key), now.get(key), free, f"{name}.{key}".strip("."))
+            old, inside = before.get(key, usual.get(key)), f"{name}.{key}".strip(".")
+            inner = difference(old, now.get(key), free, inside)
             if inner is not None:
                 return inner
         return None
