@@ -27,6 +27,7 @@ LAWS = {
     exact.Empirical: exact.Empirical(DEATH, COUNTS, torch.tensor([0.2, 0.3, 0.5]).double()),
     exact.Gaussian: exact.Gaussian.coupled(FLOW, mb.Noised(), THIRD, SPREAD),
     exact.CountMixture: exact.FitMixture((1,))(DEATH, COUNTS.repeat(10, 1)),
+    exact.LinearCounts: exact.FitLinearCounts()(DEATH, COUNTS),
     exact.Frequencies: exact.FitFrequencies()(mb.PureDeath(6), COUNTS),
 }
 NO_BASE = {exact.Reverse, exact.DataLaw}  # a reading of a law in the other direction of time

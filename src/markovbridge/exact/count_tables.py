@@ -16,8 +16,9 @@ serve every depth and every p, and all scores are one product of matrices.
 which vanishes there to second order; what is left is linear in u and a, a product with K + 2
 columns in float64. Then float32 will do in the large product, to counts of 10^6.
 
-**Two ways.** Where few times are asked for, tables are made at their p, in float64. Where each
-row has its own, as in training, `count_panels` has tables that serve every p.
+**Two ways.** Where few times are asked for of few components, tables are made at their p, in
+float64. Where each row has its own time, as in training, or components are more than the points
+of tables that serve every p, `count_panels` has these.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from torch import Tensor
 from markovbridge import doors
 
 FEW = 4  # distinct times for which tables are made at their p
+MOST = 256  # components of which they are made, about as many as tables for every p have points
 ROWS = 1024  # rows at once
 BLOCK = 2**21  # entries of a table that is made at once
 LEAST = -69.0  # log of the least p, about 1e-30
@@ -59,7 +61,9 @@ class CountTables:
         self._made: dict[float, tuple[Tensor, Tensor]] = {}
 
     def few(self, log_kept: Tensor) -> bool:
-        """Whether so many times are few enough for tables at each p."""
+        """Whether so many times are few enough for tables at each p, and so are components."""
+        if self.log_weights.numel() > MOST:
+            return False
         return len(log_kept) <= FEW or len(log_kept.unique()) <= FEW
 
     def score(
