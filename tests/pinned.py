@@ -188,7 +188,7 @@ def recorded(values: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        value = torch.from_numpy(value)
+        value = torch.tensor(value)
     if isinstance(value, Tensor):
         kind = str(value.dtype).removeprefix("torch.")
         return {"type": kind, "values": value.detach().tolist()}

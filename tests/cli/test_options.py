@@ -104,8 +104,8 @@ def test_sums_of_objectives(capsys):
         ),
         (
             ["train", "digits", "--base", "mixture"],
-            "base is 'mixture', which is none of moments, null, FitFrequencies, FitMixture (did "
-            "you mean 'FitMixture'?)",
+            "base is 'mixture', which is none of moments, null, FitFrequencies, "
+            "FitLinearCounts, FitMixture (did you mean 'FitMixture'?)",
         ),
         (["train", "digits", "--base", "FitMixtures"], "base is 'FitMixtures', which is none of"),
         (["train", "digits", "--base", "moment"], "(did you mean 'moments'?)"),

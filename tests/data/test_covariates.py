@@ -130,7 +130,7 @@ def test_a_level_is_written_as_what_it_is():
         assert level_of(one) == level_of(pd.Timestamp(day)) == "2020-01-02"
     assert level_of(noon) == level_of(pd.Timestamp(noon)) == "2020-01-02 12:00:00"
     assert level_of(np.datetime64(noon)) == level_of(noon)
-    assert is_missing(np.datetime64("NaT"))
+    assert is_missing(np.datetime64("NaT", "ns"))
     big = 2**53 + 1
     assert level_of(big) == level_of(np.int64(big)) == str(big) != level_of(big - 1)
     assert level_of(1.0) == level_of(np.float32(1)) == "1" and level_of(True) == "True"

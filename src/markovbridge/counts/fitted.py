@@ -323,10 +323,9 @@ class FittedModel(Estimator):
         """
         widening: dict[float, Tensor] = {}
         means = self.transport_.mean.expand(self.transport_.shape)
+        drawn = len(made.draws), walk_of(**self._walk), parts_of(self.transport_)
         for one in self.calibrations_:
-            if one.is_for(
-                *what, len(made.draws), walk_of(**self._walk), parts_of(self.transport_)
-            ):
+            if one.is_for(*what, *drawn):
                 widening = one.correction.of(means, hidden)
         least = made.least
         return Restoration(

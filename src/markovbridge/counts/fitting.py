@@ -14,7 +14,7 @@ from markovbridge.couplings import Noised
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, taken
 from markovbridge.doors.randomness import derive, generator
-from markovbridge.exact import BaseFit, FitMixture
+from markovbridge.exact import BaseFit, DataLaw, FitMixture
 from markovbridge.heads import Head, MeanHead
 from markovbridge.networks import MLP, Attention, Network
 from markovbridge.processes import PureDeath
@@ -65,8 +65,8 @@ def transport(
     process = PureDeath()
     mean, variance = statistics(x)
     fit = FitMixture() if params["base"] == "mixture" else params["base"]
-    corrects = isinstance(fit, BaseFit)  # a law of whole rows
-    base = fit(process, x, seed=seed) if corrects else fit
+    base = fit(process, x, seed=seed) if isinstance(fit, BaseFit) else fit
+    corrects = isinstance(base, DataLaw)  # of whole rows
     seen = features(process, Noised(), base=base, masking=masking)
     told = 0 if covariates is None else len(covariates.names)
     objective = PathKL(damping=1.0) if params["objective"] is None else params["objective"]

@@ -42,10 +42,11 @@ from markovbridge.evaluation.restoration import (
     ranks,
 )
 from markovbridge.samplers import Sampler
-from markovbridge.storage.config import short, to_config
+from markovbridge.storage.config import apart, short, to_config
 from markovbridge.storage.documents import NUMBER, TEXT, load_json
 from markovbridge.storage.files import discard
 from markovbridge.training.run_folder import RunFolder
+from markovbridge.transport.saved import hash_tensors
 
 NAME = "calibration"  # of the file
 Task = Literal["impute", "restore"]
@@ -291,15 +292,23 @@ def walk_of(sampler: Sampler, steps: int) -> str:
 
 
 def parts_of(transport: Any) -> str:
-    """Head and base law of a model, as text: draws of other ones are no draws of it."""
-    head, base = (short(to_config(getattr(transport, part, None))) for part in ("head", "base"))
-    return f"{head}, base {base}"
+    """Head and base law of a model, as text: draws of other ones are no draws of it.
+
+    Of the numbers of a law there is a hash.
+    """
+    said = []
+    for part in ("head", "base"):
+        config, tensors = apart(getattr(transport, part, None), part)
+        own = f" {hash_tensors(tensors)[:16]}" if tensors else ""
+        said.append(short(config) + own)
+    return ", base ".join(said)
 
 
 def added(there: Sequence[Calibration], new: Calibration) -> list[Calibration]:
     """Calibrations with a new one, in place of those of the same draws."""
     drawn = new.task, new.share, new.draws, new.walk, new.parts
-    return [*(one for one in there if not one.is_for(*drawn)), new]
+    same = [one.is_for(*drawn) and one.parts == new.parts for one in there]
+    return [*(one for one, gone in zip(there, same, strict=True) if not gone), new]
 
 
 def read(folder: RunFolder, model: str | None, name: str = NAME) -> list[Calibration]:

@@ -26,7 +26,6 @@ from markovbridge.samplers.extrapolation import floor
 HELD = 2048  # rows by which the number of profiles is chosen, at most
 LEAST = 10  # rows for each profile
 SEEN = 20_000  # rows of which a covariance is made, at most
-SITES = 4096  # whose covariance takes a minute of one processor
 
 
 class BaseFit(ABC):
@@ -126,22 +125,17 @@ class FitLinearCounts(BaseFit):
     def __call__(self, process: Process, x: Tensor | Rows, *, seed: int = 0) -> LinearCounts:
         law = LinearCounts(process, shape=x.shape[1:])
         sites = law.mean.numel()
-        if sites > SITES:
-            raise ValueError(
-                f"the covariance of {sites} sites is too large; at most {SITES} are guessed from "
-                "one another: take base='moments'"
-            )
         if len(x) < 2:
             raise ValueError(f"a covariance needs at least 2 samples, not {len(x)}")
         order = torch.randperm(len(x), generator=generator("cpu", "linear counts", seed))[:SEEN]
         x, total = taken(x, order.sort().values), torch.zeros(sites, dtype=torch.float64)
         for part in parts(x):
-            total += process.check(part).flatten(1).double().sum(0)
+            total += process.check(part).flatten(1).double().sum(0).cpu()
         mean = total / len(x)
         mean = mean.clamp_min(floor(float(mean.mean()), True)).float()
         square = torch.zeros(sites, sites)
         for part in parts(x):
-            y = (part.flatten(1).float() - mean) / mean.sqrt()
+            y = (part.flatten(1).float().cpu() - mean) / mean.sqrt()
             square += y.T @ y / len(x)
         variance, modes = torch.linalg.eigh(square.double())
         law.mean.copy_(mean.reshape(law.mean.shape))

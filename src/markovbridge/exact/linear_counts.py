@@ -21,6 +21,7 @@ correct.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ from markovbridge.processes.clock import TINY, match
 from markovbridge.processes.schedules import Time
 
 LEAST = 0.03  # of the mean of a site, below which no guess of it falls
+SITES = 4096  # whose covariance takes a minute of one processor
 SMALLEST = 1e-3  # λ, of what hardly varies, or less than a Poisson variable
 
 
@@ -58,6 +60,7 @@ class LinearCounts(nn.Module, DataLaw):
 
     Raises:
         TypeError: If the process does not thin counts to none.
+        ValueError: If there are more than 4,096 sites.
     """
 
     coupling: Coupling = Noised()
@@ -75,6 +78,11 @@ class LinearCounts(nn.Module, DataLaw):
             )
         for size in shape:
             checks.whole(size, "a side of the shape", least=1)
+        if (sites := math.prod(shape)) > SITES:
+            raise ValueError(
+                f"the covariance of {sites} sites is too large; at most {SITES} are guessed from "
+                "one another: take base='moments'"
+            )
         self.process = process
         self._most = None if process.states is None else process.states - 1
         self.config = {"process": process, "shape": list(shape)}
@@ -109,7 +117,9 @@ class LinearCounts(nn.Module, DataLaw):
         size = guess**2 * alone / (mean * own)
         log_mean = q.log() + guess.log() + ((size + counts) / (size + p * guess)).log()
         if self._most is not None:
-            log_mean = log_mean.minimum((self._most - counts).log().clamp_min(LOG_TINY))
+            log_mean = log_mean.minimum(
+                (self._most - counts).clamp_min(0).log().clamp_min(LOG_TINY)
+            )
         law = NegativeBinomial(log_mean.reshape(x.shape), (size + counts).reshape(x.shape))
         return Shifted(x, law)
 

@@ -138,6 +138,8 @@ def from_config(config: Any, kind: Any = Any, place: str = "") -> Any:
 
 def short(value: Any) -> str:
     """A configuration as one would say it: MeanHead(kernel=poisson, bounded=false)."""
+    if isinstance(value, dict) and value.keys() == {"tensor"}:
+        return "..."
     if isinstance(value, dict) and "class_path" in value:
         own = ", ".join(f"{k}={short(v)}" for k, v in (value.get("init_args") or {}).items())
         return f"{value['class_path'].rpartition('.')[2]}({own})"

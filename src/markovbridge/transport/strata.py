@@ -2,7 +2,10 @@ r"""Integrals ∫_0^1 E[f(u)] du of many rows at once, without bias and with the
 
 The density of u is fitted in a pilot pass to the root mean square of f in `BINS` bins, and each
 half of the draws is one point in each of as many equal shares of that density, so that the two
-points of a share tell the error: standard errors count the strata in and are unbiased. From as
+points of a share tell the error: standard errors count the strata in, and their squares are
+unbiased. Of few draws the error of a single row is itself uncertain, and of a row that few shares
+make often too small: squares of deviations are 1.6 of what it says at 64 draws of exp(3u), 1.04 at
+1,024; averages over rows are not so. From as
 many shares as bins on the density is linear from bin to bin. Where a density jumps so does f
 over it, by much for a row unlike the others, and a share with the jump close to its end would
 hardly ever see it: its two points would tell of no error.
