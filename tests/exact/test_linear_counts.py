@@ -100,6 +100,7 @@ def test_no_more_is_guessed_than_there_is_room_for():
     found, wanted = law(x, 0.6).excess(x), free(x, 0.6).excess(x)
     assert bool((wanted > 6 - x).any()) and bool((x == 6).any())
     torch.testing.assert_close(found, wanted.minimum((6 - x).float()))
+    assert float(law(x.clamp_min(7), 0.6).excess(x.clamp_min(7)).max()) < 1e-6
 
 
 def test_it_is_found_from_sparse_rows_as_well():
