@@ -106,6 +106,38 @@ def test_how_well_a_classifier_tells(value, told):
     assert text.startswith(f"Samples {told} from rows of")
 
 
+@pytest.mark.parametrize(
+    ("n", "value", "start"),
+    [
+        (10, 0.74, "Samples are too few to be told from rows of mouse-brain"),
+        (66, 0.5, "Samples are too few to be told"),
+        (68, 0.5, "Samples cannot be told"),
+        (10, 0.95, "Samples are easily told"),
+    ],
+)
+def test_few_rows_do_not_tell(n, value, start):
+    one = dataclasses.replace(AUC, n=n, value=value, floor=0.5)
+    assert sentence([one], None).startswith(start)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.2, -0.1])
+def test_an_auc_that_is_none_says_nothing(value):
+    assert sentence([record("classifier AUC", value, 0.5)], SAME) == ""
+    assert sentence([record("classifier AUC", 0.5, value)], SAME) == ""
+
+
+def test_distances_without_a_ratio_are_not_spoken_for():
+    for value, floor in ((None, 0.1), (1.0, 0.0), (float("nan"), 0.1), (0.1, float("inf"))):
+        lost = record("library-size distance", value, floor)
+        assert sentence([AUC, *NEAR, lost], None).endswith(
+            "; the energy distance and the correlation error are each within 1.5 times its floor."
+        )
+        assert sentence([AUC, NEAR[0], lost], None).endswith(
+            "; the energy distance is within 1.5 times its floor."
+        )
+        assert sentence([AUC, lost], None).endswith("between real rows.")
+
+
 def test_a_condition_is_said_once():
     given = dataclasses.replace(AUC, given="kind=*")
     assert sentence([given], None).startswith("Samples given kind=* cannot be told from rows of")
@@ -203,6 +235,19 @@ def test_the_sentence_is_on_the_page_and_escaped(tmp_path):
     assert "<u>" not in page.source and "<s>" not in page.source
     assert page.source.index("Samples cannot") < page.source.index("<h2>Samples</h2>")
     assert "Classifier AUC0.5020 floor 0.5080" in page.text
+
+
+def test_an_evaluation_of_other_samples_has_no_verdict(tmp_path):
+    x = np.random.default_rng(0).poisson(5.0, (60, 3))
+    np.save(tmp_path / "counts.npy", x)
+    run = make_run(tmp_path / "run", Arrays(path=tmp_path / "counts.npy"), split="all")
+    np.savez(run / "samples.npz", samples=x[:30], meta=json.dumps({"n": 30, "seed": 1}))
+    for seed in (0, 1):
+        content = {"records": [AUC.to_dict()], "samples": {"n": 30, "seed": seed}}
+        (run / "evaluation.json").write_text(json.dumps(content))
+        page = Page(write_report(run))
+        assert ("The evaluation is of other samples than these" in page.text) is (seed == 0)
+        assert ("Samples cannot be told" in page.text) is (seed == 1)
 
 
 def test_damaged_figures_are_named(tmp_path):

@@ -5,7 +5,7 @@ It is made of figures beside their floors, never of a figure alone:
 - The area under a classifier's ROC curve (AUC) of n samples and n real rows that follow one law
   has the standard deviation s = √((2n + 1)/(12 n²)) (Mann and Whitney 1947,
   https://doi.org/10.1214/aoms/1177730491). Samples "cannot be told" if it is at most `SIGMAS` s
-  above that of real rows.
+  above that of real rows. There are too few rows to tell if `SIGMAS` s are more than `COARSE`.
 - Of the distances, the one that is most times its floor is named if that is more than `FAR`.
 - The slope of fold changes between classes is named if it is more than `SIGMAS` standard errors
   off 1.
@@ -19,10 +19,12 @@ It is made of figures beside their floors, never of a figure alone:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import isfinite
 from statistics import NormalDist
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -38,6 +40,7 @@ AUC = "classifier AUC"
 DISTANCES = (ENERGY, "sliced Wasserstein distance", CORRELATION, "library-size distance")
 SIGMAS = 2.0
 FAR = 1.5
+COARSE = 0.1  # `SIGMAS` s above which there are too few rows to tell
 CHANCE = 0.05
 ENOUGH = 10  # rows of either table that a feature is expected to be seen in, to be judged
 COLUMNS = 500  # that are looked at together
@@ -71,6 +74,9 @@ def verdict(run: Run, training: Tensor | None) -> str:
         run: The run.
         training: Rows that samples are compared with, (N, d), or None if they are not here.
     """
+    if run.evaluated and run.evaluated != run.samples_meta:
+        note = "The evaluation is of other samples than these, so nothing is said of both."
+        return f'<p class="verdict">{note}</p>'
     found = None
     if training is not None and run.samples is not None and run.samples.ndim == 2:
         found = most_different(run.samples, training, run.columns)
@@ -140,31 +146,34 @@ def judged(samples: Margins, real: Margins) -> Tensor:
 
 
 def sentence(records: Sequence[Record], difference: Difference | None) -> str:
-    """What figures come to; empty if there is no classifier among them.
+    """What figures come to; empty if there is no classifier among them, or no AUC from 0 to 1.
 
     Args:
         records: Of one evaluation.
         difference: The feature that differs most, or None if that is not known.
     """
     auc = next((one for one in records if one.metric == AUC), None)
-    if auc is None or auc.value is None or auc.floor is None:
+    if auc is None or not (_share(auc.value) and _share(auc.floor)):
         return ""
     chance = ((2 * auc.n + 1) / (12 * auc.n**2)) ** 0.5
-    told = "cannot be told"
+    told = "cannot be told" if SIGMAS * chance <= COARSE else "are too few to be told"
     if auc.value - auc.floor > SIGMAS * chance:
-        told = next(word for limit, word in WORDS if auc.value <= limit)
+        told = next((word for limit, word in WORDS if auc.value <= limit), WORDS[-1][1])
     given = f" given {auc.given}" if auc.given and auc.given not in auc.split else ""
     off = []
-    ratios = {
-        one.metric: one.value / one.floor
-        for one in records
-        if one.metric in DISTANCES and one.value is not None and one.floor
-    }
+    ratios: dict[str, float] = {}
+    undefined = False
+    for one in records:
+        if one.metric in DISTANCES:
+            if _finite(one.value) and _finite(one.floor) and one.floor:
+                ratios[one.metric] = max(one.value / one.floor, ratios.get(one.metric, 0.0))
+            else:
+                undefined = True
     worst = max(ratios, key=ratios.__getitem__, default=None)
     if worst is not None and ratios[worst] > FAR:
         off.append(f"the {worst}, {ratios[worst]:.1f} times its floor")
     slope = next((one for one in records if one.metric == SLOPE), None)
-    if slope is not None and slope.value is not None and slope.error is not None:
+    if slope is not None and _finite(slope.value) and _finite(slope.error):
         if abs(slope.value - 1) > SIGMAS * slope.error:
             off.append(f"fold changes between classes, {slope.value:.2f} times the real ones")
     if difference is not None and not difference.chance:
@@ -176,7 +185,10 @@ def sentence(records: Sequence[Record], difference: Difference | None) -> str:
         one = len(off) == 1 and off[0].startswith("the ")
         rest = f"; off {'is' if one else 'are'} {_joined(off)}"
     else:
-        rest = f"; every distance is within {FAR:g} times its floor" if ratios else ""
+        which = "every distance is"
+        if undefined:
+            which = f"{' and '.join(f'the {name}' for name in ratios)} {_are(ratios)}"
+        rest = f"; {which} within {FAR:g} times its floor" if ratios else ""
         if difference is not None:
             rest += f"{', and' if rest else ';'} of the features seen in enough rows, {SAME}"
     between = f"{auc.floor:.3f} between real rows"
@@ -184,6 +196,18 @@ def sentence(records: Sequence[Record], difference: Difference | None) -> str:
         f"Samples{given} {told} from rows of {auc.split}: a classifier has an AUC of "
         f"{auc.value:.3f}, and of {between}{rest}."
     )
+
+
+def _are(names: Collection[str]) -> str:
+    return "is" if len(names) == 1 else "are each"
+
+
+def _finite(value: float | None) -> TypeGuard[float]:
+    return value is not None and isfinite(value)
+
+
+def _share(value: float | None) -> TypeGuard[float]:
+    return value is not None and 0 <= value <= 1
 
 
 def _joined(parts: Sequence[str]) -> str:
