@@ -134,6 +134,14 @@ def test_rows_that_differ_in_no_two_directions_have_no_components(real):
     assert components(real, real) is None
 
 
+def test_negative_values_have_no_components():
+    x = counts(9)
+    other = x.clone()
+    other[0, 0] = -2
+    assert components(x, x) is not None
+    assert components(x, other) is None and components(other, x) is None
+
+
 def test_components_are_led_by_named_features():
     real = torch.zeros(40, 4, dtype=torch.int64) + 50
     real[:20, 0] += 40  # "a" against all others, of which the depth takes
@@ -162,10 +170,9 @@ def test_kinds_are_those_that_samples_were_told():
 def test_more_kinds_than_colours_share_the_last():
     names = [f"k{k}" for k in range(9) for _ in range(9 - k)]
     kinds = Kinds("kind", names, ["k8", None])
-    x = torch.randn(45, 5)
     found = components(counts(2), counts(45))
     chart = component_charts(found, kinds, None)
-    assert chart.count("member group-6") == 3 + 2 + 1 + 2 and x.shape[0] == len(names)
+    assert chart.count("member group-6") == 3 + 2 + 1 + 2
     assert ">other</span>" in chart and ">k5</span>" in chart and ">k6</span>" not in chart
 
 
@@ -198,6 +205,15 @@ def test_wide_totals_are_drawn_by_their_logarithm():
     x = torch.tensor([[0], [1], [10], [1000], [10000]])
     chart = size_charts(x, x)
     assert "density of its logarithm" in chart and "10,000" in chart
+
+
+@pytest.mark.parametrize(
+    ("step", "label"), [(1, "share of rows<"), (9, "share of rows per unit<")]
+)
+def test_heights_over_wide_bins_are_per_unit(step, label):
+    x = 900 + step * torch.arange(30)[:, None]
+    assert label in size_charts(x, x)
+    assert ("per unit" in size_charts(x, x)) is (step > 1)
 
 
 def test_shares_of_zeros_are_drawn_where_there_are_none():

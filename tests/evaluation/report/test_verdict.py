@@ -44,8 +44,9 @@ OFF = Difference("Hbb-bs", 1.2345, 0.712, False)
 def test_what_cannot_be_told():
     assert sentence([AUC, *NEAR], SAME) == (
         "Samples cannot be told from rows of mouse-brain, test: a classifier has an AUC of 0.502, "
-        "and of 0.508 between real rows; every distance is within 1.5 times its floor, and no "
-        "feature's mean is off by more than chance."
+        "and of 0.508 between real rows; every distance is within 1.5 times its floor, and of "
+        "the features seen in enough rows, none has a mean that differs from that of the training "
+        "rows by more than chance."
     )
 
 
@@ -53,10 +54,10 @@ def test_what_is_off():
     assert sentence([AUC, *FAR], OFF) == (
         "Samples cannot be told from rows of mouse-brain, test: a classifier has an AUC of 0.502, "
         "and of 0.508 between real rows; off are the library-size distance, 3.2 times its floor; "
-        "and the mean of Hbb-bs, 1.23 instead of 0.712."
+        "and the mean of Hbb-bs, 1.23 instead of 0.712 in training rows."
     )
     assert sentence([AUC, *NEAR], OFF).endswith(
-        "between real rows; off is the mean of Hbb-bs, 1.23 instead of 0.712."
+        "between real rows; off is the mean of Hbb-bs, 1.23 instead of 0.712 in training rows."
     )
     assert sentence([AUC, *FAR], None).endswith(
         "; off is the library-size distance, 3.2 times its floor."
@@ -80,7 +81,7 @@ def test_fold_changes_that_are_off(slope, said):
 
 def test_what_is_not_known_is_not_said():
     assert sentence([AUC], None).endswith("and of 0.508 between real rows.")
-    assert sentence([AUC], SAME).endswith("; no feature's mean is off by more than chance.")
+    assert sentence([AUC], SAME).endswith("than chance.")
     assert sentence([AUC, *NEAR], None).endswith("; every distance is within 1.5 times its floor.")
     assert sentence(NEAR, SAME) == ""
     assert sentence([record("classifier AUC", None, 0.5)], SAME) == ""
@@ -103,6 +104,38 @@ LEAST = 0.508 + 0.03334
 def test_how_well_a_classifier_tells(value, told):
     text = sentence([record("classifier AUC", value, 0.508)], None)
     assert text.startswith(f"Samples {told} from rows of")
+
+
+@pytest.mark.parametrize(
+    ("n", "value", "start"),
+    [
+        (10, 0.74, "Samples are too few to be told from rows of mouse-brain"),
+        (66, 0.5, "Samples are too few to be told"),
+        (68, 0.5, "Samples cannot be told"),
+        (10, 0.95, "Samples are easily told"),
+    ],
+)
+def test_few_rows_do_not_tell(n, value, start):
+    one = dataclasses.replace(AUC, n=n, value=value, floor=0.5)
+    assert sentence([one], None).startswith(start)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.2, -0.1])
+def test_an_auc_that_is_none_says_nothing(value):
+    assert sentence([record("classifier AUC", value, 0.5)], SAME) == ""
+    assert sentence([record("classifier AUC", 0.5, value)], SAME) == ""
+
+
+def test_distances_without_a_ratio_are_not_spoken_for():
+    for value, floor in ((None, 0.1), (1.0, 0.0), (float("nan"), 0.1), (0.1, float("inf"))):
+        lost = record("library-size distance", value, floor)
+        assert sentence([AUC, *NEAR, lost], None).endswith(
+            "; the energy distance and the correlation error are each within 1.5 times its floor."
+        )
+        assert sentence([AUC, NEAR[0], lost], None).endswith(
+            "; the energy distance is within 1.5 times its floor."
+        )
+        assert sentence([AUC, lost], None).endswith("between real rows.")
 
 
 def test_a_condition_is_said_once():
@@ -149,11 +182,34 @@ def _moved(x, gap):
 
 def test_features_that_are_hardly_seen_are_not_judged():
     real, samples = torch.zeros(400, 2).long(), torch.zeros(50, 2).long()
-    real[:30, 0] = 1  # in fewer than 40 rows
+    real[:79, 0] = 1  # 79 of 450 rows, so fewer than 10 of 50
     real[:200, 1] = samples[:25, 1] = 1
     found = most_different(samples, real)
     assert found == Difference("feature 1", 0.5, 0.5, True)
     assert most_different(samples[:, :1], real[:, :1]) is None
+    real[:90, 0] = 1
+    assert most_different(samples[:, :1], real[:, :1]) is not None
+
+
+@pytest.mark.parametrize("n", [100, 500])
+def test_a_feature_that_one_table_never_shows_is_seen(n):
+    x = torch.from_numpy(np.random.default_rng(0).poisson(3.0, (8000, 3)))
+    x[:, 1] = 0
+    samples = x[:n].clone()
+    samples[:, 1] = 500
+    assert most_different(samples, x) == Difference("feature 1", 500.0, 0.0, False)
+    assert most_different(x, samples) == Difference("feature 1", 0.0, 500.0, False)
+
+
+@pytest.mark.parametrize("share", [0.0085, 0.11, 0.2])
+def test_rare_counts_of_one_law_are_seldom_off(share):
+    rng = np.random.default_rng(3)
+    alarms = 0
+    for _ in range(20):
+        samples, real = (torch.from_numpy(rng.random((n, 300)) < share) for n in (100, 8000))
+        found = most_different(samples.long(), real.long())
+        alarms += found is not None and not found.chance
+    assert alarms <= 1
 
 
 def test_the_sentence_is_on_the_page_and_escaped(tmp_path):
@@ -174,11 +230,24 @@ def test_the_sentence_is_on_the_page_and_escaped(tmp_path):
     assert (
         "Samples cannot be told from rows of <s>brain: a classifier has an AUC of 0.502, and of "
         f"0.508 between real rows; off is the mean of <u>c</u>, "
-        f"{samples[:, 2].mean():.3g} instead of {real:.3g}." in page.text
+        f"{samples[:, 2].mean():.3g} instead of {real:.3g} in training rows." in page.text
     )
     assert "<u>" not in page.source and "<s>" not in page.source
     assert page.source.index("Samples cannot") < page.source.index("<h2>Samples</h2>")
     assert "Classifier AUC0.5020 floor 0.5080" in page.text
+
+
+def test_an_evaluation_of_other_samples_has_no_verdict(tmp_path):
+    x = np.random.default_rng(0).poisson(5.0, (60, 3))
+    np.save(tmp_path / "counts.npy", x)
+    run = make_run(tmp_path / "run", Arrays(path=tmp_path / "counts.npy"), split="all")
+    np.savez(run / "samples.npz", samples=x[:30], meta=json.dumps({"n": 30, "seed": 1}))
+    for seed in (0, 1):
+        content = {"records": [AUC.to_dict()], "samples": {"n": 30, "seed": seed}}
+        (run / "evaluation.json").write_text(json.dumps(content))
+        page = Page(write_report(run))
+        assert ("The evaluation is of other samples than these" in page.text) is (seed == 0)
+        assert ("Samples cannot be told" in page.text) is (seed == 1)
 
 
 def test_damaged_figures_are_named(tmp_path):

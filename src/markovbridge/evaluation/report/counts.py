@@ -106,7 +106,7 @@ def _histogram(ours: Tensor, real: Tensor, what: str) -> str:
     """Two histograms of whole numbers, on a logarithmic axis if they are wide.
 
     Bins begin and end between whole numbers. On a logarithmic axis 0 counts as 1, and heights are
-    shares over the width of the bin there, so that areas are shares.
+    shares over the width of the bin there, so that areas are shares; so they are on a linear axis.
     """
     values = [each.double().numpy() for each in (ours, real)]
     low, high = (float(end(np.concatenate(values))) for end in (np.min, np.max))
@@ -118,6 +118,7 @@ def _histogram(ours: Tensor, real: Tensor, what: str) -> str:
         cuts = np.arange(low, high + 2) if high - low < BINS else np.linspace(low, high + 1, BINS)
     edges = np.unique(np.round(cuts)) - 0.5
     width = np.diff(np.log(edges)) if log else np.diff(edges)
+    share = "share of rows" if bool((width == 1).all()) else "share of rows per unit"
     stairs = [
         np.concatenate(
             [[0.0], np.repeat(np.histogram(each, edges)[0] / len(each) / width, 2), [0.0]]
@@ -132,7 +133,7 @@ def _histogram(ours: Tensor, real: Tensor, what: str) -> str:
     chart = line_chart(
         series,
         x_label=what,
-        y_label="density of its logarithm" if log else "share of rows",
+        y_label="density of its logarithm" if log else share,
         description=f"Histogram: {what} of rows, samples against training data",
         x_log=log,
         width=NARROW,

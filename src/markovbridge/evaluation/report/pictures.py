@@ -35,7 +35,7 @@ from markovbridge.storage.png import data_uri, encode_png, to_bytes
 
 SEARCH_BUDGET = 2e11  # multiplications that a search for neighbours may take: seconds
 PAIRS = 12
-KEPT = 20_000  # rows of a table that is not in memory
+KEPT = 20_000  # rows of a table, at most
 PATHS = 6
 PATH_TIMES = 11
 
@@ -126,7 +126,7 @@ def dense(data: Dataset | None) -> Tensor | None:
     if data is None:
         return None
     x = data.x
-    return x if isinstance(x, Tensor) else draw_rows(x, KEPT, "training")
+    return x if isinstance(x, Tensor) else draw_rows(_some(data).x, KEPT, "training")
 
 
 def _no_training(run: Run) -> str:
@@ -162,9 +162,10 @@ def _features(samples: Tensor, training: Tensor | None, run: Run) -> str:
 
 def _table(samples: Tensor, run: Run) -> str:
     """Rows of a table of counts beside those of the training."""
-    names, data = run.columns, _some(run.alike, KEPT)
-    if data is None:
+    names = run.columns
+    if run.alike is None:
         return _no_training(run) + sample_rows(samples, names)
+    data = _some(run.alike)
     training = draw_rows(data.x, KEPT, "training")
     kinds = kinds_of(data, run.covariates, run.samples_meta.get("condition"), len(samples))
     charts = size_charts(samples, training)
@@ -189,12 +190,12 @@ def _places(rows: int, limit: int) -> Tensor:
     return torch.linspace(0, rows - 1, min(rows, limit)).round().long()
 
 
-def _some(data: Dataset | None, limit: int) -> Dataset | None:
-    """A data set, or so many of its rows at random."""
-    if data is None or len(data) <= limit:
+def _some(data: Dataset) -> Dataset:
+    """A data set, or `KEPT` of its rows at random."""
+    if len(data) <= KEPT:
         return data
     order = torch.randperm(len(data), generator=generator("cpu", "report rows"))
-    return data.rows(order[:limit].sort().values)
+    return data.rows(order[:KEPT].sort().values)
 
 
 def path_section(run: Run) -> str:

@@ -76,8 +76,10 @@ def components(samples: Tensor, real: Tensor) -> Components | None:
         real: Counts (N, d).
 
     Returns:
-        None if real rows differ in fewer than two directions.
+        None if real rows differ in fewer than two directions, or a value is negative.
     """
+    if bool((samples < 0).any()) or bool((real < 0).any()):
+        return None
     depth = real.sum(1).double().median().clamp_min(1).float()
     ours, theirs = _scaled(samples, depth), _scaled(real, depth)
     middle = theirs.mean(0)

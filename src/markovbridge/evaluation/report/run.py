@@ -61,6 +61,7 @@ class Run:
         times: Shape `(T,)`, increasing from 0 to 1.
         states: Shape `(T, n, *event)`: n samples at these times.
         records: Of the evaluation.
+        evaluated: How the samples of the evaluation were made, if it says so.
         model: Configuration of the saved model.
         weights: How many numbers it has.
         likelihood: Of held-out data.
@@ -87,6 +88,7 @@ class Run:
     times: Tensor | None
     states: Tensor | None
     records: list[Record]
+    evaluated: dict[str, Any]
     model: dict[str, Any]
     weights: int | None
     likelihood: list[Nats]
@@ -146,6 +148,7 @@ def read_run(path: str | Path) -> Run:
         times=torch.from_numpy(states["times"]) if states else None,
         states=torch.from_numpy(states["states"]) if states else None,
         records=_records(folder, "evaluation", Record),
+        evaluated=folder.read_record("evaluation", {"samples?": {}}).get("samples") or {},
         model=model,
         weights=folder.weights(),
         likelihood=_records(folder, "likelihood", Nats),
