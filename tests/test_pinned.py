@@ -21,8 +21,8 @@ from pinned import CASES, SAMPLERS
 
 CLOSE = 1e-5
 # A likelihood is a mean over times that are drawn from a density fitted to the model's errors,
-# and a run of training adds up what every step rounds.
-FITTED = {"likelihood": 1e-3, "step": 1e-4}
+# and a step of training is another one where one draw of its noise is.
+FITTED = {"likelihood": 1e-3, "step": 0.03}
 # Of these each number has draws of its own behind it, and may be another where they are.
 DRAWN = {"loss", "gradient"}
 FLIPPED = 0.01  # share of numbers that draws turn into others where rounding turned these
