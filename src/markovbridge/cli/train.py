@@ -24,7 +24,7 @@ from markovbridge.cli.ranks import first
 from markovbridge.cli.rehearsal import rehearse
 from markovbridge.cli.verb import Verb, show
 from markovbridge.counts.files import Facts
-from markovbridge.exact import DataLaw
+from markovbridge.exact import BaseFit, DataLaw
 from markovbridge.recipes.loading import FoundRecipe, locate, words_of
 from markovbridge.recipes.options import hints
 from markovbridge.recipes.options.parser import parse, to_yaml
@@ -131,7 +131,8 @@ class Train(Folder, Verb):
             known = RunData(output, run.configuration(), console.note)
         begun = resume and bool(checkpoint.steps(run.checkpoints))
         law = None if start is None else start.law()  # where there is one, none is fitted
-        if begun and start is None and known is not None:
+        fitted = isinstance(recipe.base, BaseFit)
+        if begun and fitted and start is None and known is not None:
             same = run.configuration().get("base") == config.get("base")
             law = law_of(run) if same or known.trained_on.started_from else None
         trainer, records = _prepare(known, recipe, start, bool(begun), law)

@@ -16,6 +16,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.exact import DataLaw
 from markovbridge.storage.config import from_config, short, to_config
+from markovbridge.storage.parts import ForeignClass
 from markovbridge.training import checkpoint
 from markovbridge.training.replacing import existing
 from markovbridge.training.resume import difference
@@ -57,7 +58,10 @@ class StartingWeights:
         return cls(origin, known.columns, config, weights)
 
     def law(self) -> DataLaw | None:
-        """The base law that the weights correct, to be filled with them; None without one."""
+        """The base law that the weights correct, to be filled with them.
+
+        None without one, and if its class is not of this package.
+        """
         return _law(self.config["base"])
 
     def into(self, transport: Transport, columns: Names, *, encoded: bool = True) -> None:
@@ -103,6 +107,7 @@ class StartingWeights:
 def law_of(run: RunFolder) -> DataLaw | None:
     """The base law of a run that goes on, to be filled from its checkpoint; None without one.
 
+    It is None too if its class is not of this package; then it has to be fitted again.
     Of a run that started from another's weights it is the law of those.
     """
     state = checkpoint.newest_state(run.checkpoints)
@@ -110,7 +115,10 @@ def law_of(run: RunFolder) -> DataLaw | None:
 
 
 def _law(config: Any) -> DataLaw | None:
-    return from_config(config, DataLaw, "base") if isinstance(config, dict) else None
+    try:
+        return from_config(config, DataLaw, "base") if isinstance(config, dict) else None
+    except ForeignClass:
+        return None
 
 
 def _columns(config: Any) -> list[Any]:
