@@ -32,6 +32,8 @@ from markovbridge.recipes.recipe import Recipe, describe_data
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.files import make_folder
 from markovbridge.storage.locks import locked
+from markovbridge.storage.older import filled
+from markovbridge.storage.public_names import renamed
 from markovbridge.training import Trainer, checkpoint, replacing, tracking
 from markovbridge.training.run_folder import RunFolder, held_out
 from markovbridge.training.start import StartingWeights, law_of
@@ -133,7 +135,7 @@ class Train(Folder, Verb):
         law = None if start is None else start.law()  # where there is one, none is fitted
         fitted = isinstance(recipe.base, BaseFit)
         if begun and fitted and start is None and known is not None:
-            same = run.configuration().get("base") == config.get("base")
+            same = filled(renamed(run.configuration()).get("base")) == config.get("base")
             law = law_of(run) if same or known.trained_on.started_from else None
         trainer, records = _prepare(known, recipe, start, bool(begun), law)
         with ExitStack() as stack:
