@@ -63,6 +63,14 @@ def test_weights_of_the_same_features_and_covariates(first):
     assert main(["train", "three.csv", "--output", "four", *first[:-1], "one/model"]) == 0
 
 
+def test_weights_of_another_network_of_the_same_shapes(first, capsys):
+    words = ["train", "one.csv", "--output", "new", *first]
+    for more in ([], ["--dry-run"]):
+        assert main([*words, "--network.normed", "true", *more]) == 1
+        assert "normed is true, and the weights of one are of false; set it to" in error(capsys)
+    assert main([*words, "--network.dropout", "0.1"]) == 0
+
+
 def test_no_base_law_is_fitted_where_there_is_one(first, monkeypatch):
     table("three.csv", "abc")
     more = [*first[:-2], "--trainer.checkpoint_every", "1"]

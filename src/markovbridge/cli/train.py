@@ -49,8 +49,8 @@ class Folder:
         resume: Continue the run in the folder, if there is one. One that has ended goes on if it
             is given more steps, --trainer.steps.
         from_: Start from the weights of this run, or model, as far as there is nothing to
-            continue. Its features, covariates, process and head have to be the same. Mean and
-            variance of the data stay those of that run.
+            continue. Its features, covariates, process, head and network have to be the same.
+            Mean and variance of the data stay those of that run.
         overwrite: Replace the run in the folder, if there is one.
         dry_run: Do two steps on synthetic data of the same shape, say what the recipe would
             train, and write nothing.

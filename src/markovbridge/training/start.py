@@ -1,7 +1,7 @@
 """The weights that a new run starts from: those of a run whose model means the same.
 
 Weights fit any model of their shapes. So names and order of the features, the covariates, the
-process and the head are compared too.
+process, the head and the network are compared too.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from markovbridge.training.trained_on import Names, TrainedOn, check_columns
 from markovbridge.transport import Transport, saved
 
 PARTS = ("process", "head", "base")  # which have to be the same
+# Of the network, what need not be: dropout, and what follows from data and other parts, of which
+# the shapes of the weights tell.
+FREE = {f"network.init_args.{k}" for k in "shape features outputs condition dropout".split()}
 
 
 @dataclass(frozen=True)
@@ -80,17 +83,22 @@ class StartingWeights:
         if law is not None and isinstance(transport.base, torch.nn.Module):
             transport.base = law  # what weights correct is the law that they were trained with
         for part in PARTS:
-            own = to_config(getattr(transport, part))
-            found = difference(self.config[part], own, set(), part)
-            if found is not None:
-                name, before, now = found
-                raise ValueError(
-                    f"{name} is {short(now)}, and the weights of {self.origin} are of "
-                    f"{short(before)}; set it to that, or train without --from"
-                )
+            self._check(part, transport)
         if encoded:
             self._check_covariates(_columns(to_config(transport.covariates)))
+        self._check("network", transport)
         saved.fill(transport, self.weights, self.origin)
+
+    def _check(self, part: str, transport: Transport) -> None:
+        """Refuse a part that is another one."""
+        own = to_config(getattr(transport, part))
+        found = difference(self.config[part], own, FREE, part)
+        if found is not None:
+            name, before, now = found
+            raise ValueError(
+                f"{name} is {short(now)}, and the weights of {self.origin} are of "
+                f"{short(before)}; set it to that, or train without --from"
+            )
 
     def _check_covariates(self, now: list[Any]) -> None:
         """Refuse covariates that are encoded otherwise."""
