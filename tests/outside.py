@@ -7,6 +7,7 @@ import torch
 
 from markovbridge import laws
 from markovbridge.couplings import Dirac
+from markovbridge.exact import FitFrequencies, Frequencies
 from markovbridge.heads import CategoricalHead
 from markovbridge.processes import Diffusion, JumpProcess, LinearSDE
 from markovbridge.processes.clock import match
@@ -190,3 +191,18 @@ class Values(CategoricalHead):
 @dataclass(frozen=True)
 class Steps(Bridge):
     """A sampler of one's own."""
+
+
+class Often(Frequencies):
+    """A base law of one's own."""
+
+
+@dataclass(frozen=True)
+class FitOften(FitFrequencies):
+    """How it is fitted."""
+
+    def __call__(self, process, x, *, seed=0):
+        found = super().__call__(process, x, seed=seed)
+        law = Often(**found.config)
+        law.load_state_dict(found.state_dict())
+        return law

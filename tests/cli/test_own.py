@@ -92,6 +92,17 @@ def test_a_process_of_ones_own_trains_on(own, capsys):
     assert main([*again, *OWN[:2]]) == 0
 
 
+def test_a_base_law_of_ones_own_trains_on(tmp_path):
+    own = ["--base", "outside.FitOften"]
+    words = [*SMALL, "--trainer.warmup", "1", *own]
+    run, new = str(tmp_path / "run"), str(tmp_path / "new")
+    assert main(["train", "digits", "--output", run, *words, "--trainer.steps", "2"]) == 0
+    assert main(["train", run, "--resume", *own, "--trainer.steps", "3"]) == 0
+    from_ = ["--from", run, "--trainer.steps", "2"]
+    assert main(["train", "digits", "--output", new, *words, *from_]) == 0
+    assert main(["train", new, "--resume", *own, "--trainer.steps", "3"]) == 0
+
+
 def test_a_run_of_ours_keeps_its_process(run, capsys):
     assert sample(run, "--n", "2", "--process", "PureDeath", "--process.maximum", "15") == 2
     assert "the process of" in error(capsys)

@@ -8,8 +8,10 @@ import pytest
 
 from markovbridge.cli import Train, main
 from markovbridge.data import write_table
-from markovbridge.exact import FitMixture
+from markovbridge.exact import FitLinearCounts, FitMixture
+from markovbridge.recipes import load
 from markovbridge.storage.config import to_config
+from markovbridge.storage.older import LATER
 from markovbridge.training import checkpoint
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.start import law_of
@@ -61,6 +63,14 @@ def test_weights_of_the_same_features_and_covariates(first):
     assert main(["train", "three.csv", "--output", "four", *first[:-1], "one/model"]) == 0
 
 
+def test_weights_of_another_network_of_the_same_shapes(first, capsys):
+    words = ["train", "one.csv", "--output", "new", *first]
+    for more in ([], ["--dry-run"]):
+        assert main([*words, "--network.normed", "true", *more]) == 1
+        assert "normed is true, and the weights of one are of false; set it to" in error(capsys)
+    assert main([*words, "--network.dropout", "0.1"]) == 0
+
+
 def test_no_base_law_is_fitted_where_there_is_one(first, monkeypatch):
     table("three.csv", "abc")
     more = [*first[:-2], "--trainer.checkpoint_every", "1"]
@@ -77,6 +87,38 @@ def test_no_base_law_is_fitted_where_there_is_one(first, monkeypatch):
     monkeypatch.setattr(checkpoint, "read", None)  # tensors are not asked for
     law = law_of(RunFolder(Path("plain")))
     assert to_config(law) == RunFolder(Path("plain")).model_configuration()["base"]
+
+
+@pytest.fixture
+def older(first):
+    """A run of before networks could go without a norm, and laws could tell residuals."""
+    words = [*first[:-2], "--network.normed", "true", "--base.residuals", "false"]
+    assert main(["train", "one.csv", "--output", "older", *words]) == 0
+    file = Path("older/config.yaml")
+    lines = file.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.split(":")[0].strip() not in LATER]
+    assert len(kept) == len(lines) - 2
+    file.write_text("".join(kept))
+    return first[:-2]
+
+
+@pytest.mark.parametrize("name", ["older", "one.csv"])
+def test_a_run_goes_on_with_what_it_is_too_old_to_name(older, monkeypatch, name):
+    monkeypatch.setattr(FitMixture, "__call__", None)  # no law is fitted
+    options = [] if name == "older" else older
+    words = [*options, "--output", "older", "--resume", "--trainer.steps", "3"]
+    assert main(["train", name, *words]) == 0
+    text = Path("older/config.yaml").read_text()
+    assert "normed: true" in text and "residuals: false" in text and "steps: 3" in text
+
+
+def test_what_an_older_run_does_not_name_is_said_of_its_own_parts_alone(older, capsys):
+    assert load("older").base == FitMixture(residuals=False)
+    assert load("older", {"base.residuals": True}).base == FitMixture()
+    assert load("older", {"base": "FitLinearCounts"}).base == FitLinearCounts()
+    assert load("one.csv").base == FitMixture()
+    assert main(["train", "digits", "--output", "older", "--resume"]) != 0
+    assert "residuals" not in error(capsys)
 
 
 def test_weights_of_another_process_or_head(trained, tmp_path, capsys):

@@ -24,7 +24,7 @@ from markovbridge.cli.ranks import first
 from markovbridge.cli.rehearsal import rehearse
 from markovbridge.cli.verb import Verb, show
 from markovbridge.counts.files import Facts
-from markovbridge.exact import DataLaw
+from markovbridge.exact import BaseFit, DataLaw
 from markovbridge.recipes.loading import FoundRecipe, locate, words_of
 from markovbridge.recipes.options import hints
 from markovbridge.recipes.options.parser import parse, to_yaml
@@ -32,6 +32,8 @@ from markovbridge.recipes.recipe import Recipe, describe_data
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.files import make_folder
 from markovbridge.storage.locks import locked
+from markovbridge.storage.older import filled
+from markovbridge.storage.public_names import renamed
 from markovbridge.training import Trainer, checkpoint, replacing, tracking
 from markovbridge.training.run_folder import RunFolder, held_out
 from markovbridge.training.start import StartingWeights, law_of
@@ -47,8 +49,8 @@ class Folder:
         resume: Continue the run in the folder, if there is one. One that has ended goes on if it
             is given more steps, --trainer.steps.
         from_: Start from the weights of this run, or model, as far as there is nothing to
-            continue. Its features, covariates, process and head have to be the same. Mean and
-            variance of the data stay those of that run.
+            continue. Its features, covariates, process, head and network have to be the same.
+            Mean and variance of the data stay those of that run.
         overwrite: Replace the run in the folder, if there is one.
         dry_run: Do two steps on synthetic data of the same shape, say what the recipe would
             train, and write nothing.
@@ -131,8 +133,9 @@ class Train(Folder, Verb):
             known = RunData(output, run.configuration(), console.note)
         begun = resume and bool(checkpoint.steps(run.checkpoints))
         law = None if start is None else start.law()  # where there is one, none is fitted
-        if begun and start is None and known is not None:
-            same = run.configuration().get("base") == config.get("base")
+        fitted = isinstance(recipe.base, BaseFit)
+        if begun and fitted and start is None and known is not None:
+            same = filled(renamed(run.configuration()).get("base")) == config.get("base")
             law = law_of(run) if same or known.trained_on.started_from else None
         trainer, records = _prepare(known, recipe, start, bool(begun), law)
         with ExitStack() as stack:

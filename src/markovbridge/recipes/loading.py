@@ -16,6 +16,8 @@ from markovbridge.recipes.options.words import of_mapping, pairs, spelled
 from markovbridge.recipes.recipe import Recipe
 from markovbridge.storage.documents import read_yaml
 from markovbridge.storage.errors import UsageError
+from markovbridge.storage.older import class_of, lacking
+from markovbridge.storage.public_names import renamed
 from markovbridge.training.config import WARMUP, is_cut, share_of
 from markovbridge.training.replacing import recover
 from markovbridge.training.run_folder import RunFolder
@@ -68,8 +70,7 @@ class FoundRecipe:
         folder = Path(asked.get("output") or output or self.output).expanduser()
         again = resume or asked.get("resume", "false") != "false"
         words = [*self._warmed(asked, RunFolder(folder), again), *words]
-        if "base" not in asked and self._is_older(RunFolder(folder), again):
-            words = ["--base", "null", *words]
+        words = [*self._before(asked, RunFolder(folder), again), *words]
         if self.table:
             words = [*self.table, *_told(words), *words]
         return parse(owner, words, own=OWN, recipe=self.file, before=before)
@@ -87,15 +88,23 @@ class FoundRecipe:
         usual = _warmup(run.config if again else self.file, anew=not again and self._is_run)
         return ["--trainer.warmup", str(usual if again else share_of(int(steps), usual))]
 
-    def _is_older(self, run: RunFolder, again: bool) -> bool:
-        """Whether it is that of a run of before there were base laws, whose head has its start."""
+    def _before(self, asked: Mapping[str, Any], run: RunFolder, again: bool) -> list[str]:
+        """What a run is too old to name, as options: no base law, and arguments that came later.
+
+        Of a part that is asked for, or is of another class in the recipe, nothing is said.
+        """
         file = run.config if again and run.config.is_file() else self.file
         if not (file == run.config or self._is_run):
-            return False
+            return []
         try:
-            return "base" not in read_yaml(file)
+            old, now = renamed(read_yaml(file)), renamed(read_yaml(self.file))
         except (OSError, ValueError):  # for which there is a better place
-            return False
+            return []
+        found: dict[str, Any] = {} if "base" in old or "base" in asked else {"base": None}
+        for part in ("network", "base"):
+            if part not in asked and class_of(now.get(part)) is class_of(old.get(part)):
+                found |= {f"{part}.{key}": value for key, value in lacking(old.get(part)).items()}
+        return words_of(found)
 
     @property
     def _is_run(self) -> bool:

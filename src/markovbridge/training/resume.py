@@ -14,6 +14,7 @@ from typing import Any
 from markovbridge import doors
 from markovbridge.storage.config import to_config
 from markovbridge.storage.documents import NUMBER, conforming
+from markovbridge.storage.older import LATER
 from markovbridge.storage.public_names import renamed
 from markovbridge.training import tracking
 from markovbridge.training.checkpoint import Checkpoint
@@ -35,10 +36,6 @@ FREE = {
     "threads",
     "tracker",
 }
-
-
-# Arguments of parts that runs of before do not name, and what they had.
-LATER = {"normed": True, "residuals": False}
 
 
 def check_folder(directory: str | Path | None, config: TrainingConfig, *, resume: bool) -> None:

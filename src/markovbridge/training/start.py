@@ -1,7 +1,7 @@
 """The weights that a new run starts from: those of a run whose model means the same.
 
 Weights fit any model of their shapes. So names and order of the features, the covariates, the
-process and the head are compared too.
+process, the head and the network are compared too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.exact import DataLaw
 from markovbridge.storage.config import from_config, short, to_config
+from markovbridge.storage.parts import ForeignClass
 from markovbridge.training import checkpoint
 from markovbridge.training.replacing import existing
 from markovbridge.training.resume import difference
@@ -24,6 +25,9 @@ from markovbridge.training.trained_on import Names, TrainedOn, check_columns
 from markovbridge.transport import Transport, saved
 
 PARTS = ("process", "head", "base")  # which have to be the same
+# Of the network, what need not be: dropout, and what follows from data and other parts, of which
+# the shapes of the weights tell.
+FREE = {f"network.init_args.{k}" for k in "shape features outputs condition dropout".split()}
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,10 @@ class StartingWeights:
         return cls(origin, known.columns, config, weights)
 
     def law(self) -> DataLaw | None:
-        """The base law that the weights correct, to be filled with them; None without one."""
+        """The base law that the weights correct, to be filled with them.
+
+        None without one, and if its class is not of this package.
+        """
         return _law(self.config["base"])
 
     def into(self, transport: Transport, columns: Names, *, encoded: bool = True) -> None:
@@ -76,17 +83,22 @@ class StartingWeights:
         if law is not None and isinstance(transport.base, torch.nn.Module):
             transport.base = law  # what weights correct is the law that they were trained with
         for part in PARTS:
-            own = to_config(getattr(transport, part))
-            found = difference(self.config[part], own, set(), part)
-            if found is not None:
-                name, before, now = found
-                raise ValueError(
-                    f"{name} is {short(now)}, and the weights of {self.origin} are of "
-                    f"{short(before)}; set it to that, or train without --from"
-                )
+            self._check(part, transport)
         if encoded:
             self._check_covariates(_columns(to_config(transport.covariates)))
+        self._check("network", transport)
         saved.fill(transport, self.weights, self.origin)
+
+    def _check(self, part: str, transport: Transport) -> None:
+        """Refuse a part that is another one."""
+        own = to_config(getattr(transport, part))
+        found = difference(self.config[part], own, FREE, part)
+        if found is not None:
+            name, before, now = found
+            raise ValueError(
+                f"{name} is {short(now)}, and the weights of {self.origin} are of "
+                f"{short(before)}; set it to that, or train without --from"
+            )
 
     def _check_covariates(self, now: list[Any]) -> None:
         """Refuse covariates that are encoded otherwise."""
@@ -103,6 +115,7 @@ class StartingWeights:
 def law_of(run: RunFolder) -> DataLaw | None:
     """The base law of a run that goes on, to be filled from its checkpoint; None without one.
 
+    It is None too if its class is not of this package; then it has to be fitted again.
     Of a run that started from another's weights it is the law of those.
     """
     state = checkpoint.newest_state(run.checkpoints)
@@ -110,7 +123,10 @@ def law_of(run: RunFolder) -> DataLaw | None:
 
 
 def _law(config: Any) -> DataLaw | None:
-    return from_config(config, DataLaw, "base") if isinstance(config, dict) else None
+    try:
+        return from_config(config, DataLaw, "base") if isinstance(config, dict) else None
+    except ForeignClass:
+        return None
 
 
 def _columns(config: Any) -> list[Any]:
