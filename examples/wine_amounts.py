@@ -64,7 +64,7 @@ def draw(output, data, samples, times, paths):
         axis.plot(data[:, i], data[:, j], ".", ms=6, label="wines")
         axis.set(xlabel=NAMES[i], ylabel=NAMES[j], xlim=(0, 3), ylim=(0, 3))
         axis.legend()
-    axes[2].step(times, paths, where="post")
+    axes[2].step(times, paths.numpy(), where="post")
     axes[2].set(xlabel="t", ylabel=NAMES[2], title="ways from 0 to a sample")
     figure.savefig(Path(output), dpi=110)
     plt.close(figure)
