@@ -177,7 +177,7 @@ def test_a_run_starts_from_the_weights_of_another(trained, tmp_path, capsys):
 def test_weights_that_are_not_there_or_do_not_fit_are_refused(trained, tmp_path, capsys):
     run = tmp_path / "run"
     assert train(run, "--from", str(trained), "--network.width", "8") == 1
-    assert "do not fit this network: size mismatch" in error(capsys)
+    assert "network.init_args.width is 8, and the weights of" in error(capsys)
     assert train(run, "--from", str(tmp_path / "none")) == 1
     assert "there is no run folder" in error(capsys)
     assert train(run, "--from") == 2

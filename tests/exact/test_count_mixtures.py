@@ -255,7 +255,7 @@ def test_the_bound_of_a_transport_is_tight():
     bound = transport.log_likelihood(x, draws=1024, generator=generator("cpu", 2), block=1024)
     off = (bound.nats - model.log_prob(x)).abs()
     assert bool((off < 1e-3 + 4.5 * bound.standard_error).all())
-    assert float(bound.standard_error.max()) < 0.06
+    assert float(bound.standard_error.max()) < 0.08
 
 
 @pytest.mark.parametrize("name", ["gillespie", "bridge", "trapezoidal", "leaping"])
