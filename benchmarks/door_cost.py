@@ -73,9 +73,9 @@ def sampling(steps: int) -> Callable[[], float]:
 def child(what: str, open_doors: bool, steps: int) -> None:
     """Work once for each line that comes in; answer with seconds and what came of it."""
     if open_doors:
-        doors = types.ModuleType("markovbridge.doors")
-        doors.guard = lambda *_, **__: None  # pyright: ignore[reportAttributeAccessIssue]
-        sys.modules[doors.__name__] = doors
+        guarding = types.ModuleType("markovbridge.doors.guarding")
+        guarding.guard = lambda *_, **__: None  # pyright: ignore[reportAttributeAccessIssue]
+        sys.modules[guarding.__name__] = guarding
     torch = importlib.import_module("torch")
     torch.set_num_threads(1)
     work = {"training": training, "sampling": sampling}[what](steps)
