@@ -45,7 +45,7 @@ def table(known: CountMixture, rows: int, seed: int) -> sparse.csr_matrix:
         nothing = torch.zeros(min(256, rows - first), known.profiles.shape[1]).long()
         drawn = known(nothing, 0.0).sample(generator=draw)
         parts.append(sparse.csr_matrix(drawn.numpy().astype(np.int32)))
-    return sparse.vstack(parts, format="csr")
+    return sparse.csr_matrix(sparse.vstack(parts))
 
 
 def told(name: str, began: tuple[float, float]) -> tuple[float, float]:

@@ -45,13 +45,15 @@ def test_a_condition_of_other_rows_is_refused(transport):
         sparsely(transport, 71, condition=torch.zeros(70, 0))
 
 
+def annotated(x):
+    anndata = pytest.importorskip("anndata")
+    return anndata.AnnData(sparse.csr_matrix(x.astype(np.float32)))
+
+
 @pytest.mark.parametrize("kind", ["sparse", "anndata", "array"])
 def test_a_model_draws_sparse_what_was_sparse(kind, monkeypatch):
     counts = np.random.default_rng(0).poisson(0.3, (40, 5))
-    table = {"sparse": sparse.csr_matrix, "array": np.asarray}.get(kind)
-    if kind == "anndata":
-        anndata = pytest.importorskip("anndata")
-        table = lambda x: anndata.AnnData(sparse.csr_matrix(x.astype(np.float32)))  # noqa: E731
+    table = {"sparse": sparse.csr_matrix, "array": np.asarray, "anndata": annotated}[kind]
     model = mb.CountModel(steps=1, width=8, depth=1, random_state=0, threads=1).fit(table(counts))
     calls = []
     real = drawn.sparsely

@@ -163,7 +163,8 @@ def law_at(process, end, time, states):
 def test_expected_steps_start_from_what_the_state_tells(process):
     # Of over-dispersed counts the mean alone says little.
     draw = torch.Generator().manual_seed(0)
-    rate = torch._standard_gamma(torch.full((300, 1), 1.0), generator=draw) * 20
+    ones = torch.full((300, 1), 1.0)
+    rate = torch._standard_gamma(ones, generator=draw) * 20  # pyright: ignore
     x = torch.poisson(rate, generator=draw).long()
     bounds = []
     for base in ("moments", None):
