@@ -122,9 +122,10 @@ class Calibrate(Posterior, Measures):
                     f"{type(process).__name__}"
                 )
             own = short(drawing.run.model_configuration()["head"])
-            if self.head is not None and short(to_config(self.head)) != own:
+            other = own if self.head is None else short(to_config(self.head))
+            if other != own:
                 console.note(
-                    f"these are intervals of --head {short(to_config(self.head))}; those of "
+                    f"these are intervals of --head {other}; those of "
                     f"`CountModel`, whose head is {own}, are not corrected by them"
                 )
             file = self._file(drawing)

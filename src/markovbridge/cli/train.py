@@ -131,13 +131,13 @@ class Train(Folder, Verb):
         known = None
         if resume and run.config.is_file():
             known = RunData(output, run.configuration(), console.note)
-        begun = resume and bool(checkpoint.steps(run.checkpoints))
+        begun = bool(resume and checkpoint.steps(run.checkpoints))
         law = None if start is None else start.law()  # where there is one, none is fitted
         fitted = isinstance(recipe.base, BaseFit)
         if begun and fitted and start is None and known is not None:
             same = filled(renamed(run.configuration()).get("base")) == config.get("base")
             law = law_of(run) if same or known.trained_on.started_from else None
-        trainer, records = _prepare(known, recipe, start, bool(begun), law)
+        trainer, records = _prepare(known, recipe, start, begun, law)
         with ExitStack() as stack:
             if trainer.accelerator.is_main_process:
                 make_folder(output)

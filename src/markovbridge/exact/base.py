@@ -15,7 +15,7 @@ from markovbridge import doors
 from markovbridge.couplings import Coupling
 from markovbridge.couplings.base import check_made_for, unknown
 from markovbridge.laws import Law
-from markovbridge.processes.base import Process
+from markovbridge.processes.base import DiscreteProcess, Process
 from markovbridge.processes.linear import GivenEnd
 from markovbridge.processes.schedules import Time
 from markovbridge.samplers.known_sites import Observed
@@ -177,6 +177,25 @@ def check_states(x: Tensor, event: Sequence[int]) -> None:
             f"states have the shape (batch, {', '.join(map(str, event))}) of the data, not "
             f"{tuple(x.shape)}"
         )
+
+
+def check_thinned(process: Process, what: str, remedy: str) -> int | None:
+    """Check that a process thins counts to none, as `PureDeath` does.
+
+    Args:
+        process: The process.
+        what: What asks for it, and why.
+        remedy: What to do under another.
+
+    Returns:
+        The most that a count can be; None if there is no such.
+
+    Raises:
+        TypeError: If it does not.
+    """
+    if not (process.thins and process.dies_out and isinstance(process, DiscreteProcess)):
+        raise TypeError(f"{what} under PureDeath, not under {type(process).__name__}: {remedy}")
+    return None if process.states is None else process.states - 1
 
 
 def check_start(start: Tensor, x: Tensor) -> None:

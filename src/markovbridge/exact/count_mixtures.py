@@ -39,12 +39,12 @@ from markovbridge import doors
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.data.rows import Rows, taken
 from markovbridge.doors import checks
-from markovbridge.exact.base import DataLaw
+from markovbridge.exact.base import DataLaw, check_thinned
 from markovbridge.exact.count_fitting import AT_ONCE, Numbers, SortedCounts, fit, widened
 from markovbridge.exact.count_panels import CountPanels
 from markovbridge.exact.count_posteriors import CountPosterior
 from markovbridge.exact.count_tables import CountTables
-from markovbridge.processes.base import DiscreteProcess, Process
+from markovbridge.processes.base import Process
 from markovbridge.processes.pure_death import PureDeath
 from markovbridge.processes.schedules import Time
 from markovbridge.samplers.known_sites import Observed
@@ -106,18 +106,15 @@ class CountMixture(nn.Module, DataLaw):
         residuals: bool = False,
     ) -> None:
         super().__init__()
-        if not (process.thins and process.dies_out and isinstance(process, DiscreteProcess)):
-            raise TypeError(
-                "a mixture of negative binomials keeps its form under PureDeath, not under "
-                f"{type(process).__name__}: take Empirical"
-            )
+        asking = "a mixture of negative binomials keeps its form"
+        self._most = check_thinned(process, asking, "take Empirical")
         sizes = {"components": components, "depths": depths, "features": features}
         for name, size in sizes.items():
             checks.whole(size, name, least=1)
         self.process = process
         self.corrected = corrected
-        self.config = {"process": process, **sizes, "corrected": corrected}
-        self.config["residuals"] = residuals
+        shown = {"corrected": corrected, "residuals": residuals}
+        self.config = {"process": process, **sizes, **shown}
         self.more_features = int(residuals)
         weights = torch.full((depths, components), -float(torch.tensor(depths * components).log()))
         self.register_buffer("log_weights", weights.double())
@@ -278,7 +275,7 @@ class CountMixture(nn.Module, DataLaw):
             a is not b or m != n for (a, m), (b, n) in zip(self._made[0], key, strict=True)
         ):
             tables = CountTables(*numbers)
-            most = self._maximum()
+            most = self._most
             if most is not None and not self.corrected and (mass := tables.above(most)) > CUT:
                 raise ValueError(
                     f"a mass of {mass:.2g} of the mixture lies above the maximum {most} of the "
@@ -295,10 +292,6 @@ class CountMixture(nn.Module, DataLaw):
         if dtype not in made:
             made[dtype] = CountPanels(tables, dtype)
         return made[dtype]
-
-    def _maximum(self) -> int | None:
-        assert isinstance(self.process, DiscreteProcess), "as the constructor asks"
-        return None if self.process.states is None else self.process.states - 1
 
     def _check(self, x: Tensor) -> None:
         """Check that x is a batch of events of as many sites as there are features."""

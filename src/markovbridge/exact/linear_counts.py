@@ -31,9 +31,9 @@ from torch import Tensor, nn
 from markovbridge import doors
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.doors import checks
-from markovbridge.exact.base import DataLaw, check_states
+from markovbridge.exact.base import DataLaw, check_states, check_thinned
 from markovbridge.laws import LOG_TINY, NegativeBinomial, Shifted
-from markovbridge.processes.base import DiscreteProcess, Process
+from markovbridge.processes.base import Process
 from markovbridge.processes.clock import TINY, match
 from markovbridge.processes.schedules import Time
 
@@ -71,11 +71,8 @@ class LinearCounts(nn.Module, DataLaw):
 
     def __init__(self, process: Process, *, shape: Sequence[int]) -> None:
         super().__init__()
-        if not (process.thins and process.dies_out and isinstance(process, DiscreteProcess)):
-            raise TypeError(
-                "counts are guessed from thinned ones under PureDeath, not under "
-                f"{type(process).__name__}: take base='moments'"
-            )
+        asking = "counts are guessed from thinned ones"
+        self._most = check_thinned(process, asking, "take base='moments'")
         for size in shape:
             checks.whole(size, "a side of the shape", least=1)
         if (sites := math.prod(shape)) > SITES:
@@ -84,7 +81,6 @@ class LinearCounts(nn.Module, DataLaw):
                 "one another: take base='moments'"
             )
         self.process = process
-        self._most = None if process.states is None else process.states - 1
         self.config = {"process": process, "shape": list(shape)}
         mean = torch.ones(*shape)
         self.register_buffer("mean", mean)

@@ -32,10 +32,9 @@ def lacking(config: Any) -> dict[str, Any]:
 
 def filled(config: Any) -> Any:
     """A part with the arguments that it is too old to name."""
-    later = lacking(config)
-    return (
-        {**config, "init_args": {**(config.get("init_args") or {}), **later}} if later else config
-    )
+    if not (later := lacking(config)):
+        return config
+    return {**config, "init_args": {**(config.get("init_args") or {}), **later}}
 
 
 doors.guard(__name__)
