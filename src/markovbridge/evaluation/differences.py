@@ -186,14 +186,12 @@ def differences(a: Tensor, b: Tensor) -> Differences:
             f"a and b are (draws, rows, features), not {tuple(a.shape)} and {tuple(b.shape)}"
         )
     estimates, variances, degrees = log_fold_change(a, b)
-    found, means = pool(estimates, variances, degrees), _of_means(a, b)
+    found = pool(estimates, variances, degrees)
     empty = estimates.isnan().any(0)  # in a group of a completed table, if not of all
-    found = Pooled(
-        *(
-            torch.where(empty, of, usual)
-            for of, usual in zip(*map(_values, (means, found)), strict=True)
-        )
-    )
+    if bool(empty.any()):
+        means = _of_means(a[..., empty], b[..., empty])
+        for usual, own in zip(_values(found), _values(means), strict=True):
+            usual[empty] = own
     error = found.variance.sqrt()
     ratio = (found.estimate / error).abs()
     p = torch.from_numpy(2 * student.sf(ratio.numpy(), found.degrees.numpy()))
