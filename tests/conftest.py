@@ -7,9 +7,18 @@ takes a share, and what is marked `whole`: members of a family that others stand
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hostile import places, probe  # noqa: E402, F401 (fixtures)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """One thread, whatever a test left: a fork waits for ever for threads that it has not got."""
+    torch.set_num_threads(1)
 
 
 def pytest_addoption(parser):
