@@ -35,6 +35,7 @@ from markovbridge.evaluation.metrics import (
     held_out,
     nearest,
     poisson_deviance,
+    spearman,
 )
 from markovbridge.evaluation.restoration import Restoration
 from rivals_work import Task
@@ -44,6 +45,7 @@ SHARES = (0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1)  # of the average row
 FOLDS = 3
 SEEN, LEAST = 10, 5  # rows that a feature of a fold change is expected in; features of a slope
 NOISE = 0.5  # share of the variance of held-out fold changes that may be their noise
+ROUNDED = 19  # of means whose ranks are compared
 BEST = {"lower": lambda v: v, "higher": lambda v: -v, "half": lambda v: abs(v - 0.5)}
 RECORDS = {  # of `evaluate_counts`, and what is better of them
     "classifier AUC": "half",
@@ -275,7 +277,11 @@ def blended(
 
 
 def predictions(task: Task, answers: Mapping[str, Answers], kind: str) -> Iterator[Figure]:
-    """Scores of predicted counts, "lost" or "imputed"; the first method is compared with."""
+    """Scores of predicted counts, "lost" or "imputed"; the first method is compared with.
+
+    Most counts being 0 and tied, a rank correlation is higher the coarser means are, those of 19
+    draws, say; so there is one of means that are equally coarse in all methods.
+    """
     survival = task.options["survival"]
     truths, masks, averages = {}, {}, {}
     shares = torch.from_numpy(task["train"].mean(0)) + 1e-9
@@ -319,6 +325,8 @@ def predictions(task: Task, answers: Mapping[str, Answers], kind: str) -> Iterat
         by_row = by_row / where.double().sum(1).mean()
         first = by_row if first is None else first
         yield from _scores(group, name, score, None if law is None else law_score)
+        coarse = spearman((point[where] * ROUNDED).round(), truth[where])
+        yield Figure(group, f"Spearman of means to 1/{ROUNDED}", name, coarse, better="higher")
         gap = by_row - first
         if name != next(iter(answers)):
             yield _paired(group, f"deviance above that of {next(iter(answers))}", name, gap)

@@ -22,6 +22,13 @@ def count_model(law, mean, *, masking=None, **params):
     return model
 
 
+class Zeros(torch.nn.Module):
+    """A network that corrects nothing, with one output a site."""
+
+    def forward(self, features, t, condition=None):
+        return torch.zeros_like(features[:, :1])
+
+
 @dataclass(frozen=True)
 class SharedDepth:
     """Poisson counts whose means share a gamma factor: known entries say something of others.

@@ -12,7 +12,6 @@ from markovbridge.doors.randomness import fresh_key
 from markovbridge.evaluation.restoration import (
     Restoration,
     coverage,
-    expected,
     least_draws,
     ranks,
     restore,
@@ -69,17 +68,6 @@ def test_restored_counts_follow_the_posterior():
     spread = math.sqrt(float(variance) / restored.draws.numel())
     assert abs(float(restored.mean.mean()) - 2 - mean) < 4.5 * spread
     assert abs(float((restored.std**2).mean()) / variance - 1) < 0.1
-
-
-def test_the_expected_count_is_that_of_the_posterior():
-    process = PureDeath()
-    transport = Transport(process, exact.NegativeBinomial(process, MEAN, SIZE), shape=(3,)).train()
-    _, seen = problem(9)
-    found = expected(transport, seen, process.observed_time(SURVIVAL), block=4)
-    torch.testing.assert_close(
-        found.double(), seen + torch.from_numpy(stats.nbinom.mean(*posterior(seen.numpy())))
-    )
-    assert transport.training and not found.requires_grad
 
 
 def test_one_draw_has_no_deviation():

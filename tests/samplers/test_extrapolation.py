@@ -21,7 +21,7 @@ from markovbridge.cli.sample import _strange
 from markovbridge.counts.files import Facts
 from markovbridge.data.rows import parts
 from markovbridge.data.sparse import SparseRows
-from markovbridge.evaluation.restoration import expected
+from markovbridge.evaluation.expectations import expected
 from markovbridge.heads import CentredHead, EndpointHead, Head, MeanHead, NegativeBinomialHead
 from markovbridge.networks import MLP
 from markovbridge.processes import Setting

@@ -2,10 +2,13 @@
 
     RUN/imputed.npz    `x` (n, *event): the data, unknown sites being whatever they were;
                        `observed`, which sites are known, bool; `draws` (D, n, *event), and
-                       `mean` and `sd` (n, *event) of each; `truth`, where it is known; `meta`,
-                       how they were made, with `scores`, as JSON
-    RUN/imputed.h5ad   for a count table: the rows with `imputed_mean`, `imputed_low` and
-                       `imputed_high` as layers; see `markovbridge.cli.tables`
+                       `mean` and `sd` (n, *event) of each; `expected` (n, *event), the mean that
+                       a model of counts trained with --masking states, to which draws add chance;
+                       `truth`, where it is known; `meta`, how they were made, with `scores`, as
+                       JSON
+    RUN/imputed.h5ad   for a count table: the rows with `imputed_mean` (`expected`, if there is
+                       one), `imputed_low` and `imputed_high` as layers; see
+                       `markovbridge.cli.tables`
     RUN/imputed.png    rows of images: what is known, three draws, mean, and the truth if known
 
 The draws of row i are a function of the model, the options, i, and the rows of its block.
@@ -30,6 +33,7 @@ from markovbridge.cli.models import conditioned, hashed
 from markovbridge.cli.posterior import Input, Posterior, picture, write
 from markovbridge.data.arrays import read_arrays
 from markovbridge.doors.randomness import generator
+from markovbridge.evaluation.expectations import expected_ends, states_ends
 from markovbridge.evaluation.restoration import Restoration, coverage, least_draws, shown
 from markovbridge.samplers.known_sites import broadcast
 from markovbridge.storage.errors import UsageError
@@ -106,12 +110,17 @@ class Impute(Posterior):
         if found is None:
             return
         made, meta = Restoration.of_rows(torch.from_numpy(found.samples), draws), found.meta
-        lines = []
+        lines, single = [], None
+        if states_ends(transport):
+            beside = {"condition": told, "guidance": self.guidance, "block": self.block}
+            single = expected_ends(transport, seen, mask, **beside).cpu()
         if given.own and not bool(mask.all()):
-            meta["scores"] = _scores(transport, x, ~mask, made, self.seed)
+            meta["scores"] = _scores(transport, x, ~mask, made, single, self.seed)
             lines = [(name, f"{value:.3g}") for name, value in meta["scores"].items()]
         image = picture(transport, given, seen, made, ~mask)
         arrays, layers = {"x": seen, "observed": mask}, {"observed": mask.to(torch.uint8)}
+        if single is not None:
+            arrays["expected"] = layers["imputed_mean"] = single
         files = write(drawing, "imputed", given, made, meta, image, arrays, layers)
         found.blocks.clear()
         console.say(f"{n:,} rows imputed by {run}, {draws} draws of each: {cost(meta)}")
@@ -171,16 +180,21 @@ def _share(word: str) -> float:
 
 
 def _scores(
-    transport: Transport, truth: Tensor, hidden: Tensor, made: Restoration, seed: int
+    transport: Transport,
+    truth: Tensor,
+    hidden: Tensor,
+    made: Restoration,
+    single: Tensor | None,
+    seed: int,
 ) -> dict[str, float]:
-    """What the draws say of hidden sites against the truth."""
+    """What the draws say of hidden sites against the truth, and what the model expects."""
     plain = transport.decode(transport.mean.cpu().expand(transport.shape))
+    guesses = {"the mean of the draws": made.mean, "the mean of the training data": plain}
+    if single is not None:
+        guesses = {"the expected count, one evaluation": single, **guesses}
     found = {
         f"rmse of {name}": float(((guess.double() - truth)[hidden] ** 2).mean().sqrt())
-        for name, guess in (
-            ("the mean of the draws", made.mean),
-            ("the mean of the training data", plain),
-        )
+        for name, guess in guesses.items()
     }
     if len(made.draws) >= least_draws(LEVEL):
         (share,) = coverage(

@@ -34,12 +34,12 @@ from markovbridge.cli.models import conditioned, hashed
 from markovbridge.cli.posterior import Input, Posterior, picture, write
 from markovbridge.data.rows import Rows
 from markovbridge.doors.randomness import generator
+from markovbridge.evaluation.expectations import expected
 from markovbridge.evaluation.linear_restoration import SITES, Wiener
 from markovbridge.evaluation.restoration import (
     LEVELS,
     Restoration,
     Score,
-    expected,
     least_draws,
     score,
     thin,

@@ -41,7 +41,8 @@ from markovbridge.data.tables.objects import TableObject, read_object
 from markovbridge.doors import checks
 from markovbridge.doors.randomness import derive, generator
 from markovbridge.evaluation.calibration import Calibration, Task, parts_of, walk_of
-from markovbridge.evaluation.restoration import DRAWS, Restoration, expected, restore
+from markovbridge.evaluation.expectations import expected, expected_ends, states_ends
+from markovbridge.evaluation.restoration import DRAWS, Restoration, restore
 from markovbridge.samplers import Adaptive
 from markovbridge.storage.config import short, to_config
 from markovbridge.transport import BLOCK, Transport
@@ -212,10 +213,12 @@ class FittedModel(Estimator):
         rng, facts = self._drawing(random_state)
         with threaded(self.threads):
             made = self._imputed(x, mask, condition, draws, rng)
+            single = made.mean
+            if states_ends(self.transport_):
+                single = expected_ends(self.transport_, x, mask, condition=condition)
         found = self._in_order(made, read, ("impute", None), ~mask)
-        # What the network expects at time 0, before anything has come to be, is less accurate.
         made_by = provenance("impute", **facts, draws=draws)
-        return Prediction(found, found.mean, read.table, read.form, made_by)
+        return Prediction(found, read.back(single), read.table, read.form, made_by)
 
     def score_samples(self, X: Any, *, draws: int = BLOCK, covariates: Any = None) -> np.ndarray:
         """A lower bound on the log-probability of each row, in nats: (n,).

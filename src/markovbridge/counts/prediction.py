@@ -22,7 +22,7 @@ class Prediction:
     Attributes:
         restoration: The draws, (draws, n, features).
         expected: The estimate of the mean of their law, (n, features): what the network
-            states where counts are restored, the mean of the draws where they are imputed.
+            states; of missing entries the mean of the draws, if it was trained without `masking`.
         table: What they stand in for.
         form: How that holds its values.
         told: What made them, for `uns` of AnnData.

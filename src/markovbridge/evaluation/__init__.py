@@ -4,6 +4,7 @@
 |---|---|
 | `metrics` | how far samples are from data |
 | `restoration`, `linear_restoration` | what draws given an observation say; the best linear |
+| `expectations` | what a model expects of it, by one evaluation |
 | `calibration`, `conformal` | whether such draws hold what they say; intervals that do |
 | `differences` | whether groups of rows differ of which a part is drawn |
 | `consistency` | whether a mean obeys what a mean must |

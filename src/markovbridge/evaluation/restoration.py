@@ -38,8 +38,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.doors import checks, randomness
 from markovbridge.laws.numbers import binomial
-from markovbridge.samplers.model import Given
-from markovbridge.samplers.walks import BoundModel, check_rows
+from markovbridge.samplers.walks import check_rows
 from markovbridge.transport.draws import Sampling
 from markovbridge.transport.options import DrawOptions
 
@@ -216,39 +215,6 @@ def restore(
     rows = x.repeat_interleave(draws, 0)
     made = transport.restore(rows, t, survival=survival, generator=generator, **options)
     return Restoration.of_rows(made, draws)
-
-
-@torch.no_grad()
-def expected(
-    transport: Sampling,
-    x: Tensor,
-    t: float,
-    *,
-    condition: Tensor | None = None,
-    guidance: float = 1.0,
-    block: int = 64,
-) -> Tensor:
-    """E[x_1 | x_t = x] as the model states it, which takes one evaluation and no draws.
-
-    Args:
-        transport: The model.
-        x: What was observed, (n, *event).
-        t: The time it stands for.
-        condition: What to condition on, (n, C).
-        guidance: How strongly the condition acts.
-        block: How many rows the network sees at once.
-
-    Returns:
-        (n, *event), on the device of the transport.
-    """
-    check_rows(condition, len(x))
-    x, found = transport.check(x), []
-    with transport.evaluating():
-        for index in torch.arange(len(x)).split(block):
-            told = None if condition is None else condition[index].to(transport.device)
-            model = BoundModel(transport, Given(told, guidance), transport.seen)
-            found.append(model.law(x[index].to(transport.device), t).mean)
-    return torch.cat(found)
 
 
 def _check_level(level: float) -> None:
