@@ -8,6 +8,7 @@ from torch import nn
 
 import markovbridge as mb
 from markovbridge import exact
+from markovbridge.data.covariates import Covariates
 from markovbridge.networks import MLP
 from markovbridge.storage.config import together
 from markovbridge.transport import features
@@ -16,6 +17,9 @@ from markovbridge.transport.saved import hash_tensors, hash_weights, stored
 DEATH, FLOW = mb.PureDeath(), mb.LinearDiffusion(mb.VP(), direction="noising")
 COUNTS = torch.tensor([[0, 2], [3, 1], [5, 4]])
 THIRD = torch.tensor([1 / 3, 2.0]).double()  # which no text of few digits says
+KINDS = Covariates.fit({"kind": list("ab" * 15)}, range(30), categorical=["kind"])
+ROWS = COUNTS.repeat(10, 1)
+TOLD = KINDS.encode({"kind": list("ab" * 15)}), KINDS
 POISSON = exact.Poisson(DEATH, THIRD)
 SPREAD = torch.tensor([[1.0, 1 / 3], [1 / 3, 2.0]]).double()
 LAWS = {
@@ -26,7 +30,7 @@ LAWS = {
     exact.Mixture: exact.Mixture(DEATH, (0.25, 0.75), (POISSON, exact.Poisson(DEATH, 2 * THIRD))),
     exact.Empirical: exact.Empirical(DEATH, COUNTS, torch.tensor([0.2, 0.3, 0.5]).double()),
     exact.Gaussian: exact.Gaussian.coupled(FLOW, mb.Noised(), THIRD, SPREAD),
-    exact.CountMixture: exact.FitMixture((1,))(DEATH, COUNTS.repeat(10, 1)),
+    exact.CountMixture: exact.FitMixture((2,)).told(DEATH, ROWS, *TOLD),
     exact.LinearCounts: exact.FitLinearCounts()(DEATH, COUNTS),
     exact.Frequencies: exact.FitFrequencies()(mb.PureDeath(6), COUNTS),
 }

@@ -50,12 +50,17 @@ def check(params: Mapping[str, Any]) -> None:
 
 
 def transport(
-    x: Tensor | Rows, covariates: Covariates | None, params: Mapping[str, Any], seed: int
+    x: Tensor | Rows,
+    condition: Tensor | None,
+    covariates: Covariates | None,
+    params: Mapping[str, Any],
+    seed: int,
 ) -> Transport:
     """An untrained model of counts by pure death.
 
     Args:
         x: The training rows.
+        condition: What is known of them, (n, C), or None.
         covariates: How what is known of them is encoded, or None.
         params: Arguments of the constructor of `CountModel`, by name.
         seed: Of the weights.
@@ -65,7 +70,9 @@ def transport(
     process = PureDeath()
     mean, variance = statistics(x)
     fit = FitMixture() if params["base"] == "mixture" else params["base"]
-    base = fit(process, x, seed=seed) if isinstance(fit, BaseFit) else fit
+    base = fit
+    if isinstance(fit, BaseFit):
+        base = fit.told(process, x, condition, covariates, seed=seed)
     corrects = isinstance(base, DataLaw)  # of whole rows
     seen = features(process, Noised(), base=base, masking=masking)
     told = 0 if covariates is None else len(covariates.names)

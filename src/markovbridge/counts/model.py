@@ -196,7 +196,7 @@ class CountModel(MeasuredModel):
         data = fitting.examples(table.x, condition, training)
         with threaded(self.threads), told(self.verbose):
             trainer = Trainer(
-                fitting.transport(data.x, encoding, params, seed),
+                fitting.transport(data.x, data.condition, encoding, params, seed),
                 data,
                 fitting.plan(params, seed, validated=len(held) > 0),
                 validation=fitting.examples(table.x, condition, held) if len(held) else None,

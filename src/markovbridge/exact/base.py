@@ -14,6 +14,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.couplings import Coupling
 from markovbridge.couplings.base import check_made_for, unknown
+from markovbridge.data.rows import Rows
 from markovbridge.laws import Law
 from markovbridge.processes.base import DiscreteProcess, Process
 from markovbridge.processes.linear import GivenEnd
@@ -196,6 +197,27 @@ def check_thinned(process: Process, what: str, remedy: str) -> int | None:
     if not (process.thins and process.dies_out and isinstance(process, DiscreteProcess)):
         raise TypeError(f"{what} under PureDeath, not under {type(process).__name__}: {remedy}")
     return None if process.states is None else process.states - 1
+
+
+def check_table(x: Tensor | Rows, components: int) -> None:
+    """Refuse rows that so many components cannot be fitted to.
+
+    Args:
+        x: Counts, (n, *event).
+        components: How many.
+
+    Raises:
+        ValueError: If they are no counts, or too few.
+    """
+    if isinstance(x, Tensor):
+        if x.is_complex() or (x.is_floating_point() and not bool(torch.isfinite(x).all())):
+            raise ValueError("x holds NaN, infinity or complex numbers; counts are whole numbers")
+        if x.numel() and bool((x < 0).any()):
+            raise ValueError(f"x holds {x.min().item()}: counts cannot be negative")
+    if x.ndim < 2 or not x.shape[1:].numel():
+        raise ValueError(f"x must be counts (n, *event), not of shape {tuple(x.shape)}")
+    if len(x) < 2 or not 1 <= components <= len(x):
+        raise ValueError(f"{len(x)} rows cannot be fitted by {components} components")
 
 
 def check_start(start: Tensor, x: Tensor) -> None:

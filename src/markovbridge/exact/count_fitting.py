@@ -62,6 +62,14 @@ class Numbers:
     profiles: Tensor
     sizes: Tensor
 
+    def __post_init__(self) -> None:
+        given, depths, profiles = vars(self), self.depths, self.profiles
+        shapes = (*depths.shape, *profiles.shape[:1]), tuple(profiles.shape[1:])
+        own = tuple(self.log_weights.shape), tuple(self.sizes.shape)
+        if depths.ndim != 1 or profiles.ndim != 2 or own != shapes:
+            told = ", ".join(f"{name} {tuple(value.shape)}" for name, value in given.items())
+            raise ValueError(f"numbers are (Q, K), (Q,), (K, d) and (d,), not {told}")
+
 
 class SortedCounts:
     """Rows that a mixture is fitted to, sorted by their totals.

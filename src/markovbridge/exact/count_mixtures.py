@@ -23,6 +23,8 @@ the same r. So the law of x_1 given x_t is known (`count_posteriors`), and with 
 between the row's own counts and what its profile says, by as much as the feature varies. As
 weights depend on all sites together, it is a joint law: the marginals of what is left are not
 independent.
+
+Where rows are told categories, levels may have weights of their own (`told`, `count_levels`).
 """
 
 from __future__ import annotations
@@ -37,10 +39,12 @@ from torch import Tensor, nn
 
 from markovbridge import doors
 from markovbridge.couplings import Coupling, Noised
+from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, taken
 from markovbridge.doors import checks
-from markovbridge.exact.base import DataLaw, check_thinned
+from markovbridge.exact.base import DataLaw, check_table, check_thinned
 from markovbridge.exact.count_fitting import AT_ONCE, Numbers, SortedCounts, fit, widened
+from markovbridge.exact.count_levels import LevelWeights
 from markovbridge.exact.count_panels import CountPanels
 from markovbridge.exact.count_posteriors import CountPosterior
 from markovbridge.exact.count_tables import CountTables
@@ -76,6 +80,8 @@ class CountMixture(nn.Module, DataLaw):
             maximum of the process does no harm.
         residuals: Whether the network is told how far each site is from what the mixture
             expects of it: see `CountPosterior.residual`.
+        combinations: Combinations of levels that have weights of their own: see `LevelWeights`.
+        condition: Numbers of a condition, which then tell the combination.
 
     Attributes:
         log_weights: log w, (Q, K) float64, normalised.
@@ -104,6 +110,8 @@ class CountMixture(nn.Module, DataLaw):
         features: int,
         corrected: bool = False,
         residuals: bool = False,
+        combinations: int = 0,
+        condition: int = 0,
     ) -> None:
         super().__init__()
         asking = "a mixture of negative binomials keeps its form"
@@ -113,8 +121,13 @@ class CountMixture(nn.Module, DataLaw):
             checks.whole(size, name, least=1)
         self.process = process
         self.corrected = corrected
+        checks.whole(combinations, "combinations", least=0)
+        checks.whole(condition, "condition", least=0)
         shown = {"corrected": corrected, "residuals": residuals}
-        self.config = {"process": process, **sizes, **shown}
+        levels = {"combinations": combinations, "condition": condition}
+        self.config = {"process": process, **sizes, **shown, **levels}
+        made = LevelWeights(combinations, condition, depths, components)
+        self.levels = made if combinations else None
         self.more_features = int(residuals)
         weights = torch.full((depths, components), -float(torch.tensor(depths * components).log()))
         self.register_buffer("log_weights", weights.double())
@@ -134,24 +147,14 @@ class CountMixture(nn.Module, DataLaw):
         *,
         corrected: bool = False,
         residuals: bool = False,
+        levels: LevelWeights | None = None,
     ) -> CountMixture:
-        """The law of these numbers; see the attributes.
+        """The law of these numbers; see the attributes, and `told` for `levels`.
 
         Raises:
             ValueError: If their shapes do not go together, or one is no positive number.
         """
-        given: dict[str, Tensor] = dict(
-            zip(NUMBERS, (log_weights, depths, profiles, sizes), strict=True)
-        )
-        shape = *depths.shape, *profiles.shape[:1]
-        if (
-            depths.ndim != 1
-            or profiles.ndim != 2
-            or log_weights.shape != shape
-            or (sizes.shape != profiles.shape[1:])
-        ):
-            told = ", ".join(f"{name} {tuple(value.shape)}" for name, value in given.items())
-            raise ValueError(f"numbers are (Q, K), (Q,), (K, d) and (d,), not {told}")
+        given: dict[str, Tensor] = {**vars(Numbers(log_weights, depths, profiles, sizes))}
         for name in NUMBERS[1:]:
             checks.parameter(given[name], name, above=0)
         made = cls(
@@ -161,8 +164,13 @@ class CountMixture(nn.Module, DataLaw):
             features=profiles.shape[1],
             corrected=corrected,
             residuals=residuals,
+            combinations=0 if levels is None else len(levels.conditions),
+            condition=0 if levels is None else levels.conditions.shape[1],
         )
-        given["log_weights"] = log_weights.double().flatten().log_softmax(0).reshape(shape)
+        if levels is not None:
+            given |= {f"levels.{name}": value for name, value in levels.state_dict().items()}
+        log = log_weights.double().flatten().log_softmax(0)
+        given["log_weights"] = log.reshape(log_weights.shape)
         made.load_state_dict(given)
         return made.to(profiles.device)
 
@@ -193,7 +201,7 @@ class CountMixture(nn.Module, DataLaw):
         """
         checks.turns(rounds, "rounds")
         checks.number(prior, "prior", least=0)
-        _check_table(x, components)
+        check_table(x, components)
         numbers = fit(
             SortedCounts(x, seed=seed),
             components,
@@ -232,7 +240,7 @@ class CountMixture(nn.Module, DataLaw):
         few = max(COMPARED, TRIED // max(1, x.shape[1:].numel()))
         some = validation if len(validation) <= few else taken(validation, torch.arange(few))
         for components in candidates:
-            _check_table(x, components)
+            check_table(x, components)
         whole = counts = SortedCounts(x, most=few, seed=seed)
         if len(whole.sum) > WIDE:
             columns = whole.sum.topk(WIDE).indices.sort().values
@@ -258,6 +266,21 @@ class CountMixture(nn.Module, DataLaw):
     @classmethod
     def _holding(cls, process: Process | None, numbers: Numbers) -> CountMixture:
         return cls.of(PureDeath() if process is None else process, **vars(numbers))
+
+    def told(self, x: Tensor | Rows, condition: Tensor, covariates: Covariates) -> CountMixture:
+        """This mixture with weights of their own for the levels of categories.
+
+        Args:
+            x: Counts, (n, *event).
+            condition: What is told of them, (n, C).
+            covariates: What that means. Of continuous ones alone the mixture stays as it is.
+        """
+        levels = LevelWeights.fit(self._tables(), x, condition, covariates)
+        if levels is None:
+            return self
+        shown = {"corrected": self.corrected, "residuals": bool(self.more_features)}
+        numbers = (getattr(self, name) for name in NUMBERS)
+        return CountMixture.of(self.process, *numbers, levels=levels, **shown)
 
     @property
     def components(self) -> int:
@@ -316,22 +339,22 @@ class CountMixture(nn.Module, DataLaw):
         )
 
     def forward(self, x: Tensor, t: Time, condition: Tensor | None = None) -> CountPosterior:
-        """The law of x_1 given x_t = x; a condition tells it nothing."""
-        return self._posterior(x, t, None)
+        """The law of x_1 given x_t = x, and what a condition tells of its levels."""
+        return self.given_known(x, t, None, condition)
 
     def given_known(
-        self, x: Tensor, t: Time, observed: Observed, condition: Tensor | None = None
-    ) -> CountPosterior:
-        return self._posterior(x, t, (observed.values, observed.mask))
-
-    def _posterior(
-        self, x: Tensor, t: Time, known: tuple[Tensor, Tensor] | None
+        self, x: Tensor, t: Time, observed: Observed | None, condition: Tensor | None = None
     ) -> CountPosterior:
         self._check(x)
         t = self.process.schedule.at(t, x.device).expand(len(x))
         p, q = t.survival, t.mortality
         whole, panels = torch.zeros_like(p), functools.partial(self._panels, t.dtype)
-        return CountPosterior(self._tables(), x, p, q, whole, t.dtype, known=known, panels=panels)
+        known = None if observed is None else (observed.values, observed.mask)
+        weights = None
+        if condition is not None and self.levels is not None:
+            weights = self.levels(condition, self.log_weights)
+        options = {"known": known, "panels": panels, "weights": weights}
+        return CountPosterior(self._tables(), x, p, q, whole, t.dtype, **options)
 
     def more(self, law: CountPosterior) -> Tensor:
         return law.residual.float().unsqueeze(1)
@@ -368,19 +391,6 @@ class CountMixture(nn.Module, DataLaw):
             start = torch.zeros_like(part)
             found.append(self.given_known(start, 0.0, Observed(part, ~mask)).mean)
         return torch.cat(found)
-
-
-def _check_table(x: Tensor | Rows, components: int) -> None:
-    """Refuse rows that so many components cannot be fitted to."""
-    if isinstance(x, Tensor):
-        if x.is_complex() or (x.is_floating_point() and not bool(torch.isfinite(x).all())):
-            raise ValueError("x holds NaN, infinity or complex numbers; counts are whole numbers")
-        if x.numel() and bool((x < 0).any()):
-            raise ValueError(f"x holds {x.min().item()}: counts cannot be negative")
-    if x.ndim < 2 or not x.shape[1:].numel():
-        raise ValueError(f"x must be counts (n, *event), not of shape {tuple(x.shape)}")
-    if len(x) < 2 or not 1 <= components <= len(x):
-        raise ValueError(f"{len(x)} rows cannot be fitted by {components} components")
 
 
 doors.guard(__name__)

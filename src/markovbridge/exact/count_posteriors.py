@@ -50,6 +50,8 @@ class CountPosterior(Law):
         known: Sites of x_1 that are known: values and mask, (batch, *event) both.
         blind: Whether x tells nothing.
         panels: What makes tables for many different times; None for none.
+        weights: Log-weights of the components of each row before it is seen, (batch, Q, K)
+            float64; those of the mixture if None.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class CountPosterior(Law):
         known: tuple[Tensor, Tensor] | None = None,
         blind: bool = False,
         panels: Callable[[], CountPanels] | None = None,
+        weights: Tensor | None = None,
     ) -> None:
         self._tables, self._x, self._dtype, self._blind = tables, x, dtype, blind
         self._rows, self._added, self._log_after = by_row(x), added, log_after
         self._log_kept = kept.clamp_min(math.exp(LOG_TINY)).log()
         self._known = None if known is None else (by_row(known[0]), by_row(known[1]))
         self._panels = panels
+        self._prior = tables.log_weights if weights is None else weights
 
     @cached_property
     def _made(self) -> CountTables | CountPanels:
@@ -80,7 +84,7 @@ class CountPosterior(Law):
     @torch.no_grad()
     def _score(self, rows: Tensor, log_kept: Tensor, blind: bool) -> Tensor:
         """Log of w NB of all that is seen, (batch, Q, K) float64."""
-        weights = self._tables.log_weights.expand(len(rows), -1, -1)
+        weights = self._prior.expand(len(rows), -1, -1)
         return weights if blind else weights + self._made.score(rows, log_kept, self._known)
 
     @cached_property

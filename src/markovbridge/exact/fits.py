@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows, parts, taken
 from markovbridge.doors import checks
 from markovbridge.doors.randomness import generator
@@ -25,7 +26,7 @@ from markovbridge.samplers.extrapolation import floor
 
 HELD = 2048  # rows by which the number of profiles is chosen, at most
 LEAST = 10  # rows for each profile
-SEEN = 20_000  # rows of which a covariance is made, at most
+SEEN = 20_000  # rows of which a covariance, or weights of levels, are made, at most
 
 
 class BaseFit(ABC):
@@ -44,6 +45,26 @@ class BaseFit(ABC):
             TypeError: If it is not for this process.
             ValueError: If a value is no state of the process.
         """
+
+    def told(
+        self,
+        process: Process,
+        x: Tensor | Rows,
+        condition: Tensor | None,
+        covariates: Covariates | None,
+        *,
+        seed: int = 0,
+    ) -> DataLaw:
+        """The law that fits, of rows of which something is told; by default that is not used.
+
+        Args:
+            process: The process under which its posterior is wanted.
+            x: Data, (n, *event).
+            condition: What is told of each row, (n, C), or None.
+            covariates: What that means, or None.
+            seed: Of what is random in finding it.
+        """
+        return self(process, x, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -113,6 +134,25 @@ class FitMixture(BaseFit):
         numbers = found.log_weights, found.depths, found.profiles, found.sizes
         options = {"corrected": True, "residuals": self.residuals}
         return CountMixture.of(process, *numbers, **options)
+
+    def told(
+        self,
+        process: Process,
+        x: Tensor | Rows,
+        condition: Tensor | None,
+        covariates: Covariates | None,
+        *,
+        seed: int = 0,
+    ) -> CountMixture:
+        """The mixture, with weights of their own for the levels of categories."""
+        found = self(process, x, seed=seed)
+        if condition is None or covariates is None:
+            return found
+        some = torch.arange(len(x))
+        if len(some) > SEEN:
+            some = torch.randperm(len(x), generator=generator("cpu", "levels", seed))[:SEEN]
+            some = some.sort().values
+        return found.told(taken(x, some), condition[some], covariates)
 
 
 @dataclass(frozen=True)

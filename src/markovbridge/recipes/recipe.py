@@ -114,12 +114,15 @@ class Recipe:
         covariates = covariates_of(dataset, self.condition)
         law = self.base
         if isinstance(law, BaseFit):
-            law = law(process, dataset.x, seed=self.trainer.seed) if base is None else base
+            told, seed = self._told(dataset, covariates), self.trainer.seed
+            law = (
+                law.told(process, dataset.x, told, covariates, seed=seed) if base is None else base
+            )
         seen = features(process, coupling, base=law, masking=masking)
-        told = {"condition": len(covariates.names)} if covariates else {}
+        size = {"condition": len(covariates.names)} if covariates else {}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive(self.trainer.seed, "weights"))
-            module = self.network(dataset.shape, seen, head.outputs(process), **told)
+            module = self.network(dataset.shape, seen, head.outputs(process), **size)
         if not isinstance(module, nn.Module):
             raise TypeError(
                 f"network gave a {type(module).__name__}; it must give a torch.nn.Module"
@@ -150,11 +153,14 @@ class Recipe:
             raise UsageError(
                 f"{dataset.name} has missing entries; train on complete rows, then impute"
             )
-        if covariates is None or self.condition == "covariates":
-            told = dataset.condition if covariates else None
-        else:
-            told = covariates.encode({"label": dataset.known["label"]})
+        told = self._told(dataset, covariates)
         return Examples(dataset.x, condition=told, source=dataset.start)
+
+    def _told(self, dataset: Dataset, covariates: Covariates | None) -> Tensor | None:
+        """What the network is told of each sample, (n, C)."""
+        if covariates is None or self.condition == "covariates":
+            return dataset.condition if covariates else None
+        return covariates.encode({"label": dataset.known["label"]})
 
 
 def covariates_of(dataset: Dataset, condition: str) -> Covariates | None:
