@@ -32,6 +32,7 @@ from markovbridge.exact.count_tables import CountTables
 from markovbridge.laws import LOG_TINY, Law
 from markovbridge.laws.numbers import by_row
 
+TINY = math.exp(LOG_TINY)
 LEAST = 1e-6  # of means by whose deviations residuals are divided
 
 
@@ -70,7 +71,7 @@ class CountPosterior(Law):
     ) -> None:
         self._tables, self._x, self._dtype, self._blind = tables, x, dtype, blind
         self._rows, self._added, self._log_after = by_row(x), added, log_after
-        self._log_kept = kept.clamp_min(math.exp(LOG_TINY)).log()
+        self._log_kept = kept.clamp_min(TINY).log()
         self._known = None if known is None else (by_row(known[0]), by_row(known[1]))
         self._panels = panels
         self._prior = tables.log_weights if weights is None else weights
@@ -120,14 +121,14 @@ class CountPosterior(Law):
         """
         size, p = self._tables.sizes.to(self._dtype), self._log_kept.exp().to(self._dtype)
         p, share = p.unsqueeze(1), self._expected.to(self._dtype)
-        mean = share * size / (1 - p * share).clamp_min(LEAST)
-        seen, thinned = self._rows, p * mean
+        mean = (share * size).div_((p * share).neg_().add_(1).clamp_min_(LEAST))
+        seen = self._rows
         if self._known is not None:
             values, mask = self._known
-            seen, thinned = torch.where(mask, values, seen), torch.where(mask, mean, thinned)
-        mean = thinned.clamp_min(LEAST)
-        apart = (seen - mean) / (mean * (1 + mean / size)).sqrt()
-        return apart.reshape(self._x.shape)
+            seen, p = torch.where(mask, values, seen), p.masked_fill(mask, 1)
+        mean.mul_(p).clamp_min_(LEAST)
+        spread = (mean / size).add_(1).mul_(mean).sqrt_()
+        return (seen - mean).div_(spread).reshape(self._x.shape)
 
     @property
     def _sizes(self) -> Tensor:
@@ -166,15 +167,20 @@ class CountPosterior(Law):
         return (self._x - origin) + self._mean_added
 
     def log_excess(self, origin: Tensor) -> Tensor:
-        added = self._added.clamp_min(math.exp(LOG_TINY)).log().to(self._dtype)
-        log = (self._sizes * self._expected.to(self._dtype)).log_() + added.unsqueeze(1)
-        log = log.clamp_min(LOG_TINY).reshape(self._x.shape)
-        if self._known is not None:
-            left = (self._known[0] - self._rows).to(log).clamp_min_(math.exp(LOG_TINY)).log_()
-            log = torch.where(self._known[1], left, log.flatten(1)).reshape(self._x.shape)
         if origin is self._x:
-            return log
-        return torch.where(origin == self._x, log, Law.log_excess(self, origin))
+            return self._log_added
+        return torch.where(origin == self._x, self._log_added, Law.log_excess(self, origin))
+
+    @cached_property
+    def _log_added(self) -> Tensor:
+        """Log of the mean of what is added, in the shape of x: who corrects it asks twice."""
+        added = self._added.clamp_min(TINY).log().to(self._dtype)
+        log = (self._sizes * self._expected.to(self._dtype)).log_().add_(added.unsqueeze(1))
+        log = log.clamp_min_(LOG_TINY)
+        if self._known is not None:
+            left = (self._known[0] - self._rows).to(log).clamp_min_(TINY).log_()
+            log = torch.where(self._known[1], left, log)
+        return log.reshape(self._x.shape)
 
     def log_prob(self, x: Tensor) -> Tensor:
         tables, rows = self._tables, by_row(x)

