@@ -111,7 +111,7 @@ def use_count_model(folder: Path, table: Path) -> dict[str, Any]:
         "samples of a batch": model.sample(
             3, covariates={"batch": "south"}, library_size=20.0, guidance=1.5, random_state=0
         )[names].to_numpy(),
-        "imputed": imputed.mean[names].to_numpy(),
+        "imputed": imputed.draws.mean(0),
         "restored": restored.mean[names].to_numpy(),
         "interval": np.stack([side[names].to_numpy() for side in restored.interval(0.9)]),
         "score": model.score_samples(few, draws=4),
