@@ -33,6 +33,7 @@ from markovbridge.data.rows import dense
 HELD, SEED = 2000, 0
 COMPONENTS, GROUPS = 10, 6
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)
+ROWS = 12  # of which entries are hidden
 SHOWN = 60  # hidden entries whose intervals are drawn
 REAL, MADE = "tab:blue", "tab:orange"
 
@@ -114,12 +115,13 @@ def draw_genes(path, training, real, made):
     picture.savefig(path, dpi=110)
 
 
-def draw_intervals(path, model, found, real):
+def draw_intervals(path, model, found, real, told):
     """Intervals beside the truth; coverage before and after; ranks."""
     rng = np.random.default_rng(SEED)
-    rows = real[:12]
+    rows = real[:ROWS]
+    told = {name: values[:ROWS] for name, values in (told or {}).items()} or None
     hidden = rng.random(rows.shape) < 0.3
-    holes = model.impute(rows, ~hidden, random_state=SEED)
+    holes = model.impute(rows, ~hidden, covariates=told, random_state=SEED)
     (low, high), mean = (np.stack(holes.interval(0.9)), np.asarray(holes.mean))
     candidates = np.argwhere(hidden & (mean > 0.5))
     chosen = candidates[rng.permutation(len(candidates))[:SHOWN]]
@@ -191,7 +193,7 @@ def main():
     spare = spare[: options.rows]
     facts = {"levels": LEVELS, "covariates": told(spare), "random_state": SEED}
     found = model.calibrate(x[spare], **facts)
-    draw_intervals(options.output / "cells-intervals.png", model, found, x[shown])
+    draw_intervals(options.output / "cells-intervals.png", model, found, x[shown], told(shown))
     print(*(f"{one.plain.level:.0%}: {one}" for one in found.coverage), sep="\n")
 
 

@@ -83,6 +83,15 @@ def test_a_law_is_saved_and_loaded_to_the_bit(kind, tmp_path):
         assert torch.equal(alone.law(x, 0.4).mean, again.law(x, 0.4).mean)
 
 
+def test_numbers_of_laws_that_are_no_modules_are_among_the_weights():
+    one, other = model(POISSON), model(exact.Poisson(DEATH, 2 * THIRD))
+    other.load_state_dict(one.state_dict())
+    assert hash_weights(one) != hash_weights(other)
+    assert hash_weights(one.network) == hash_weights(other.network)
+    hashes = {hash_weights(mb.Transport(DEATH, m.base, shape=(2,))) for m in (one, other)}
+    assert len(hashes) == 2
+
+
 def test_every_law_is_here():
     kinds = {kind for kind in vars(exact).values() if isinstance(kind, type)}
     assert {k for k in kinds if issubclass(k, exact.DataLaw)} - NO_BASE == set(LAWS)

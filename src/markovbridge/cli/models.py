@@ -104,7 +104,11 @@ def hash_of(run: RunFolder, weights: str) -> str | None:
         if weights == "ema":
             return hash_tensors(files.stored(run.model)[1])
         found, _ = run.newest()
-        return None if found is None else hash_tensors(found.tensors["model"])
+        if found is None:
+            return None
+        saved = files.stored(run.model)[1] if files.standing(run.model).is_dir() else {}
+        laws = {name: value for name, value in saved.items() if name.startswith(files.LAW)}
+        return hash_tensors({**found.tensors["model"], **laws})
     except (FileNotFoundError, ValueError, KeyError):
         return None
 

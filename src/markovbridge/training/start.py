@@ -79,8 +79,10 @@ class StartingWeights:
             ValueError: If it is another model, naming what differs.
         """
         check_columns(columns, self.columns, f"the data to start from {self.origin} with")
-        law = self.law()
-        if law is not None and isinstance(transport.base, torch.nn.Module):
+        other = isinstance(transport.base, torch.nn.Module) and self.config["base"] != to_config(
+            transport.base
+        )
+        if other and (law := self.law()) is not None:
             transport.base = law  # what weights correct is the law that they were trained with
         for part in PARTS:
             self._check(part, transport)

@@ -40,6 +40,7 @@ NEW = {
     "error_curve": None,
 }
 LAWS = ("network", "base")  # parts that may be laws of data, which hold tensors
+LAW = "law/"  # what their names begin with
 PARTS = ("process", "network", "head", "coupling", "objective", *NEW)
 
 T = TypeVar("T", bound=Sampling)
@@ -52,7 +53,7 @@ def save(transport: Sampling, directory: Path, card: dict[str, Any]) -> None:
         tensors[SEEN] = transport.seen
     written = {part: to_config(getattr(transport, part)) for part in PARTS if part not in LAWS}
     for part in LAWS:  # whose tensors are kept as such
-        written[part], own = apart(getattr(transport, part), f"law/{part}")
+        written[part], own = apart(getattr(transport, part), f"{LAW}{part}")
         tensors |= own
     # Copies, because tied weights share memory, which safetensors refuses.
     weights = save_tensors(
@@ -190,14 +191,20 @@ def configuration(directory: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def hash_weights(module: torch.nn.Module) -> str:
-    """The sha256 of names, types, shapes and bytes of a module's weights, in hexadecimal."""
-    return hash_tensors(module.state_dict())
+    """The sha256 of names, types, shapes and bytes of a module's weights, in hexadecimal.
+
+    Tensors of laws of data that are no modules are among those of a transport.
+    """
+    state = module.state_dict()
+    for part in LAWS if isinstance(module, Sampling) else ():
+        state |= apart(getattr(module, part), f"{LAW}{part}")[1]
+    return hash_tensors(state)
 
 
 def hash_tensors(state: Mapping[str, Tensor]) -> str:
-    """As `hash_weights`, of weights by name; what else `stored` gives does not count."""
+    """As `hash_weights`, of tensors by name; extremes of the data, `SEEN`, do not count."""
     digest = hashlib.sha256()
-    for name, value in sorted((k, v) for k, v in state.items() if _is_weight(k)):
+    for name, value in sorted((k, v) for k, v in state.items() if k != SEEN):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
@@ -205,7 +212,7 @@ def hash_tensors(state: Mapping[str, Tensor]) -> str:
 
 def _is_weight(name: str) -> bool:
     """Whether a tensor beside a configuration is of the weights, mean and variance."""
-    return name != SEEN and not name.startswith("law/")
+    return name != SEEN and not name.startswith(LAW)
 
 
 def _shape(found: Any) -> list[int]:
