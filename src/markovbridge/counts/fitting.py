@@ -70,7 +70,7 @@ def transport(
     process = PureDeath()
     mean, variance = statistics(x)
     fit = FitMixture() if params["base"] == "mixture" else params["base"]
-    base = fit
+    base: Any = fit
     if isinstance(fit, BaseFit):
         base = fit.told(process, x, condition, covariates, seed=seed)
     corrects = isinstance(base, DataLaw)  # of whole rows

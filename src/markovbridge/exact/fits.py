@@ -132,8 +132,7 @@ class FitMixture(BaseFit):
             tested = taken(x, order[:held].sort().values)
             found = CountMixture.choose(every, tested, candidates=candidates, seed=seed)
         numbers = found.log_weights, found.depths, found.profiles, found.sizes
-        options = {"corrected": True, "residuals": self.residuals}
-        return CountMixture.of(process, *numbers, **options)
+        return CountMixture.of(process, *numbers, corrected=True, residuals=self.residuals)
 
     def told(
         self,
