@@ -15,6 +15,7 @@ from markovbridge import (
 )
 from markovbridge.processes import UniformChain
 from markovbridge.samplers import Adaptive
+from markovbridge.samplers.known_sites import Masking, Observed
 from problems import assert_follows
 
 
@@ -24,9 +25,9 @@ class Counted:
     def __init__(self, law):
         self.law, self.times = law, []
 
-    def __call__(self, x, t, condition=None):
+    def __call__(self, x, t, condition=None, observed=None):
         self.times.append(float(t[0]))
-        return self.law(x, t)
+        return self.law(x, t) if observed is None else self.law.given_known(x, t, observed)
 
 
 def made(tolerance, *, n=20_000, schedule=None, block=2000, steps=1, law=None):
@@ -99,6 +100,23 @@ def test_stops_at_the_times_of_the_grid():
         block=50,
     )
     assert seen == [0.3, 0.7, 1.0]
+
+
+def test_known_sites_make_no_step_shorter():
+    """A hundred known sites, and one that shares their depth."""
+    numbers = torch.tensor([1.0, 1.5]), torch.full((1, 101), 5.0), torch.full((101,), 2.0)
+    law = exact.CountMixture.of(PureDeath(), torch.zeros(2, 1), *numbers)
+    rows, mask = 400, torch.arange(101) < 100
+    x, network = torch.full((rows, 101), 6), Counted(law)
+    transport = Transport(PureDeath(), network, shape=(101,), masking=Masking())
+    options = {"steps": 1, "block": rows, "generator": torch.Generator().manual_seed(0)}
+    made = transport.impute(x, mask, sampler=Adaptive(0.1), **options)
+    assert bool((made[:, mask] == 6).all())
+    known = Observed(x[:1], mask[None])
+    truth = law.given_known(torch.zeros(1, 101).long(), 0.0, known)
+    off = float(made[:, 100].double().mean() - truth.mean[0, 100])
+    assert abs(off) < 4.5 * (float(truth.variance[0, 100]) / rows) ** 0.5
+    assert len(network.times) < 30
 
 
 def test_refuses():

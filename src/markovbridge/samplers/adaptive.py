@@ -15,9 +15,10 @@ or -log p, costs
 
     A q [r + (1 - r) log(1 - r)]        nats: A q r²/2 for a short one, A q for all the rest.
 
-r is chosen to make that the tolerance, from the average over all samples that step together. The
-first step is a hundredth of the clock, or as long as it takes a sample to make one jump: until the
-first jumps have been made rates tell nothing of what they will do to them.
+r is chosen to make that the tolerance, from the average over all samples that step together. Known
+sites of x_1 do not count: they go along the bridge to their value, whatever a leap makes of them.
+The first step is a hundredth of the clock, or as long as it takes a sample to make one jump: until
+the first jumps have been made rates tell nothing of what they will do to them.
 Nothing is ever rejected: a step thrown away because of where it led would bias the samples, and
 its evaluations are lost.
 """
@@ -25,6 +26,7 @@ its evaluations are lost.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +39,7 @@ from markovbridge.processes.clock import cut, elapsed, instant
 from markovbridge.processes.jumps import JumpProcess
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
-from markovbridge.samplers.model import Model
+from markovbridge.samplers.model import Model, given_of
 from markovbridge.samplers.rates import sound
 from markovbridge.samplers.second_order import Trapezoidal, leaping, leaps
 
@@ -90,8 +92,8 @@ class Adaptive(Sampler):
             if here == s:
                 return x
         left, after = _left(process, here), _left(process, s)
-        law = model.law(x, here)
-        length = _first(process, law, x, here, left)
+        law, open_sites = model.law(x, here), _open_sites(model)
+        length = _first(process, law, x, here, left, open_sites)
         while True:
             last = left - length <= after * (1 + 1e-9)
             there = s if last else _time(process, left - length)
@@ -103,7 +105,7 @@ class Adaptive(Sampler):
             if last:
                 return x
             change = second * (second.clamp_min(TINY) / first.clamp_min(TINY)).log()
-            growth = by_row(change - second + first).double().sum(1).mean()
+            growth = by_row(open_sites(change - second + first)).double().sum(1).mean()
             growth = max(float(growth), TINY) / -math.log1p(-self.theta * length / left)
             here, left = there, left - length
             longest = GROWTH * length
@@ -117,11 +119,26 @@ class Adaptive(Sampler):
         return None
 
 
-def _first(process: JumpProcess, law: Law, x: Tensor, t: float, left: float) -> float:
+def _open_sites(model: Model) -> Callable[[Tensor], Tensor]:
+    """What makes numbers of each jump, (batch, *event, jumps), 0 at known sites."""
+    observed = given_of(model).observed
+    if observed is None:
+        return lambda each: each
+    return lambda each: each.masked_fill(observed.mask.unsqueeze(-1), 0)
+
+
+def _first(
+    process: JumpProcess,
+    law: Law,
+    x: Tensor,
+    t: float,
+    left: float,
+    open_sites: Callable[[Tensor], Tensor],
+) -> float:
     """How long the first step is, with `left` of the clock left: ONE jump of a sample, or less."""
     longest = FIRST * left
     unit = cut(process.schedule, process.pace, t, _time(process, left - longest), 0.5).units[0]
-    rates = sound(process.strengths(law, x, t), t) / unit
+    rates = open_sites(sound(process.strengths(law, x, t), t) / unit)
     return min(longest, ONE / max(float(by_row(rates).double().sum(1).mean()), TINY))
 
 
