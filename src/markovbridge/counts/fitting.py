@@ -67,7 +67,7 @@ def transport(
     fit = FitMixture() if params["base"] == "mixture" else params["base"]
     base = fit(process, x, seed=seed) if isinstance(fit, BaseFit) else fit
     corrects = isinstance(base, DataLaw)  # of whole rows
-    seen = features(process, Noised(), base=base, masking=masking)
+    seen = features(process, Noised(), base=base, masking=masking, head=head)
     told = 0 if covariates is None else len(covariates.names)
     objective = PathKL(damping=1.0) if params["objective"] is None else params["objective"]
     shape, outputs = (x.shape[1],), head.outputs(process)

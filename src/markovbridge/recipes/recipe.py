@@ -115,7 +115,7 @@ class Recipe:
         law = self.base
         if isinstance(law, BaseFit):
             law = law(process, dataset.x, seed=self.trainer.seed) if base is None else base
-        seen = features(process, coupling, base=law, masking=masking)
+        seen = features(process, coupling, base=law, masking=masking, head=head)
         told = {"condition": len(covariates.names)} if covariates else {}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive(self.trainer.seed, "weights"))

@@ -55,7 +55,8 @@ NOTHING = Given()
 class Model(Protocol):
     """What a sampler steps: process, coupling, and the law of x_1 given x_t.
 
-    It may have a `given` as well, which is what the law is bound to.
+    It may have a `given` as well, which is what the law is bound to, and an
+    `end(x, t, generator=...)`, which draws x_1 where the law does not know all of it.
     """
 
     process: Process
@@ -96,9 +97,17 @@ class DataModel(Protocol):
         ...
 
 
+def end_of(model: Model, x: Tensor, t: Time, *, generator: torch.Generator | None) -> Tensor:
+    """One draw of x_1 given x_t = x: of all sites jointly, where the model has `end` for it."""
+    joint = getattr(model, "end", None)
+    if joint is None:
+        return model.law(x, t).sample(generator=generator)
+    return joint(x, t, generator=generator)
+
+
 def given_of(model: object) -> Given:
     """What a model is bound to; nothing if it does not say."""
     return getattr(model, "given", NOTHING)
 
 
-doors.guard(__name__, inside=("given_of",))
+doors.guard(__name__, inside=("end_of", "given_of"))
