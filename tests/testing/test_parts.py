@@ -48,6 +48,12 @@ HEADS = {
     ],
     mb.NegativeBinomialHead: [(mb.NegativeBinomialHead(), mb.PureDeath())],
     mb.CentredHead: [(mb.CentredHead(), mb.PureDeath(5))],
+    mb.JointHead: [
+        (mb.JointHead(), mb.PureDeath()),
+        (mb.JointHead(mb.CategoricalHead(), draws=3), mb.UniformChain(3)),
+        (mb.JointHead(mb.TwoMeansHead(), units="site"), mb.RandomWalk(2.0)),
+        (mb.JointHead(mb.EndpointHead(), noise=2), BROWNIAN),
+    ],
     mb.LogisticMixtureHead: [(mb.LogisticMixtureHead(2), mb.Ehrenfest(5))],
     mb.TwoMeansHead: [
         (mb.TwoMeansHead(), mb.BirthDeath(2.0, maximum=5)),

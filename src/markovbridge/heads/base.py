@@ -66,6 +66,12 @@ class Head(ABC):
     draws: int = 0
     """Ends that are made of each training sample, for their score."""
 
+    def times(
+        self, n: int, generator: torch.Generator | None, device: torch.device | str
+    ) -> Tensor:
+        """Times of the training of ends, (n,) float32 in [0, 1)."""
+        raise TypeError(f"{type(self).__name__} makes no ends")
+
     @property
     def stated(self) -> Head:
         """The head that states the law alone."""

@@ -56,6 +56,8 @@ class JointHead(Head):
         draws: Ends made of each training sample; each costs an evaluation beside that of the law.
         exponent: β. Near 2 far more than the mean is hardly seen; small, what is near counts more.
         weight: Of the score beside the objective.
+        early: Times of its training are u^early, u being uniform: joint draws are for the
+            beginning, where all is open.
         units: What distances are measured in: the deviation of the whole "event", as for images,
             or that of each "site", for tables whose features have scales of their own.
     """
@@ -65,6 +67,7 @@ class JointHead(Head):
     draws: int = 2  # pyright: ignore[reportIncompatibleVariableOverride]
     exponent: float = 1.0
     weight: float = 1.0
+    early: float = 3.0
     units: Literal["event", "site"] = "event"
 
     def __post_init__(self) -> None:
@@ -74,6 +77,7 @@ class JointHead(Head):
         checks.whole(self.draws, "draws", least=2)
         checks.number(self.exponent, "exponent", above=0, below=2)
         checks.number(self.weight, "weight", above=0)
+        checks.number(self.early, "early", least=1)
 
     @property
     def corrects(self) -> bool:
@@ -99,6 +103,15 @@ class JointHead(Head):
 
     def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
         return self.law(setting, raw.chunk(2, 1)[0], x, t)
+
+    def times(
+        self, n: int, generator: torch.Generator | None, device: torch.device | str
+    ) -> Tensor:
+        """Times of the training of ends, one in each stratum, in random order: (n,) float32."""
+        u = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
+        strata = torch.randperm(n, generator=generator, device=device)
+        t = ((strata + u) / n) ** self.early
+        return t.to(torch.float32).clamp_max(1 - 2**-24)
 
     @property
     def stated(self) -> Head:

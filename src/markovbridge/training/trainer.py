@@ -42,7 +42,7 @@ from markovbridge.training.log import RunLog
 from markovbridge.training.parallel import accelerator, placed, threaded
 from markovbridge.training.progress import Stopwatch, TrainingState, announced
 from markovbridge.training.run_folder import RunFolder
-from markovbridge.training.selection import Best, HeldOutLoss, tell_errors
+from markovbridge.training.selection import Best, HeldOutLoss, tell_errors, tell_plans
 from markovbridge.training.signals import StopRequest, stop_requests
 from markovbridge.transport import Transport
 
@@ -119,6 +119,7 @@ class Trainer:
         self._identity: dict[str, Any] = {}
         self._validation_loss: float | None = None
         self._measured: int | None = None  # step of the weights whose errors are known
+        self._planned: int | None = None  # likewise, whose joint draws are planned
         self._watch = Stopwatch()
         if directory is not None:
             self.open(Path(directory), resume=resume)
@@ -320,14 +321,17 @@ class Trainer:
     def _measure(self) -> None:
         """Tell the result its errors over time, which decide where sampling stops.
 
-        On held-out data if there are any; once for the same weights, whatever asks for it.
+        On held-out data if there are any; once for the same weights, whatever asks for it. At the
+        end also where joint draws end, if the head makes some.
         """
         step = self.step if self.best is None or self.best.step is None else self.best.step
-        if not self.result.process.thins or self._measured == step:
-            return
-        self._measured = step
         data = self.data if self.validation is None else self.validation.examples
-        tell_errors(self.result, data, self.config.seed)
+        if self.result.process.thins and self._measured != step:
+            self._measured = step
+            tell_errors(self.result, data, self.config.seed)
+        if self.step == self.config.steps and self._planned != step:
+            self._planned = step
+            tell_plans(self.result, data, self.config.seed)
 
     def open(self, directory: Path, *, resume: bool) -> None:
         """Take a folder into use: continue the run in it, or start one.

@@ -47,9 +47,7 @@ class Asked(Dynamics):
             given: What else is given: a condition and how strongly it acts, known sites, x_0.
         """
         t = self.process.schedule.at(t, x.device).expand(len(x))
-        law = self._between(x, t, given)
-        observed = given.observed
-        return law if observed is None else pinned(self.process, x, t, law, observed)
+        return self.said(x, t, given)
 
     @property
     def draws_jointly(self) -> bool:
@@ -75,30 +73,39 @@ class Asked(Dynamics):
         if self.head is None or not self.draws_jointly:
             return self.law(x, t, given).sample(generator=generator)
         t = self.process.schedule.at(t, x.device).expand(len(x))
-        law = self._between(x, t, given, self._noise(x, generator))
+        law = self.said(x, t, given, self.noise(x, generator))
         drawn = self.head.whole(law, x).sample(generator=generator)
         observed = given.observed
         if observed is None:
             return drawn
         return torch.where(observed.mask, observed.values.to(drawn.dtype), drawn)
 
-    def _noise(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    def noise(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """What a head makes ends of: (batch, noise, *event)."""
         assert self.head is not None
         shape = (len(x), self.head.noise, *self.shape)
         return torch.randn(shape, device=x.device, generator=generator)
 
-    def _between(self, x: Tensor, t: Reading, given: Given, noise: Tensor | None = None) -> Law:
-        """What the network says of x_1 given the condition, as strongly as is asked for."""
-        condition, guidance = given.condition, given.guidance
+    def said(self, x: Tensor, t: Reading, given: Given, noise: Tensor | None = None) -> Law:
+        """The law that the head makes of the network's answer, or the end that it makes of noise.
+
+        Args:
+            x: States, (batch, *event).
+            t: Times, (batch,).
+            given: What else is given.
+            noise: What the head makes an end of, (batch, noise, *event).
+        """
+        condition, guidance, observed = given.condition, given.guidance, given.observed
         if guidance == 1:
-            return self._laws(x, t, [condition], given, noise)[0]
-        if condition is None:
+            (law,) = self._laws(x, t, [condition], given, noise)
+        elif condition is None:
             raise ValueError(f"guidance is {guidance}, but there is no condition to follow")
-        condition = condition.float()
-        both = [condition, torch.full_like(condition, torch.nan)]
-        first, second = self._laws(x, t, both, given, noise)
-        return guided(self.process, x, first, second, guidance)
+        else:
+            condition = condition.float()
+            both = [condition, torch.full_like(condition, torch.nan)]
+            first, second = self._laws(x, t, both, given, noise)
+            law = guided(self.process, x, first, second, guidance)
+        return law if observed is None else pinned(self.process, x, t, law, observed)
 
     def _laws(
         self,

@@ -208,8 +208,10 @@ class Transport(Asked):
         loss = self.objective(self.process, self.law(x_t, t, given), x_t, x1, t)
         if self.head is None or not self.draws_jointly:
             return loss
-        noises = [self._noise(x_t, generator) for _ in range(self.head.draws)]
-        ends = [self._between(x_t, t, given, noise) for noise in noises]
+        t = self.process.schedule.at(self.head.times(len(x1), generator, x1.device))
+        x_t = self.process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
+        noises = [self.noise(x_t, generator) for _ in range(self.head.draws)]
+        ends = [self.said(x_t, t, given, noise) for noise in noises]
         return loss + self.head.score(self.setting, ends, x1)
 
     forward = loss
