@@ -119,7 +119,7 @@ class Trainer:
         self._identity: dict[str, Any] = {}
         self._validation_loss: float | None = None
         self._measured: int | None = None  # step of the weights whose errors are known
-        self._planned: int | None = None  # likewise, whose joint draws are planned
+        self._planned = self._measured
         self._watch = Stopwatch()
         if directory is not None:
             self.open(Path(directory), resume=resume)
@@ -313,19 +313,18 @@ class Trainer:
 
     def _publish(self, directory: Path) -> None:
         """Write the result so far for use."""
-        step, best = self.step, self.best
-        told = facts(len(self.data), step, self.config, self._validation_loss, best)
+        told = facts(len(self.data), self.step, self.config, self._validation_loss, self.best)
         self._measure()
         self.result.save_pretrained(RunFolder(directory).model, card={**told, **self.card})
 
     def _measure(self) -> None:
-        """Tell the result its errors over time, which decide where sampling stops.
+        """Tell the result its errors over time and, at the end, where joint draws end, if any.
 
-        On held-out data if there are any; once for the same weights, whatever asks for it. At the
-        end also where joint draws end, if the head makes some.
+        On held-out data if there are any, and once for the same weights, whatever asks for it.
         """
-        step = self.step if self.best is None or self.best.step is None else self.best.step
-        data = self.data if self.validation is None else self.validation.examples
+        best, held = self.best, self.validation
+        step = self.step if best is None or best.step is None else best.step
+        data = self.data if held is None else held.examples
         if self.result.process.thins and self._measured != step:
             self._measured = step
             tell_errors(self.result, data, self.config.seed)
