@@ -135,6 +135,7 @@ CASES = [
     (mb.Gillespie, mb.PureDeath(2), 1, 0.0),
     (samplers.SecondOrderBridge, mb.Ehrenfest(2), 12, 0.02),
     (mb.Trapezoidal, mb.PureDeath(2), 24, 0.02),
+    (mb.HandOver, mb.PureDeath(2), 24, 0.02),
     (samplers.Adaptive, mb.PureDeath(2), 1, 0.02),
     (mb.EulerMaruyama, BROWNIAN, 64, 0.05),
     (mb.Midpoint, BROWNIAN, 24, 0.03),

@@ -107,10 +107,9 @@ class Trainer:
         self.learner = Learner(transport, self.config, self.accelerator)
         self.validation: HeldOutLoss | None = None
         if validation is not None:
-            covariates = transport.covariates
-            held_out = Examples.of(validation, transport.shape, "validation", covariates)
-            common = self.config, self.learner.micro_batch, self.accelerator
-            self.validation = HeldOutLoss(held_out, *common)
+            told, size = transport.covariates, self.learner.micro_batch
+            held_out = Examples.of(validation, transport.shape, "validation", told)
+            self.validation = HeldOutLoss(held_out, self.config, size, self.accelerator)
         self.best = Best(self.averaged) if self.config.select == "best" else None
         self.step = 0
         self.log = RunLog(None, self.accelerator.is_main_process)
@@ -119,7 +118,7 @@ class Trainer:
         self._identity: dict[str, Any] = {}
         self._validation_loss: float | None = None
         self._measured: int | None = None  # step of the weights whose errors are known
-        self._planned = self._measured
+        self._planned: int | None = None
         self._watch = Stopwatch()
         if directory is not None:
             self.open(Path(directory), resume=resume)

@@ -12,7 +12,7 @@ from markovbridge.samplers import Sampler
 from markovbridge.samplers.model import DataModel
 
 
-class Drawing(DataModel, Protocol):
+class WalkedModel(DataModel, Protocol):
     """A model that knows which sampler to take if none is named."""
 
     def default_sampler(self) -> Sampler:
@@ -21,7 +21,7 @@ class Drawing(DataModel, Protocol):
 
 
 def planned(
-    model: Drawing, sampler: Sampler | None, steps: int | Tensor, start: float
+    model: WalkedModel, sampler: Sampler | None, steps: int | Tensor, start: float
 ) -> tuple[Sampler, Sequence[float]]:
     """The sampler of a walk from `start`, and the times where it stops.
 
