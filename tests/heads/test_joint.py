@@ -186,3 +186,22 @@ def test_prescribed_means_are_of_the_law_alone():
     assert tilted.default_sampler() == mb.Trapezoidal()
     assert transport.default_sampler() == mb.HandOver()
     assert not getattr(tilted, "draws_jointly", False)
+
+
+def test_a_share_of_the_rows_has_the_score_of_all_in_expectation():
+    data = torch.tensor([[0, 0], [2, 2], [1, 2], [0, 1]]).repeat(500, 1)
+    facts = mb.data.Covariates((mb.data.Covariate("label", ("a", "b")),))
+    losses: list[torch.Tensor] = []
+    for share in (1.0, 0.25):
+        head = mb.JointHead(share=share, early=1.0)
+        seen = features(DEATH, mb.Noised(), masking=mb.Masking(), head=head)
+        network = networks.MLP((2,), seen, head.outputs(DEATH), width=8, depth=1, condition=2)
+        transport = model(head, network=network, covariates=facts, masking=mb.Masking())
+        transport.objective = 0.0 * transport.objective
+        told = facts.encode({"label": "a"}, len(data))
+        rng = torch.Generator().manual_seed(0)
+        losses.append(transport.loss(data, condition=told, generator=rng).detach())
+    whole, part = losses
+    assert bool((part[500:] == 0).all()) and bool((whole > 0).all())
+    error = float(part[:500].std()) / 500**0.5 / 4
+    assert float(part.mean()) == pytest.approx(float(whole.mean()), abs=5 * error)

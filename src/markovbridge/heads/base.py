@@ -64,7 +64,9 @@ class Head(ABC):
         """
 
     draws: int = 0
-    """Ends that are made of each training sample, for their score."""
+    """Ends that are made of a training sample, for their score."""
+    share: float = 1.0
+    """Share of the training samples that ends are made of."""
 
     def times(
         self, n: int, generator: torch.Generator | None, device: torch.device | str

@@ -56,6 +56,7 @@ class JointHead(Head):
         draws: Ends made of each training sample; each costs an evaluation beside that of the law.
         exponent: β. Near 2 far more than the mean is hardly seen; small, what is near counts more.
         weight: Of the score beside the objective.
+        share: Of the rows of a batch that ends are made for: 1/4 costs half a step more.
         early: Times of its training are u^early, u being uniform: joint draws are for the
             beginning, where all is open.
         units: What distances are measured in: the deviation of the whole "event", as for images,
@@ -66,8 +67,9 @@ class JointHead(Head):
     noise: int = 1  # pyright: ignore[reportIncompatibleMethodOverride]
     draws: int = 2  # pyright: ignore[reportIncompatibleVariableOverride]
     exponent: float = 1.0
-    weight: float = 1.0
-    early: float = 3.0
+    weight: float = 4.0
+    share: float = 1.0
+    early: float = 4.0
     units: Literal["event", "site"] = "event"
 
     def __post_init__(self) -> None:
@@ -77,6 +79,7 @@ class JointHead(Head):
         checks.whole(self.draws, "draws", least=2)
         checks.number(self.exponent, "exponent", above=0, below=2)
         checks.number(self.weight, "weight", above=0)
+        checks.number(self.share, "share", above=0, most=1)
         checks.number(self.early, "early", least=1)
 
     @property

@@ -2,7 +2,7 @@
 
 An adapter of `diffusers.UNet2DModel` (Ho et al., https://arxiv.org/abs/2006.11239,
 appendix B, after Ronneberger et al., https://arxiv.org/abs/1505.04597), with three
-repairs: the image is padded with zeros to a multiple of patch * 2^(levels - 1) and the
+repairs: the image is padded with zeros to a multiple of 2^(levels - 1) and the
 output cropped, the time is passed as the float tensor 1000 t (a Python number
 would become an integer), and the last convolution starts at zero.
 
@@ -36,8 +36,6 @@ class UNet(Network):
             are any, the middle of the network has it too.
         dropout: Probability of zeroing a channel's entry while training.
         condition: Numbers in the condition of one sample; 0 takes none.
-        patch: Side of the squares of entries that are the entries of the first level: with 2 a
-            network of four times the channels costs as much, and on a processor learns more.
 
     Raises:
         ImportError: If diffusers is not installed.
@@ -54,7 +52,6 @@ class UNet(Network):
         attention: Sequence[int] = (),
         dropout: float = 0.0,
         condition: int = 0,
-        patch: int = 1,
     ) -> None:
         super().__init__(shape, features, outputs, condition)
         if len(self.shape) != 3:
@@ -74,19 +71,18 @@ class UNet(Network):
                 )
         checks.whole(layers_per_block, "layers_per_block", least=1)
         checks.number(dropout, "dropout", least=0, below=1)
-        self.patch = checks.whole(patch, "patch", least=1)
         try:
             from diffusers.models.unets.unet_2d import UNet2DModel
         except ImportError as error:
             raise ImportError("UNet needs diffusers; run `pip install diffusers`") from error
 
-        self.multiple = patch * 2 ** (len(channels) - 1)
+        self.multiple = 2 ** (len(channels) - 1)
         width = 4 * channels[0]
         groups = math.gcd(32, *channels)
         down = [f"{'Attn' * (i in attention)}DownBlock2D" for i in range(len(channels))]
         self.unet = UNet2DModel(
-            in_channels=features * self.shape[0] * patch**2,
-            out_channels=outputs * self.shape[0] * patch**2,
+            in_channels=features * self.shape[0],
+            out_channels=outputs * self.shape[0],
             block_out_channels=tuple(channels),
             layers_per_block=layers_per_block,
             down_block_types=tuple(down),
@@ -110,13 +106,11 @@ class UNet(Network):
         rows, columns = -height % self.multiple, -width % self.multiple
         top, left = rows // 2, columns // 2
         # UNet2DModel adds its "class embedding" to the embedding of time.
-        padding = (left, columns - left, top, rows - top)
-        seen = functional.pixel_unshuffle(
-            functional.pad(features.flatten(1, 2), padding), self.patch
-        )
-        told = self.condition_embedding(condition)
-        hidden = self.unet(seen, TIME_SCALE * t.float(), told).sample
-        hidden = functional.pixel_shuffle(hidden, self.patch)
+        hidden = self.unet(
+            functional.pad(features.flatten(1, 2), (left, columns - left, top, rows - top)),
+            TIME_SCALE * t.float(),
+            self.condition_embedding(condition),
+        ).sample
         cropped = hidden[:, :, top : top + height, left : left + width]
         return cropped.unflatten(1, (self.outputs, self.shape[0]))
 

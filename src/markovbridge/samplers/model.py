@@ -48,6 +48,21 @@ class Given:
     observed: Observed | None = None
     held: tuple[Tensor, float] | None = None
 
+    def first(self, rows: int) -> Given:
+        """What is given of the first rows of the batch."""
+
+        def cut(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[:rows]
+
+        known, held = self.observed, self.held
+        return Given(
+            cut(self.condition),
+            self.guidance,
+            cut(self.start),
+            None if known is None else Observed(known.values[:rows], known.mask[:rows]),
+            None if held is None else (held[0][:rows], held[1]),
+        )
+
 
 NOTHING = Given()
 

@@ -206,13 +206,23 @@ class Transport(Asked):
             observed = Observed(x1, self.masking.draw(x1, generator=generator))
         given = Given(condition, start=x0, observed=observed)
         loss = self.objective(self.process, self.law(x_t, t, given), x_t, x1, t)
-        if self.head is None or not self.draws_jointly:
-            return loss
-        t = self.process.schedule.at(self.head.times(len(x1), generator, x1.device))
-        x_t = self.process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
-        noises = [self.noise(x_t, generator) for _ in range(self.head.draws)]
+        return loss if not self.draws_jointly else loss + self._score(x1, given, generator)
+
+    def _score(self, x1: Tensor, given: Given, generator: torch.Generator | None) -> Tensor:
+        """The score of ends that are made of noise, (batch,): 0 for rows without."""
+        head = self.head
+        assert head is not None
+        made = max(1, round(head.share * len(x1)))
+        given = given.first(made)
+        assert given.start is not None
+        end = x1[:made]
+        t = self.process.schedule.at(head.times(made, generator, x1.device))
+        x_t = self.process.bridge(given.start, end, 0.0, t, 1.0).sample(generator=generator)
+        noises = [self.noise(x_t, generator) for _ in range(head.draws)]
         ends = [self.said(x_t, t, given, noise) for noise in noises]
-        return loss + self.head.score(self.setting, ends, x1)
+        score = torch.zeros(len(x1), device=x1.device)
+        score[:made] = head.score(self.setting, ends, end) * (len(x1) / made)
+        return score
 
     forward = loss
 
