@@ -8,14 +8,15 @@ https://doi.org/10.1016/j.jspi.2013.03.018),
 
 with the same noise for all. Times are those at which the error of the best guess has fallen by a
 share of what is unknown at the source (`ErrorCurve`), so that they mean the same under any
-schedule. The later a walk of more steps leaps, the less is gained by a joint draw: of more steps
-only times up to the best of fewer are tried.
+schedule. The more steps a walk has, the earlier leaps are better than a joint draw: only times up
+to the best of fewer steps, and one more, are tried.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,7 @@ SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45)  # of the error that has fallen
 FIRST = 0.3  # of that share, after the first of two joint draws
 STEPS = (2, 3, 5, 9)  # for which it is measured; those between take the plan before
 SAMPLES = 256
+DIGITS = 4  # of a time
 TRIED = 3  # times of the walks of more steps
 
 
@@ -57,6 +59,7 @@ def plans(
     x1: Tensor,
     *,
     condition: Tensor | None = None,
+    steps: Sequence[int] = STEPS,
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> list[Plan]:
@@ -66,6 +69,7 @@ def plans(
         transport: A model whose head draws jointly.
         x1: Data to compare with, (n, *event): a few hundred at least.
         condition: What samples are conditioned on, (samples, C): that of some of the data.
+        steps: Numbers of steps, at least 2, rising.
         samples: How many are drawn each time.
         seed: Of their noise.
 
@@ -85,9 +89,10 @@ def plans(
     real = by_row(transport.check(x1, "x1").to(transport.device)).float()
     spread = torch.cdist(real, real).mean()
 
-    def tried(steps: int, joint: tuple[float, ...]) -> Plan:
+    def tried(number: int, *joint: float) -> Plan:
         sampler = HandOver(joint[-1], transport.head.stated.sampler(transport.process))
-        later = list(transport.grid(steps - len(joint), joint[-1]))[1:] if joint[-1] < 1 else []
+        left = number - len(joint)
+        later = list(transport.grid(left, joint[-1]))[1:] if left else []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is tried only the best is for use
             made = transport.sample(
@@ -98,27 +103,23 @@ def plans(
                 generator=torch.Generator(transport.device).manual_seed(seed),
             )
         x = by_row(transport.process.check(made)).float()
-        n = len(x)
-        own = torch.cdist(x, x).sum() / (n * (n - 1))
+        own = torch.cdist(x, x).sum() / (len(x) * (len(x) - 1))
         error = float(2 * torch.cdist(x, real).mean() - own - spread)
-        each = sampler.then.evaluations(len(later)) if later else 0
-        return Plan(steps, joint, None if each is None else len(joint) + each, error)
+        each = sampler.then.evaluations(left) if left else 0
+        return Plan(number, joint, None if each is None else len(joint) + each, error)
 
-    found = [tried(1, (1.0,))]
-    for number in (1, 2):
-        most = len(SHARES)
-        for steps in STEPS:
-            if steps < number + 1:
-                continue
-            shares = SHARES[max(0, most - TRIED) if steps > max(2, number + 1) else 0 : most]
-            row = []
-            for share in shares:
-                end = curve.fallen(share)
-                joint = (end,) if number == 1 else (curve.fallen(FIRST * share), end)
-                row.append(tried(steps, joint))
-            best = min(range(len(row)), key=lambda k: row[k].error)
-            most = min(len(SHARES), SHARES.index(shares[best]) + 2)
-            found += row
+    found = [tried(1, 1.0)]
+    most = len(SHARES)
+    for number in steps:
+        shares = SHARES[0 if number == 2 else max(0, most - TRIED) : most]
+        rows = []
+        for share in shares:
+            early, end = (round(curve.fallen(s), DIGITS) for s in (FIRST * share, share))
+            once = tried(number, end)
+            twice = tried(number, end, 1.0) if number == 2 else tried(number, early, end)
+            found += [once, twice]
+            rows.append(min(once.error, twice.error))
+        most = min(len(SHARES), SHARES.index(shares[rows.index(min(rows))]) + 2)
     return found
 
 
