@@ -33,7 +33,6 @@ SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45)  # of the error that has fallen
 FIRST = 0.3  # of that share, after the first of two joint draws
 STEPS = (2, 3, 5, 9)  # for which it is measured; those between take the plan before
 SAMPLES = 256
-DIGITS = 4  # of a time
 TRIED = 3  # times of the walks of more steps
 
 
@@ -114,13 +113,18 @@ def plans(
         shares = SHARES[0 if number == 2 else max(0, most - TRIED) : most]
         rows = []
         for share in shares:
-            early, end = (round(curve.fallen(s), DIGITS) for s in (FIRST * share, share))
+            early, end = (_short(curve.fallen(s)) for s in (FIRST * share, share))
             once = tried(number, end)
             twice = tried(number, end, 1.0) if number == 2 else tried(number, early, end)
             found += [once, twice]
             rows.append(min(once.error, twice.error))
         most = min(len(SHARES), SHARES.index(shares[rows.index(min(rows))]) + 2)
     return found
+
+
+def _short(t: float) -> float:
+    """A time as one would write it."""
+    return float(f"{t:.4g}")
 
 
 def hand_over(transport: Transport, found: list[Plan]) -> HandOver:
