@@ -29,10 +29,10 @@ from markovbridge.samplers import HandOver
 from markovbridge.samplers.grids import measure
 from markovbridge.transport.transport import Transport
 
-SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45)  # of the error that has fallen by then
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75)  # of the error that has fallen by then
 FIRST = 0.3  # of that share, after the first of two joint draws
-STEPS = (2, 3, 5, 9)  # for which it is measured; those between take the plan before
-SAMPLES = 256
+STEPS = (2, 3, 5)  # for which it is measured; those between take the plan before
+SAMPLES = 512
 TRIED = 3  # times of the walks of more steps
 
 
