@@ -34,6 +34,8 @@ SAMPLERS: dict[str, tuple[samplers.Sampler, int]] = {
     "flow": (mb.ProbabilityFlow(), 3),
     "flow, euler": (mb.ProbabilityFlow("euler"), 3),
     "gillespie": (mb.Gillespie(ends=0.45), 1),
+    "hand-over": (mb.HandOver(0.5), 3),
+    "hand-over, planned": (mb.HandOver(then=mb.Bridge(), plans=((1.0,), (0.2,))), 3),
     "midpoint": (mb.Midpoint(), 3),
     "second order": (samplers.SecondOrderBridge(), 2),
     "tau-leaping": (mb.TauLeaping(), 3),
@@ -101,7 +103,7 @@ def case(
     if isinstance(base, exact.BaseFit):
         base = base(process, x)
     if head is not None:
-        seen = features(process, coupling or mb.Noised(), base=base, masking=masking)
+        seen = features(process, coupling or mb.Noised(), base=base, masking=masking, head=head)
         more = {"condition": len(covariates.names)} if covariates else {}
         law = filled(network(shape, seen, head.outputs(process), **more))
     mean, variance = mb.statistics(x if process.support is None else process.check(x))

@@ -79,6 +79,8 @@ COUNT_CASES: dict[str, Callable[[], Case]] = {
     "death-centred-logistics": lambda: case(
         death(), mb.CentredHead(mb.LogisticMixtureHead(2)), COUNTS, objective=mb.EndMSE()
     ),
+    "death-joint": lambda: case(death(), mb.JointHead(), COUNTS, **TOLD),
+    "death-joint-table": lambda: case(death(), mb.JointHead(mb.CategoricalHead()), COUNTS),
     "death-own-schedule": lambda: case(
         death(schedule=mb.SurvivalSchedule(squared)), mb.MeanHead(), COUNTS, saved=False
     ),

@@ -64,6 +64,7 @@ LAWS = {
     ),
     heads.CentredHead: _needs(heads.CentredHead())(through(heads.CentredHead(), _centred)),
     heads.LogisticMixtureHead: _logistic,
+    heads.JointHead: None,  # whose law is that of another head, and its ends what a network makes
     heads.TwoMeansHead: _needs(heads.TwoMeansHead())(two_means),
     heads.EndpointHead: None,  # of diffusions, below
     heads.GammaHead: None,  # of amounts, which have no head that says all of an exact law

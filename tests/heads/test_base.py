@@ -24,7 +24,7 @@ NEGATIVE = exact.NegativeBinomial(DEATH, MEAN, SIZE)
 def model(process, head, base, x=COUNTS, **options):
     """A transport whose network puts out zeros."""
     coupling = getattr(base, "coupling", mb.Noised())
-    seen = features(process, coupling, base=base, masking=options.get("masking"))
+    seen = features(process, coupling, base=base, masking=options.get("masking"), head=head)
     network = networks.MLP(x.shape[1:], seen, head.outputs(process), width=4, depth=1)
     mean, variance = mb.statistics(x)
     options = {"mean": mean, "variance": variance} | options
@@ -40,6 +40,7 @@ CORRECTED = {
     "mean": (heads.MeanHead(), NEGATIVE, COUNTS, "log_excess"),
     "mean, exp": (heads.MeanHead(link="exp"), NEGATIVE, COUNTS, "log_excess"),
     "mean, bounded": (heads.MeanHead(bounded=True), frequencies(FEW), COUNTS, "log_excess"),
+    "joint": (heads.JointHead(), NEGATIVE, COUNTS, "log_excess"),
     "negative binomial": (heads.NegativeBinomialHead(), NEGATIVE, COUNTS, "log_excess"),
     "negative binomials": (heads.NegativeBinomialHead(3), NEGATIVE, COUNTS, "log_excess"),
     "centred": (heads.CentredHead(), frequencies(FEW), COUNTS, "table"),

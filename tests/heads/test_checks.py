@@ -19,6 +19,7 @@ HEADS = [
     heads.CentredHead(),
     heads.TwoMeansHead(),
     heads.GammaHead(),
+    heads.JointHead(),
     *(mb.EndpointHead(predicts) for predicts in ("end", "residual", "drift", "noise", "score")),
 ]
 PROCESSES = [process for made in INTEGERS.values() for process, _, _ in made()]

@@ -71,7 +71,7 @@ def made_heads():
         heads.CategoricalHead(),
         MeanHead(bounded=True),
     ]
-    found += [heads.LogisticMixtureHead(), CentredHead()]
+    found += [heads.LogisticMixtureHead(), CentredHead(), heads.JointHead(MeanHead(link="exp"))]
     # Of diffusions, walks and amounts, whose laws have no scale, or say no counts.
     others = {EndpointHead, heads.TwoMeansHead, heads.GammaHead}
     assert {c for c in vars(heads).values() if isinstance(c, type) and issubclass(c, Head)} == (

@@ -48,6 +48,12 @@ HEADS = {
     ],
     mb.NegativeBinomialHead: [(mb.NegativeBinomialHead(), mb.PureDeath())],
     mb.CentredHead: [(mb.CentredHead(), mb.PureDeath(5))],
+    mb.JointHead: [
+        (mb.JointHead(), mb.PureDeath()),
+        (mb.JointHead(mb.CategoricalHead(), draws=3), mb.UniformChain(3)),
+        (mb.JointHead(mb.TwoMeansHead(), units="site"), mb.RandomWalk(2.0)),
+        (mb.JointHead(mb.EndpointHead(), noise=2), BROWNIAN),
+    ],
     mb.LogisticMixtureHead: [(mb.LogisticMixtureHead(2), mb.Ehrenfest(5))],
     mb.TwoMeansHead: [
         (mb.TwoMeansHead(), mb.BirthDeath(2.0, maximum=5)),
@@ -129,6 +135,7 @@ CASES = [
     (mb.Gillespie, mb.PureDeath(2), 1, 0.0),
     (samplers.SecondOrderBridge, mb.Ehrenfest(2), 12, 0.02),
     (mb.Trapezoidal, mb.PureDeath(2), 24, 0.02),
+    (mb.HandOver, mb.PureDeath(2), 24, 0.02),
     (samplers.Adaptive, mb.PureDeath(2), 1, 0.02),
     (mb.EulerMaruyama, BROWNIAN, 64, 0.05),
     (mb.Midpoint, BROWNIAN, 24, 0.03),

@@ -57,13 +57,13 @@ def load_transport(
                 f"the {name} of {run} is {short(saved[name])}, not {short(to_config(own[name]))}: "
                 f"leave --{name} out, or name the one it was trained with, options and all"
             )
-    for name in ("process", "coupling", "head", "network", "objective"):
+    for name in ("process", "coupling", "head", "network", "objective", "sampler"):
         if name in parts or (name == "network" and network is not None):
             continue
         try:
             checked(saved[name], kinds[name], name)
         except ForeignClass as error:
-            if name == "objective":  # of no use but to those who train on
+            if name in ("objective", "sampler"):  # of no use but to those who train on
                 parts[name] = None
                 continue
             raise UsageError(
@@ -75,9 +75,10 @@ def load_transport(
 
     if network is not None:
         masking, covariates = part("masking"), part("covariates")
-        seen = features(part("process"), part("coupling"), base=part("base"), masking=masking)
+        head, base = part("head"), part("base")
+        seen = features(part("process"), part("coupling"), base=base, masking=masking, head=head)
         condition = {"condition": len(covariates.names)} if covariates else {}
-        shape, outputs = tuple(saved["shape"]), part("head").outputs(part("process"))
+        shape, outputs = tuple(saved["shape"]), head.outputs(part("process"))
         parts["network"] = network(shape, seen, outputs, **condition)
     transport = Transport.from_pretrained(run.model, **parts)
     if weights == "raw":

@@ -74,7 +74,7 @@ def transport(
     if isinstance(fit, BaseFit):
         base = fit.told(process, x, condition, covariates, seed=seed)
     corrects = isinstance(base, DataLaw)  # of whole rows
-    seen = features(process, Noised(), base=base, masking=masking)
+    seen = features(process, Noised(), base=base, masking=masking, head=head)
     told = 0 if covariates is None else len(covariates.names)
     objective = PathKL(damping=1.0) if params["objective"] is None else params["objective"]
     shape, outputs = (x.shape[1],), head.outputs(process)

@@ -11,6 +11,7 @@ from markovbridge.heads.counts import (
 from markovbridge.heads.denoiser import Denoiser
 from markovbridge.heads.gamma import GammaHead
 from markovbridge.heads.gaussian import EndpointHead
+from markovbridge.heads.joint import JointHead
 from markovbridge.heads.two_means import TwoMeansHead
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "EndpointHead",
     "GammaHead",
     "Head",
+    "JointHead",
     "LogisticMixtureHead",
     "MeanHead",
     "NegativeBinomialHead",

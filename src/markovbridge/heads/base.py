@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from markovbridge import doors
@@ -26,6 +28,11 @@ class Head(ABC):
     def starts_from_moments(self) -> bool:
         """Whether to start from `process.closed_form`, if no base law is named."""
         return False
+
+    @property
+    def noise(self) -> int:
+        """How many standard normal numbers per site the network is shown: 0, of stated laws."""
+        return 0
 
     @abstractmethod
     def outputs(self, process: Process) -> int:
@@ -55,6 +62,44 @@ class Head(ABC):
             x: State at t, (batch, *event).
             t: Times, (batch,).
         """
+
+    draws: int = 0
+    """Ends that are made of a training sample, for their score."""
+    share: float = 1.0
+    """Share of the training samples that ends are made of."""
+
+    def times(
+        self, n: int, generator: torch.Generator | None, device: torch.device | str
+    ) -> Tensor:
+        """Times of the training of ends, (n,) float32 in [0, 1)."""
+        raise TypeError(f"{type(self).__name__} makes no ends")
+
+    @property
+    def stated(self) -> Head:
+        """The head that states the law alone."""
+        return self
+
+    def end(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
+        """The end that is made of noise, as a law in whose terms it is stated; see `noise`.
+
+        Args:
+            setting: As for the law.
+            raw: The output of the network that was shown the noise, (batch, outputs, *event).
+            x: State at t, (batch, *event).
+            t: Times, (batch,).
+
+        Raises:
+            TypeError: If the head is shown none.
+        """
+        raise TypeError(f"{type(self).__name__} is shown no noise: a JointHead makes ends of it")
+
+    def whole(self, law: Law, x: Tensor) -> Law:
+        """The law of the state that `end` stands for: all that is left to chance is rounding."""
+        return law
+
+    def score(self, setting: Setting, ends: Sequence[Law], x1: Tensor) -> Tensor:
+        """What is added to the loss, given `draws` ends of independent noise: (batch,)."""
+        return torch.zeros(len(x1), device=x1.device)
 
 
 class CorrectingHead(Head):

@@ -118,7 +118,7 @@ class Recipe:
             law = (
                 law.told(process, dataset.x, told, covariates, seed=seed) if base is None else base
             )
-        seen = features(process, coupling, base=law, masking=masking)
+        seen = features(process, coupling, base=law, masking=masking, head=head)
         size = {"condition": len(covariates.names)} if covariates else {}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive(self.trainer.seed, "weights"))

@@ -11,6 +11,7 @@ from markovbridge.samplers.corrected import Corrected
 from markovbridge.samplers.diffusions import EulerMaruyama, Midpoint, ProbabilityFlow
 from markovbridge.samplers.gillespie import Gillespie
 from markovbridge.samplers.grids import ErrorCurve
+from markovbridge.samplers.hand_over import HandOver
 from markovbridge.samplers.known_sites import Masking
 from markovbridge.samplers.leaping import TauLeaping
 from markovbridge.samplers.model import Given, Model
@@ -24,6 +25,7 @@ __all__ = [
     "EulerMaruyama",
     "Gillespie",
     "Given",
+    "HandOver",
     "Masking",
     "Midpoint",
     "Model",

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.processes.base import Process
-from markovbridge.samplers.model import Model
+from markovbridge.samplers.model import DataModel, Model
 
 
 class Sampler(ABC):
@@ -30,6 +31,12 @@ class Sampler(ABC):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Draw x_s given x_t = x, for t < s: (batch, *event)."""
+
+    def plan(
+        self, model: DataModel, steps: int | Tensor, start: float = 0.0
+    ) -> tuple[Sampler, Sequence[float]]:
+        """The sampler of a walk from `start` to 1 in so many steps, and the times of its grid."""
+        return self, model.grid(steps, start)
 
     @abstractmethod
     def evaluations(self, steps: int) -> int | None:

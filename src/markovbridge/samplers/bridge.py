@@ -16,12 +16,12 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.samplers.base import Sampler
-from markovbridge.samplers.model import Model
+from markovbridge.samplers.model import Model, end_of
 
 
 @dataclass(frozen=True)
 class Bridge(Sampler):
-    """Draw x_1 from the law, then x_s from the bridge towards it."""
+    """Draw x_1 from the law, or jointly where the model can, then x_s from the bridge to it."""
 
     def step(
         self,
@@ -32,7 +32,7 @@ class Bridge(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        end = model.law(x, t).sample(generator=generator)
+        end = end_of(model, x, t, generator=generator)
         bridge = model.process.bridge(x, end, t, s, 1.0)
         # Cut after the bridge, not before: an end beyond the range still gives the
         # right law inside it, and the published leap does the same.

@@ -77,11 +77,17 @@ def capped(process: Process, law: Law, x: Tensor, t: Time, seen: Tensor | None) 
         t: A time, or one per sample.
         seen: The `extremes` of the training data; None, and reals, have no cap.
     """
+    most = largest(process, x, t, seen)
+    return law if most is None else law.capped(most)
+
+
+def largest(process: Process, x: Tensor, t: Time, seen: Tensor | None) -> Tensor | None:
+    """What may at most be expected of x_1, (batch, *event) float64; None without a cap."""
     if seen is None or seen.is_floating_point() or x.is_floating_point():
-        return law
+        return None
     reach = REACH * seen[1].clamp_min(1).to(torch.float64)
     left = match(process.schedule.mortality(t).double(), x)
-    return law.capped(torch.maximum(reach.expand(x.shape), x + reach * left))
+    return torch.maximum(reach.expand(x.shape), x + reach * left)
 
 
 def far_out(

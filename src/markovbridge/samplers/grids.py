@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.doors import checks
 from markovbridge.processes.base import Process
 from markovbridge.processes.schedules import Schedule
 from markovbridge.samplers.model import DataModel, Given
@@ -84,14 +85,23 @@ class ErrorCurve:
     def grid(self, steps: int, start: float = 0.0) -> Tensor:
         """Times between which the error falls by equal amounts: (steps + 1,), float64."""
         _check(steps, start)
-        times = torch.tensor(self.times, dtype=torch.float64)
-        # Never level, so that every error belongs to one time.
-        errors = torch.tensor(self.errors, dtype=torch.float64).flip(0).cummax(0).values.flip(0)
-        fallen = errors[0] - errors
-        fallen = fallen + LEVEL * fallen[-1].clamp_min(LEVEL) * times
+        times, fallen = self._fallen()
         first = _interpolate(times, fallen, torch.tensor([start], dtype=torch.float64))
         wanted = torch.linspace(float(first), float(fallen[-1]), steps + 1, dtype=torch.float64)
         return _closed(_interpolate(fallen, times, wanted), start)
+
+    def fallen(self, share: float) -> float:
+        """The time at which the error has fallen by a share of what it was at the source."""
+        checks.number(share, "share", least=0, most=1)
+        times, fallen = self._fallen()
+        return float(_interpolate(fallen, times, share * fallen[-1:]))
+
+    def _fallen(self) -> tuple[Tensor, Tensor]:
+        """Times, and by how much the error has fallen by then: never level, one time for each."""
+        times = torch.tensor(self.times, dtype=torch.float64)
+        errors = torch.tensor(self.errors, dtype=torch.float64).flip(0).cummax(0).values.flip(0)
+        fallen = errors[0] - errors
+        return times, fallen + LEVEL * fallen[-1].clamp_min(LEVEL) * times
 
 
 def _interpolate(x: Tensor, y: Tensor, at: Tensor) -> Tensor:

@@ -48,6 +48,21 @@ class Given:
     observed: Observed | None = None
     held: tuple[Tensor, float] | None = None
 
+    def first(self, rows: int) -> Given:
+        """What is given of the first rows of the batch."""
+
+        def cut(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[:rows]
+
+        known, held = self.observed, self.held
+        return Given(
+            cut(self.condition),
+            self.guidance,
+            cut(self.start),
+            None if known is None else Observed(known.values[:rows], known.mask[:rows]),
+            None if held is None else (held[0][:rows], held[1]),
+        )
+
 
 NOTHING = Given()
 
@@ -55,7 +70,8 @@ NOTHING = Given()
 class Model(Protocol):
     """What a sampler steps: process, coupling, and the law of x_1 given x_t.
 
-    It may have a `given` as well, which is what the law is bound to.
+    It may have a `given` as well, which is what the law is bound to, and an
+    `end(x, t, generator=...)`, which draws x_1 where the law does not know all of it.
     """
 
     process: Process
@@ -96,9 +112,17 @@ class DataModel(Protocol):
         ...
 
 
+def end_of(model: Model, x: Tensor, t: Time, *, generator: torch.Generator | None) -> Tensor:
+    """One draw of x_1 given x_t = x: of all sites jointly, where the model has `end` for it."""
+    joint = getattr(model, "end", None)
+    if joint is None:
+        return model.law(x, t).sample(generator=generator)
+    return joint(x, t, generator=generator)
+
+
 def given_of(model: object) -> Given:
     """What a model is bound to; nothing if it does not say."""
     return getattr(model, "given", NOTHING)
 
 
-doors.guard(__name__, inside=("given_of",))
+doors.guard(__name__, inside=("end_of", "given_of"))

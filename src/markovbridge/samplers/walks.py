@@ -21,7 +21,7 @@ from markovbridge.processes.base import Process
 from markovbridge.processes.schedules import Schedule, Time
 from markovbridge.samplers import Sampler
 from markovbridge.samplers.back import back, check_back
-from markovbridge.samplers.extrapolation import capped
+from markovbridge.samplers.extrapolation import capped, largest
 from markovbridge.samplers.known_sites import Observed
 from markovbridge.samplers.model import DataModel, Given
 
@@ -43,6 +43,17 @@ class BoundModel:
         """The law of x_1 given x_t = x and all else that is known."""
         law = self._model.law(x, t, self.given)
         return capped(self.process, law, x, t, self._seen)
+
+    def end(self, x: Tensor, t: Time, *, generator: torch.Generator | None = None) -> Tensor:
+        """One draw of x_1 given x_t = x, jointly if the model can."""
+        if not getattr(self._model, "draws_jointly", False):
+            return self.law(x, t).sample(generator=generator)
+        end = self._model.end(x, t, self.given, generator=generator)  # pyright: ignore
+        most, observed = largest(self.process, x, t, self._seen), self.given.observed
+        if most is None:
+            return end
+        limited = torch.minimum(end, most.floor().to(end.dtype))
+        return limited if observed is None else torch.where(observed.mask, end, limited)
 
 
 def walk(

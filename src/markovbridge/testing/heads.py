@@ -79,6 +79,8 @@ def check_head(
             if t in times and scale == 1:
                 _draws(ledger, name, setting, head, (raw, x, at), draws, seed)
                 _gradient(ledger, name, setting, head, (raw, x, at), x1)
+        if head.noise:
+            _ends(ledger, setting, head, x, at, x1, generator)
     sampler = head.sampler(process)
     ledger.demand("sampler", isinstance(sampler, Sampler), "`sampler` gives no Sampler")
     check_config(ledger, head)
@@ -109,6 +111,33 @@ def _sound(
             size = float(rates.abs().max()) + 1e-12
             good = bool(rates.isfinite().all()) and float(rates.min()) >= -1e-5 * size
             ledger.demand("rates", good, f"rates of {name} are negative or not finite")
+
+
+def _ends(
+    ledger: Ledger,
+    setting: Setting,
+    head: Head,
+    x: Tensor,
+    t: Tensor,
+    x1: Tensor,
+    generator: torch.Generator,
+) -> None:
+    """Ends that are made of noise: states that can be, and a score with a slope."""
+    name, process = f"an end made at t = {float(t[0]):g}", setting.process
+    shape = (head.draws, len(x), head.outputs(process), *x.shape[1:])
+    raw = torch.randn(shape, generator=generator).requires_grad_()
+    ends = [head.end(setting, one, x, t) for one in raw]
+    drawn = process.project(head.whole(ends[0], x).sample(generator=generator))
+    if process.support is None:
+        ledger.ask("ends", lambda: process.check(drawn), NotImplementedError)
+    score = head.score(setting, ends, x1)
+    good = score.shape == x.shape[:1] and bool(score.isfinite().all())
+    ledger.demand("score", good, f"the score of {name} is no number for each row")
+    (slope,) = torch.autograd.grad(score.sum(), raw)
+    ledger.demand("score", bool(slope.isfinite().all()), f"the score of {name} has no slope")
+    when = head.times(len(x), generator, "cpu")
+    inside = bool(((when >= 0) & (when < 1)).all())
+    ledger.demand("times of ends", inside, "times of ends lie outside of [0, 1)")
 
 
 def _draws(

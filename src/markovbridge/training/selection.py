@@ -21,12 +21,14 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.data.rows import Rows
-from markovbridge.doors.randomness import generator
+from markovbridge.doors.randomness import derive, generator
 from markovbridge.samplers.grids import measure
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
 from markovbridge.transport import Transport
+from markovbridge.transport.planning import SAMPLES, hand_over, plans
 
+COMPARED = 1024  # samples with which those of plans are compared
 MEASURED = 128  # samples of which the errors over time are taken
 MOST = 2048  # held-out samples of a table too large to be a tensor, and the least limit of others
 
@@ -123,6 +125,22 @@ def tell_errors(model: Transport, examples: Examples, seed: int) -> None:
     x0 = rows["x0"] if model.coupling.given else None
     told = rows["condition"]
     model.error_curve = measure(model, rows["x1"], x0=x0, condition=told, generator=noise)
+
+
+def tell_plans(model: Transport, examples: Examples, seed: int) -> None:
+    """Measure where joint draws end and leaps begin, always with the same data and noise.
+
+    Of models without joint draws, or whose sources are given with the data, there is no plan.
+    """
+    if not model.draws_jointly or model.coupling.given:
+        return
+    order = torch.randperm(len(examples), generator=generator("cpu", "plans", seed))[:COMPARED]
+    rows = examples.rows(order, model.device)
+    told = rows["condition"]
+    if told is not None:
+        told = told.repeat(-(-SAMPLES // len(told)), 1)[:SAMPLES]
+    found = plans(model, rows["x1"], condition=told, seed=derive("plans", seed))
+    model.sampler = hand_over(model, found)
 
 
 doors.guard(__name__, own=("loss",))

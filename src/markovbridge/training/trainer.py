@@ -42,7 +42,7 @@ from markovbridge.training.log import RunLog
 from markovbridge.training.parallel import accelerator, placed, threaded
 from markovbridge.training.progress import Stopwatch, TrainingState, announced
 from markovbridge.training.run_folder import RunFolder
-from markovbridge.training.selection import Best, HeldOutLoss, tell_errors
+from markovbridge.training.selection import Best, HeldOutLoss, tell_errors, tell_plans
 from markovbridge.training.signals import StopRequest, stop_requests
 from markovbridge.transport import Transport
 
@@ -107,10 +107,9 @@ class Trainer:
         self.learner = Learner(transport, self.config, self.accelerator)
         self.validation: HeldOutLoss | None = None
         if validation is not None:
-            covariates = transport.covariates
-            held_out = Examples.of(validation, transport.shape, "validation", covariates)
-            common = self.config, self.learner.micro_batch, self.accelerator
-            self.validation = HeldOutLoss(held_out, *common)
+            told, size = transport.covariates, self.learner.micro_batch
+            held_out = Examples.of(validation, transport.shape, "validation", told)
+            self.validation = HeldOutLoss(held_out, self.config, size, self.accelerator)
         self.best = Best(self.averaged) if self.config.select == "best" else None
         self.step = 0
         self.log = RunLog(None, self.accelerator.is_main_process)
@@ -119,6 +118,7 @@ class Trainer:
         self._identity: dict[str, Any] = {}
         self._validation_loss: float | None = None
         self._measured: int | None = None  # step of the weights whose errors are known
+        self._planned: int | None = None
         self._watch = Stopwatch()
         if directory is not None:
             self.open(Path(directory), resume=resume)
@@ -312,22 +312,24 @@ class Trainer:
 
     def _publish(self, directory: Path) -> None:
         """Write the result so far for use."""
-        step, best = self.step, self.best
-        told = facts(len(self.data), step, self.config, self._validation_loss, best)
+        told = facts(len(self.data), self.step, self.config, self._validation_loss, self.best)
         self._measure()
         self.result.save_pretrained(RunFolder(directory).model, card={**told, **self.card})
 
     def _measure(self) -> None:
-        """Tell the result its errors over time, which decide where sampling stops.
+        """Tell the result its errors over time and, at the end, where joint draws end, if any.
 
-        On held-out data if there are any; once for the same weights, whatever asks for it.
+        On held-out data if there are any, and once for the same weights, whatever asks for it.
         """
-        step = self.step if self.best is None or self.best.step is None else self.best.step
-        if not self.result.process.thins or self._measured == step:
-            return
-        self._measured = step
-        data = self.data if self.validation is None else self.validation.examples
-        tell_errors(self.result, data, self.config.seed)
+        best, held = self.best, self.validation
+        step = self.step if best is None or best.step is None else best.step
+        data = self.data if held is None else held.examples
+        if self.result.process.thins and self._measured != step:
+            self._measured = step
+            tell_errors(self.result, data, self.config.seed)
+        if self.step == self.config.steps and self._planned != step:
+            self._planned = step
+            tell_plans(self.result, data, self.config.seed)
 
     def open(self, directory: Path, *, resume: bool) -> None:
         """Take a folder into use: continue the run in it, or start one.

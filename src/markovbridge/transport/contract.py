@@ -19,6 +19,7 @@ from markovbridge import doors
 from markovbridge.couplings import Coupling
 from markovbridge.couplings.base import check_same
 from markovbridge.exact.base import DataLaw
+from markovbridge.heads import Head
 from markovbridge.processes import Process
 from markovbridge.samplers.known_sites import Masking
 from markovbridge.transport.bases import base_of
@@ -32,6 +33,7 @@ def features(
     *,
     base: DataLaw | Literal["moments"] | None = None,
     masking: Masking | None = None,
+    head: Head | None = None,
 ) -> int:
     """How many numbers a network sees of each entry of the event.
 
@@ -40,10 +42,12 @@ def features(
         coupling: The coupling, which shows x_0 if it is preserved.
         base: The base law, of which it is shown what it says.
         masking: Known sites in training, of which it is shown the values and which they are.
+        head: The head, which may make ends of noise that it is shown.
     """
     count = coupling.features(process)
     count += base_of(base).features(process)
-    return count + (masking.features(process) if masking else 0)
+    count += masking.features(process) if masking else 0
+    return count + (head.noise if head else 0)
 
 
 def check_law(network: Any, process: Process, coupling: Coupling) -> None:

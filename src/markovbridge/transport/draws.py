@@ -16,7 +16,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from numbers import Integral
 from typing import Any, Unpack
 
 import torch
@@ -36,7 +35,7 @@ from markovbridge.samplers.grids import ErrorCurve
 from markovbridge.samplers.known_sites import Masking, Observed, broadcast
 from markovbridge.samplers.model import NOTHING, Given
 from markovbridge.samplers.walks import BoundModel, blocks, check_grid, check_rows, rows, walk
-from markovbridge.transport.options import DrawOptions
+from markovbridge.transport.options import DrawOptions, planned
 
 BLOCK = 64
 STEPS = 50
@@ -51,6 +50,7 @@ class Sampling(nn.Module, ABC):
     head: Head | None
     coupling: Coupling
     error_curve: ErrorCurve | None
+    sampler: Sampler | None = None
     masking: Masking | None
     shape: tuple[int, ...]
     mean: Tensor
@@ -71,9 +71,12 @@ class Sampling(nn.Module, ABC):
     def default_sampler(self) -> Sampler:
         """The sampler to take if none is named.
 
-        Steps of second order where the mean alone is learned: under pure death, where 10
-        evaluations do what single leaps do at hundreds, and for diffusions. `Bridge` otherwise.
+        That of the model, if it has one; else steps of second order where the mean alone is
+        learned: under pure death, where 10 evaluations do what single leaps do at hundreds, and
+        for diffusions. `Bridge` otherwise.
         """
+        if self.sampler is not None:
+            return self.sampler
         return Bridge() if self.head is None else self.head.sampler(self.process)
 
     def sample(
@@ -317,14 +320,7 @@ class Sampling(nn.Module, ABC):
                 f"there is no option {min(unknown)!r}; draws take "
                 f"{', '.join(DrawOptions.__annotations__)}"
             )
-        sampler = self.default_sampler() if sampler is None else sampler
-        if not isinstance(sampler, Sampler):
-            given = f"the class {sampler.__name__}" if isinstance(sampler, type) else repr(sampler)
-            raise TypeError(f"sampler must be an object such as Bridge(), not {given}")
-        if not isinstance(steps, Integral | Tensor):
-            raise TypeError(
-                f"steps must be a whole number, or a tensor of increasing times, not {steps!r}"
-            )
+        sampler, grid = planned(self, sampler, steps, t)
         x, kept = x.to(self.device), self.coupling.preserve
         if kept and t != 0:
             raise ValueError(
@@ -344,7 +340,7 @@ class Sampling(nn.Module, ABC):
             x = walk(
                 BoundModel(self, given, self.seen),
                 x,
-                self.grid(steps, start=t),
+                grid,
                 sampler,
                 generator=generator,
                 callback=None if callback is None else lambda s, x: callback(s, self.decode(x)),

@@ -123,6 +123,11 @@ def log_likelihood(
     paths = _Paths(transport, x1, x0, condition, generator)
     integrand = paths.rate
     if steps is not None:
+        if getattr(transport, "draws_jointly", False):
+            raise ValueError(
+                "the steps of the bridge draw all sites jointly, by a head that states no density "
+                "of that: leave `steps` out, for the bound of the process in continuous time"
+            )
         paths.set_grid(transport.grid(steps))
         integrand = paths.step
     share = density(integrand, len(x1), block, generator, x1.device)

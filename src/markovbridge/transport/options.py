@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypedDict
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Protocol, TypedDict
 
 from torch import Tensor
 
 from markovbridge.samplers import Sampler
+from markovbridge.samplers.model import DataModel
+
+
+class WalkedModel(DataModel, Protocol):
+    """A model that knows which sampler to take if none is named."""
+
+    def default_sampler(self) -> Sampler:
+        """The sampler."""
+        ...
+
+
+def planned(
+    model: WalkedModel, sampler: Sampler | None, steps: int | Tensor, start: float
+) -> tuple[Sampler, Sequence[float]]:
+    """The sampler of a walk from `start`, and the times where it stops.
+
+    Raises:
+        TypeError: If `sampler` or `steps` is something else.
+    """
+    sampler = model.default_sampler() if sampler is None else sampler
+    if not isinstance(sampler, Sampler):
+        given = f"the class {sampler.__name__}" if isinstance(sampler, type) else repr(sampler)
+        raise TypeError(f"sampler must be an object such as Bridge(), not {given}")
+    if not isinstance(steps, Integral | Tensor):
+        raise TypeError(
+            f"steps must be a whole number, or a tensor of increasing times, not {steps!r}"
+        )
+    return sampler.plan(model, steps, start)
 
 
 class DrawOptions(TypedDict, total=False):

@@ -38,6 +38,7 @@ NEW = {
     "condition_dropout": 0.0,
     "masking": None,
     "error_curve": None,
+    "sampler": None,
 }
 LAWS = ("network", "base")  # parts that may be laws of data, which hold tensors
 LAW = "law/"  # what their names begin with

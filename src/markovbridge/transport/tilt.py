@@ -51,7 +51,9 @@ class Multiplied(Sampling):
         checks.parameter(tilt, "tilt")
         self.transport = transport
         self.process, self.coupling = transport.process, transport.coupling
-        self.head, self.masking = transport.head, transport.masking
+        self.masking = transport.masking
+        # Means are prescribed to laws, not to ends that are drawn jointly.
+        self.head = None if transport.head is None else transport.head.stated
         self.error_curve, self.covariates = transport.error_curve, transport.covariates
         self.shape, self.site_names = transport.shape, transport.site_names
         self.mean, self.variance, self.seen = transport.mean, transport.variance, transport.seen

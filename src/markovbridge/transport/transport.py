@@ -8,7 +8,6 @@ works untrained.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,24 +20,23 @@ from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows
 from markovbridge.exact.base import DataLaw
 from markovbridge.heads import Head
-from markovbridge.laws import Law
-from markovbridge.processes import Process, Setting
-from markovbridge.processes.schedules import Reading, Time
+from markovbridge.processes import Process
+from markovbridge.samplers import Sampler
 from markovbridge.samplers.extrapolation import extremes
 from markovbridge.samplers.grids import ErrorCurve
-from markovbridge.samplers.known_sites import Masking, Observed, pinned
-from markovbridge.samplers.model import NOTHING, Given
+from markovbridge.samplers.known_sites import Masking, Observed
+from markovbridge.samplers.model import Given
+from markovbridge.transport.asked import Asked
 from markovbridge.transport.bases import Named, base_of
-from markovbridge.transport.contract import ask, check_law
+from markovbridge.transport.contract import check_law
 from markovbridge.transport.draws import BLOCK
-from markovbridge.transport.dynamics import Dynamics
-from markovbridge.transport.guidance import dropped, guided
+from markovbridge.transport.guidance import dropped
 from markovbridge.transport.likelihood import Bound, log_likelihood
 from markovbridge.transport.objectives import Objective, usual
 from markovbridge.transport.saved import load, save
 
 
-class Transport(Dynamics):
+class Transport(Asked):
     """Carries a source to the data along a reference process.
 
     Args:
@@ -68,6 +66,7 @@ class Transport(Dynamics):
         masking: Train with known sites of x_1, for `impute`: which ones.
         error_curve: How far the best guess is from the data over time, which decides where a
             number of `steps` stops: `grids.measure`, and training under pure death, take it.
+        sampler: The sampler to take if none is named; None is that of the head.
         seen: Least and largest value of each site in the training data, (2, *event), in their
             units; `Trainer` takes it from its data. What is drawn of counts is bounded by it,
             and samples far outside are reported: see `markovbridge.samplers.extrapolation`.
@@ -92,6 +91,7 @@ class Transport(Dynamics):
         condition_dropout: float = 0.0,
         masking: Masking | None = None,
         error_curve: ErrorCurve | None = None,
+        sampler: Sampler | None = None,
         seen: Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Transport(Dynamics):
         self.covariates = covariates
         self.condition_dropout = condition_dropout
         self.masking = masking
-        self.error_curve = error_curve
+        self.error_curve, self.sampler = error_curve, sampler
         self.autocast: torch.dtype | None = None
         for name, value in (("mean", mean), ("variance", variance)):
             value = torch.as_tensor(1.0 if value is None else value, dtype=torch.float32)
@@ -153,11 +153,6 @@ class Transport(Dynamics):
                 )
             self.see(seen)
 
-    @property
-    def setting(self) -> Setting:
-        """What the numbers of the network are relative to."""
-        return Setting(self.process, self.coupling, self.mean, self.variance)
-
     def see(self, x: Tensor | Rows) -> None:
         """Widen the range of the training data, `seen`, by that of data (N, *event)."""
         if tuple(x.shape[1:]) != self.shape:
@@ -168,82 +163,6 @@ class Transport(Dynamics):
         if self.seen is not None:
             found = extremes(torch.cat([self.seen.to(found), found]))
         self.seen = found
-
-    def law(self, x: Tensor, t: Time, given: Given = NOTHING) -> Law:
-        """The law of x_1 given x_t = x.
-
-        Args:
-            x: States, (batch, *event).
-            t: A time, or one per sample.
-            given: What else is given: a condition and how strongly it acts, known sites, x_0.
-        """
-        t = self.process.schedule.at(t, x.device).expand(len(x))
-        condition, guidance, observed = given.condition, given.guidance, given.observed
-        if guidance == 1:
-            (law,) = self._laws(x, t, [condition], given)
-        elif condition is None:
-            raise ValueError(f"guidance is {guidance}, but there is no condition to follow")
-        else:
-            condition = condition.float()
-            both = [condition, torch.full_like(condition, torch.nan)]
-            first, second = self._laws(x, t, both, given)
-            law = guided(self.process, x, first, second, guidance)
-        return law if observed is None else pinned(self.process, x, t, law, observed)
-
-    def _laws(
-        self, x: Tensor, t: Reading, conditions: Sequence[Tensor | None], given: Given
-    ) -> list[Law]:
-        """What the network says of x_1 under each of several conditions, in one call."""
-        if self.head is None:
-            more = () if self.masking is None else (given.observed,)
-            law: Any = self.network
-            told: tuple[Tensor, ...] = (x, t.plain)
-            if self.coupling.preserve:
-                law, told = self.network.given_start, (*told, self._start(given))  # pyright: ignore
-            return [law(*told, condition, *more) for condition in conditions]
-        asked = conditions if base_of(self.base).conditional else conditions[:1]
-        settings = [self._setting(x, t, condition, given) for condition in asked]
-        seen = [self._features(x, t, given, setting).to(self.mean.dtype) for setting in settings]
-        if len(asked) < len(conditions):  # what is said and seen is the same of all
-            settings, seen = settings * len(conditions), seen * len(conditions)
-        times, condition = t.plain.float(), conditions[0]
-        if len(conditions) > 1:
-            times = times.repeat(len(conditions))
-            condition = torch.cat([c for c in conditions if c is not None])
-        features = seen[0] if len(seen) == 1 else torch.cat(seen)
-        with torch.autocast(x.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            raw = ask(self.network, features, times, condition, self.head.outputs(self.process))
-        return [
-            self.head(setting, part, x, t)
-            for setting, part in zip(settings, raw.float().split(len(x)), strict=True)
-        ]
-
-    @torch.no_grad()
-    def _setting(self, x: Tensor, t: Reading, condition: Tensor | None, given: Given) -> Setting:
-        """What the network's numbers are relative to at x_t = x: the base law included."""
-        setting = self.setting
-        law = base_of(self.base).law(setting, x, t, condition, given)
-        return setting if law is None else replace(setting, base=law)
-
-    def _features(self, x: Tensor, t: Tensor, given: Given, setting: Setting) -> Tensor:
-        """What the network sees: x_t, what the base law says, x_0 if it is kept, known sites."""
-        parts = [setting.standardise(x, t), *base_of(self.base).shown(setting, x, t)]
-        if self.coupling.preserve:
-            parts.append(setting.standardise(self._start(given), 0.0))
-        if self.masking is not None:
-            observed = given.observed
-            if observed is None:  # as `Observed.features` has it where nothing is known
-                shape = len(x), self.masking.features(self.process), *x.shape[1:]
-                parts.append(torch.zeros(shape, device=x.device))
-            else:
-                parts.append(observed.features(setting))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-
-    def _start(self, given: Given) -> Tensor:
-        """x_0, which has to be given where the coupling is preserved."""
-        if given.start is None:
-            raise ValueError("this transport preserves its coupling: it needs x_0 as `start`")
-        return given.start
 
     def loss(
         self,
@@ -285,8 +204,25 @@ class Transport(Dynamics):
         if self.masking is not None:
             # Known sites are certain, so that the objective counts the others only.
             observed = Observed(x1, self.masking.draw(x1, generator=generator))
-        law = self.law(x_t, t, Given(condition, start=x0, observed=observed))
-        return self.objective(self.process, law, x_t, x1, t)
+        given = Given(condition, start=x0, observed=observed)
+        loss = self.objective(self.process, self.law(x_t, t, given), x_t, x1, t)
+        return loss if not self.draws_jointly else loss + self._score(x1, given, generator)
+
+    def _score(self, x1: Tensor, given: Given, generator: torch.Generator | None) -> Tensor:
+        """The score of ends that are made of noise, (batch,): 0 for rows without."""
+        head = self.head
+        assert head is not None
+        made = max(1, round(head.share * len(x1)))
+        given = given.first(made)
+        assert given.start is not None
+        end = x1[:made]
+        t = self.process.schedule.at(head.times(made, generator, x1.device))
+        x_t = self.process.bridge(given.start, end, 0.0, t, 1.0).sample(generator=generator)
+        noises = [self.noise(x_t, generator) for _ in range(head.draws)]
+        ends = [self.said(x_t, t, given, noise) for noise in noises]
+        score = torch.zeros(len(x1), device=x1.device)
+        score[:made] = head.score(self.setting, ends, end) * (len(x1) / made)
+        return score
 
     forward = loss
 

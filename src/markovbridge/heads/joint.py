@@ -1,0 +1,162 @@
+r"""Ends drawn jointly: noise in, end out, beside the law that another head states.
+
+A bridge step is exact, however long, if x_1 is drawn from the *joint* law of its sites given x_t.
+Laws per site draw sites that do not see each other, and a mean draws nothing; so below ten
+evaluations something else has to decide what a sample will be. A joint law need not have a density
+for that: draws are enough. Here the same network is shown standard normal noise z, and a second
+set of outputs makes an end y(x_t, t, z) of it, in the terms of the other head. It is trained by
+the energy score (Gneiting & Raftery 2007, https://doi.org/10.1198/016214506000001437),
+
+    S = E‖y - x_1‖^β - ½ E‖y - y'‖^β,    0 < β < 2,
+
+with y and y' of independent noise at the same x_t: strictly proper, so that its one minimiser
+over laws of whole events is the true p(x_1 | x_t). No teacher, no adversary, no density.
+
+At z = 0 the network states the law of the other head, for rates, means and likelihoods. What is
+left to decide changes on the way: what a sample will be, by one joint draw; what its sites are, by
+leaps of the mean. `samplers.HandOver` goes from one to the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from markovbridge import doors
+from markovbridge.couplings import Coupling
+from markovbridge.doors import checks
+from markovbridge.heads.base import Head
+from markovbridge.heads.counts import MeanHead
+from markovbridge.laws import Binomial, Delta, Law, Shifted
+from markovbridge.laws.numbers import by_row
+from markovbridge.processes.base import Process, Setting
+from markovbridge.samplers.base import Sampler
+from markovbridge.samplers.hand_over import HandOver
+
+TINY = 1e-6  # of squared distances, whose root has no slope at 0
+
+
+@dataclass(frozen=True)
+class JointHead(Head):
+    """The law of another head, and ends that are drawn jointly over all sites.
+
+    The loss is that of the objective, for the law, and `weight` times the energy score. `Bridge`
+    draws jointly; leaps, rates and likelihoods are those of the law. There is no density of the
+    joint law: the likelihood of a number of steps of the bridge is refused.
+
+    Attributes:
+        law: The head of the law, in whose terms ends are made, too: the mean of its law given
+            the noise, or its table.
+        noise: Standard normal numbers shown to the network at each site.
+        draws: Ends made of each training sample; each costs an evaluation beside that of the law.
+        exponent: β. Near 2 far more than the mean is hardly seen; small, what is near counts more.
+        weight: Of the score beside the objective.
+        share: Of the rows of a batch that ends are made for: 1/4 costs half a step more.
+        early: Times of its training are u^early, u being uniform: joint draws are for the
+            beginning, where all is open.
+        units: What distances are measured in: the deviation of the whole "event", as for images,
+            or that of each "site", for tables whose features have scales of their own.
+    """
+
+    law: Head = field(default_factory=MeanHead)
+    noise: int = 1  # pyright: ignore[reportIncompatibleMethodOverride]
+    draws: int = 2  # pyright: ignore[reportIncompatibleVariableOverride]
+    exponent: float = 1.0
+    weight: float = 4.0
+    share: float = 1.0
+    early: float = 4.0
+    units: Literal["event", "site"] = "event"
+
+    def __post_init__(self) -> None:
+        if self.law.noise:
+            raise ValueError(f"law must be a head that states laws, not {self.law}: MeanHead()")
+        checks.whole(self.noise, "noise", least=1)
+        checks.whole(self.draws, "draws", least=2)
+        checks.number(self.exponent, "exponent", above=0, below=2)
+        checks.number(self.weight, "weight", above=0)
+        checks.number(self.share, "share", above=0, most=1)
+        checks.number(self.early, "early", least=1)
+
+    @property
+    def corrects(self) -> bool:
+        """As the head of the law."""
+        return self.law.corrects
+
+    @property
+    def starts_from_moments(self) -> bool:
+        """As the head of the law."""
+        return self.law.starts_from_moments
+
+    def outputs(self, process: Process) -> int:
+        """Those of the law, and as many for the end."""
+        return 2 * self.law.outputs(process)
+
+    def check(self, process: Process, coupling: Coupling) -> None:
+        """As the head of the law."""
+        self.law.check(process, coupling)
+
+    def sampler(self, process: Process) -> Sampler:
+        """One joint draw, and then what is usual for the law."""
+        return HandOver(then=self.law.sampler(process))
+
+    def __call__(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
+        return self.law(setting, raw.chunk(2, 1)[0], x, t)
+
+    def times(
+        self, n: int, generator: torch.Generator | None, device: torch.device | str
+    ) -> Tensor:
+        """Times of the training of ends, one in each stratum, in random order: (n,) float32."""
+        u = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
+        strata = torch.randperm(n, generator=generator, device=device)
+        t = ((strata + u) / n) ** self.early
+        return t.to(torch.float32).clamp_max(1 - 2**-24)
+
+    @property
+    def stated(self) -> Head:
+        """The head of the law."""
+        return self.law
+
+    def end(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
+        """The end that is made of the noise, in the terms of the law."""
+        return self.law(setting, raw.chunk(2, 1)[1], x, t)
+
+    def whole(self, law: Law, x: Tensor) -> Law:
+        """Of a table its law; else the mean, or of whole numbers one of the two next to it."""
+        if law.categories is not None:
+            return law.table()
+        if x.is_floating_point():
+            return Delta(law.mean)
+        excess = law.excess(x)
+        below = excess.floor()
+        return Shifted(x + below.long(), Binomial(torch.ones_like(x), excess - below))
+
+    def score(self, setting: Setting, ends: Sequence[Law], x1: Tensor) -> Tensor:
+        """`weight` times the energy score of the ends: (batch,)."""
+        seen = [self._seen(setting, end, end.categories) for end in ends]
+        true = self._seen(setting, Delta(x1), ends[0].categories)
+        n = len(seen)
+        far = torch.stack([self._distance(y, true) for y in seen]).mean(0)
+        pairs = [self._distance(y, z) for i, y in enumerate(seen) for z in seen[:i]]
+        return self.weight * (far - torch.stack(pairs).sum(0) / (n * (n - 1)))
+
+    def _seen(self, setting: Setting, end: Law, categories: int | None) -> Tensor:
+        """An end as a point: its numbers, or the probabilities of its categories."""
+        if categories is not None:
+            if end.categories is None:  # a value
+                return by_row(F.one_hot(end.mean.long(), categories).float())
+            return by_row(end.table().log_probs.exp())
+        mean = end.mean
+        variance = setting.variance.expand(mean.shape[1:])
+        unit = variance.sqrt() if self.units == "site" else variance.mean().sqrt()
+        return by_row(mean / unit)
+
+    def _distance(self, a: Tensor, b: Tensor) -> Tensor:
+        return ((a - b).square().sum(1) + TINY) ** (self.exponent / 2)
+
+
+doors.guard(__name__)
