@@ -9,6 +9,7 @@ import torch
 import markovbridge as mb
 from markovbridge import (
     Bridge,
+    HandOver,
     MeanHead,
     PureDeath,
     Transport,
@@ -115,9 +116,13 @@ def test_users_parts_are_passed_when_loading(tmp_path):
         tmp_path / "model", network=Watching(), head=MeanHead("nearest")
     )
     assert found.network.weight.tolist() == [2, 2, 2]
-    assert found.head == MeanHead("nearest")
-    with pytest.raises(TypeError, match="unknown part 'sampler': parts are process, network"):
-        Transport.from_pretrained(tmp_path / "model", sampler=Bridge())
+    assert found.head == MeanHead("nearest") and found.default_sampler() == Bridge()
+    found = Transport.from_pretrained(
+        tmp_path / "model", network=Watching(), sampler=HandOver(then=Bridge())
+    )
+    assert found.default_sampler() == HandOver(then=Bridge())
+    with pytest.raises(TypeError, match="unknown part 'steps': parts are process, network"):
+        Transport.from_pretrained(tmp_path / "model", steps=3)
 
 
 def edit(folder, **changes):
