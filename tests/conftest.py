@@ -21,6 +21,14 @@ def pytest_runtest_setup(item):
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _few_measured():
+    """Errors over time are measured of few samples: most of the time of a short run goes there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("markovbridge.training.selection.MEASURED", 16)
+        yield
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--whole",
