@@ -1,7 +1,8 @@
 """Every sampler with every process in every way to draw: right, or refused.
 
-Processes take turns here, as do ways and laws: a sampler meets every third process. With `pytest --whole` every pair is run, and
-`python -m grid.pairs`, in this folder's parent, tells what comes of each.
+Processes take turns here, as do ways and laws: a sampler meets every third process. With
+`pytest --whole` every pair is run, and `python -m grid.pairs`, in this folder's parent, tells
+what comes of each.
 """
 
 import pytest
