@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -18,6 +17,8 @@ from hostile import places, probe  # noqa: E402, F401 (fixtures)
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """One thread, whatever a test left: a fork waits for ever for threads that it has not got."""
+    import torch  # not above: this is read before the workers start
+
     torch.set_num_threads(1)
 
 
