@@ -33,7 +33,18 @@ SDES = {
 TIMES = (0.15, 0.5, 0.85)
 
 
-@pytest.fixture(params=[(n, d) for n in SDES for d in ("forward", "noising")], ids="-".join)
+DIRECTIONS = ("forward", "noising")
+
+
+def turns():
+    """Every SDE in one direction, the two taking turns; in both with --whole."""
+    for k, name in enumerate(SDES):
+        for direction in DIRECTIONS:
+            marks = [] if direction == DIRECTIONS[k % 2] else [pytest.mark.whole]
+            yield pytest.param((name, direction), marks=marks, id=f"{name}-{direction}")
+
+
+@pytest.fixture(params=turns())
 def pair(request):
     """A process with the drift, and the same without."""
     name, direction = request.param

@@ -68,7 +68,7 @@ def test_two_models_walk_from_the_source_on(make, order):
 
     back = law(Isotropic()).reversed()
     sampler = make(unscored(back))
-    found = [terminal(sampler, uniform(n), forward, -1.0, 0.49) for n in (10, 20, 40)]
+    found = [terminal(sampler, uniform(n), forward, -1.0, 0.49) for n in (20, 40, 80)]
     errors = [abs(variance - 2.25) for _, variance in found]
     assert errors[1] < 0.1
     assert abs(found[-1][0] - 2) < 0.02
