@@ -72,8 +72,7 @@ def table(law, n, top):
     parts = []
     for values in torch.arange(top + 1).split(1000):
         index = torch.arange(n).repeat_interleave(len(values))
-        found = rows(law, index).site_log_prob(values.repeat(n).unsqueeze(1))
-        parts.append(found.reshape(n, len(values)))
+        parts.append(rows(law, index).site_log_prob(values.repeat(n)[:, None]).reshape(n, -1))
     return torch.cat(parts, 1).double()
 
 
