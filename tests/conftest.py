@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -18,7 +17,17 @@ from hostile import places, probe  # noqa: E402, F401 (fixtures)
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """One thread, whatever a test left: a fork waits for ever for threads that it has not got."""
+    import torch  # not above: this is read before the workers start
+
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_measured():
+    """Errors over time are measured of few samples: most of the time of a short run goes there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("markovbridge.training.selection.MEASURED", 16)
+        yield
 
 
 def pytest_addoption(parser):

@@ -21,7 +21,7 @@ import yaml
 CANARY = "hostile_canary"  # a module whose import is a trace
 RUNS = ("os.system", "os.exec", "os.spawn", "os.posix_spawn", "subprocess.Popen", "pty.spawn")
 FIRST = 5  # probes of a test, which are all run
-EACH = 5  # of the others one of so many
+EACH = 6  # of the others one of so many
 BOUND = 20  # seconds after which something hangs
 
 
@@ -280,8 +280,8 @@ def probe(places, monkeypatch, capsys, pytestconfig):
     """Runs something, and says what is wrong with how it ended: nothing, one hopes.
 
     It must end with one error of ours; where it `may_pass`, leaving no trace is enough. Of a
-    test of many probes every fifth is run, unless all are asked for (`--whole`): all attacks and
-    all places, as their numbers are no multiples of five.
+    test of many probes every sixth is run, unless all are asked for (`--whole`): all attacks and
+    all places, as there are more places than that, and their numbers have no divisor of six.
     """
     whole, asked = pytestconfig.getoption("whole"), itertools.count()
     monkeypatch.syspath_prepend(places / "path")

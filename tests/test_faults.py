@@ -1,6 +1,6 @@
-"""Some of the failures that `benchmarks/interruption.py --faults 1 --pairs 5` makes one by one.
+"""Some of the failures and kills that `benchmarks/interruption.py` makes one by one.
 
-All of them with `pytest --whole`, which takes hours.
+All failures, and five pairs, with `pytest --whole`, which takes hours.
 """
 
 import os
@@ -13,10 +13,14 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TABLES = {"train table", "overwrite table", "sample table", "tables"}  # which other packages write
 WHOLE = pytest.mark.whole
-# Most of how a file, a folder and a log are written; of all else a share.
+KILLS = ["--kills", "2", "--steps", "16"]  # beside, as it takes long to begin
+# Much of how a file, a folder and a log are written; of all else a share.
 SOME = [
-    (["--faults", "0.2", "--pairs", "1"], {"report", "save_pretrained"}),
-    (["--faults", "0.005"], {"sample", "train", "CountModel.save", "train table", "tables"}),
+    (["--faults", "0.1", "--pairs", "1"], {"report", "save_pretrained"}),
+    (
+        ["--faults", "0.005", *KILLS],
+        {"sample", "train", "CountModel.save", "train table", "tables"},
+    ),
     pytest.param(
         [],
         {"inspect", "overwrite", "restore", "impute", "translate", "evaluate"}
@@ -33,7 +37,7 @@ def test_failing_operations_leave_what_goes_on_as_if_nothing_had_been(options, j
     for package in ("pandas", "pyarrow") if jobs & TABLES else ():
         pytest.importorskip(package)
     if whole := pytestconfig.getoption("whole"):
-        options = ["--faults", "1", "--pairs", "5"]
+        options = ["--faults", "1", "--pairs", "5", *(KILLS if KILLS[0] in options else [])]
     script = [sys.executable, str(BENCHMARKS / "interruption.py"), "--kills", "0", "--seed", "1"]
     done = subprocess.run(
         [*script, *options, "--jobs", *sorted(jobs)],
@@ -43,5 +47,6 @@ def test_failing_operations_leave_what_goes_on_as_if_nothing_had_been(options, j
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert ("2 of 2 killed runs ended bit-equal" in done.stdout) == (KILLS[0] in options)
     for job in jobs:
         assert f"\n{job}: " in f"\n{done.stdout}"

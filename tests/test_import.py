@@ -18,6 +18,9 @@ readers = [m for m in found if m.startswith(("markovbridge.data.", "markovbridge
 light = {{f"markovbridge.data.{{m}}" for m in ("base", "counts", "covariates", "rows", "splits")}}
 print(clients, sorted(set(readers) - light))
 assert not clients and set(readers) <= light
+import markovbridge.cli.sample
+metrics = [m for m in sys.modules if "metrics" in m]
+assert not metrics, metrics  # which drawing does not need
 assert mb.data.Digits().load().x.shape[1:] == (1, 8, 8)
 assert mb.CountModel.__name__ == "CountModel" and mb.training.Trainer
 """

@@ -52,6 +52,12 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def _all_measured(monkeypatch):
+    """Errors over time of as many samples as a run has them of, not of the few of other tests."""
+    monkeypatch.setattr("markovbridge.training.selection.MEASURED", 128)
+
+
 @cache
 def written() -> dict[str, Any]:
     return pinned.read()

@@ -47,8 +47,7 @@ def as_given(kind, home, order, told=True):
     "kind",
     [
         "frame",
-        "npz",
-        *(pytest.param(kind, marks=pytest.mark.whole) for kind in ("anndata", "csv", "h5ad")),
+        *(pytest.param(k, marks=pytest.mark.whole) for k in ("anndata", "csv", "h5ad", "npz")),
     ],
 )
 def test_the_command_line_and_count_model_say_the_same(trained, run, tmp_path, kind):

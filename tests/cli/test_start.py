@@ -1,6 +1,7 @@
 """`markovbridge train --from`: from which runs another may start, and what it remembers of it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,26 @@ def table(name, genes, levels=("ctl", "drug")):
     write_table(name, counts, row_names=rows, column_names=list(genes), columns=told)
 
 
+TOLD = ["--data.covariates", "[batch]"]
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """A table of genes a, b, c, and a run of it."""
+    folder = tmp_path_factory.mktemp("start")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        table("one.csv", "abc")
+        assert main(["train", "one.csv", *TOLD, "--output", "one", *SMALL]) == 0
+    return folder
+
+
 @pytest.fixture
-def first(tmp_path, monkeypatch, capsys):
-    """A run of genes a, b, c, in the current folder."""
+def first(one, tmp_path, monkeypatch):
+    """The same in the current folder."""
+    shutil.copytree(one, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    table("one.csv", "abc")
-    told = ["--data.covariates", "[batch]"]
-    assert main(["train", "one.csv", *told, "--output", "one", *SMALL]) == 0
-    capsys.readouterr()
-    return [*told, *SMALL, "--from", "one"]
+    return [*TOLD, *SMALL, "--from", "one"]
 
 
 @pytest.mark.parametrize(

@@ -187,12 +187,6 @@ def test_what_needs_no_torch_does_not_wait_for_it(words):
     assert child.stderr.strip() == "0 []"
 
 
-def test_drawing_does_not_import_metrics():
-    code = "import sys, markovbridge.cli.sample; print([m for m in sys.modules if 'metrics' in m])"
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert child.stdout.strip() == "[]", child.stderr
-
-
 def test_wrong_values_from_python_are_refused_alike(sampled):
     with pytest.raises(ValueError, match="n is 0; it must be at least 1"):
         markovbridge.cli.Sample(sampled, n=0)

@@ -37,8 +37,8 @@ TASKS = [{"survival": 0.4}, {"observed": 0.5}]
 @pytest.mark.parametrize("task", TASKS, ids=str)
 def test_a_right_model_has_uniform_ranks_and_the_coverage_it_names(task):
     model = right()
-    found = model.calibrate(data(300).numpy(), levels=(0.5, 0.8, 0.9), **task)
-    assert found.uniform > 0.01 and found.rows == 300 and found.draws == 19
+    found = model.calibrate(data(200).numpy(), levels=(0.5, 0.8, 0.9), **task)
+    assert found.uniform > 0.01 and found.rows == 200 and found.draws == 19
     assert sum(found.ranks) == pytest.approx(1)
     away = (np.array(found.ranks) - 0.05) / np.array(found.errors)
     assert np.abs(away).max() < 4.5
@@ -52,13 +52,13 @@ def test_a_right_model_has_uniform_ranks_and_the_coverage_it_names(task):
 @pytest.mark.parametrize("task", TASKS, ids=str)
 def test_a_bad_model_is_seen_and_its_intervals_hold_all_the_same(task):
     model = bad()
-    found = model.calibrate(data(200).numpy(), **task)
+    found = model.calibrate(data(120).numpy(), **task)
     assert found.uniform < 1e-6 and found.ranks[-1] > 0.2
     for one in found.coverage:
         assert one.plain.randomised < one.plain.level - 5 * one.plain.error
         assert one.corrected > one.plain.level - 3 * one.error
         assert one.width > one.plain.width
-    new = data(200, seed=1)
+    new = data(120, seed=1)
     if "survival" in task:
         hidden = torch.ones_like(new, dtype=torch.bool)
         seen = torch.from_numpy(np.random.default_rng(2).binomial(new.numpy(), 0.4))
@@ -78,10 +78,10 @@ def test_a_bad_model_is_seen_and_its_intervals_hold_all_the_same(task):
 
 def test_it_holds_in_each_group_of_features():
     model = bad()
-    model.calibrate(data(200).numpy(), survival=0.4)
+    model.calibrate(data(120).numpy(), survival=0.4)
     (correction,) = (one.correction for one in model.calibrations_)
     assert correction.edges == (1.0,)
-    new = data(300, seed=1)
+    new = data(150, seed=1)
     seen = np.random.default_rng(2).binomial(new.numpy(), 0.4)
     made = model.restore(seen, survival=0.4)
     low, high = (torch.from_numpy(end) for end in made.interval(0.9))

@@ -8,6 +8,7 @@ from markovbridge import CountModel
 from markovbridge.data import CountTable
 
 FAST = {"steps": 2, "width": 8, "depth": 1, "batch_size": 16, "random_state": 0, "tolerance": 1.0}
+FAST["base"] = None  # no base law is fitted
 COUNTS = np.random.default_rng(0).poisson(3.0, (20, 3))
 BESIDE = {"batch": [1, 2] * 10, "age": np.arange(20.0)}
 

@@ -10,6 +10,7 @@ from markovbridge.counts.told import by_name, encoded
 
 anndata = pytest.importorskip("anndata")
 FAST = {"steps": 2, "width": 8, "depth": 1, "batch_size": 16, "random_state": 0, "tolerance": 1.0}
+FAST["base"] = None  # no base law is fitted
 COUNTS = np.random.default_rng(0).poisson(3.0, (40, 4))
 ROWS = [f"c{k}" for k in range(40)]
 KIND = ["a", "b"] * 20

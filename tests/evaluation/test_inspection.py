@@ -119,7 +119,10 @@ def test_inspect_counts(tmp_path):
     assert "Jumps" in (tmp_path / "inspect.html").read_text()
 
 
-@pytest.mark.parametrize("recipe", ["digits", "digits-bridge", "digits-translate"])
+@pytest.mark.parametrize(
+    "recipe",
+    ["digits", pytest.param("digits-bridge", marks=pytest.mark.whole), "digits-translate"],
+)
 def test_inspect_a_run(tmp_path, recipe):
     run = tmp_path / "run"
     small = ["--network.width", "16", "--network.depth", "1", "--trainer.threads", "1"]

@@ -66,7 +66,7 @@ def test_marginals_of_a_process_and_data(site):
 
 
 def test_marginals_of_sampled_paths():
-    ax = plot_marginals(exact_model(), times=TIMES, site=0, n=4000, generator=rng())
+    ax = plot_marginals(exact_model(), times=TIMES, site=0, n=1500, generator=rng())
     shares = torch.tensor([0.5, 0.25, 0.25]).double()
     # 3 steps are few: the sites are drawn together, so each of them is exact.
     torch.testing.assert_close(drawn(ax), exactly(shares), atol=0.04, rtol=0)
@@ -76,7 +76,7 @@ def test_marginals_of_sampled_paths():
 def test_marginals_of_a_simulated_reverse():
     known = Known.of(ring(), {(1, 1, 0, 0): 1.0})
     model = exact(known)
-    ax = plot_marginals(model, times=TIMES, site=1, n=500, generator=rng())
+    ax = plot_marginals(model, times=TIMES, site=1, n=250, generator=rng())
     one = known.states[:, 1].double()
     expected = torch.stack([known.marginal(t) @ one for t in TIMES])
     torch.testing.assert_close(drawn(ax)[:, 1], expected, atol=0.1, rtol=0)

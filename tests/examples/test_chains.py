@@ -18,7 +18,7 @@ def no_window(monkeypatch):
 
 def test_nucleotides(capsys):
     run = runpy.run_path(str(EXAMPLES / "nucleotides.py"))
-    nats, error, entropy, samples = run["main"](steps=120)
+    nats, error, entropy, samples = run["main"](steps=80)
     assert -entropy - 4 * error - 0.5 < nats < -entropy + 4 * error
     assert "no model beats" in capsys.readouterr().out
     # A site and its motif: 90 % of bases are kept on either strand.

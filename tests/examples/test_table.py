@@ -11,7 +11,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "count_table.py"
 def test_count_table(capsys):
     pytest.importorskip("pandas")
     run = runpy.run_path(str(EXAMPLE))
-    model, made, errors, inside = run["main"](steps=250, rows=100)
+    model, made, errors, inside = run["main"](steps=120, rows=50)
     assert errors["restored"] < 0.85 * errors["counts / 0.5"]
     assert errors["true rate of the gene"] < errors["imputed"] < 0.8 * errors["mean of the gene"]
     # Closed intervals of counts hold more than their level: see `restoration`.

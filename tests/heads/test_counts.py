@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from grid.worlds import rows
 from markovbridge import (
     CategoricalHead,
     EndNLL,
@@ -67,9 +68,12 @@ def random_raw(head, process, n, scale, key):
 
 
 def table(law, n, top):
-    return torch.stack(
-        [law.site_log_prob(torch.full((n, 1), v)).squeeze(1) for v in range(top + 1)], 1
-    ).double()
+    """Log-probabilities of 0 .. top, a thousand values at a time, of a law of (n, 1)."""
+    parts = []
+    for values in torch.arange(top + 1).split(1000):
+        index = torch.arange(n).repeat_interleave(len(values))
+        parts.append(rows(law, index).site_log_prob(values.repeat(n)[:, None]).reshape(n, -1))
+    return torch.cat(parts, 1).double()
 
 
 def test_outputs():

@@ -34,6 +34,8 @@ GO = {
     mb.ProbabilityFlow: ("linear",),
     mb.Corrected: ("values", "counts", "linear"),
 }
+# Those that cost most, of a sampler that meets another kind.
+DEAR = [(s, "values") for s in (mb.Gillespie, mb.TauLeaping, mb.Corrected)]
 
 
 @pytest.mark.parametrize("kind", OUTSIDE)
@@ -44,7 +46,11 @@ def test_they_pass_the_check(kind):
 
 @pytest.mark.parametrize(
     ("sampler", "kind"),
-    [(s, kind) for s in SAMPLERS for kind in GO[s]],
+    [
+        pytest.param(s, kind, marks=pytest.mark.whole) if (s, kind) in DEAR else (s, kind)
+        for s in SAMPLERS
+        for kind in GO[s]
+    ],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_every_sampler_makes_the_data(sampler, kind):

@@ -13,7 +13,7 @@ from markovbridge.laws import Categorical
 from markovbridge.processes import BirthDeath, PureBirth
 from problems_chains import CHAINS, data_law
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(50)
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
 
 
 def grid():

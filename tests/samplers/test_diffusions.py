@@ -171,7 +171,7 @@ def test_bias_of_time_reversal_which_the_mixture_does_not_have(b, mean, variance
 def test_orders_of_convergence(sampler, order):
     # To N(2, 9/4): to N(2, 1/4) the flow is a straight line, which Euler's steps follow.
     found = [
-        terminal(sampler, uniform(n), lambda noise: brownian(noise, 2.25))[1] for n in (15, 30, 60)
+        terminal(sampler, uniform(n), lambda noise: brownian(noise, 2.25))[1] for n in (10, 20, 40)
     ]
     errors = [abs(variance - 2.25) for variance in found]
     for coarse, fine in zip(errors, errors[1:], strict=False):
@@ -188,7 +188,7 @@ def test_flow_with_time_reversal_and_correlated_noise():
     start = law.reversed()  # where the paths really start: no prior mismatch
     flow = Transport(process, law, shape=(2,), coupling=Noised())
     x = torch.cat([torch.zeros(1, 2), torch.eye(2)]).double() + start.mean
-    for t, s in zip(uniform(400), uniform(400)[1:], strict=False):
+    for t, s in zip(uniform(200), uniform(200)[1:], strict=False):
         x = ProbabilityFlow().step(flow, x, t, s)
     torch.testing.assert_close(x[0], mean, rtol=0, atol=1e-3)
     jacobian = (x[1:] - x[0]).T

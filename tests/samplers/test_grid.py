@@ -1,8 +1,8 @@
 """Every sampler with every process in every way to draw: right, or refused.
 
-Processes take turns here, as do ways and laws: a sampler meets every second process, and of one
-that is listed bounded and unbounded either. With `pytest --whole` every pair is run, and
-`python -m grid.pairs`, in this folder's parent, tells what comes of each.
+Processes take turns here, as do ways and laws: a sampler meets every third process. With
+`pytest --whole` every pair is run, and `python -m grid.pairs`, in this folder's parent, tells
+what comes of each.
 """
 
 import pytest
@@ -11,8 +11,9 @@ from grid.pairs import chosen, missing, outcome, pairs, place
 from grid.settings import MODES, SAMPLERS
 from markovbridge import Corrected
 
+EACH = 3
 NAMES = {f"{p.sampler.__name__} x {p.process}": (p.sampler, p.process) for p in pairs()}
-TAKEN = [name for name in NAMES if place(*NAMES[name]) % 2]
+TAKEN = [name for name in NAMES if place(*NAMES[name]) % EACH == 1]
 
 
 def test_every_class_is_in_the_grid():
@@ -24,10 +25,10 @@ def test_every_class_and_every_way_to_draw_has_its_turn():
     classes = {process.partition(",")[0] for _, process in NAMES.values()}
     for sampler in SAMPLERS.keys() - {Corrected}:
         with_it = {process for one, process in met if one is sampler}
-        assert len(with_it) >= len(classes) // 2
+        assert len(with_it) >= len(classes) // EACH
     for process in classes:
         with_it = {one for one, name in met if name.partition(",")[0] == process}
-        assert len(with_it) >= len(SAMPLERS) // 2 - 1
+        assert len(with_it) >= len(SAMPLERS) // EACH
     assert {pair.mode for one in met for laws in chosen(*one) for pair in laws} == {*MODES}
 
 

@@ -102,15 +102,15 @@ def test_a_law_that_rises_faster_than_any_exact_one_is_warned_of():
     model = Transport(process, sudden, shape=(1,))
     with pytest.warns(UserWarning, match="what it can be under an exact law"):
         Gillespie().step(
-            model, torch.zeros(400, 1, dtype=torch.int64), 0.3, 0.7, generator=generator("cpu", 0)
+            model, torch.zeros(100, 1, dtype=torch.int64), 0.3, 0.7, generator=generator("cpu", 0)
         )
 
 
 def test_a_network_of_two_means_is_walked_to_the_data():
     process = BirthDeath(2.0)
     model = Transport(process, constant(0.0), TwoMeansHead(), shape=(1,), mean=2.0, variance=2.0)
-    x = model.sample(200, steps=1, sampler=Gillespie(), generator=generator("cpu", 1))
-    assert x.shape == (200, 1) and int(x.min()) >= 0
+    x = model.sample(60, steps=1, sampler=Gillespie(), generator=generator("cpu", 1))
+    assert x.shape == (60, 1) and int(x.min()) >= 0
 
 
 def test_a_process_that_does_not_state_its_growth_is_refused():

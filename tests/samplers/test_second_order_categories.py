@@ -23,10 +23,10 @@ def errors(world, step, steps):
     return np.array([exactly.error(world, step, n) for n in steps])
 
 
-def but(one):
-    """The chains, one of them with `--whole` only."""
+def but(*some):
+    """The chains, some of them with `--whole` only."""
     return [
-        pytest.param(name, marks=pytest.mark.whole) if name == one else name
+        pytest.param(name, marks=pytest.mark.whole) if name in some else name
         for name in exactly.CHAINS
     ]
 
@@ -40,7 +40,7 @@ def test_two_looks_are_of_second_order_where_nothing_is_cut_off(name):
     assert found[0] < errors(world, exactly.bridge_step, [8])[0] / 10
 
 
-@pytest.mark.parametrize("name", but("rates"))
+@pytest.mark.parametrize("name", but("rates", "grey levels"))
 def test_two_looks_are_better_than_two_steps_where_one_site_decides_the_other(name):
     world = exactly.World(exactly.CHAINS[name](), 0.02)
     found = errors(world, exactly.second_step, (8, 16))

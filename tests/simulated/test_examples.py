@@ -31,7 +31,7 @@ def test_exclusion(tmp_path, capsys):
 
 
 def test_epidemic(tmp_path, capsys):
-    share, found, known = run("epidemic", tmp_path, 250)
+    share, found, known = run("epidemic", tmp_path, 150)
     assert float((share - 1 / 6).abs().max()) < 0.07
     assert float((found - known).abs().sum()) < 0.4
     torch.testing.assert_close(known.sum(), torch.tensor(1.0).double())

@@ -92,7 +92,7 @@ def test_losses_have_the_mean_of_the_theory(objective, name):
     network = Small(inputs, dynamics.labels, scale=0.3)
     model = ReverseRates(dynamics, network, known.source(), objective)
     with torch.no_grad():
-        losses = model.loss(known.data(20_000, rng()), generator=rng(1))
+        losses = model.loss(known.data(8000, rng()), generator=rng(1))
     error = float(losses.std()) / math.sqrt(len(losses))
     assert abs(float(losses.mean()) - known.mean_loss(model)) < 4 * error
     assert error < 0.05
@@ -119,7 +119,7 @@ class OnGrid(nn.Module):
 def test_samplers_of_the_exact_reverse(name):
     dynamics, law = {"ring": (ring(), PAIR), "epidemic": (epidemic(), SIR)}[name]
     known = Known.of(dynamics, law)
-    n = 2000
+    n = 1200
     # A table for each of many times would take long: the exact ratios on a grid of times.
     model = ReverseRates(dynamics, OnGrid(known), known.source())
     x = model.sample(n, Thinning(), generator=rng(3))

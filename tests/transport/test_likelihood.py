@@ -152,7 +152,7 @@ def test_poisson_kernel_pays_for_its_steps(steps, gap):
     bound = transport.log_likelihood(
         torch.from_numpy(x).unsqueeze(1),
         steps=steps,
-        draws=2000,
+        draws=1000,
         generator=generator(),
         block=2**15,
     )

@@ -14,7 +14,6 @@ PROCESSES = {
     if process.states is not None
 }
 SLOW = ("FiniteChain 1", "DiscreteTimeChain 0")  # of which every time has tables of its own
-SLOW = ("FiniteChain 1", "DiscreteTimeChain 0")  # of which every time has tables of its own
 POINTS, WEIGHTS = torch.tensor([[0], [1], [2]]), torch.tensor([0.5, 0.3, 0.2])
 
 
@@ -26,7 +25,7 @@ def test_told_its_start_the_bound_is_that_given_it(name):
     x1 = POINTS.repeat(4, 1)
     x0 = process.noised(x1).sample(generator=generator())
     wanted = law(x0, torch.zeros(len(x0))).log_prob(x1).double()
-    draws, far = (400, 0.15) if name in SLOW else (4000, 0.05)
+    draws, far = (200, 0.15) if name in SLOW else (4000, 0.05)
     bound = model.log_likelihood(x1, x0=x0, draws=draws, block=8192, generator=generator(1))
     assert abs(float((bound.nats - wanted).mean())) < far
     assert float((bound.nats - wanted).abs().max()) < 5 * far

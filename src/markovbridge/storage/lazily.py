@@ -12,6 +12,7 @@ so that what needs none of these names, such as `markovbridge --help`, does not 
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -24,7 +25,7 @@ def offered(package: str, name: str) -> Any:
     Raises:
         AttributeError: If there is nothing of that name.
     """
-    if not name.startswith("_") and find_spec(f"{package}.{name}") is not None:
+    if not name.startswith("_") and _is_module(f"{package}.{name}"):
         return import_module(f"{package}.{name}")
     if not name.startswith("_") or name == "__all__":
         public = import_module(f"{package}.public")
@@ -33,6 +34,12 @@ def offered(package: str, name: str) -> Any:
             setattr(sys.modules[package], name, found)  # so that this is asked once a name
             return found
     raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+
+@cache
+def _is_module(name: str) -> bool:
+    """Whether there is such a module, looked for in the folders once: some ask often."""
+    return find_spec(name) is not None
 
 
 # What pip calls packages that are imported by another name.

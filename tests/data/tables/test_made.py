@@ -19,6 +19,7 @@ anndata = pytest.importorskip("anndata")
 COUNTS = np.random.default_rng(0).poisson(1.0, (40, 3))
 GENES = ["Actb", "Gapdh", "Sox2"]
 FAST = {"steps": 2, "width": 4, "depth": 1, "batch_size": 8, "random_state": 0, "tolerance": 1.0}
+FAST["base"] = None  # no base law is fitted
 
 
 def cells(kind=sparse.csr_matrix, dtype="f4", n=40):

@@ -94,7 +94,7 @@ def test_classifier_meets_the_best_possible():
     # The best area is P(a > b) for the likelihood ratio: Φ(1/sqrt 2).
     assert classifier_auc(x, y) == pytest.approx(norm.cdf(1 / math.sqrt(2)), abs=0.03)
     assert classifier_auc(x, normal(1500, 2, key=10)) == pytest.approx(0.5, abs=0.05)
-    assert classifier_auc(x, x + torch.tensor([100.0, 0.0])) == 1
+    assert classifier_auc(x[:300], x[:300] + torch.tensor([100.0, 0.0])) == 1
 
 
 def test_classifier_sees_more_than_means():
