@@ -145,7 +145,7 @@ def test_a_count_model_takes_saves_and_uses_them(tmp_path):
     model = CountModel(**options, base=exact.FitMixture((2,)), random_state=0)
     model.fit(x, covariates={"kind": np.array(["a", "b"])[kind], "age": rng.random(300)})
     base = model.transport_.base
-    assert base.config["combinations"] == 2 and base.config["condition"] == 3
+    assert base.config["combinations"] == 2 and base.config["numbers"] == 3
     model.save(tmp_path / "m")
     again = CountModel.load(tmp_path / "m")
     drawn = [m.sample(150, covariates={"kind": "a"}, random_state=1) for m in (model, again)]

@@ -81,7 +81,7 @@ class CountMixture(nn.Module, DataLaw):
         residuals: Whether the network is told how far each site is from what the mixture
             expects of it: see `CountPosterior.residual`.
         combinations: Combinations of levels that have weights of their own: see `LevelWeights`.
-        condition: Numbers of a condition, which then tell the combination.
+        numbers: How many numbers of a condition tell the combination.
 
     Attributes:
         log_weights: log w, (Q, K) float64, normalised.
@@ -111,7 +111,7 @@ class CountMixture(nn.Module, DataLaw):
         corrected: bool = False,
         residuals: bool = False,
         combinations: int = 0,
-        condition: int = 0,
+        numbers: int = 0,
     ) -> None:
         super().__init__()
         asking = "a mixture of negative binomials keeps its form"
@@ -122,11 +122,11 @@ class CountMixture(nn.Module, DataLaw):
         self.process = process
         self.corrected = corrected
         checks.whole(combinations, "combinations", least=0)
-        checks.whole(condition, "condition", least=0)
+        checks.whole(numbers, "numbers", least=0)
         shown = {"corrected": corrected, "residuals": residuals}
-        levels = {"combinations": combinations, "condition": condition}
+        levels = {"combinations": combinations, "numbers": numbers}
         self.config = {"process": process, **sizes, **shown, **levels}
-        made = LevelWeights(combinations, condition, depths, components)
+        made = LevelWeights(combinations, numbers, depths, components)
         self.levels = made if combinations else None
         self.more_features = int(residuals)
         weights = torch.full((depths, components), -float(torch.tensor(depths * components).log()))
@@ -165,7 +165,7 @@ class CountMixture(nn.Module, DataLaw):
             corrected=corrected,
             residuals=residuals,
             combinations=0 if levels is None else len(levels.conditions),
-            condition=0 if levels is None else levels.conditions.shape[1],
+            numbers=0 if levels is None else levels.conditions.shape[1],
         )
         if levels is not None:
             given |= {f"levels.{name}": value for name, value in levels.state_dict().items()}
