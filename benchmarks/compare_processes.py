@@ -32,6 +32,9 @@ def trained(recipe: str, folder: Path, steps: int) -> mb.Transport:
     if not (run / "model" / "config.json").is_file():
         command = [sys.executable, "-m", "markovbridge", "train", recipe, "--output", str(run)]
         command += ["--trainer.steps", str(steps), "--overwrite", "true"]
+        if recipe in DATA:  # leaps alone, and the batches of the others
+            size = "128" if recipe == "digits" else "64"
+            command += ["--head", "markovbridge.MeanHead", "--trainer.batch_size", size]
         subprocess.run(command, check=True, stdout=sys.stderr)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return mb.Transport.from_pretrained(run / "model").to(device)

@@ -29,6 +29,8 @@ from markovbridge.transport import Transport
 from markovbridge.transport.planning import SAMPLES, hand_over, plans
 
 COMPARED = 1024  # samples with which those of plans are compared
+PLANNING = 500  # training rows for each sample of a plan, which takes 120 evaluations
+FEWEST = 32  # of such samples
 MEASURED = 128  # samples of which the errors over time are taken
 MOST = 2048  # held-out samples of a table too large to be a tensor, and the least limit of others
 
@@ -127,19 +129,23 @@ def tell_errors(model: Transport, examples: Examples, seed: int) -> None:
     model.error_curve = measure(model, rows["x1"], x0=x0, condition=told, generator=noise)
 
 
-def tell_plans(model: Transport, examples: Examples, seed: int) -> None:
+def tell_plans(model: Transport, examples: Examples, config: TrainingConfig) -> None:
     """Measure where joint draws end and leaps begin, always with the same data and noise.
 
-    Of models without joint draws, or whose sources are given with the data, there is no plan.
+    Of as many samples as about a tenth of the training costs. Of hardly any there is no plan, nor
+    of models without joint draws, or whose sources are given with the data.
     """
-    if not model.draws_jointly or model.coupling.given:
+    samples = min(SAMPLES, config.steps * config.batch_size // PLANNING)
+    if not model.draws_jointly or model.coupling.given or samples < FEWEST:
         return
+    seed = config.seed
     order = torch.randperm(len(examples), generator=generator("cpu", "plans", seed))[:COMPARED]
     rows = examples.rows(order, model.device)
     told = rows["condition"]
     if told is not None:
-        told = told.repeat(-(-SAMPLES // len(told)), 1)[:SAMPLES]
-    found = plans(model, rows["x1"], condition=told, seed=derive("plans", seed))
+        told = told.repeat(-(-samples // len(told)), 1)[:samples]
+    key = derive("plans", seed)
+    found = plans(model, rows["x1"], condition=told, samples=samples, seed=key)
     model.sampler = hand_over(model, found)
 
 

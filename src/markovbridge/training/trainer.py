@@ -329,7 +329,7 @@ class Trainer:
             tell_errors(self.result, data, self.config.seed)
         if self.step == self.config.steps and self._planned != step:
             self._planned = step
-            tell_plans(self.result, data, self.config.seed)
+            tell_plans(self.result, data, self.config)
 
     def open(self, directory: Path, *, resume: bool) -> None:
         """Take a folder into use: continue the run in it, or start one.
