@@ -75,7 +75,7 @@ def test_resume_continues(run, trained, tmp_path):
 
 def test_resume_refuses_another_run(run, capsys):
     before = (run / "config.yaml").read_text()
-    assert train(run, "--resume", "true", "--trainer.batch_size", "64") == 1
+    assert train(run, "--resume", "true", "--trainer.batch_size", "32") == 1
     assert "batch_size" in error(capsys)
     assert (run / "config.yaml").read_text() == before
 
@@ -92,7 +92,7 @@ def test_dry_run_writes_nothing(tmp_path, monkeypatch, capsys):
     assert main(["train", "digits", *SMALL, "--dry_run", "true"]) == 0
     text = capsys.readouterr().out
     assert "digits: the recipe works" in text
-    model = MLP((1, 8, 8), 1, 1, width=16, depth=1)
+    model = MLP((1, 8, 8), 2, 2, width=16, depth=1)
     assert f"MLP, {sum(p.numel() for p in model.parameters()):,} weights" in text
     assert list(tmp_path.iterdir()) == []
 

@@ -1,9 +1,12 @@
 """From joint draws to leaps: what is drawn how, and where."""
 
+import math
+
 import pytest
 import torch
 
 import markovbridge as mb
+from markovbridge import networks
 from markovbridge.samplers import ErrorCurve, HandOver
 from markovbridge.storage.config import from_config, to_config
 from markovbridge.transport.planning import Plan, hand_over, plans
@@ -98,23 +101,113 @@ def test_errors_that_have_fallen():
     assert curve.fallen(2 / 3) == pytest.approx(0.75, abs=1e-6)
 
 
+def joint(network=None, head=None, **options):
+    head = mb.JointHead() if head is None else head
+    network = torch.nn.Identity() if network is None else network
+    return mb.Transport(Counts.process, network, head, shape=(2,), base=None, **options)
+
+
 def test_the_best_plan_of_each_number_of_steps_is_taken():
     found = [
         Plan(1, (1.0,), 1, 5.0),
-        Plan(2, (0.2,), 3, 2.0),
-        Plan(2, (0.4,), 3, 1.0),
+        Plan(2, (0.2, 1.0), 2, 2.0),
+        Plan(2, (0.4,), 3, 3.0),
         Plan(4, (0.1, 0.2), 6, 1.0),
-        Plan(4, (0.1,), 7, 2.0),
+        Plan(4, (), 8, 2.0),
+        Plan(5, (0.1,), 9, math.inf),
     ]
-    transport = mb.Transport(
-        Counts.process, torch.nn.Identity(), mb.JointHead(), shape=(3,), mean=1.0, variance=1.0
-    )
-    sampler = hand_over(transport, found)
-    assert sampler == HandOver(plans=((1.0,), (0.4,), (0.4,), (0.1, 0.2)))
+    sampler = hand_over(joint(), found)
+    # A plan of other steps is taken but for its last time, where that is the data.
+    assert sampler.plans == ((1.0,), (0.2, 1.0), (0.2,), (0.1, 0.2), (0.1, 0.2))
+    assert sampler.then == mb.Trapezoidal()
+    assert hand_over(joint(), found[:1]).plans == ((1.0,),)
+    assert HandOver(plans=((1.0,),)).evaluations(3) == 6
+    with pytest.raises(ValueError, match="no plans to choose from"):
+        hand_over(joint(), [])
+
+
+class Ends(torch.nn.Module):
+    """Both sites 0 or both 4, or, `wrong`, always 2; the mean is that of the data."""
+
+    def __init__(self, wrong):
+        super().__init__()
+        self.wrong = wrong
+
+    def forward(self, seen, t, condition=None):
+        up = (seen[:, 1, :1] > 0).float().expand(-1, 2)
+        # softplus(raw + log(e - 1)) times what is left of a mean of 2, exactly at t = 0.
+        end = torch.full_like(up, 0.0) if self.wrong else torch.where(up > 0, 1.44, -20.0)
+        p = t.unsqueeze(1)
+        x = seen[:, 0] * (4 * p**2 + 2 * p * (1 - p)).sqrt() + 2 * p  # counts, as standardised
+        full = (x.amax(1, keepdim=True) > 0.5).float()
+        empty = ((1 - p) ** 8) * (1 - full)
+        mean = torch.where(full > 0, 4 - x, 4 * empty / (1 + empty)) / (2 * (1 - p))
+        law = mean.clamp_min(1e-6).expm1().clamp_min(1e-12).log() - 0.541325
+        return torch.stack([law, end], 1)
+
+
+DATA = torch.tensor([[0, 0], [4, 4]]).repeat(200, 1)
+
+
+def test_good_ends_are_planned_and_bad_ones_are_not():
+    options = {"mean": 2.0, "variance": 4.0}
+    good = hand_over(joint(Ends(False), **options), plans(joint(Ends(False), **options), DATA))
+    assert good.plans[0] == (1.0,) and good.plans[1]
+    model = joint(Ends(True), **options)
+    found = plans(model, DATA, steps=(3, 8))
+    assert {plan.steps for plan in found} == {1, 3, 8}
+    # A joint draw that ends so early hardly draws anything.
+    assert all(t < 0.05 for t in hand_over(model, found).plans[-1])
+    later = [
+        plan.error for plan in found if plan.steps == 8 and plan.joint and plan.joint[0] > 0.2
+    ]
+    (without,) = [plan.error for plan in found if plan.steps == 8 and not plan.joint]
+    assert all(error > without + 0.1 for error in later)
+
+
+@pytest.mark.parametrize("steps", [(1,), (3, 2), (2, 2)])
+def test_numbers_of_steps_that_cannot_be_planned_are_refused(steps):
+    with pytest.raises(ValueError, match="steps"):
+        plans(joint(Ends(False), mean=2.0, variance=4.0), DATA, steps=steps)
 
 
 def test_models_without_joint_draws_have_no_plans():
-    process = mb.PureDeath(maximum=4)
-    transport = mb.Transport(process, torch.nn.Identity(), mb.MeanHead(), shape=(3,))
     with pytest.raises(TypeError, match="MeanHead draws no sites jointly"):
-        plans(transport, torch.zeros(4, 3).long())
+        plans(joint(head=mb.MeanHead()), DATA)
+
+
+def test_a_law_takes_over_whatever_the_other_sampler_is():
+    model = Counts()
+    sampler = HandOver(then=mb.Bridge())
+    x = torch.zeros(2, 3, dtype=torch.int64)
+    sampler.step(model, x, 0.0, 0.5)
+    sampler.step(model, x, 0.5, 1.0)
+    assert model.asked == ["end", "law"]
+
+
+def test_corrected_walks_go_as_planned():
+    model, planned = Counts(), HandOver(plans=PLANS)
+    sampler, grid = mb.Corrected(planned, moves=2).plan(model, 2)
+    assert grid == pytest.approx([0, 0.3, 1]) and sampler.sampler == HandOver(0.3)
+    # A joint draw, two moves of leaps after it, and the last leap.
+    assert mb.Corrected(planned, moves=2).evaluations(2) == 3 + 2 * 2
+
+
+def test_the_sampler_of_a_model_is_kept(tmp_path):
+    network = networks.MLP((2,), 2, 2, width=4, depth=1)
+    model = joint(network, sampler=HandOver(plans=PLANS), mean=2.0, variance=4.0)
+    model.save_pretrained(tmp_path / "model")
+    found = mb.Transport.from_pretrained(tmp_path / "model")
+    assert found.default_sampler() == HandOver(plans=PLANS)
+
+
+def test_training_measures_plans_of_its_own_weights():
+    network = networks.MLP((2,), 2, 2, width=4, depth=1)
+    model = joint(network, sampler=HandOver(plans=PLANS), mean=2.0, variance=4.0)
+    config = {"batch_size": 8, "threads": 1, "log_every": 2000}
+    few = mb.training.Trainer(model, DATA, mb.training.TrainingConfig(steps=2, **config)).run()
+    assert few.sampler is None  # too little was trained
+    rest = mb.training.TrainingConfig(steps=2000, learning_rate=1e-9, **config)
+    trainer = mb.training.Trainer(model, DATA, rest)
+    trainer.step = 1999
+    assert len(trainer.run().sampler.plans) == 12

@@ -73,8 +73,8 @@ class Draws(Weighted, Placed, OnRun):
         guidance: How strongly the condition acts: 1 as learned, more than 1 beyond.
         block: What goes through the network at once; memory grows with it, and another result
             comes of another value.
-        sampler: How to step. Without it, what suits the model: steps of second order, two
-            evaluations each, where a mean is learned, and for others Bridge.
+        sampler: How to step. Without it, what the model brings or what suits it: steps of second
+            order, two evaluations each, where a mean is learned, and for others Bridge.
         head: The model's own head, to change what has no weights, such as
             --head.kernel stochastic.
         output: Where the results go, if not into the run folder: a folder, or a file that ends

@@ -67,6 +67,11 @@ def transport(
     """
     masking: Masking | None = MASKING if params["masking"] == "half" else params["masking"]
     head: Head = MeanHead(link="exp") if params["head"] is None else params["head"]
+    if head.noise:
+        raise ValueError(
+            f"a CountModel leaps, and draws nothing jointly: take the head of the law, "
+            f"{head.stated!r}, in place of {type(head).__name__}"
+        )
     process = PureDeath()
     mean, variance = statistics(x)
     fit = FitMixture() if params["base"] == "mixture" else params["base"]

@@ -34,6 +34,7 @@ from markovbridge.doors.randomness import generator
 from markovbridge.laws import Atoms, Law
 from markovbridge.processes import Process
 from markovbridge.samplers import Bridge
+from markovbridge.samplers.model import Stated
 from markovbridge.transport import Transport
 
 STEPS = 100  # of a path
@@ -141,7 +142,7 @@ def _paths(model: Transport, like: Tensor, seed: int) -> tuple[Tensor, Tensor, T
             states.append(x)
             means.append(model.law(x, t).mean if t < 1 else x)
         if t < 1:
-            x = sampler.step(model, x, t, grid[step + 1], generator=noise)
+            x = sampler.step(Stated(model), x, t, grid[step + 1], generator=noise)
     dtype = torch.get_default_dtype()
     return (
         torch.tensor([grid[k] for k in kept], dtype=torch.float64),

@@ -79,7 +79,7 @@ class Head(ABC):
         """The head that states the law alone."""
         return self
 
-    def end(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
+    def from_noise(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
         """The end that is made of noise, as a law in whose terms it is stated; see `noise`.
 
         Args:
@@ -94,8 +94,12 @@ class Head(ABC):
         raise TypeError(f"{type(self).__name__} is shown no noise: a JointHead makes ends of it")
 
     def whole(self, law: Law, x: Tensor) -> Law:
-        """The law of the state that `end` stands for: all that is left to chance is rounding."""
+        """The law of the state that an end stands for: what is left to chance is rounding."""
         return law
+
+    def points(self, setting: Setting, x: Tensor, categories: int | None = None) -> Tensor:
+        """States as points whose distances its score counts: (batch, d)."""
+        return x.flatten(1).float()
 
     def score(self, setting: Setting, ends: Sequence[Law], x1: Tensor) -> Tensor:
         """What is added to the loss, given `draws` ends of independent noise: (batch,)."""

@@ -38,6 +38,7 @@ from markovbridge.processes.base import Process, Setting
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.hand_over import HandOver
 
+LEAST = 1e-12  # variance
 TINY = 1e-6  # of squared distances, whose root has no slope at 0
 
 
@@ -46,8 +47,8 @@ class JointHead(Head):
     """The law of another head, and ends that are drawn jointly over all sites.
 
     The loss is that of the objective, for the law, and `weight` times the energy score. `Bridge`
-    draws jointly; leaps, rates and likelihoods are those of the law. There is no density of the
-    joint law: the likelihood of a number of steps of the bridge is refused.
+    and `HandOver` draw jointly; leaps, rates and likelihoods are those of the law. There is no
+    density of the joint law: the likelihood of a number of steps of the bridge is refused.
 
     Attributes:
         law: The head of the law, in whose terms ends are made, too: the mean of its law given
@@ -80,7 +81,7 @@ class JointHead(Head):
         checks.number(self.exponent, "exponent", above=0, below=2)
         checks.number(self.weight, "weight", above=0)
         checks.number(self.share, "share", above=0, most=1)
-        checks.number(self.early, "early", least=1)
+        checks.number(self.early, "early", least=1, most=100)
 
     @property
     def corrects(self) -> bool:
@@ -121,7 +122,7 @@ class JointHead(Head):
         """The head of the law."""
         return self.law
 
-    def end(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
+    def from_noise(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Law:
         """The end that is made of the noise, in the terms of the law."""
         return self.law(setting, raw.chunk(2, 1)[1], x, t)
 
@@ -135,25 +136,32 @@ class JointHead(Head):
         below = excess.floor()
         return Shifted(x + below.long(), Binomial(torch.ones_like(x), excess - below))
 
+    def points(self, setting: Setting, x: Tensor, categories: int | None = None) -> Tensor:
+        """States as points whose distances count: (batch, d).
+
+        Args:
+            setting: Moments of the data, whose deviation is the unit.
+            x: States, (batch, *event).
+            categories: How many values they are one of, each of which is a direction then.
+        """
+        if categories is not None:
+            return by_row(F.one_hot(x.long(), categories).float())
+        variance = setting.variance.expand(x.shape[1:]).clamp_min(LEAST)
+        unit = variance.sqrt() if self.units == "site" else variance.mean().sqrt()
+        return by_row(x / unit)
+
     def score(self, setting: Setting, ends: Sequence[Law], x1: Tensor) -> Tensor:
         """`weight` times the energy score of the ends: (batch,)."""
-        seen = [self._seen(setting, end, end.categories) for end in ends]
-        true = self._seen(setting, Delta(x1), ends[0].categories)
+        categories = ends[0].categories
+        if categories is None:
+            seen = [self.points(setting, end.mean) for end in ends]
+        else:
+            seen = [by_row(end.table().log_probs.exp()) for end in ends]
+        true = self.points(setting, x1, categories)
         n = len(seen)
         far = torch.stack([self._distance(y, true) for y in seen]).mean(0)
         pairs = [self._distance(y, z) for i, y in enumerate(seen) for z in seen[:i]]
         return self.weight * (far - torch.stack(pairs).sum(0) / (n * (n - 1)))
-
-    def _seen(self, setting: Setting, end: Law, categories: int | None) -> Tensor:
-        """An end as a point: its numbers, or the probabilities of its categories."""
-        if categories is not None:
-            if end.categories is None:  # a value
-                return by_row(F.one_hot(end.mean.long(), categories).float())
-            return by_row(end.table().log_probs.exp())
-        mean = end.mean
-        variance = setting.variance.expand(mean.shape[1:])
-        unit = variance.sqrt() if self.units == "site" else variance.mean().sqrt()
-        return by_row(mean / unit)
 
     def _distance(self, a: Tensor, b: Tensor) -> Tensor:
         return ((a - b).square().sum(1) + TINY) ** (self.exponent / 2)

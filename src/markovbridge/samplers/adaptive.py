@@ -39,7 +39,7 @@ from markovbridge.processes.clock import cut, elapsed, instant
 from markovbridge.processes.jumps import JumpProcess
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
-from markovbridge.samplers.model import Model, given_of
+from markovbridge.samplers.model import Model, Stated, given_of
 from markovbridge.samplers.rates import sound
 from markovbridge.samplers.second_order import Trapezoidal, leaping, leaps
 
@@ -88,7 +88,7 @@ class Adaptive(Sampler):
         leap, here = Trapezoidal(self.theta).leap, t
         if process.pace == "log" and float(process.schedule.survival(t)) == 0:
             here = min(_time(process, -math.log(FIRST)), s)
-            x = Bridge().step(model, x, t, here, generator=generator)
+            x = Bridge().step(Stated(model), x, t, here, generator=generator)
             if here == s:
                 return x
         left, after = _left(process, here), _left(process, s)
@@ -99,7 +99,7 @@ class Adaptive(Sampler):
             there = s if last else _time(process, left - length)
             if not leaps(process, x, here, there):
                 bridge = Bridge()
-                return bridge.step(model, x, here, there, generator=generator)
+                return bridge.step(Stated(model), x, here, there, generator=generator)
             x, first, second = leap(model, x, here, there, law=law, generator=generator)
             law = None
             if last:

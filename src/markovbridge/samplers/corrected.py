@@ -15,7 +15,8 @@ that die and are born again are the attrition of CountsDiff
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from markovbridge import doors
 from markovbridge.samplers.back import back, check_back
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
-from markovbridge.samplers.model import Model, given_of
+from markovbridge.samplers.model import DataModel, Model, given_of
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,13 @@ class Corrected(Sampler):
             x = self.sampler.step(model, x, r, s, generator=generator)
         return x
 
+    def plan(
+        self, model: DataModel, steps: int | Tensor, start: float = 0.0
+    ) -> tuple[Sampler, Sequence[float]]:
+        """That of the sampler, each of whose steps is followed by moves."""
+        sampler, grid = self.sampler.plan(model, steps, start)
+        return replace(self, sampler=sampler), grid
+
     def _first(self, model: Model) -> float:
         """The earliest time to go back to: where the walk began, if it must not be forgotten."""
         held = given_of(model).held
@@ -92,10 +100,10 @@ class Corrected(Sampler):
 
     def evaluations(self, steps: int) -> int | None:
         """Those of the steps, and of the moves after all but the last."""
-        own, each = self.sampler.evaluations(steps), self.sampler.evaluations(1)
-        if own is None or each is None:
-            return None
-        return own + (steps - 1) * self.moves * each
+        own, one = self.sampler.evaluations(steps), self.sampler.evaluations(steps - 1)
+        if own is None or one is None or steps < 1:
+            return None if steps >= 1 else 0
+        return own + (steps - 1) * self.moves * (own - one)
 
 
 doors.guard(__name__)

@@ -3,7 +3,7 @@ r"""From joint draws to leaps: what a sample will be, and then what its sites ar
 A joint draw of the end (`JointHead`) is one bridge step of any length, as good as what was learned
 of whole events; leaps of the mean are as good as their number. From the source, where all is
 open, one or two joint draws do what takes many leaps; later, leaps are better than any draw that
-a network makes. Where one ends and the other begins is measured: see `plans`.
+a network makes. Where one ends and the other begins is measured: see `transport.planning`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
-from markovbridge.samplers.model import DataModel, Model
+from markovbridge.samplers.model import DataModel, Model, Stated
 from markovbridge.samplers.second_order import Trapezoidal
 
 FIRST = 1e-9  # before which only a step from the source begins
@@ -32,9 +32,9 @@ class HandOver(Sampler):
     Attributes:
         until: The time: steps that begin before it are of the bridge. By default the first one,
             from the source, alone.
-        then: The sampler that goes on.
+        then: The sampler that goes on, from the law that the model states.
         plans: Times at which steps of the bridge end, for walks from the source in 1, 2, ...
-            steps, as `evaluation.hand_over.measure` finds them; of more steps those of the last.
+            steps, as `transport.planning` finds them; of more steps those of the last, before 1.
             Where there are plans, a number of `steps` takes `until` from them.
     """
 
@@ -71,7 +71,9 @@ class HandOver(Sampler):
 
     def _joint(self, steps: int) -> tuple[float, ...]:
         """Where the steps of the bridge end, of a walk from the source."""
-        return self.plans[min(steps, len(self.plans)) - 1]
+        if steps <= len(self.plans):
+            return self.plans[steps - 1]
+        return tuple(t for t in self.plans[-1] if t < 1)
 
     def step(
         self,
@@ -82,15 +84,20 @@ class HandOver(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        sampler = Bridge() if t < self.until else self.then
-        return sampler.step(model, x, t, s, generator=generator)
+        if t < self.until:
+            return Bridge().step(model, x, t, s, generator=generator)
+        return self.then.step(Stated(model), x, t, s, generator=generator)
 
     def evaluations(self, steps: int) -> int | None:
-        """One for each step of the bridge, from the source, and those of the other sampler."""
+        """Of a walk from the source: one for each joint draw, and those of the other sampler."""
+        if steps < 1:
+            return 0
         if self.plans:
             joint = len(self._joint(steps))
+        elif self.until > FIRST:
+            return None  # as the grid has it
         else:
-            joint = min(1, steps) if self.until > 0 else 0
+            joint = int(self.until > 0)
         later = self.then.evaluations(steps - joint) if steps > joint else 0
         return None if later is None else joint + later
 

@@ -28,7 +28,7 @@ from markovbridge import doors
 from markovbridge.processes.jumps import JumpProcess
 from markovbridge.samplers.base import Sampler, instead
 from markovbridge.samplers.bridge import Bridge
-from markovbridge.samplers.model import Model
+from markovbridge.samplers.model import Model, Stated
 from markovbridge.samplers.rates import leap, sound
 
 
@@ -52,7 +52,7 @@ class TauLeaping(Sampler):
                 f"take {instead(process)}"
             )
         if float(process.schedule.survival(t)) == 0 or s >= 1:
-            return Bridge().step(model, x, t, s, generator=generator)
+            return Bridge().step(Stated(model), x, t, s, generator=generator)
         rates = sound(process.expected_rates(model.law(x, t), x, t), t)
         return process.project(leap(process, x, rates * (s - t), generator))
 

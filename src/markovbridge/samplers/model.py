@@ -120,6 +120,18 @@ def end_of(model: Model, x: Tensor, t: Time, *, generator: torch.Generator | Non
     return joint(x, t, generator=generator)
 
 
+class Stated:
+    """A model whose ends are drawn from its law, whatever else it can draw: a `Model`.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.process, self.coupling, self.given = model.process, model.coupling, given_of(model)
+        self.law = model.law
+
+
 def given_of(model: object) -> Given:
     """What a model is bound to; nothing if it does not say."""
     return getattr(model, "given", NOTHING)

@@ -63,7 +63,7 @@ from markovbridge.processes.clock import cut
 from markovbridge.processes.jumps import JumpProcess
 from markovbridge.samplers.base import Sampler, instead
 from markovbridge.samplers.bridge import Bridge
-from markovbridge.samplers.model import Model
+from markovbridge.samplers.model import Model, Stated
 from markovbridge.samplers.rates import leap, sound
 
 TINY = 1e-30
@@ -120,7 +120,7 @@ class Trapezoidal(Sampler):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         if not leaps(leaping(self, model), x, t, s):
-            return Bridge().step(model, x, t, s, generator=generator)
+            return Bridge().step(Stated(model), x, t, s, generator=generator)
         return self.leap(model, x, t, s, generator=generator)[0]
 
     def leap(

@@ -30,7 +30,7 @@ from markovbridge.processes.schedules import Schedule
 from markovbridge.samplers import local_bounds
 from markovbridge.samplers.base import instead
 from markovbridge.samplers.bridge import Bridge
-from markovbridge.samplers.model import Model
+from markovbridge.samplers.model import Model, Stated
 from markovbridge.samplers.rates import Events, moved, sound
 
 SLACK = 2.0  # by how much a window may loosen the bound
@@ -63,7 +63,7 @@ def simulate(
     schedule = process.schedule
     first = max(t, _time(schedule, ends))
     if t < first:
-        x = Bridge().step(model, x, t, min(first, s), generator=generator)
+        x = Bridge().step(Stated(model), x, t, min(first, s), generator=generator)
     last = min(s, _time(schedule, 1 - ends))
     # A law by means alone leaves the data if it takes the last jump: make it before.
     if first < s and last < s and model.law(x, first).means_only:
@@ -79,7 +79,7 @@ def simulate(
             x = _jumps(model, process, x, clock, low, bounds, events, generator)
             clock = low
     if last < s and first < s:
-        x = Bridge().step(model, x, max(first, last), s, generator=generator)
+        x = Bridge().step(Stated(model), x, max(first, last), s, generator=generator)
     return process.project(x)
 
 

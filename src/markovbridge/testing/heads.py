@@ -126,7 +126,7 @@ def _ends(
     name, process = f"an end made at t = {float(t[0]):g}", setting.process
     shape = (head.draws, len(x), head.outputs(process), *x.shape[1:])
     raw = torch.randn(shape, generator=generator).requires_grad_()
-    ends = [head.end(setting, one, x, t) for one in raw]
+    ends = [head.from_noise(setting, one, x, t) for one in raw]
     drawn = process.project(head.whole(ends[0], x).sample(generator=generator))
     if process.support is None:
         ledger.ask("ends", lambda: process.check(drawn), NotImplementedError)

@@ -59,6 +59,8 @@ class Learner:
             )
         self.transport, self.config, self.accelerator = transport, config, accelerator
         self.micro_batch = config.batch_size // parts
+        if transport.draws_jointly:
+            transport.sampler = None  # which was measured for other weights
         transport.autocast = torch.bfloat16 if config.precision == "bf16" else None
         self._names: dict[Tensor, str] = {
             p: name for name, p in transport.named_parameters() if p.requires_grad

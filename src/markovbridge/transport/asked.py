@@ -138,7 +138,7 @@ class Asked(Dynamics):
         features = seen[0] if len(seen) == 1 else torch.cat(seen)
         with torch.autocast(x.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             raw = ask(self.network, features, times, condition, self.head.outputs(self.process))
-        made = self.head if noise is None else self.head.end
+        made = self.head if noise is None else self.head.from_noise
         parts = raw.float().split(len(x))
         return [made(setting, part, x, t) for setting, part in zip(settings, parts, strict=True)]
 

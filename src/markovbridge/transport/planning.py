@@ -1,15 +1,16 @@
 r"""Where joint draws end and leaps begin, by the errors of samples.
 
-For walks of a few numbers of steps, samples are drawn with one or two joint draws that end at
+For walks of a few numbers of steps, samples are drawn with no, one or two joint draws that end at
 several times, and compared with data by the energy distance (Székely & Rizzo 2013,
 https://doi.org/10.1016/j.jspi.2013.03.018),
 
     2 E‖X - Y‖ - E‖X - X'‖ - E‖Y - Y'‖,
 
-with the same noise for all. Times are those at which the error of the best guess has fallen by a
-share of what is unknown at the source (`ErrorCurve`), so that they mean the same under any
-schedule. The more steps a walk has, the earlier leaps are better than a joint draw: only times up
-to the best of fewer steps, and one more, are tried.
+without bias, of points in the units of the head, and with the same noise for all. Times are those
+at which the error of the best guess has fallen by a share of what is unknown at the source
+(`ErrorCurve`), so that they mean the same under any schedule. The more steps a walk has, the
+earlier leaps are better than a joint draw: only times up to the best of fewer steps, and one more,
+are tried.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.doors import checks
-from markovbridge.laws.numbers import by_row
 from markovbridge.samplers import HandOver
 from markovbridge.samplers.grids import measure
 from markovbridge.transport.transport import Transport
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75)  # of the error that has fallen by then
 FIRST = 0.3  # of that share, after the first of two joint draws
-STEPS = (2, 3, 5)  # for which it is measured; those between take the plan before
+STEPS = (2, 3, 5, 12)  # for which it is measured; those between take the plan before
 SAMPLES = 512
 TRIED = 3  # times of the walks of more steps
+TWICE = 5  # steps at most of a walk with two joint draws
 
 
 class Plan(NamedTuple):
@@ -41,9 +42,9 @@ class Plan(NamedTuple):
 
     Attributes:
         steps: Number of steps.
-        joint: Times at which joint draws end.
+        joint: Times at which joint draws end; none if there are none.
         evaluations: Network evaluations of a sample.
-        error: Energy distance of samples to data.
+        error: Energy distance of samples to data; infinite if the walk broke off.
     """
 
     steps: int
@@ -77,49 +78,78 @@ def plans(
         ValueError: If there is no data.
     """
     checks.whole(samples, "samples", least=2)
-    if not transport.draws_jointly:
-        raise TypeError(
-            f"{type(transport.head).__name__} draws no sites jointly: there are no plans to make"
-        )
+    for number, before in zip(steps, (1, *steps), strict=False):
+        if checks.whole(number, "steps", least=2) <= before:
+            raise ValueError(f"steps must rise from 2 or more, not {list(steps)}")
+    head = transport.head
+    if head is None or not head.noise:
+        name = "an exact law" if head is None else type(head).__name__
+        raise TypeError(f"{name} draws no sites jointly: there are no plans to make")
     curve = transport.error_curve
     if curve is None:
         noise = torch.Generator(transport.device).manual_seed(seed)
         curve = measure(transport, x1[:128], generator=noise)
-    real = by_row(transport.check(x1, "x1").to(transport.device)).float()
-    spread = torch.cdist(real, real).mean()
+    x1 = transport.check(x1, "x1").to(transport.device)
+    categories = transport.law(x1[:1], 1.0).categories
+
+    def points(x: Tensor) -> Tensor:
+        return head.points(transport.setting, x, categories)
+
+    centre = points(x1).mean(0)
+    real = points(x1) - centre
+    spread = _apart(real)
 
     def tried(number: int, *joint: float) -> Plan:
-        sampler = HandOver(joint[-1], transport.head.stated.sampler(transport.process))
+        done = joint[-1] if joint else 0.0
+        sampler = HandOver(done, head.stated.sampler(transport.process))
         left = number - len(joint)
-        later = list(transport.grid(left, joint[-1]))[1:] if left else []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is tried only the best is for use
-            made = transport.sample(
-                samples,
-                steps=torch.tensor([0.0, *joint, *later], dtype=torch.float64),
-                sampler=sampler,
-                condition=condition,
-                generator=torch.Generator(transport.device).manual_seed(seed),
-            )
-        x = by_row(transport.process.check(made)).float()
-        own = torch.cdist(x, x).sum() / (len(x) * (len(x) - 1))
-        error = float(2 * torch.cdist(x, real).mean() - own - spread)
+        later = list(transport.grid(left, done))[1:] if left else []
         each = sampler.then.evaluations(left) if left else 0
-        return Plan(number, joint, None if each is None else len(joint) + each, error)
+        count = None if each is None else len(joint) + each
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what is tried only the best is for use
+                made = transport.sample(
+                    samples,
+                    steps=torch.tensor([0.0, *joint, *later], dtype=torch.float64),
+                    sampler=sampler,
+                    condition=condition,
+                    generator=torch.Generator(transport.device).manual_seed(seed),
+                )
+        except FloatingPointError:
+            return Plan(number, joint, count, math.inf)
+        x = points(transport.process.check(made)) - centre
+        error = float(2 * _distances(x, real).mean() - _apart(x) - spread)
+        return Plan(number, joint, count, error)
 
     found = [tried(1, 1.0)]
     most = len(SHARES)
     for number in steps:
-        shares = SHARES[0 if number == 2 else max(0, most - TRIED) : most]
-        rows = []
+        found.append(tried(number))
+        shares = SHARES[0 if number == steps[0] else max(0, most - TRIED) : most]
+        errors = []
         for share in shares:
             early, end = (_short(curve.fallen(s)) for s in (FIRST * share, share))
-            once = tried(number, end)
-            twice = tried(number, end, 1.0) if number == 2 else tried(number, early, end)
-            found += [once, twice]
-            rows.append(min(once.error, twice.error))
-        most = min(len(SHARES), SHARES.index(shares[rows.index(min(rows))]) + 2)
+            ways = [(end,)] if 0 < end < 1 else []
+            if ways and number == 2:
+                ways.append((end, 1.0))
+            elif 0 < early < end < 1 and number <= TWICE:
+                ways.append((early, end))
+            here = [tried(number, *joint) for joint in ways]
+            found += here
+            errors.append(min((plan.error for plan in here), default=math.inf))
+        most = min(len(SHARES), SHARES.index(shares[errors.index(min(errors))]) + 2)
     return found
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    """Distances of all pairs, without the cancellation of large numbers."""
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _apart(x: Tensor) -> Tensor:
+    """Mean distance of two different rows: ()."""
+    return _distances(x, x).sum() / max(len(x) * (len(x) - 1), 1)
 
 
 def _short(t: float) -> float:
@@ -127,19 +157,24 @@ def _short(t: float) -> float:
     return float(f"{t:.4g}")
 
 
-def hand_over(transport: Transport, found: list[Plan]) -> HandOver:
+def hand_over(transport: Transport, found: Sequence[Plan]) -> HandOver:
     """The sampler of the best plan for each number of steps.
 
     Args:
         transport: The model.
-        found: What `plans` has found for it.
+        found: What `plans` has found for it. Of numbers of steps that were left out the plan of
+            the number before is taken.
     """
+    head = transport.head
+    if head is None or not found:
+        raise ValueError("there are no plans to choose from: `plans` finds some")
     best: list[tuple[float, ...]] = []
     for steps in range(1, max(plan.steps for plan in found) + 1):
-        of = [plan for plan in found if plan.steps == steps]
-        best.append(min(of, key=lambda plan: plan.error).joint if of else best[-1])
-    assert transport.head is not None and all(not math.isnan(plan.error) for plan in found)
-    return HandOver(then=transport.head.stated.sampler(transport.process), plans=tuple(best))
+        of = [plan for plan in found if plan.steps == steps and plan.error < math.inf]
+        known = min(of, key=lambda plan: plan.error).joint if of else None
+        before = tuple(t for t in best[-1] if t < 1) if best else (1.0,)
+        best.append(before if known is None else known)
+    return HandOver(then=head.stated.sampler(transport.process), plans=tuple(best))
 
 
 doors.guard(__name__)
