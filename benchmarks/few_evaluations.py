@@ -57,10 +57,10 @@ def walks(model: mb.Transport, real: Tensor, counts: list[int]) -> dict[int, dic
     chosen = {}
     for count in counts:
         plan = min((p for p in found if p.evaluations <= count), key=lambda p: p.error)
-        left = plan.steps - len(plan.joint)
-        later = list(model.grid(left, plan.joint[-1]))[1:] if left else []
+        left, done = plan.steps - len(plan.joint), plan.joint[-1] if plan.joint else 0.0
+        later = list(model.grid(left, done))[1:] if left else []
         grid = torch.tensor([0.0, *plan.joint, *later], dtype=torch.float64)
-        chosen[count] = {"steps": grid, "sampler": mb.HandOver(plan.joint[-1])}
+        chosen[count] = {"steps": grid, "sampler": mb.HandOver(done)}
         say(f"  {count:4d}: joint draws to t = {', '.join(f'{t:.3f}' for t in plan.joint)}")
     return chosen
 

@@ -75,10 +75,11 @@ def load_transport(
 
     if network is not None:
         masking, covariates = part("masking"), part("covariates")
-        head, base = part("head"), part("base")
-        seen = features(part("process"), part("coupling"), base=base, masking=masking, head=head)
+        own_head, base = part("head"), part("base")
+        told = {"base": base, "masking": masking, "head": own_head}
+        seen = features(part("process"), part("coupling"), **told)
         condition = {"condition": len(covariates.names)} if covariates else {}
-        shape, outputs = tuple(saved["shape"]), head.outputs(part("process"))
+        shape, outputs = tuple(saved["shape"]), own_head.outputs(part("process"))
         parts["network"] = network(shape, seen, outputs, **condition)
     transport = Transport.from_pretrained(run.model, **parts)
     if weights == "raw":

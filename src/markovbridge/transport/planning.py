@@ -130,7 +130,7 @@ def plans(
         errors = []
         for share in shares:
             early, end = (_short(curve.fallen(s)) for s in (FIRST * share, share))
-            ways = [(end,)] if 0 < end < 1 else []
+            ways: list[tuple[float, ...]] = [(end,)] if 0 < end < 1 else []
             if ways and number == 2:
                 ways.append((end, 1.0))
             elif 0 < early < end < 1 and number <= TWICE:
