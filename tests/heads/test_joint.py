@@ -22,7 +22,7 @@ SETTING = Setting(DEATH, mb.Noised(), torch.ones(2), torch.ones(2))
 def scores(head, n):
     """The mean score of draws of a law q given data of a law p, as a function of q and p."""
     tuples = list(itertools.product(range(len(EVERY)), repeat=n))
-    ends = [Delta(EVERY[[one[k] for one in tuples]]) for k in range(n)]
+    ends = Delta(torch.cat([EVERY[[one[k] for one in tuples]] for k in range(n)]))
     each = np.stack(
         [head.score(SETTING, ends, v.expand(len(tuples), 2)).double().numpy() for v in EVERY], -1
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -101,8 +100,14 @@ class Head(ABC):
         """States as points whose distances its score counts: (batch, d)."""
         return x.flatten(1).float()
 
-    def score(self, setting: Setting, ends: Sequence[Law], x1: Tensor) -> Tensor:
-        """What is added to the loss, given `draws` ends of independent noise: (batch,)."""
+    def score(self, setting: Setting, ends: Law, x1: Tensor) -> Tensor:
+        """What is added to the loss for ends made of independent noise: (batch,).
+
+        Args:
+            setting: As for the law.
+            ends: What `from_noise` gave: the first of each row, then the second, and so on.
+            x1: Data, (batch, *event).
+        """
         return torch.zeros(len(x1), device=x1.device)
 
 

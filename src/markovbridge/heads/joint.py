@@ -19,7 +19,6 @@ leaps of the mean. `samplers.HandOver` goes from one to the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -150,17 +149,17 @@ class JointHead(Head):
         unit = variance.sqrt() if self.units == "site" else variance.mean().sqrt()
         return by_row(x / unit)
 
-    def score(self, setting: Setting, ends: Sequence[Law], x1: Tensor) -> Tensor:
+    def score(self, setting: Setting, ends: Law, x1: Tensor) -> Tensor:
         """`weight` times the energy score of the ends: (batch,)."""
-        categories = ends[0].categories
+        categories = ends.categories
         if categories is None:
-            seen = [self.points(setting, end.mean) for end in ends]
+            seen = self.points(setting, ends.mean)
         else:
-            seen = [by_row(end.table().log_probs.exp()) for end in ends]
-        true = self.points(setting, x1, categories)
-        n = len(seen)
-        far = torch.stack([self._distance(y, true) for y in seen]).mean(0)
-        pairs = [self._distance(y, z) for i, y in enumerate(seen) for z in seen[:i]]
+            seen = by_row(ends.table().log_probs.exp())
+        true, drawn = self.points(setting, x1, categories), seen.split(len(x1))
+        n = len(drawn)
+        far = torch.stack([self._distance(y, true) for y in drawn]).mean(0)
+        pairs = [self._distance(y, z) for i, y in enumerate(drawn) for z in drawn[:i]]
         return self.weight * (far - torch.stack(pairs).sum(0) / (n * (n - 1)))
 
     def _distance(self, a: Tensor, b: Tensor) -> Tensor:

@@ -48,19 +48,19 @@ class Given:
     observed: Observed | None = None
     held: tuple[Tensor, float] | None = None
 
-    def first(self, rows: int) -> Given:
-        """What is given of the first rows of the batch."""
+    def rows(self, chosen: Tensor) -> Given:
+        """What is given of some rows of the batch, by their positions."""
 
         def cut(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[:rows]
+            return None if values is None else values[chosen]
 
         known, held = self.observed, self.held
         return Given(
             cut(self.condition),
             self.guidance,
             cut(self.start),
-            None if known is None else Observed(known.values[:rows], known.mask[:rows]),
-            None if held is None else (held[0][:rows], held[1]),
+            None if known is None else Observed(known.values[chosen], known.mask[chosen]),
+            None if held is None else (held[0][chosen], held[1]),
         )
 
 

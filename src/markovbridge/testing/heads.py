@@ -124,10 +124,12 @@ def _ends(
 ) -> None:
     """Ends that are made of noise: states that can be, and a score with a slope."""
     name, process = f"an end made at t = {float(t[0]):g}", setting.process
-    shape = (head.draws, len(x), head.outputs(process), *x.shape[1:])
+    n = head.draws
+    shape = (n * len(x), head.outputs(process), *x.shape[1:])
     raw = torch.randn(shape, generator=generator).requires_grad_()
-    ends = [head.from_noise(setting, one, x, t) for one in raw]
-    drawn = process.project(head.whole(ends[0], x).sample(generator=generator))
+    states, times = x.repeat(n, *[1] * (x.ndim - 1)), t.repeat(n)
+    ends = head.from_noise(setting, raw, states, times)
+    drawn = process.project(head.whole(ends, states).sample(generator=generator))
     if process.support is None:
         ledger.ask("ends", lambda: process.check(drawn), NotImplementedError)
     score = head.score(setting, ends, x1)

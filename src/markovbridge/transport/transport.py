@@ -214,13 +214,14 @@ class Transport(Asked):
         head = self.head
         assert head is not None
         made = max(1, round(head.share * len(x1)))
-        given = given.first(made)
+        end, given = x1[:made], given.rows(torch.arange(made, device=x1.device))
         assert given.start is not None
-        end = x1[:made]
-        t = self.process.schedule.at(head.times(made, generator, x1.device))
+        t = head.times(made, generator, x1.device)
         x_t = self.process.bridge(given.start, end, 0.0, t, 1.0).sample(generator=generator)
-        noises = [self.noise(x_t, generator) for _ in range(head.draws)]
-        ends = [self.said(x_t, t, given, noise) for noise in noises]
+        # All that is drawn of a row at once: a call of the network has its price.
+        each = torch.arange(made, device=x1.device).repeat(head.draws)
+        x_t, t, given = x_t[each], self.process.schedule.at(t[each]), given.rows(each)
+        ends = self.said(x_t, t, given, self.noise(x_t, generator))
         score = torch.zeros(len(x1), device=x1.device)
         score[:made] = head.score(self.setting, ends, end) * (len(x1) / made)
         return score
