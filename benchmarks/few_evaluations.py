@@ -48,12 +48,12 @@ def trained(name: str, arguments: argparse.Namespace, seed: int) -> mb.Transport
     return mb.Transport.from_pretrained(run)
 
 
-def walks(model: mb.Transport, real: Tensor, counts: list[int]) -> dict[int, dict]:
+def walks(model: mb.Transport, real: Tensor, counts: list[int], samples: int) -> dict[int, dict]:
     """How to draw at each number of evaluations: options of `sample`."""
     if not model.draws_jointly:
         return {n: {"steps": n // 2, "sampler": mb.Trapezoidal()} for n in counts if n > 1}
     steps = sorted({2, *(1 + (n - 1) // 2 for n in counts), *(1 + n // 2 for n in counts)} - {1})
-    found = plans(model, real, steps=steps, seed=1)
+    found = plans(model, real, steps=steps, samples=samples, seed=1)
     chosen = {}
     for count in counts:
         plan = min((p for p in found if p.evaluations <= count), key=lambda p: p.error)
@@ -70,8 +70,9 @@ def main() -> None:
     parser.add_argument("--data", choices=list(DATA), default="digits")
     parser.add_argument("--steps", type=int, help="of training; the recipe's own if not given")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--evaluations", type=int, nargs="+", default=[2, 3, 4, 6, 10, 20, 50])
+    parser.add_argument("--evaluations", type=int, nargs="+", default=[1, 2, 3, 4, 6, 10, 20])
     parser.add_argument("--samples", type=int, default=1797)
+    parser.add_argument("--plans", type=int, default=2048, help="samples of a plan that is tried")
     parser.add_argument("--only", nargs="+", choices=list(HEADS), default=list(HEADS))
     parser.add_argument("--extractor", default="pixels", help="pixels or mobilenet:PATH")
     parser.add_argument("--output", type=Path, default=Path("runs/few-evaluations"))
@@ -101,7 +102,8 @@ def main() -> None:
     for seed in arguments.seeds:
         for name in names:
             model = trained(name, arguments, seed)
-            for count, options in walks(model, real[order[:1024]], arguments.evaluations).items():
+            found_walks = walks(model, real[order[:2048]], arguments.evaluations, arguments.plans)
+            for count, options in found_walks.items():
                 drawn = model.sample(
                     arguments.samples,
                     generator=torch.Generator().manual_seed(100 + seed),

@@ -34,7 +34,7 @@ FIRST = 0.3  # of that share, after the first of two joint draws
 STEPS = (2, 3, 5, 12)  # for which it is measured; those between take the plan before
 SAMPLES = 512
 TRIED = 3  # times of the walks of more steps
-TWICE = 5  # steps at most of a walk with two joint draws
+TWICE = 6  # steps at most of a walk with two joint draws
 
 
 class Plan(NamedTuple):
