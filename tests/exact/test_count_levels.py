@@ -9,9 +9,12 @@ from known_models import Zeros
 from markovbridge import CountModel, MeanHead, PureDeath, Transport, exact
 from markovbridge.data.covariates import Covariates
 from markovbridge.doors.randomness import generator
+from markovbridge.evaluation.calibration import parts_of
 from markovbridge.exact.count_levels import PRIOR, LevelWeights
 from markovbridge.samplers.known_sites import Masking, Observed
 from markovbridge.samplers.model import Given
+from markovbridge.storage.config import from_config, to_config
+from markovbridge.training.resume import difference
 
 NAN = float("nan")
 KNOWN = Covariates.fit(
@@ -151,3 +154,23 @@ def test_a_count_model_takes_saves_and_uses_them(tmp_path):
     drawn = [m.sample(150, covariates={"kind": "a"}, random_state=1) for m in (model, again)]
     np.testing.assert_array_equal(*drawn)
     np.testing.assert_allclose(drawn[0].mean(0), [9, 1, 2], rtol=0.25)
+
+
+def test_a_mixture_without_levels_is_written_as_before_there_were_any():
+    law = mixture()
+    model = Transport(PureDeath(), Zeros(), MeanHead(link="exp"), shape=(2,), mean=3.0, base=law)
+    # What an older version stored of the model that it calibrated.
+    then = (
+        "MeanHead(kernel=poisson, bounded=false, link=exp), base CountMixture(process=PureDeath("
+        "maximum=none, schedule=CosineSchedule()), components=3, depths=2, features=2, "
+        "corrected=false, residuals=false)"
+    )
+    assert parts_of(model) == then
+    # A run of before, one with the numbers written out, and one of today are the same.
+    now, written = to_config(law), to_config(law)
+    written["init_args"] |= {"combinations": 0, "numbers": 0}
+    assert difference(now, written, set(), "base") is difference(written, now, set(), "base")
+    assert difference(now, written, set(), "base") is None
+    more = {**written, "init_args": {**written["init_args"], "combinations": 2}}
+    assert difference(now, more, set(), "base") == ("base.init_args.combinations", 0, 2)
+    assert from_config(written).config == from_config(now).config == law.config
