@@ -96,6 +96,7 @@ class CountMixture(nn.Module, DataLaw):
     """
 
     coupling: Coupling = Noised()
+    uses_known = True
     config: dict[str, Any]
     log_weights: Tensor
     depths: Tensor
