@@ -93,7 +93,7 @@ def test_what_is_told_is_told_block_by_block():
     pooled = expected_ends(transport, X, MASK)
     assert ((found != pooled).any(1)).tolist() == [True, True, False, True]
     for block in (0, 2.5):
-        with pytest.raises((TypeError, ValueError), match="block"):
+        with pytest.raises((TypeError, ValueError), match="block must be a"):
             expected_ends(transport, X, MASK, block=block)
 
 

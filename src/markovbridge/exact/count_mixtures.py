@@ -355,7 +355,7 @@ class CountMixture(nn.Module, DataLaw):
         known = None if observed is None else (observed.values, observed.mask)
         weights = None
         if condition is not None and self.levels is not None:
-            weights = self.levels(condition, self.log_weights)
+            weights = self.levels(condition, self.log_weights, len(x))
         options = {"known": known, "panels": panels, "weights": weights}
         return CountPosterior(self._tables(), x, p, q, whole, t.dtype, **options)
 
