@@ -12,6 +12,7 @@ import numpy as np
 
 import markovbridge as mb
 from markovbridge.cli import main
+from markovbridge.exact import BaseFit, FitMixture
 
 TABLE = "cells.csv"
 TINY = ["--network.width", "4", "--network.depth", "1", "--network.dropout", "0.1"]
@@ -47,11 +48,11 @@ def make_count_model(folder: Path, table: Path) -> None:
     fitted(table).save(folder)
 
 
-def fitted(table: Path) -> mb.CountModel:
+def fitted(table: Path, base: BaseFit | None = None) -> mb.CountModel:
     model = mb.CountModel(
         width=4,
         depth=1,
-        base=None,
+        base=base,
         steps=3,
         batch_size=8,
         library_size="covariate",
@@ -103,7 +104,9 @@ def use_count_model(folder: Path, table: Path) -> dict[str, Any]:
     again = fitted(table)
     names, few = list(model.feature_names_in_), rows[:3]
     holes = few[names].astype(float).mask(np.eye(3, len(names)) > 0)
-    imputed = model.impute(holes.join(few["batch"]), draws=19, random_state=0)
+    holes = holes.join(few["batch"])
+    imputed = model.impute(holes, draws=19, random_state=0)
+    told = fitted(table, FitMixture((2,))).impute(holes, draws=19, random_state=0)
     restored = model.restore(few, survival=0.5, draws=19, random_state=0)
     return {
         "names": names,
@@ -112,6 +115,8 @@ def use_count_model(folder: Path, table: Path) -> dict[str, Any]:
             3, covariates={"batch": "south"}, library_size=20.0, guidance=1.5, random_state=0
         )[names].to_numpy(),
         "imputed": imputed.draws.mean(0),
+        "imputed of a mixture, mean": told.mean[names].to_numpy(),
+        "imputed of a mixture, draws": told.draws.mean(0),
         "restored": restored.mean[names].to_numpy(),
         "interval": np.stack([side[names].to_numpy() for side in restored.interval(0.9)]),
         "score": model.score_samples(few, draws=4),

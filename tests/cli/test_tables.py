@@ -9,8 +9,10 @@ import pytest
 import torch
 import yaml
 
+from markovbridge import Transport
 from markovbridge.cli import main
 from markovbridge.data import CountTable, write_table
+from markovbridge.evaluation.expectations import expected_ends
 from runs import arrays
 
 GENES = tuple(f"gene{k}" for k in range(6))
@@ -138,6 +140,35 @@ def test_one_draw_of_what_is_missing_is_a_table_without_intervals(run):
     if table.suffix == ".h5ad":
         layers = anndata.read_h5ad(run / stem).layers
         assert set(layers) - {None} == {"imputed_mean", "observed"}  # None is X
+
+
+def test_what_a_corrected_mixture_expects_is_the_imputed_mean(tmp_path, counts, capsys):
+    table, run = tmp_path / "cells.csv", tmp_path / "run"
+    columns = {"batch": ["a", "b"] * 25}
+    write_table(table, counts.int(), row_names=CELLS, column_names=GENES, columns=columns)
+    small = ["--network.width", "8", "--network.depth", "1", "--base.components", "[2]"]
+    words = [*small, "--trainer.steps", "2", "--data.covariates", "[batch]"]
+    assert main(["train", str(table), "--output", str(run), *words]) == 0
+    words = ["impute", str(run), "--observed", "random:0.5", "--n", "3", "--steps", "2"]
+    words += ["--draws", "2", "--rounds", "1", "--condition.batch", "a"]
+    capsys.readouterr()
+    for guided in (False, True):
+        assert main([*words, *(["--guidance", "2"] if guided else [])]) == 0
+        found, said = arrays(run / "imputed.npz"), capsys.readouterr().out
+        frame = pd.read_csv(run / "cells_imputed_mean.csv", index_col=0)
+        layer = frame.drop(columns="batch", errors="ignore").to_numpy()
+        assert ("rmse of the expected count, one evaluation" in said) != guided
+        assert ("expected" in found) != guided
+        if guided:  # draws of another law than the one that is stated
+            np.testing.assert_allclose(layer, found["mean"], rtol=1e-6)
+            continue
+        model = Transport.from_pretrained(run)
+        told = model.covariates.encode({"batch": "a"}, 3)
+        seen, mask = (torch.from_numpy(found[word]) for word in ("x", "observed"))
+        truth = expected_ends(model, seen, mask, condition=told).numpy()
+        np.testing.assert_allclose(found["expected"], truth, rtol=1e-6)
+        np.testing.assert_allclose(layer, truth, rtol=1e-6)
+        assert not np.allclose(truth, found["mean"], rtol=1e-2)
 
 
 @pytest.mark.parametrize("name", ["cells_thinned", "cells_restored_mean"])

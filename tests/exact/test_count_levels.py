@@ -9,9 +9,12 @@ from known_models import Zeros
 from markovbridge import CountModel, MeanHead, PureDeath, Transport, exact
 from markovbridge.data.covariates import Covariates
 from markovbridge.doors.randomness import generator
+from markovbridge.evaluation.calibration import parts_of
 from markovbridge.exact.count_levels import PRIOR, LevelWeights
 from markovbridge.samplers.known_sites import Masking, Observed
 from markovbridge.samplers.model import Given
+from markovbridge.storage.config import from_config, to_config
+from markovbridge.training.resume import difference
 
 NAN = float("nan")
 KNOWN = Covariates.fit(
@@ -151,3 +154,71 @@ def test_a_count_model_takes_saves_and_uses_them(tmp_path):
     drawn = [m.sample(150, covariates={"kind": "a"}, random_state=1) for m in (model, again)]
     np.testing.assert_array_equal(*drawn)
     np.testing.assert_allclose(drawn[0].mean(0), [9, 1, 2], rtol=0.25)
+
+
+def test_each_row_has_the_weights_of_the_combinations_that_go_with_it():
+    rng = np.random.default_rng(2)
+    known = Covariates.fit(
+        {"kind": list("abcd"), "batch": list("xyzx"), "age": [1.0, 2, 3, 4]},
+        range(4),
+        categorical=["kind", "batch"],
+    )
+    levels = LevelWeights(7, len(known.names), 2, 3)
+    pairs = [divmod(k, 3) for k in rng.permutation(12)[:7]]
+    told = {"kind": ["abcd"[k] for k, _ in pairs], "batch": ["xyz"[b] for _, b in pairs]}
+    levels.conditions.copy_(known.encode(told, 7))
+    levels.log_shares.copy_(torch.from_numpy(rng.random((7, 2, 3))).log())
+    pooled = torch.full((2, 3), 1 / 6).double().log()
+    kinds, batches = np.meshgrid(["a", "b", "c", "d", None], ["x", "y", "z", None])
+    ages = [None if k % 2 else float(k) for k in range(20)]
+    asked = {"kind": list(kinds.flat), "batch": list(batches.flat), "age": ages}
+    condition = known.encode(asked, 20)
+    found = levels(condition, pooled, 20).exp()
+    for i, (kind, batch) in enumerate(zip(kinds.flat, batches.flat, strict=True)):
+        goes = [
+            kind in (None, one) and batch in (None, other)
+            for one, other in zip(told["kind"], told["batch"], strict=True)
+        ]
+        truth = levels.log_shares.exp()[torch.tensor(goes)].sum(0)
+        nothing = not any(goes) or (kind is None and batch is None)
+        truth = pooled.exp() if nothing else truth / truth.sum()
+        torch.testing.assert_close(found[i], truth)
+    # What is no code goes with nothing.
+    condition[0, condition[0] == 1] = 0.5
+    torch.testing.assert_close(levels(condition, pooled, 20)[0], pooled)
+
+
+def test_what_is_no_table_of_the_mixture_is_refused(weighed):
+    law, x = mixture(), torch.tensor([[1, 2], [0, 4], [3, 3]])
+    condition = told({"kind": "a", "batch": "x"}, {"kind": "b", "batch": "x"}, {})
+    for bad in (x - 2, x.double() * NAN):
+        with pytest.raises(ValueError, match="counts"):
+            law.told(bad, condition, KNOWN)
+    with pytest.raises(ValueError, match="of 2 features, and x has 3 in each row"):
+        law.told(torch.ones(3, 3).long(), condition, KNOWN)
+    for bad in (condition[:2], condition[:, :4], condition[0]):
+        with pytest.raises(ValueError, match=r"give .* \(3, 6\), as the covariates encode"):
+            law.told(x, bad, KNOWN)
+    for bad in (condition[:2], condition[:1]):
+        with pytest.raises(ValueError, match=r"give \(3, 6\), as the covariates encode them"):
+            weighed[0](x, 0.5, bad)
+
+
+def test_a_mixture_without_levels_is_written_as_before_there_were_any():
+    law = mixture()
+    model = Transport(PureDeath(), Zeros(), MeanHead(link="exp"), shape=(2,), mean=3.0, base=law)
+    # What an older version stored of the model that it calibrated.
+    then = (
+        "MeanHead(kernel=poisson, bounded=false, link=exp), base CountMixture(process=PureDeath("
+        "maximum=none, schedule=CosineSchedule()), components=3, depths=2, features=2, "
+        "corrected=false, residuals=false)"
+    )
+    assert parts_of(model) == then
+    # A run of before, one with the numbers written out, and one of today are the same.
+    now, written = to_config(law), to_config(law)
+    written["init_args"] |= {"combinations": 0, "numbers": 0}
+    assert difference(now, written, set(), "base") is difference(written, now, set(), "base")
+    assert difference(now, written, set(), "base") is None
+    more = {**written, "init_args": {**written["init_args"], "combinations": 2}}
+    assert difference(now, more, set(), "base") == ("base.init_args.combinations", 0, 2)
+    assert from_config(written).config == from_config(now).config == law.config

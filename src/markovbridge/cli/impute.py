@@ -3,9 +3,9 @@
     RUN/imputed.npz    `x` (n, *event): the data, unknown sites being whatever they were;
                        `observed`, which sites are known, bool; `draws` (D, n, *event), and
                        `mean` and `sd` (n, *event) of each; `expected` (n, *event), the mean that
-                       a model of counts trained with --masking states, to which draws add chance;
-                       `truth`, where it is known; `meta`, how they were made, with `scores`, as
-                       JSON
+                       a model of counts trained with --masking and a mixture as --base states,
+                       without --guidance, to which draws add chance; `truth`, where it is known;
+                       `meta`, how they were made, with `scores`, as JSON
     RUN/imputed.h5ad   for a count table: the rows with `imputed_mean` (`expected`, if there is
                        one), `imputed_low` and `imputed_high` as layers; see
                        `markovbridge.cli.tables`
@@ -111,9 +111,8 @@ class Impute(Posterior):
             return
         made, meta = Restoration.of_rows(torch.from_numpy(found.samples), draws), found.meta
         lines, single = [], None
-        if states_ends(transport):
-            beside = {"condition": told, "guidance": self.guidance, "block": self.block}
-            single = expected_ends(transport, seen, mask, **beside).cpu()
+        if self.guidance == 1 and states_ends(transport):
+            single = expected_ends(transport, seen, mask, condition=told, block=self.block).cpu()
         if given.own and not bool(mask.all()):
             meta["scores"] = _scores(transport, x, ~mask, made, single, self.seed)
             lines = [(name, f"{value:.3g}") for name, value in meta["scores"].items()]

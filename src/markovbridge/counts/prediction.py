@@ -22,7 +22,8 @@ class Prediction:
     Attributes:
         restoration: The draws, (draws, n, features).
         expected: The estimate of the mean of their law, (n, features): what the network
-            states; of missing entries the mean of the draws, if it was trained without `masking`.
+            states; of missing entries the mean of the draws, if it was trained without `masking`
+            or corrects no mixture (`base`).
         table: What they stand in for.
         form: How that holds its values.
         told: What made them, for `uns` of AnnData.

@@ -46,6 +46,9 @@ class DataLaw(ABC):
                 "as `coupling = Noised()` for time reversal"
             )
 
+    uses_known: bool = False
+    """Whether `given_known` uses what is known of other sites."""
+
     more_features: int = 0
     """Numbers of each entry that a network which corrects it is told beside what any process
     tells of a base law; see `more`."""

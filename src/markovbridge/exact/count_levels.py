@@ -13,6 +13,10 @@ the weights of all combinations that go with it,
 
 as it must be. Where nothing is told, and of a combination that training has not seen, weights are
 the pooled ones. Continuous covariates tell a mixture nothing.
+
+Training sees a combination in the rows that are told all of it. Rows that lack a category are
+not used: a level that comes only in such rows counts as not seen. Of more than 1,024 combinations
+those of most rows have weights of their own, and `FitMixture` looks at 20,000 rows at most.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from torch import Tensor, nn
 from markovbridge import doors
 from markovbridge.data.covariates import Covariates
 from markovbridge.data.rows import Rows
+from markovbridge.exact.base import check_table
 from markovbridge.exact.count_tables import CountTables
 
 MOST = 1024  # combinations, those of most rows
@@ -66,7 +71,23 @@ class LevelWeights(nn.Module):
             x: Counts, (n, *event).
             condition: What is told of them, (n, C).
             covariates: What that means.
+
+        Raises:
+            ValueError: If x holds no counts, or none of these features, or the condition is not
+                one of its rows, or not of these covariates.
         """
+        check_table(x, 1)
+        features, told = len(tables.sizes), len(covariates.names)
+        if x.shape[1:].numel() != features:
+            raise ValueError(
+                f"the mixture is of {features} features, and x has {x.shape[1:].numel()} in each "
+                "row: give the features that it was fitted to"
+            )
+        if condition.shape != (len(x), told):
+            raise ValueError(
+                f"condition has shape {tuple(condition.shape)}: give one of {told} numbers for "
+                f"each of the {len(x)} rows, ({len(x)}, {told}), as the covariates encode them"
+            )
         levels = [k for c in covariates.columns for k in [bool(c.levels)] * len(c.names)]
         categories = torch.tensor(levels, device=condition.device)
         if not bool(categories.any()):
@@ -90,29 +111,34 @@ class LevelWeights(nn.Module):
         made.log_shares.copy_(log.reshape(-1, depths, components))
         return made
 
-    def forward(self, condition: Tensor, pooled: Tensor) -> Tensor:
+    def forward(self, condition: Tensor, pooled: Tensor, rows: int) -> Tensor:
         """Log-weights of the components for each row.
 
         Args:
             condition: What is told of each row, (batch, C); NaN for nothing.
             pooled: Log-weights where that is nothing, (Q, K).
+            rows: How many rows there are.
 
         Returns:
             (batch, Q, K) float64, normalised.
 
         Raises:
-            ValueError: If a condition is of other numbers than those the weights were found by.
+            ValueError: If a condition is of other numbers than those the weights were found by,
+                or of another number of rows.
         """
-        if condition.ndim != 2 or condition.shape[1] != self.conditions.shape[1]:
+        asked = self.conditions.shape[1]
+        if condition.shape != (rows, asked):
             raise ValueError(
-                f"condition has shape {tuple(condition.shape)}, and the mixture is told "
-                f"{self.conditions.shape[1]} numbers of each row: give (batch, "
-                f"{self.conditions.shape[1]}), as the covariates encode them"
+                f"condition has shape {tuple(condition.shape)}, and the mixture is told {asked} "
+                f"numbers of each row: give ({rows}, {asked}), as the covariates encode them"
             )
-        told = condition.to(self.conditions).unsqueeze(1)
-        asked = ~(told.isnan() | self.conditions.isnan())
-        goes = ~(asked & (told != self.conditions)).any(2)  # (batch, combinations)
-        known = asked.any(2).any(1) & goes.any(1)
+        # Of codes 0 and 1, how many a combination has otherwise than a row is told, by a product.
+        own = self.conditions.nan_to_num()
+        said = ~condition.isnan() & ~self.conditions.isnan().all(0)
+        not_none, not_one = said & (condition != 0), said & (condition != 1)
+        apart = (not_one.to(own) - not_none.to(own)) @ own.T
+        goes = apart + not_none.sum(1, keepdim=True) == 0  # (batch, combinations)
+        known = said.any(1) & goes.any(1)
         mixed = (goes.double() @ self.log_shares.exp().flatten(1)).log()
         mixed = mixed.log_softmax(1).reshape(-1, *pooled.shape)
         return torch.where(known[:, None, None], mixed, pooled)

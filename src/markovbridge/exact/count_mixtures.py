@@ -88,13 +88,15 @@ class CountMixture(nn.Module, DataLaw):
         depths: s, (Q,).
         profiles: π, (K, d): about the shares of the library; means, if the depth is always 1.
         sizes: r, (d,).
-        config: All arguments of the constructor by name.
+        config: All arguments of the constructor by name, but for those of levels where there are
+            none: so files, and texts, of such a mixture are what they were before there were any.
 
     Raises:
         TypeError: If the process does not thin counts to none.
     """
 
     coupling: Coupling = Noised()
+    uses_known = True
     config: dict[str, Any]
     log_weights: Tensor
     depths: Tensor
@@ -124,8 +126,9 @@ class CountMixture(nn.Module, DataLaw):
         checks.whole(combinations, "combinations", least=0)
         checks.whole(numbers, "numbers", least=0)
         shown = {"corrected": corrected, "residuals": residuals}
-        levels = {"combinations": combinations, "numbers": numbers}
-        self.config = {"process": process, **sizes, **shown, **levels}
+        self.config = {"process": process, **sizes, **shown}
+        if combinations:
+            self.config |= {"combinations": combinations, "numbers": numbers}
         made = LevelWeights(combinations, numbers, depths, components)
         self.levels = made if combinations else None
         self.more_features = int(residuals)
@@ -352,7 +355,7 @@ class CountMixture(nn.Module, DataLaw):
         known = None if observed is None else (observed.values, observed.mask)
         weights = None
         if condition is not None and self.levels is not None:
-            weights = self.levels(condition, self.log_weights)
+            weights = self.levels(condition, self.log_weights, len(x))
         options = {"known": known, "panels": panels, "weights": weights}
         return CountPosterior(self._tables(), x, p, q, whole, t.dtype, **options)
 

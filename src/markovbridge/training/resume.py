@@ -179,7 +179,7 @@ def difference(
         usual = LATER if name.endswith(".init_args") else {}
         for key in {**before, **now}:
             old, inside = before.get(key, usual.get(key)), f"{name}.{key}".strip(".")
-            inner = difference(old, now.get(key), free, inside)
+            inner = difference(old, now.get(key, usual.get(key)), free, inside)
             if inner is not None:
                 return inner
         return None
