@@ -14,10 +14,8 @@ SMALL += ["--trainer.sample_steps", "5"]
 
 
 def train(folder, *options, steps=30):
-    return main(
-        ["train", "digits", "--output", str(folder), *SMALL, "--trainer.steps", str(steps)]
-        + list(options)
-    )
+    words = ["train", "digits", "--head", "MeanHead", "--output", str(folder), *SMALL]
+    return main([*words, "--trainer.steps", str(steps), *options])
 
 
 def sample(run, *options):

@@ -14,12 +14,12 @@ def test_overrides_reach_into_classes(capsys):
     plain = config(capsys, "train", "digits")
     changed = config(
         capsys,
-        *("train", "digits", "--trainer.steps", "500", "--head.kernel", "stochastic"),
+        *("train", "digits", "--trainer.steps", "500", "--head.law.kernel", "stochastic"),
         *("--process.schedule", "LinearSchedule", "--trainer.clip", "null"),
     )
     assert plain["process"]["init_args"]["schedule"]["class_path"] == "markovbridge.CosineSchedule"
     plain["trainer"].update(steps=500, clip=None)
-    plain["head"]["init_args"]["kernel"] = "stochastic"
+    plain["head"]["init_args"]["law"]["init_args"]["kernel"] = "stochastic"
     plain["process"]["init_args"]["schedule"]["class_path"] = "markovbridge.LinearSchedule"
     assert changed == plain
 
@@ -84,8 +84,14 @@ def test_sums_of_objectives(capsys):
             ["train", "digits", "--head", "Meen"],
             "head is 'Meen', which is none of CategoricalHead",
         ),
-        (["train", "digits", "--head.kernal", "x"], "no option 'head.kernal' (did you mean 'ker"),
-        (["train", "digits", "--head.kernel", "x"], "it must be one of poisson, stochastic, near"),
+        (
+            ["train", "digits-classes", "--head.kernal", "x"],
+            "no option 'head.kernal' (did you mean 'ker",
+        ),
+        (
+            ["train", "digits-classes", "--head.kernel", "x"],
+            "it must be one of poisson, stochastic, near",
+        ),
         (
             ["train", "digits", "--head", "json.JSONDecoder"],
             "not correspond to a subclass of Head",
@@ -123,7 +129,10 @@ def test_sums_of_objectives(capsys):
             ["train", "digits", "--base", "moments", "--base.prior", "3"],
             "--base names none: write, for example, --base FitFrequencies --base.prior 3",
         ),
-        (["train", "digits", "--head.kernel", "poisson", "--base", "[1]"], "base is '[1]'; it m"),
+        (
+            ["train", "digits-classes", "--head.kernel", "poisson", "--base", "[1]"],
+            "base is '[1]'; it m",
+        ),
         (["train", "digits", "--resume", "true", "--overwrite", "true"], "give one of them"),
         (["sample"], "RUN comes first"),
         (["recipes", "digit"], "there is no recipe 'digit'"),
@@ -174,7 +183,9 @@ def test_no_options_at_all(capsys, run):
 
 def test_options_of_a_class_that_has_a_default(capsys):
     words = ["--coupling", "Independent", "--coupling.source.mean", "1", "--print_config"]
-    assert main(["train", "digits", *words, "--head.link=exp", "--network.width", "7"]) == 0
+    assert (
+        main(["train", "digits-classes", *words, "--head.link=exp", "--network.width", "7"]) == 0
+    )
     assert "mean: 1.0" in capsys.readouterr().out
 
 

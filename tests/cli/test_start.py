@@ -139,9 +139,9 @@ def test_weights_of_another_process_or_head(trained, tmp_path, capsys):
         start = ["--from", str(trained), *more]
         assert main(["train", "digits-bridge", *words, *start]) == 1
         assert "process.class_path is " in error(capsys)
-        other = ["--head.noise", "2"]
+        other = ["--head", "MeanHead", "--head.kernel", "stochastic"]
         assert main(["train", "digits", *words, *other, *start]) == 1
-        assert "head.init_args.noise is 2, and the weights of" in error(capsys)
+        assert "head.init_args.kernel is stochastic, and the weights of" in error(capsys)
     assert not (tmp_path / "new").exists()
 
 

@@ -17,7 +17,7 @@ def test_train_writes_a_run(trained, capsys):
     names = {path.name for path in trained.iterdir()}
     assert {"config.yaml", "model", "checkpoints", "metrics.jsonl", "log.txt"} <= names
     written = yaml.safe_load((trained / "config.yaml").read_text())
-    options = [*SMALL, "--trainer.steps", "30"]
+    options = ["--head", "MeanHead", *SMALL, "--trainer.steps", "30"]
     assert written == config(capsys, "train", "digits", *options)
     model = Transport.from_pretrained(trained / "model")
     assert model.process.maximum == 16

@@ -218,7 +218,7 @@ def test_a_damaged_configuration(sampled, tmp_path, capsys, monkeypatch, name, t
 
 def test_a_recipe_is_an_object():
     recipe = recipes.load("digits", {"network.width": 8, "process.schedule": "LinearSchedule"})
-    assert recipe.split == "train" and recipe.trainer.steps == 5000
+    assert recipe.split == "train" and recipe.trainer.steps == 4000
     dataset = recipe.dataset()
     transport = recipe.transport(dataset)
     assert isinstance(transport.network, MLP) and transport.network.config["width"] == 8

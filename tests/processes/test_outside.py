@@ -28,6 +28,7 @@ GO = {
     mb.Gillespie: ("values", "counts"),
     samplers.SecondOrderBridge: ("values", "counts"),
     mb.Trapezoidal: ("counts",),
+    mb.HandOver: ("counts",),
     samplers.Adaptive: ("counts",),
     mb.EulerMaruyama: ("reals", "linear"),
     mb.Midpoint: ("reals", "linear"),

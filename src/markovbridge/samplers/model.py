@@ -128,8 +128,13 @@ class Stated:
     """
 
     def __init__(self, model: Model) -> None:
-        self.process, self.coupling, self.given = model.process, model.coupling, given_of(model)
-        self.law = model.law
+        self._model, self.process = model, model.process
+        self.law, self.given = model.law, given_of(model)
+
+    @property
+    def coupling(self) -> Coupling:
+        """That of the model."""
+        return self._model.coupling
 
 
 def given_of(model: object) -> Given:
