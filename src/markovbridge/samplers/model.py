@@ -128,13 +128,9 @@ class Stated:
     """
 
     def __init__(self, model: Model) -> None:
-        self._model, self.process = model, model.process
-        self.law, self.given = model.law, given_of(model)
-
-    @property
-    def coupling(self) -> Coupling:
-        """That of the model."""
-        return self._model.coupling
+        self.process, self.law, self.given = model.process, model.law, given_of(model)
+        # Steps do without, and models of tests and guides may have none.
+        self.coupling: Coupling = getattr(model, "coupling", None)  # pyright: ignore
 
 
 def given_of(model: object) -> Given:
