@@ -164,8 +164,8 @@ class Asked(Dynamics):
             else:
                 parts.append(observed.features(setting))
         if self.head is not None and self.head.noise:
-            nothing = parts[0].new_zeros((len(x), self.head.noise, *self.shape))
-            parts.append(nothing if noise is None else noise)
+            shape = len(x), self.head.noise, *self.shape
+            parts.append(parts[0].new_zeros(shape) if noise is None else noise)
         seen = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         return seen.to(self.mean.dtype)
 

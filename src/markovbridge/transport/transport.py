@@ -214,14 +214,14 @@ class Transport(Asked):
         head = self.head
         assert head is not None
         made = max(1, round(head.share * len(x1)))
-        end, given = x1[:made], given.rows(torch.arange(made, device=x1.device))
         assert given.start is not None
+        start, end = given.start[:made], x1[:made]
         t = head.times(made, generator, x1.device)
-        x_t = self.process.bridge(given.start, end, 0.0, t, 1.0).sample(generator=generator)
+        x_t = self.process.bridge(start, end, 0.0, t, 1.0).sample(generator=generator)
         # All that is drawn of a row at once: a call of the network has its price.
         each = torch.arange(made, device=x1.device).repeat(head.draws)
-        x_t, t, given = x_t[each], self.process.schedule.at(t[each]), given.rows(each)
-        ends = self.said(x_t, t, given, self.noise(x_t, generator))
+        x_t, t = x_t[each], self.process.schedule.at(t[each])
+        ends = self.said(x_t, t, given.rows(each), self.noise(x_t, generator))
         score = torch.zeros(len(x1), device=x1.device)
         score[:made] = head.score(self.setting, ends, end) * (len(x1) / made)
         return score
