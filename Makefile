@@ -1,12 +1,13 @@
-# Two commands do everything: `make demo` and `make test`. `make test-matrix` is for a release,
-# `make test-whole` for hours.
+# Two commands do everything: `make demo` and `make test`. `make test-matrix` and
+# `make release-check` are for a release, `make test-whole` is for hours.
 PYTHON ?= python3
+PYTHONS ?= python3.11 python3.12
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 export MPLBACKEND := Agg
 
-.PHONY: demo test test-whole test-matrix test-oldest test-newest lint types clean
+.PHONY: demo test test-whole test-matrix release-check test-oldest test-newest lint types clean
 
 # Not compiled: of 12,000 files a run imports a third, and compiles those itself.
 $(BIN)/.installed: pyproject.toml constraints.txt
@@ -61,6 +62,9 @@ PINS_oldest := -c constraints-oldest.txt
 test-oldest test-newest: test-%: .venv-%/.installed
 	.venv-$*/bin/python -m pip list
 	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest
+
+release-check:  ## Build, look at what is built, install it everywhere, use it.
+	.ci/release $(PYTHONS)
 
 clean:
 	rm -rf $(VENV) .venv-oldest .venv-newest runs build dist

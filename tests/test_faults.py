@@ -16,9 +16,9 @@ WHOLE = pytest.mark.whole
 KILLS = ["--kills", "2", "--steps", "16"]  # beside, as it takes long to begin
 # Much of how a file, a folder and a log are written; of all else a share.
 SOME = [
-    (["--faults", "0.1", "--pairs", "1"], {"report", "save_pretrained"}),
+    (["--faults", "0.06", "--pairs", "1"], {"report", "save_pretrained"}),
     (
-        ["--faults", "0.005", *KILLS],
+        ["--faults", "0.003", *KILLS],
         {"sample", "train", "CountModel.save", "train table", "tables"},
     ),
     pytest.param(
