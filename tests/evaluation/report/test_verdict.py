@@ -8,9 +8,15 @@ import pytest
 import torch
 
 from markovbridge.data import Arrays
-from markovbridge.evaluation.metrics import Record
+from markovbridge.evaluation.metrics import Record, evaluate
 from markovbridge.evaluation.report import write_report
-from markovbridge.evaluation.report.verdict import Difference, most_different, sentence
+from markovbridge.evaluation.report.verdict import (
+    Difference,
+    most_different,
+    nearness,
+    of_new_data,
+    sentence,
+)
 from pages import Page, make_run
 
 AUC = Record(
@@ -118,6 +124,41 @@ def test_how_well_a_classifier_tells(value, told):
 def test_few_rows_do_not_tell(n, value, start):
     one = dataclasses.replace(AUC, n=n, value=value, floor=0.5)
     assert sentence([one], None).startswith(start)
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 6, 12])  # splits to 4 of 9, then bootstraps
+def test_either_floor_tells_what_new_data_would_have(n):
+    """m (1/n + 1/N) with m the mean distance of two different items, by brute force."""
+    rng = torch.Generator().manual_seed(0)
+    real = torch.randint(0, 9, (9, 2), generator=rng)
+    samples = torch.randint(0, 9, (n, 2), generator=rng)
+    meta = {"weights": "ema", "sampler": "Bridge", "evaluations": 1, "seed": 0, "split": "here"}
+    found = evaluate(samples, real, meta=meta)
+    energy = next(one for one in found if one.metric == "energy distance")
+    apart = torch.cdist(real.double(), real.double()).sum() / (9 * 8)
+    assert of_new_data(energy) == pytest.approx(float(apart) * (1 / n + 1 / 9), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "word", "more"),
+    [
+        (0.7, "as near to {} as", ""),
+        (1.4, "nearly as near to {} as", ""),
+        (1.6, "further from {} than", ": longer"),
+    ],
+)
+def test_how_near_samples_are(ratio, word, more):
+    one = dataclasses.replace(record("energy distance", 0, 0.01), half_split=0.1)
+    new = 0.01 * 600 * 600 / 599 * (2 / 600)
+    text = nearness([dataclasses.replace(one, value=ratio * new)])
+    assert text.startswith(f"Samples are {word.format(one.split)} new data would be: their energy")
+    assert f" {ratio * new:.3g}, and that of as many new data {new:.3g} on average" in text
+    assert (": longer training" in text) is bool(more)
+
+
+@pytest.mark.parametrize(("value", "floor"), [(None, 1.0), (1.0, None), (1.0, 0.0)])
+def test_without_an_energy_distance_nothing_is_near(value, floor):
+    assert nearness([record("energy distance", value, floor)]) == nearness([AUC]) == ""
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.2, -0.1])

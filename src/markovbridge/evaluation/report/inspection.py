@@ -23,6 +23,7 @@ from markovbridge.storage.png import is_image, to_shades
 
 STYLES = ("main", "second", "third")
 PATHS = 2  # shown of each law
+FEW, ALONE = 0.1, 2.0  # effective data points: of those of the start, and when one is left
 SITES = 8  # whose posterior mean is drawn where data are no images
 
 
@@ -63,8 +64,34 @@ def _body(title: str, process: Process, views: Sequence[View], facts: dict[str, 
     return (
         f'<header><p class="kicker">markovbridge inspect</p><h1>{escape(title)}</h1>'
         '<p class="lead">What happens between source (t = 0) and data (t = 1).</p></header>'
-        f"{body}<section><h2>What was looked at</h2>{table}</section>"
+        f"{_conclusion(process, views)}{body}<section><h2>What was looked at</h2>{table}</section>"
     )
+
+
+def _conclusion(process: Process, views: Sequence[View]) -> str:
+    """When what a path becomes is decided, a sentence for each law."""
+    what = "jumps" if process.jumps else "pull towards the data"
+    found = []
+    for view in views:
+        half = _first(view.times, view.size.cumsum(0) >= view.size.sum() / 2)
+        text = f"{view.name}: half of the {what} by t = {half:.2f}"
+        if view.effective is not None:
+            many = view.effective[:, 0]
+            few = _first(view.times, many < FEW * many.max())
+            one = _first(view.times, many < ALONE)
+            text += (
+                f"; which data point a path goes to is decided from t = {few:.2f}, when fewer "
+                f"than a tenth of those of the start carry the weight, to t = {one:.2f}, when one "
+                "does"
+            )
+        found.append(f"{text}.")
+    text = "Steps of a sampler are best spent where the end is decided. " + " ".join(found)
+    return f'<p class="verdict">{escape(text)}</p>'
+
+
+def _first(times: Tensor, so: Tensor) -> float:
+    """The first time at which something is so; 1, the end, if it never is."""
+    return float(times[so][0]) if bool(so.any()) else 1.0
 
 
 def _size(process: Process, views: Sequence[View]) -> str:
@@ -107,14 +134,14 @@ def _effective(views: Sequence[View]) -> str:
         description="Line chart: effective number of data points in the posterior over time",
     )
     return (
-        "<h2>Who pulls</h2><p>The posterior mean of a data set is a weighted average of its "
-        "points. This is how many of them carry the weight, 1/Σw², the median over states at "
-        f"time t: early on many, in the end one.</p>{chart}"
+        "<h2>Effective number of data points</h2><p>The posterior mean of a data set is a "
+        "weighted average of its points. This is how many of them carry the weight, 1/Σw², the "
+        f"median over states at time t: early on many, in the end one.</p>{chart}"
     )
 
 
 def _paths(process: Process, views: Sequence[View]) -> str:
-    title = "<h2>Where to</h2>"
+    title = "<h2>Paths and posterior means</h2>"
     if not is_image(tuple(views[0].states.shape[2:])):
         return title + "".join(_lines(view) for view in views)
     text = (

@@ -126,7 +126,7 @@ def _head(run: Run, name: str) -> str:
 
 
 def _verdict(run: Run) -> str:
-    return verdict(run, dense(run.alike)) if run.table else ""
+    return verdict(run, dense(run.alike) if run.table else None)
 
 
 def _last(run: Run, key: str) -> Any:

@@ -1,4 +1,4 @@
-r"""What an evaluation of a count table comes to, in one sentence at the top of the page.
+r"""What an evaluation comes to, in one sentence at the top of the page.
 
 It is made of figures beside their floors, never of a figure alone:
 
@@ -15,6 +15,10 @@ It is made of figures beside their floors, never of a figure alone:
   quantile of a normal law and g the skewness of m - m', the limit is z + g (z² - 1)/6 (Cornish and
   Fisher 1938) on the side of the long tail. Means of rare counts follow neither: only features are
   judged that are seen in enough rows, `judged`.
+
+Without a classifier the energy distance speaks. With m the mean distance of two data, n new ones
+have m (1/n + 1/N) from N on average; a bootstrap has m (N - 1)/N / n, and a split of the N into n
+and the others m (1/n + 1/(N - n)). Each floor tells m, and so what new data would have.
 """
 
 from __future__ import annotations
@@ -46,6 +50,12 @@ ENOUGH = 10  # rows of either table that a feature is expected to be seen in, to
 COLUMNS = 500  # that are looked at together
 PLENTY = 30  # rows of the smaller table that it is seen in, to be judged whatever is expected
 SAME = "none has a mean that differs from that of the training rows by more than chance"
+# How far samples are, up to how many times what new data would have.
+NEARNESS = (
+    (1.1, "as near to {} as"),
+    (1.5, "nearly as near to {} as"),
+    (float("inf"), "further from {} than"),
+)
 # How well a classifier tells samples, up to which AUC.
 WORDS = ((0.6, "can hardly be told"), (0.8, "can be told"), (1.0, "are easily told"))
 
@@ -68,7 +78,7 @@ class Difference:
 
 
 def verdict(run: Run, training: Tensor | None) -> str:
-    """The sentence as a paragraph; empty of runs that are no tables or are not evaluated.
+    """The sentence as a paragraph; empty of runs that are not evaluated.
 
     Args:
         run: The run.
@@ -80,7 +90,7 @@ def verdict(run: Run, training: Tensor | None) -> str:
     found = None
     if training is not None and run.samples is not None and run.samples.ndim == 2:
         found = most_different(run.samples, training, run.columns)
-    text = sentence(run.records, found)
+    text = sentence(run.records, found) or nearness(run.records)
     return f'<p class="verdict">{escape(text)}</p>' if text else ""
 
 
@@ -196,6 +206,40 @@ def sentence(records: Sequence[Record], difference: Difference | None) -> str:
         f"Samples{given} {told} from rows of {auc.split}: a classifier has an AUC of "
         f"{auc.value:.3f}, and of {between}{rest}."
     )
+
+
+def nearness(records: Sequence[Record]) -> str:
+    """What an energy distance comes to; empty if there is none, or no floor of it.
+
+    Args:
+        records: Of one evaluation.
+    """
+    one = next((one for one in records if one.metric == ENERGY), None)
+    if one is None or not (_finite(one.value) and _finite(one.floor) and one.floor > 0):
+        return ""
+    new = of_new_data(one)
+    ratio = one.value / new
+    word = next(word for limit, word in NEARNESS if ratio <= limit)
+    given = f" given {one.given}" if one.given and one.given not in one.split else ""
+    rest = ""
+    if ratio > FAR:
+        rest = ": longer training, or more evaluations of the network, may bring them nearer"
+    return (
+        f"Samples{given} are {word.format(one.split)} new data would be: their energy distance is "
+        f"{number(one.value, '.3g')}, and that of as many new data {number(new, '.3g')} on "
+        f"average{rest}."
+    )
+
+
+def of_new_data(energy: Record) -> float:
+    """The energy distance that n new data would have from the N reference items, on average."""
+    assert energy.floor is not None
+    n, total = energy.n, energy.n_reference
+    if energy.half_split is not None:  # a bootstrap
+        distance = energy.floor * n * total / (total - 1)
+    else:
+        distance = energy.floor / (1 / n + 1 / (total - n))
+    return distance * (1 / n + 1 / total)
 
 
 def _are(names: Collection[str]) -> str:
