@@ -109,6 +109,32 @@ def test_perfect_ends_make_the_law_at_any_number_of_steps(steps):
     assert ((found - p * n) ** 2 / (p * n))[keep].sum() > 100
 
 
+@pytest.mark.parametrize("process", [DEATH, mb.UniformChain(3)])
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_steps_with_perfect_ends_multiply_to_the_law(process, steps):
+    """Matrices of Σ p(x_1 | x_t) p(x_s | x_t, x_1), of two sites that depend: no draws."""
+    p = law(5)
+    exact = mb.exact.Empirical(process, EVERY, torch.from_numpy(p))
+    source = process.transition(EVERY, 1.0, 0.0).log_prob  # from the data to the source
+    at = torch.stack([source(v.expand_as(EVERY)) for v in EVERY], -1)
+    at = torch.from_numpy(p) @ at.double().exp()
+    grid = process.schedule.grid(steps).tolist()
+    for t, s in itertools.pairwise(grid):
+        matrix = torch.zeros(9, 9, dtype=torch.float64)
+        reached = at > 0  # pure death has a source of one state
+        for i in reached.nonzero().flatten().tolist():
+            x = EVERY[i].expand_as(EVERY)
+            ends = torch.stack([exact(x[:1], t).log_prob(v.expand(1, 2)) for v in EVERY])
+            ends = ends.double().exp().flatten()
+            some = ends > 0
+            bridge = process.bridge(x[some], EVERY[some], t, s, 1.0)
+            for j, v in enumerate(EVERY):
+                log = bridge.log_prob(v.expand(int(some.sum()), 2)).double()
+                matrix[i, j] = (ends[some] * log.exp()).sum()
+        at = at @ matrix
+    np.testing.assert_allclose(at.numpy(), p, atol=1e-12)
+
+
 def test_two_sites_that_are_one_are_learned():
     """A short training at the source, where independent sites have a total variation of 1/2."""
     data = torch.tensor([[0, 0], [2, 2]]).repeat(32, 1)
