@@ -62,7 +62,8 @@ def judge(sampler_class, process, low, states, kind, make_law, mode):
         x = model.sample(n, **options)
         wanted = world.generated(label)
     exact = joint and steps == few and mode != "guided"
-    only_limit = sampler_class in (mb.TauLeaping, mb.Trapezoidal, samplers.Adaptive)
+    leaps = (mb.TauLeaping, mb.Trapezoidal, samplers.Adaptive, mb.HandOver)
+    only_limit = sampler_class in leaps
     allowed = 0.0 if sampler_class in STEPWISE or (exact and not only_limit) else ALLOWED
     allowed *= 2 if slow else 1
     low, top = 0, VALUES

@@ -26,7 +26,7 @@ SAMPLERS = {
     mb.Bridge: (lambda: mb.Bridge(), 48, 3),
     samplers.Adaptive: (lambda: samplers.Adaptive(5e-3), 1, 1),
     mb.EulerMaruyama: (lambda: mb.EulerMaruyama(), 256, 256),
-    mb.HandOver: (lambda: mb.HandOver(0.3), 48, 6),
+    mb.HandOver: (lambda: mb.HandOver(0.3), 48, 48),
     mb.Midpoint: (lambda: mb.Midpoint(), 24, 24),
     mb.ProbabilityFlow: (lambda: mb.ProbabilityFlow(), 48, 48),
     mb.Gillespie: (lambda: mb.Gillespie(), 1, 1),

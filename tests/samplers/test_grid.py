@@ -32,7 +32,7 @@ def test_every_class_and_every_way_to_draw_has_its_turn():
     assert {pair.mode for one in met for laws in chosen(*one) for pair in laws} == {*MODES}
 
 
-@pytest.mark.filterwarnings("ignore:the total birth rate rose")
+@pytest.mark.filterwarnings("ignore:the total rate of jumps rose")
 @pytest.mark.parametrize(
     "name",
     [name if name in TAKEN else pytest.param(name, marks=pytest.mark.whole) for name in NAMES],

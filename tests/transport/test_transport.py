@@ -32,7 +32,6 @@ from transports import SHAPE, Watching, data, transport, watching
 # What a sample depends on ------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:the total birth rate rose")  # the mean is not trained
 @pytest.mark.parametrize("sampler", [None, Gillespie()])
 def test_the_first_samples_are_the_same_however_many_are_drawn(sampler):
     model = transport()
