@@ -5,7 +5,15 @@ import yaml
 
 from markovbridge import recipes
 from markovbridge.cli import main
+from markovbridge.recipes.options import hints
+from markovbridge.recipes.recipe import Recipe
 from runs import config, error
+
+NULLABLE = [  # options that are a dataclass or nothing
+    name
+    for name in hints.options(Recipe)
+    if hints.is_group(Recipe, name) and hints.default(Recipe, name) is None
+]
 
 # Configuration
 
@@ -60,6 +68,27 @@ def test_sums_of_objectives(capsys):
         "markovbridge.PathKL",
         "markovbridge.EndNLL",
     ]
+
+
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_fields_of_what_a_recipe_gives_and_may_be_null_can_be_changed(capsys, recipe):
+    """As all other options can: the value of the recipe, said again, changes nothing."""
+    plain = config(capsys, "train", recipe)
+    assert "masking" in NULLABLE
+    given = [name for name in NULLABLE if isinstance(plain.get(name), dict)]
+    for option in given:
+        for field, value in plain[option].items():
+            assert config(capsys, "train", recipe, f"--{option}.{field}", str(value)) == plain
+            assert config(capsys, "train", recipe, f"--{option}", "null")[option] is None
+        whole = yaml.safe_dump(plain[option], default_flow_style=True).strip()
+        assert config(capsys, "train", recipe, f"--{option}", whole) == plain
+
+
+def test_a_field_of_a_mask_is_changed_alone(capsys):
+    plain = config(capsys, "train", "digits-classes")
+    changed = config(capsys, "train", "digits-classes", "--masking.low", "0.3")
+    plain["masking"]["low"] = 0.3
+    assert changed == plain
 
 
 # Wrong options
@@ -133,6 +162,14 @@ def test_sums_of_objectives(capsys):
             ["train", "digits-classes", "--head.kernel", "poisson", "--base", "[1]"],
             "base is '[1]'; it m",
         ),
+        (
+            ["train", "digits", "--base", "FitMixture", "--base.components", "x"],
+            "error: base.components: Expected a <class 'tuple'>. Got value: x",
+        ),
+        (
+            ["train", "digits-classes", "--masking.low", "2", "--dry_run"],
+            "error: low and high must satisfy 0 <= low <= high <= 1, not 2.0, 1.0",
+        ),
         (["train", "digits", "--resume", "true", "--overwrite", "true"], "give one of them"),
         (["sample"], "RUN comes first"),
         (["recipes", "digit"], "there is no recipe 'digit'"),
@@ -154,6 +191,10 @@ def test_wrong_options(capsys, words, expected):
             "--sampler.theta is an option of a class, and --sampler names none: write, for "
             "example, --sampler Adaptive --sampler.theta 0.4 "
             "(Adaptive, SecondOrderBridge, Trapezoidal have one)",
+        ),
+        (
+            ["sample", "RUN", "--sampler", "HandOver", "--sampler.until", "2"],
+            "error: until must be finite and at least 0 and at most 1, not 2.0",
         ),
         (["sample", "RUN", "--network.width=8"], "write, for example, --network Attention --netw"),
         (

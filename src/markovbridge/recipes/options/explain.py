@@ -25,10 +25,11 @@ from markovbridge.storage.errors import closest
 from markovbridge.storage.parts import foreign
 from markovbridge.storage.public_names import gone
 
-FRAME = re.compile(  # lines of jsonargparse that say where it was
-    r"\s*(Parser key|Problem with given|Does not validate|Subtypes|Errors|Given value"
-    r"|- Expected a <class 'NoneType'>)"
+FRAME = re.compile(  # lines of jsonargparse that say where it was, and what else it may be
+    r"\s*((- )?(Parser key|Problem with given|Does not validate|Subtypes|Errors|Given value)"
+    r"|- Expected a (<class 'NoneType'>|typing.Literal))"
 )
+KEY = re.compile(r'\s*Parser key "([^"]+)"')
 LONG = 1000  # characters of a message
 INSIDE = ("init_args", "class_path")  # between the name of an option and that of its own
 
@@ -49,9 +50,15 @@ def explain(message: str, words: Sequence[str], values: Mapping[str, Any], owner
     if wrong is None:
         wrong = _inside({name: value for name, value in values.items()}, owner, "")
     if wrong is None:
-        lines = [line.strip(" -") for line in message.splitlines() if not FRAME.match(line)]
-        wrong = " ".join(lines)
+        wrong = reason(message.splitlines())
     return wrong if len(wrong) <= LONG else f"{wrong[: LONG // 2]} ... {wrong[-LONG // 2 :]}"
+
+
+def reason(lines: Sequence[str]) -> str:
+    """What jsonargparse says is wrong, without the lines that say where and what else may be."""
+    said = " ".join(line.strip(" -") for line in lines if not FRAME.match(line))
+    keys = [found[1] for line in lines if (found := KEY.match(line))]
+    return f"{'.'.join(keys)}: {said}" if keys[1:] else said
 
 
 def missing(values: Mapping[str, Any], owner: type) -> str | None:

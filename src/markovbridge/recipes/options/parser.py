@@ -9,7 +9,8 @@ own options with a dot:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +20,9 @@ from jsonargparse import _loaders_dumpers as loaders
 from jsonargparse._actions import _ActionConfigLoad
 
 from markovbridge.recipes.options import hints
-from markovbridge.recipes.options.explain import classless, explain, missing
+from markovbridge.recipes.options.explain import classless, explain, missing, reason
 from markovbridge.recipes.options.from_file import read
-from markovbridge.recipes.options.words import pairs, spelled
+from markovbridge.recipes.options.words import of_mapping, pairs, spelled
 from markovbridge.storage.documents import PlainDumper, PlainLoader
 from markovbridge.storage.errors import UsageError
 
@@ -80,6 +81,7 @@ def parse(
     if problem := classless(words, known, owner):
         raise UsageError(problem)
     _refuse_files(words, parser)
+    words = [*_restated(words, values, known, owner), *words]
     try:
         values = parser.parse_args(words, namespace=values)
     except (ArgumentError, TypeError, ValueError) as error:
@@ -90,7 +92,37 @@ def parse(
             raise UsageError(f"{where}{absent}") from error
         raise UsageError(explain(str(error), words, known, owner)) from error
     config = {key: value for key, value in _plain(values).items() if key not in own}
-    return ParsedOptions(config, lambda: parser.instantiate(values).as_dict())
+
+    def build() -> dict[str, Any]:
+        try:
+            return parser.instantiate(values).as_dict()
+        except (ArgumentError, TypeError, ValueError) as error:
+            if len(lines := str(error).splitlines()) == 1:
+                raise
+            raise UsageError(reason(lines)) from error
+
+    return ParsedOptions(config, build)
+
+
+def _restated(
+    words: Sequence[str], values: Namespace | None, known: Mapping[str, Any], owner: type
+) -> list[str]:
+    """Words for what a file says of dataclasses that may be null, where words change them.
+
+    The parser does not put words into such a value that is there: it is taken out of `values`.
+    """
+    names = [name for name, _ in pairs(words)]
+    found: list[str] = []
+    for option in hints.options(owner):
+        fields = known.get(option)
+        if values is None or not (hints.is_group(owner, option) and isinstance(fields, Mapping)):
+            continue
+        if hints.default(owner, option) is None and any(n.split(".")[0] == option for n in names):
+            values[option] = None
+            if option not in names:
+                said = {f"{option}.{name}": value for name, value in fields.items()}
+                found += of_mapping(said, lambda v: v if isinstance(v, str) else json.dumps(v))
+    return found
 
 
 def _refuse_files(words: Sequence[str], parser: ArgumentParser) -> None:
