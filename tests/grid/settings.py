@@ -16,6 +16,7 @@ LEVEL = 1e-5  # of every statistical test
 ALLOWED = 0.015  # total variation of samplers that are right in the limit of many steps
 SHIFT = 0.03  # of means, and of covariances, in standard deviations, likewise
 SIZE = 0.05  # of corrector moves: about as long as the steps, as their errors add to those
+FAR = 0.1  # sums of differences of a law from that of the data, whose source noise does not make
 INNER = 0.5  # a time to start from
 GUIDANCE = 1.5
 MODES = ("plain", "inner", "told", "guided", "conditioned", "corrected", "corrected inner")

@@ -111,6 +111,12 @@ class World:
         log = law.site_log_prob(torch.where(inside, x, 0))
         return torch.where(inside, log.double().exp(), 0.0).numpy()
 
+    def between(self, s, t):
+        """p(x_t | x_s) at a site for t <= s, (states, states)."""
+        states = torch.arange(self.low, self.low + self.states)
+        x, z = torch.meshgrid(states, states, indexing="ij")
+        return self.process.transition(x, s, t).site_log_prob(z).double().exp().numpy()
+
     def posterior(self, x, t, label=None, known=()):
         """p(x_1 | x_t = x, and known sites): a table like that of the data."""
         law, each = self.given(dict(known), label), self.transition(t)
@@ -302,6 +308,42 @@ def limit(world, law, start, t, pieces=40):
                 term = term @ matrix / (parts * k)
                 mass = mass + term
     return mass.reshape([world.states] * world.sites).numpy()
+
+
+def corrected(world, grid, size):
+    """The law at the data of exact steps from the source, a corrector move after all but the last.
+
+    Where the source is not what noise makes of the data, as that of `Yule`, moves change the law:
+    they lead towards that of the data.
+    """
+    process, table = world.process, world.table()
+    schedule, rows = process.schedule, world.states
+    mass = process.source(torch.arange(world.low, world.low + rows))
+    mass = mass.site_log_prob(torch.arange(world.low, world.low + rows)).double().exp().numpy()
+    mass = np.multiply.outer(mass, mass) / mass.sum() ** 2
+    for t, s in pairwise(grid):
+        mass = _forward(world, table, mass, t, s)
+        if s < 1:
+            odds = float(schedule.survival(s) / schedule.mortality(s)) * (1 - size)
+            r = float(schedule.time(*(torch.tensor(v / (1 + odds)) for v in (odds, 1.0))))
+            noise = world.between(s, r)
+            mass = _forward(world, table, noise.T @ mass @ noise, r, s)
+    return mass[-world.low :][:VALUES, -world.low :][:, :VALUES]
+
+
+def _forward(world, table, mass, t, s):
+    """An exact step of two sites: x_1 given x_t, and then the bridge to it."""
+    states, process = torch.arange(world.low, world.low + world.states), world.process
+    seen = world.transition(t)  # (y, x)
+    ends = np.einsum("ab,ai,bj->ijab", table, seen, seen)
+    ends = ends / np.maximum(ends.sum((2, 3), keepdims=True), 1e-300)
+    y, x = (torch.from_numpy(index) for index in (seen > 0).nonzero())
+    z = states.expand(len(x), -1)
+    start, end = (v.unsqueeze(1).expand_as(z) for v in (states[x], y))
+    log = process.bridge(start, end, t, s, 1.0).site_log_prob(z).double()
+    bridge = np.zeros((len(states), VALUES, len(states)))
+    bridge[x.numpy(), y.numpy()] = log.exp().nan_to_num().numpy()
+    return np.einsum("ij,ijab,iak,jbl->kl", mass, ends, bridge, bridge, optimize=True)
 
 
 def chain_limit(world, law, start, t, steps):
