@@ -1,12 +1,12 @@
-# Two commands do everything: `make demo` and `make test`. `make test-matrix` is for a release,
-# `make test-whole` for hours.
+# Two commands do everything: `make demo` and `make test`. `make docs` builds the site,
+# `make test-matrix` is for a release, `make test-whole` for hours.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 export MPLBACKEND := Agg
 
-.PHONY: demo test test-whole test-matrix test-oldest test-newest lint types clean
+.PHONY: demo test docs test-whole test-matrix test-oldest test-newest lint types clean
 
 # Not compiled: of 12,000 files a run imports a third, and compiles those itself.
 $(BIN)/.installed: pyproject.toml constraints.txt
@@ -44,6 +44,15 @@ test: lint  ## Lint, type-check, run the tests.
 
 test-whole: lint  ## All members of all families of tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --whole
+
+$(BIN)/.docs: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[docs]'
+	touch $@
+
+# A warning is an error: a link that leads nowhere, a public name that says nothing of itself.
+docs: $(BIN)/.docs  ## The site, in build/site.
+	$(BIN)/sphinx-build --quiet -W --keep-going -n -b html -c docs/site docs build/site
+	@echo "open build/site/index.html"
 
 # Neither pins torch as constraints.txt does, and a plain torch brings GPU packages:
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has the CPU builds.

@@ -60,6 +60,7 @@ def anchors(page):
 
 def test_every_link_of_the_docs_leads_somewhere():
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    pages = [page for page in pages if "reference" not in page.parts]  # made by Sphinx's run
     links = [
         (page, target)
         for page in pages
