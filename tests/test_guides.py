@@ -25,10 +25,15 @@ from markovbridge.exact import Empirical
 from markovbridge.networks import MLP
 
 DOCS = Path(__file__).parent.parent / "docs"
+GUIDES = (  # whose code is run here, and looked at; tests/docs runs that of all other pages
+    *("how-to/cells.md", "how-to/own.md"),
+    *("theory/bridges.md", "theory/covariances.md", "theory/processes.md", "theory/simulated.md"),
+)
 
 
 def run(name, given=None, /, **shorter):
     """Execute all code blocks of a guide in one namespace, which holds what is given."""
+    assert name in GUIDES
     text = (DOCS / name).read_text()
     blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
     assert blocks
@@ -44,7 +49,7 @@ def run(name, given=None, /, **shorter):
 def test_bridges():
     torch.manual_seed(0)
     shorter = {"range(1000)": "range(2)", "sample(1000": "sample(64", "steps=50": "steps=3"}
-    names = run("bridges.md", **shorter, **{"steps=100": "steps=2"})
+    names = run("theory/bridges.md", **shorter, **{"steps=100": "steps=2"})
     assert names["samples"].shape == (64, 2)
     assert names["moved"].shape == (100, 2)
     assert bool(names["moved"].isfinite().all())
@@ -56,14 +61,14 @@ def test_bridges():
 
 def test_processes():
     torch.manual_seed(0)
-    names = run("processes.md")
+    names = run("theory/processes.md")
     assert names["samples"].shape == (8, 6)
     assert bool(names["bound"].isfinite().all())
 
 
 def test_own(capsys):
     torch.manual_seed(0)
-    names = run("own.md")
+    names = run("how-to/own.md")
     assert names["on"].shape == (8, 6) and names["lit"].shape == names["drawn"].shape == (4, 6)
     assert bool((names["likelihood"] < 0).all()) and bool(names["likelihood"].isfinite().all())
     assert names["rates"].shape == (4, 6, 1) and names["drift"].shape == (4, 2)
@@ -82,16 +87,16 @@ def test_own(capsys):
 
 
 def test_the_file_of_a_process_is_short():
-    text = (DOCS / "own.md").read_text()
+    text = (DOCS / "how-to/own.md").read_text()
     block = next(part for part in text.split("```")[1::2] if "class Light" in part)
     assert len(block.strip().splitlines()) <= 60
 
 
 def test_the_table_of_the_guide_is_what_is_printed(capsys):
     """But for the numbers, which are rounding."""
-    run("own.md")
+    run("how-to/own.md")
     printed = capsys.readouterr().out
-    shown = (DOCS / "own.md").read_text().split("    Light  ")[1].split("\n\n")[0]
+    shown = (DOCS / "how-to/own.md").read_text().split("    Light  ")[1].split("\n\n")[0]
     for line in shown.splitlines()[1:]:
         assert line[4:].split("  ")[0] in printed
 
@@ -113,7 +118,7 @@ def test_cells(monkeypatch, tmp_path):
     small = {"small": partial(CountModel, **options)}
     shorter = {"order[:1000]": "order[:40]", "order[1000:]": "order[40:]", ":20]": ":6]"}
     shorter |= {"sample(1000": "sample(16", ":500]": ":24]", "[500:": "[24:"}
-    names = run("cells.md", small, **shorter, **{"CountModel(": "small("})
+    names = run("how-to/cells.md", small, **shorter, **{"CountModel(": "small("})
     assert names["cells"].var_names.tolist() == genes  # of the first model, fitted to the file
     assert names["one"].obs["batch"].tolist() == ["a"] * 16 and names["both"].n_obs == 16
     kept = genes[:12]
@@ -131,25 +136,15 @@ def test_cells(monkeypatch, tmp_path):
 
 def test_the_table_of_cells_comes_as_the_guide_says():
     remedy = TABLES["mouse-brain.h5ad"]
-    section = (DOCS / "cells.md").read_text().split("## A table to try it on")[1]
+    section = (DOCS / "how-to/cells.md").read_text().split("## A table to try it on")[1]
     lines = section.split("```bash\n")[1].split("```")[0].splitlines()
     assert len(lines) == 2 and all(f"`{line}`" in remedy for line in lines)
-
-
-def test_training(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    names = run("training.md", **{"steps=2000": "steps=2", "steps=200": "steps=100"})
-    assert names["samples"].shape == (16, 1, 8, 8)
-    assert names["data"].labels.tolist() == names["digits"].labels.tolist()
-    assert [step for step, *_ in names["seen"]] == [100]
-    assert names["finer"].shape == (1, 8, 8)
 
 
 def test_simulated():
     torch.manual_seed(0)
     shorter = {"steps=2000": "steps=3", "steps=1500": "steps=3", "sample(1000": "sample(16"}
-    names = run("simulated.md", **shorter)
+    names = run("theory/simulated.md", **shorter)
     assert names["samples"].shape == names["leapt"].shape == (16, 10)
     assert bool((names["samples"].sum(1) == 4).all())
     assert bool(names["bound"].nats.isfinite().all())
@@ -173,7 +168,7 @@ def test_covariances(monkeypatch, tmp_path):
             return SimpleNamespace(x=images)
 
     monkeypatch.setattr("markovbridge.data.IDX", Source)
-    names = run("covariances.md")
+    names = run("theory/covariances.md")
     assert names["found"].items == 50
     assert Path("fit.png").stat().st_size > 10_000
 

@@ -25,7 +25,7 @@ import markovbridge
 PACKAGE = Path(markovbridge.__file__).parent
 MODULES = ("processes.clock", "samplers.grids")  # public ones beside the folders
 PRIVATE = ("storage", "recipes.options")  # what is behind files and options
-SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises):$")
+SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Warns):$")
 ITEM = re.compile(r"^\*{0,2}([A-Za-z_][\w., *]*):\s+(.*)$")
 NAME = re.compile(r"(?<![`\w])`([A-Za-z_][\w.]*)(\(\))?`(?!`)")
 
