@@ -18,6 +18,7 @@ Behind the language of a block may stand
 | `long="reason"` | is run by `make docs` only |
 | `error="words"` | ends with an error whose message has these words |
 | `file=NAME` | is a file, which is written before it is run |
+| `first` | is run before the others of the page |
 
 Briefly, as in the tests, commands do a few steps on a few rows (`BRIEF`), and Python is shortened
 by what a comment of the page says, `<!-- briefly: steps=2000 -> steps=2; ... -->`.
@@ -38,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+BESIDE = Path(__file__).with_name("readme.txt")  # what the README needs and does not show
 FENCE = re.compile(r"^(?P<pad> *)```(python|bash)([^\n]*)\n(.*?)^(?P=pad)```$", re.M | re.S)
 BRIEFLY = re.compile(r"<!-- briefly:(.*?)-->", re.S)
 SHELL = re.compile(r"[|><&;$`]")
@@ -82,6 +84,12 @@ def sources() -> dict[str, Path]:
     return found
 
 
+def text_of(name: str) -> str:
+    """A page as it is written; behind the README stands what its readers do not see."""
+    text = sources()[name].read_text(encoding="utf-8")
+    return text if name != "README.md" else text + BESIDE.read_text(encoding="utf-8")
+
+
 def _options(text: str) -> dict[str, str]:
     words = [word.partition("=") for word in shlex.split(text)]
     return {name: value or name for name, _, value in words}
@@ -93,14 +101,16 @@ def blocks(name: str) -> list[Block]:
     Raises:
         ValueError: If an option of one is unknown, or gives no reason.
     """
-    text = sources()[name].read_text(encoding="utf-8")
+    text = text_of(name)
     comments = [match.span() for match in re.finditer(r"<!--.*?-->", text, re.S)]
     found = []
     for match in FENCE.finditer(text):
         options = _options(match[3])
         line = text.count("\n", 0, match.start()) + 1
-        if set(options) - {"skip", "long", "error", "file"}:
-            raise ValueError(f"{name}:{line}: options of blocks are skip, long, error and file")
+        if set(options) - {"skip", "long", "error", "file", "first"}:
+            raise ValueError(
+                f"{name}:{line}: options of blocks are skip, long, error, file, first"
+            )
         for reason in ("skip", "long"):
             if options.get(reason) == reason:
                 raise ValueError(f'{name}:{line}: say why, {reason}="..."')
@@ -108,12 +118,12 @@ def blocks(name: str) -> list[Block]:
         code = "".join(row[pad:] or "\n" for row in match[4].splitlines(keepends=True))
         hidden = any(start < match.start() < end for start, end in comments)
         found.append(Block(name, line, match[2], code, options, hidden))
-    return found
+    return sorted(found, key=lambda block: "first" not in block.options)
 
 
 def replacements(name: str) -> dict[str, str]:
     """What makes the Python of a page brief, by what it stands for."""
-    text = sources()[name].read_text(encoding="utf-8")
+    text = text_of(name)
     pairs: dict[str, str] = {}
     for match in BRIEFLY.finditer(text):
         for item in match[1].split(";"):
@@ -152,6 +162,8 @@ def command(line: str, *, briefly: bool) -> None:
         RuntimeError: If it fails.
     """
     words = shlex.split(line, comments=True)
+    if words[0] in ("pip", "make"):
+        return  # what these do was done before: this is the environment that they make
     if words[0] == "markovbridge" and not SHELL.search(re.sub(r"'[^']*'|#.*", "", line)):
         from markovbridge.cli import main
 
@@ -226,8 +238,9 @@ def _run_block(block: Block, pairs: dict[str, str], names: dict[str, Any], brief
             lines = "\n" * block.line + code  # so that errors name lines of the page
             exec(compile(lines, block.page, "exec"), names)
     except Exception as error:
-        if expected is None or expected not in f"{error}":
-            raise Failed(f"{place}: {type(error).__name__}: {error}") from error
+        told = ": ".join([f"{error}", *getattr(error, "__notes__", ())])
+        if expected is None or expected not in told:
+            raise Failed(f"{place}: {type(error).__name__}: {told}") from error
     else:
         if expected is not None:
             raise Failed(f"{place}: there was no error that says {expected!r}")
