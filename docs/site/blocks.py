@@ -46,12 +46,12 @@ SHELL = re.compile(r"[|><&;$`]")
 BRIEF = {  # options of commands, which a page may have in any number
     "train": {"trainer.steps": "2", "trainer.batch_size": "16"},
     "sample": {"n": "24", "steps": "2"},
-    "translate": {"n": "8", "steps": "2"},
+    "translate": {"steps": "2"},
     "restore": {"n": "4", "steps": "2"},
     "impute": {"n": "4", "steps": "2"},
-    "calibrate": {"n": "20", "steps": "2"},
+    "calibrate": {"n": "18", "steps": "2"},
 }
-SHORTER = {"--likelihood": "8", "--looks": "2"}  # where they are named
+SHORTER = {"--likelihood": "8", "--looks": "2", "--trainer.warmup": "1"}  # where they are named
 TRAINING_ONLY = ("--print_config", "--dry-run", "--dry_run", "--help")
 
 

@@ -222,7 +222,21 @@ def markdown(doc: str, types: dict[str, str], links: Links) -> str:
     index = 0
     while index < len(lines):
         head = SECTION.match(lines[index])
+        if lines[index].startswith("    >>> "):
+            out.append("```pycon")
+            while index < len(lines) and lines[index].startswith("    "):
+                out.append(lines[index][4:])
+                index += 1
+            out.append("```")
+            continue
         if not head:
+            if lines[index].startswith(">>> "):
+                out += ["```pycon"]
+                while index < len(lines) and lines[index].strip():
+                    out.append(lines[index])
+                    index += 1
+                out.append("```")
+                continue
             code = lines[index].startswith("    ")
             out.append(lines[index] if code else links(lines[index]))
             index += 1

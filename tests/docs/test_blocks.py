@@ -14,11 +14,21 @@ LOOKED_AT = {  # by tests/test_guides.py, which runs them and looks at what come
     *("theory/bridges.md", "theory/covariances.md", "theory/processes.md", "theory/simulated.md"),
 }
 PAGES = [name for name in blocks.sources() if blocks.blocks(name)]
+ALWAYS = {  # the others are for `make test-whole`, and for `make docs`
+    *("README.md", "start/ten-minutes.md", "start/faq.md", "theory/blackout.md"),
+    *("how-to/conditions.md", "how-to/impute.md", "how-to/likelihood.md"),
+}
 SHOWN = ("```python", "```bash")
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", sorted(set(PAGES) - LOOKED_AT))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ALWAYS else pytest.mark.whole)
+        for name in sorted(set(PAGES) - LOOKED_AT)
+    ],
+)
 def test_the_blocks_of_a_page_run(name, tmp_path):
     torch.manual_seed(0)
     blocks.run(name, tmp_path)
@@ -42,7 +52,8 @@ def page(monkeypatch, tmp_path, text):
 
 
 def test_names_go_on_from_block_to_block_hidden_ones_too(monkeypatch, tmp_path):
-    text = "<!--\n```python\nx = 100\n```\n-->\n\n```python\ny = x + 1\n```\n<!-- briefly: 100 -> 1 -->"
+    hidden, shown = "```python\nx = 100\n```", "```python\ny = x + 1\n```"
+    text = f"<!--\n{hidden}\n-->\n\n{shown}\n<!-- briefly: 100 -> 1 -->"
     folder = page(monkeypatch, tmp_path, text)
     assert blocks.run("page.md", folder)[0]["y"] == 2
     assert blocks.run("page.md", folder, briefly=False)[0]["y"] == 101

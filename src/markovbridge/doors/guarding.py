@@ -5,7 +5,9 @@ module ends in `doors.guard(__name__)`, and from then on every public function o
 public method and constructor of its public classes, asks this of its arguments before it does
 anything, in one sentence that names argument, wish and value:
 
-    >>> Transport("PureDeath", network, MeanHead(), shape=(8,))
+    >>> import markovbridge as mb
+    >>> mb.Transport("PureDeath", None, mb.MeanHead(), shape=(8,))
+    Traceback (most recent call last):
     TypeError: process must be a Process, not a str ('PureDeath')
 
 Annotations are read at the first call, once; after that a check is an `isinstance` or two.
