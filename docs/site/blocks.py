@@ -49,7 +49,7 @@ BRIEF = {  # options of commands, which a page may have in any number
     "translate": {"steps": "2"},
     "restore": {"n": "4", "steps": "2"},
     "impute": {"n": "4", "steps": "2"},
-    "calibrate": {"n": "18", "steps": "2"},
+    "calibrate": {"n": "24", "steps": "2"},
 }
 SHORTER = {"--likelihood": "8", "--looks": "2", "--trainer.warmup": "1"}  # where they are named
 TRAINING_ONLY = ("--print_config", "--dry-run", "--dry_run", "--help")

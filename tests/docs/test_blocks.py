@@ -16,7 +16,7 @@ LOOKED_AT = {  # by tests/test_guides.py, which runs them and looks at what come
 PAGES = [name for name in blocks.sources() if blocks.blocks(name)]
 ALWAYS = {  # the others are for `make test-whole`, and for `make docs`
     *("README.md", "start/ten-minutes.md", "start/faq.md", "theory/blackout.md"),
-    *("how-to/conditions.md", "how-to/impute.md", "how-to/likelihood.md"),
+    "how-to/likelihood.md",
 }
 SHOWN = ("```python", "```bash")
 

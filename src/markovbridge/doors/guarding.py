@@ -8,7 +8,7 @@ anything, in one sentence that names argument, wish and value:
     >>> import markovbridge as mb
     >>> mb.Transport("PureDeath", None, mb.MeanHead(), shape=(8,))
     Traceback (most recent call last):
-    TypeError: process must be a Process, not a str ('PureDeath')
+    TypeError: process must be a Process, not 'PureDeath'
 
 Annotations are read at the first call, once; after that a check is an `isinstance` or two.
 What an annotation cannot say, a range or a shape, is for the function itself, by `checks`.
