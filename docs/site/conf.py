@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -35,6 +36,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
+html_show_copyright = False
 html_theme_options = {
     "light_css_variables": {"font-stack--monospace": "ui-monospace, Menlo, Consolas, monospace"},
     "navigation_with_keys": True,
@@ -62,7 +64,18 @@ def annotate(app: Sphinx, name: str, source: list[str]) -> None:
         if not block.hidden and (text := _beside(block, seconds)):
             end = block.line + block.code.count("\n") + 1
             lines[end:end] = ["", text, ""]
-    source[0] = "\n".join(lines)
+    source[0] = linked("\n".join(lines))
+
+
+LINKS = reference.Links([e for e in reference.entries() if e.name[0].isupper()])
+
+
+def linked(text: str) -> str:
+    """Text whose names of classes lead to the reference, where that is not code or a link."""
+    parts = re.split(
+        r"(^ *```.*?^ *```$|<!--.*?-->|^#.*?$|\[[^\]\n]*\]\([^)]*\))", text, flags=re.M | re.S
+    )
+    return "".join(part if index % 2 else LINKS(part) for index, part in enumerate(parts))
 
 
 def setup(app: Sphinx) -> None:
