@@ -14,7 +14,7 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -42,9 +42,22 @@ class Entry:
     @property
     def doc(self) -> str:
         """What it says of itself; a dataclass without a docstring says nothing."""
+        if not callable(self.object):
+            return remark(self.room, self.name)
         text = inspect.getdoc(self.object) or ""
         generated = dataclasses.is_dataclass(self.object) and text.startswith(f"{self.name}(")
-        return "" if generated or not isinstance(self.object, type | Callable) else text
+        return "" if generated else text
+
+
+def remark(room: str, name: str) -> str:
+    """What the comment beside a constant says, in the modules of a room."""
+    said = re.compile(rf"^{name}\b.* = .*?  # (.*)$|^{name} = .*?  # (.*)$", re.M)
+    folder = PACKAGE.joinpath(*room.split("."))
+    for path in sorted(folder.glob("*.py")):
+        if found := said.search(path.read_text(encoding="utf-8")):
+            text = (found[1] or found[2]).strip()
+            return f"{text[0].upper()}{text[1:]}."
+    return ""
 
 
 def rooms() -> list[str]:
@@ -129,7 +142,7 @@ def undocumented() -> list[str]:
     everything = entries()
     public = {id(entry.object) for entry in everything}
     for entry in everything:
-        if callable(entry.object) and not entry.doc.strip():
+        if not entry.doc.strip():
             found.append(entry.path)
         if inspect.isclass(entry.object):
             found += [
@@ -277,7 +290,8 @@ def entry_text(entry: Entry, links: Links) -> str:
     thing, types = entry.object, _types(entry.object)
     if not inspect.isclass(thing):
         if not callable(thing):
-            return _directive("data", entry.path, f"`{thing!r}`", 4)
+            shown = sorted(thing) if isinstance(thing, frozenset) else thing
+            return _directive("data", entry.path, f"{entry.doc} It is `{shown!r}`.", 4)
         body = markdown(entry.doc, types, links)
         return _directive("function", entry.path + signature(thing), body, 4)
     parts = [markdown(entry.doc, types, links)]

@@ -43,6 +43,8 @@ def test_every_public_name_has_a_place_and_only_one():
 
 def test_every_public_name_says_what_it_is():
     assert reference.undocumented() == []
+    text = "Samples that go through the network at once. It is `64`."
+    assert f"markovbridge.transport.BLOCK\n\n{text}" in PAGES["transport.md"]
 
 
 def test_methods_have_a_place():

@@ -1,15 +1,9 @@
 r"""The training loop, and all that happens beside the steps.
 
-    >>> import torch, markovbridge as mb
-    >>> from markovbridge.networks import MLP
-    >>> x = torch.randint(0, 5, (64, 6))
-    >>> parts = mb.PureDeath(maximum=4), MLP((6,), 1, 1, width=16, depth=1), mb.MeanHead()
-    >>> transport = mb.Transport(*parts, shape=(6,))
-    >>> trainer = Trainer(transport, x, TrainingConfig(steps=4))  # directory="runs/mine" keeps it
-    >>> for state in trainer:  # to look at every step; or trainer.run(), which gives the model
-    ...     last = state.step
-    >>> last
-    4
+    trainer = Trainer(transport, x, TrainingConfig(steps=2000), directory="runs/digits")
+    model = trainer.run()                  # or, to look at every step:
+    for state in trainer:
+        ...
 
 Everything random is a pure function of (seed, step, process, micro-batch), and
 the learning rate of the step; so a checkpoint is the weights, their average, the
