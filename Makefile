@@ -82,4 +82,4 @@ test-oldest test-newest: test-%: .venv-%/.installed
 	OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest runs build dist
+	rm -rf $(VENV) .venv-oldest .venv-newest runs build dist docs/reference
