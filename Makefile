@@ -1,5 +1,5 @@
-# Two commands do everything: `make demo` and `make test`. `make test-matrix` and
-# `make release-check` are for a release, `make test-whole` is for hours.
+# Two commands do everything: `make demo` and `make test`. `make docs` builds the site,
+# `make test-matrix` and `make release-check` are for a release, `make test-whole` is for hours.
 PYTHON ?= python3
 PYTHONS ?= python3.11 python3.12
 VENV := .venv
@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 RUN ?= runs/demo
 export MPLBACKEND := Agg
 
-.PHONY: demo test test-whole test-matrix release-check test-oldest test-newest lint types clean
+.PHONY: demo test docs docs-whole test-whole test-matrix release-check test-oldest test-newest
+.PHONY: lint types clean
 
 # Not compiled: of 12,000 files a run imports a third, and compiles those itself.
 $(BIN)/.installed: pyproject.toml constraints.txt
@@ -39,12 +40,31 @@ types: $(BIN)/.installed  ## Type-check tests, benchmarks and examples.
 	$(BIN)/pyright --threads -p tests
 
 # Compiled files are kept, whatever the shell says: tests start many processes.
-demo test test-whole test-oldest test-newest: export PYTHONDONTWRITEBYTECODE :=
+demo docs test test-whole test-oldest test-newest: export PYTHONDONTWRITEBYTECODE :=
 test: lint  ## Lint, type-check, run the tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 test-whole: lint  ## All members of all families of tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --whole
+
+$(BIN)/.docs: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[docs]'
+	touch $@
+
+# A warning is an error: a link that leads nowhere, a public name that says nothing of itself.
+# Then every block of code is run, briefly; `make docs-whole` runs them as they are written, which
+# takes hours, and keeps how long each took.
+docs: export OMP_NUM_THREADS ?= 1
+docs: $(BIN)/.docs  ## The site, in build/site.
+	$(BIN)/sphinx-build --quiet -W --keep-going -n -b html -c docs/site docs build/site
+	$(BIN)/python docs/site/execute.py > build/blocks.txt 2> build/blocks.log \
+	  || { grep FAILED build/blocks.txt; exit 1; }
+	@tail -n 8 build/blocks.txt
+	@echo "open build/site/index.html"
+
+docs-whole: export OMP_NUM_THREADS ?= 1
+docs-whole: $(BIN)/.docs  ## Every block of code as it is written.
+	$(BIN)/python docs/site/execute.py --whole
 
 # Neither pins torch as constraints.txt does, and a plain torch brings GPU packages:
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has the CPU builds.
@@ -67,4 +87,4 @@ release-check:  ## Build, look at what is built, install it everywhere, use it.
 	.ci/release $(PYTHONS)
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest runs build dist
+	rm -rf $(VENV) .venv-oldest .venv-newest runs build dist docs/reference

@@ -4,7 +4,7 @@
 
 The table is made up, so that the truth is known: 1,500 cells of two types, twelve genes, the
 first six high in one type and the others in the other, and a depth that differs from cell to
-cell. Takes a few seconds on one core. For a real table: docs/cells.md.
+cell. Takes a few seconds on one core. For a real table: docs/how-to/cells.md.
 """
 
 import numpy as np

@@ -1,17 +1,14 @@
 """The guides, run as a reader would run them, briefly."""
 
-from functools import partial
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
 
 from markovbridge import (
-    Bridge,
-    CountModel,
     EndMSE,
     EndpointHead,
     Independent,
@@ -25,26 +22,19 @@ from markovbridge.exact import Empirical
 from markovbridge.networks import MLP
 
 DOCS = Path(__file__).parent.parent / "docs"
+sys.path.insert(0, str(DOCS / "site"))
+import blocks  # noqa: E402
 
 
-def run(name, given=None, /, **shorter):
-    """Execute all code blocks of a guide in one namespace, which holds what is given."""
-    text = (DOCS / name).read_text()
-    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    assert blocks
-    code = "\n".join(blocks)
-    for long, short in shorter.items():
-        assert long in code
-        code = code.replace(long, short)
-    names = dict(given or {})
-    exec(compile(code, name, "exec"), names)
-    return names
+@pytest.fixture
+def run(tmp_path):
+    """Runs a guide in a folder of its own, briefly, and returns the names it defines."""
+    return lambda name: blocks.run(name, tmp_path)[0]
 
 
-def test_bridges():
+def test_bridges(run):
     torch.manual_seed(0)
-    shorter = {"range(1000)": "range(2)", "sample(1000": "sample(64", "steps=50": "steps=3"}
-    names = run("bridges.md", **shorter, **{"steps=100": "steps=2"})
+    names = run("theory/bridges.md")
     assert names["samples"].shape == (64, 2)
     assert names["moved"].shape == (100, 2)
     assert bool(names["moved"].isfinite().all())
@@ -54,16 +44,16 @@ def test_bridges():
     assert forward.process.reversed() == backward.process
 
 
-def test_processes():
+def test_processes(run):
     torch.manual_seed(0)
-    names = run("processes.md")
+    names = run("theory/processes.md")
     assert names["samples"].shape == (8, 6)
     assert bool(names["bound"].isfinite().all())
 
 
-def test_own(capsys):
+def test_own(run, capsys):
     torch.manual_seed(0)
-    names = run("own.md")
+    names = run("how-to/own.md")
     assert names["on"].shape == (8, 6) and names["lit"].shape == names["drawn"].shape == (4, 6)
     assert bool((names["likelihood"] < 0).all()) and bool(names["likelihood"].isfinite().all())
     assert names["rates"].shape == (4, 6, 1) and names["drift"].shape == (4, 2)
@@ -82,38 +72,26 @@ def test_own(capsys):
 
 
 def test_the_file_of_a_process_is_short():
-    text = (DOCS / "own.md").read_text()
+    text = (DOCS / "how-to/own.md").read_text()
     block = next(part for part in text.split("```")[1::2] if "class Light" in part)
     assert len(block.strip().splitlines()) <= 60
 
 
-def test_the_table_of_the_guide_is_what_is_printed(capsys):
+def test_the_table_of_the_guide_is_what_is_printed(run, capsys):
     """But for the numbers, which are rounding."""
-    run("own.md")
+    run("how-to/own.md")
     printed = capsys.readouterr().out
-    shown = (DOCS / "own.md").read_text().split("    Light  ")[1].split("\n\n")[0]
+    shown = (DOCS / "how-to/own.md").read_text().split("    Light  ")[1].split("\n\n")[0]
     for line in shown.splitlines()[1:]:
         assert line[4:].split("  ")[0] in printed
 
 
-def test_cells(monkeypatch, tmp_path):
-    """The whole guide, on a small table, with models hardly trained that walk in one step."""
+@pytest.mark.filterwarnings("default")
+def test_cells(run, tmp_path):
+    """The whole guide, on a small table, with models hardly trained that walk in a few steps."""
     anndata = pytest.importorskip("anndata")
-    monkeypatch.chdir(tmp_path)
-    one_step = {"steps": 1, "sampler": Bridge()}
-    monkeypatch.setattr("markovbridge.counts.fitted.walk", lambda tolerance: one_step)
-    rng = np.random.default_rng(0)
+    names = run("how-to/cells.md")
     genes = [f"gene{k}" for k in range(13)]
-    counts = rng.poisson(2.0, (110, 13))
-    counts[:, 12] = np.arange(110) == 0  # a gene that one cell shows
-    table = anndata.AnnData(sparse.csr_matrix(counts))
-    table.var_names, table.obs_names = genes, [f"cell{k}" for k in range(110)]
-    table.write_h5ad("mouse-brain.h5ad")
-    options = {"steps": 2, "width": 8, "depth": 1, "base": "moments", "validation_fraction": 0}
-    small = {"small": partial(CountModel, **options)}
-    shorter = {"order[:1000]": "order[:40]", "order[1000:]": "order[40:]", ":20]": ":6]"}
-    shorter |= {"sample(1000": "sample(16", ":500]": ":24]", "[500:": "[24:"}
-    names = run("cells.md", small, **shorter, **{"CountModel(": "small("})
     assert names["cells"].var_names.tolist() == genes  # of the first model, fitted to the file
     assert names["one"].obs["batch"].tolist() == ["a"] * 16 and names["both"].n_obs == 16
     kept = genes[:12]
@@ -126,30 +104,20 @@ def test_cells(monkeypatch, tmp_path):
     assert list(names["genes"].index) == kept
     assert names["more"].uns["markovbridge"]["sample"]["means"] == "prescribed"
     assert names["double"]["gene0"] > 3
-    assert anndata.read_h5ad("synthetic.h5ad").shape == (16, 13)
+    assert anndata.read_h5ad(tmp_path / "synthetic.h5ad").shape == (16, 13)
 
 
 def test_the_table_of_cells_comes_as_the_guide_says():
     remedy = TABLES["mouse-brain.h5ad"]
-    section = (DOCS / "cells.md").read_text().split("## A table to try it on")[1]
-    lines = section.split("```bash\n")[1].split("```")[0].splitlines()
+    section = (DOCS / "how-to/cells.md").read_text().split("## A table to try it on")[1]
+    block = section.split("```bash")[1].split("```")[0]
+    lines = block.splitlines()[1:]
     assert len(lines) == 2 and all(f"`{line}`" in remedy for line in lines)
 
 
-def test_training(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+def test_simulated(run):
     torch.manual_seed(0)
-    names = run("training.md", **{"steps=2000": "steps=2", "steps=200": "steps=100"})
-    assert names["samples"].shape == (16, 1, 8, 8)
-    assert names["data"].labels.tolist() == names["digits"].labels.tolist()
-    assert [step for step, *_ in names["seen"]] == [100]
-    assert names["finer"].shape == (1, 8, 8)
-
-
-def test_simulated():
-    torch.manual_seed(0)
-    shorter = {"steps=2000": "steps=3", "steps=1500": "steps=3", "sample(1000": "sample(16"}
-    names = run("simulated.md", **shorter)
+    names = run("theory/simulated.md")
     assert names["samples"].shape == names["leapt"].shape == (16, 10)
     assert bool((names["samples"].sum(1) == 4).all())
     assert bool(names["bound"].nats.isfinite().all())
@@ -160,7 +128,8 @@ def test_simulated():
     assert len(names["noising"].lines) == 2
 
 
-def test_covariances(monkeypatch, tmp_path):
+def test_covariances(run, monkeypatch, tmp_path):
+    """The second block, which `make docs` does not run, on made-up images."""
     monkeypatch.chdir(tmp_path)
     images = (127.5 + 60 * torch.randn(50, 1, 28, 28)).clamp(0, 255)
     images = torch.nn.functional.avg_pool2d(images, 3, 1, 1)
@@ -173,7 +142,9 @@ def test_covariances(monkeypatch, tmp_path):
             return SimpleNamespace(x=images)
 
     monkeypatch.setattr("markovbridge.data.IDX", Source)
-    names = run("covariances.md")
+    names = run("theory/covariances.md")
+    (last,) = [block for block in blocks.blocks("theory/covariances.md") if block.skipped]
+    exec(compile(last.code, last.page, "exec"), names)
     assert names["found"].items == 50
     assert Path("fit.png").stat().st_size > 10_000
 

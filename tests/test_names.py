@@ -12,7 +12,10 @@ import markovbridge
 ROOT = Path(__file__).parents[1]
 NAME = re.compile(r"(?<![\w./-])(?:markovbridge|mb)(?:\.[A-Za-z]\w*)+")
 FILE = re.compile(r"`([\w./-]+\.(?:py|md))`")
-GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GUIDES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    *(p for p in sorted((ROOT / "docs").rglob("*.md")) if "reference" not in p.parts),
+]
 CODE = [
     path
     for folder in ("src", "examples", "benchmarks")

@@ -60,6 +60,7 @@ def anchors(page):
 
 def test_every_link_of_the_docs_leads_somewhere():
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    pages = [page for page in pages if "reference" not in page.parts]  # made by Sphinx's run
     links = [
         (page, target)
         for page in pages
@@ -71,6 +72,8 @@ def test_every_link_of_the_docs_leads_somewhere():
     for page, target in links:
         path, _, anchor = target.partition("#")
         there = (page.parent / path).resolve() if path else page
+        if there.is_relative_to(ROOT / "docs" / "reference"):
+            continue  # which Sphinx makes, and where it checks links
         if not there.exists() or (anchor and anchor not in anchors(there)):
             lost.append(f"{page.relative_to(ROOT)}: {target}")
     assert lost == []

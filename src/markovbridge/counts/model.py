@@ -1,8 +1,11 @@
 r"""A model of a count table in three lines, with the manners of scikit-learn.
 
-    model = CountModel().fit(table)
-    cells = model.sample(1000)
-    model.restore(shallow, survival=0.5).mean
+    >>> table = np.random.default_rng(0).poisson([1.0, 5.0, 9.0], (80, 3))
+    >>> model = CountModel(steps=2, base="moments").fit(table)  # steps=1500 without being told
+    >>> model.sample(16).shape
+    (16, 3)
+    >>> model.restore(table[:4] // 2, survival=0.5).mean.shape
+    (4, 3)
 
 The table is a numpy array, a sparse matrix, a DataFrame, AnnData or the path of a file; what
 comes back is of the same kind (`markovbridge.data.tables.objects`), with features and rows in the

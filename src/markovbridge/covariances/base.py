@@ -32,7 +32,9 @@ from torch import Tensor
 
 from markovbridge import doors
 
-OPERATIONS = frozenset({"matvec", "sample", "sqrt", "inverse_sqrt", "solve", "logdet", "variance"})
+OPERATIONS = frozenset(  # what a covariance may be able to do
+    {"matvec", "sample", "sqrt", "inverse_sqrt", "solve", "logdet", "variance"}
+)
 
 
 class SingularError(ValueError):

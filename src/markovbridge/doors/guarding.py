@@ -5,8 +5,10 @@ module ends in `doors.guard(__name__)`, and from then on every public function o
 public method and constructor of its public classes, asks this of its arguments before it does
 anything, in one sentence that names argument, wish and value:
 
-    >>> Transport("PureDeath", network, MeanHead(), shape=(8,))
-    TypeError: process must be a Process, not a str ('PureDeath')
+    >>> import markovbridge as mb
+    >>> mb.Transport("PureDeath", None, mb.MeanHead(), shape=(8,))
+    Traceback (most recent call last):
+    TypeError: process must be a Process, not 'PureDeath'
 
 Annotations are read at the first call, once; after that a check is an `isinstance` or two.
 What an annotation cannot say, a range or a shape, is for the function itself, by `checks`.

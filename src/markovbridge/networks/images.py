@@ -5,8 +5,13 @@ channels, height, width). Networks of images take and give (B, channels, height,
 two axes are one: the module is given features * channels planes, and gives outputs * channels,
 output o of channel c in plane o * channels + c.
 
-    features, outputs = coupling.features(process), head.outputs(process)
-    network = Images(MyUNet(features * 3, outputs * 3))        # of images of 3 channels
+    >>> import markovbridge as mb
+    >>> process, head, coupling = mb.PureDeath(maximum=255), mb.MeanHead(), mb.Noised()
+    >>> features, outputs = coupling.features(process), head.outputs(process)
+    >>> planes = nn.Conv2d(features * 3, outputs * 3, 3, padding=1)  # of images of 3 channels
+    >>> model = mb.Transport(process, Images(planes), head, shape=(3, 8, 8))
+    >>> model.sample(4, steps=2).shape
+    torch.Size([4, 3, 8, 8])
 
 A class of one's own for the command line derives from `Images` and is made as other networks are,
 of (shape, features, outputs).

@@ -56,6 +56,11 @@ FAR = 10.0  # of a logarithm that a network is told
 class PureDeath(JumpProcess):
     """Independent death of units: thinning of counts, with 0 as the source.
 
+    >>> process = PureDeath(maximum=16)
+    >>> law = process.transition(torch.tensor([[16]]), 1.0, 0.5)  # half of the units are left
+    >>> round(float(law.mean), 3)
+    8.0
+
     Attributes:
         maximum: Largest admissible count, None if unbounded.
         schedule: Survival over time.

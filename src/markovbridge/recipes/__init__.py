@@ -3,8 +3,11 @@
 A recipe starts with a comment: its first line says what it is, the others where
 it is from and what it costs. `load` makes an object of one:
 
-    recipe = markovbridge.recipes.load("digits", {"network.width": 64})
-    transport = recipe.transport(recipe.dataset())
+    >>> import markovbridge
+    >>> recipe = markovbridge.recipes.load("digits", {"network.width": 64})
+    >>> transport = recipe.transport(recipe.dataset())
+    >>> transport.shape
+    (1, 8, 8)
 """
 
 from __future__ import annotations

@@ -1,9 +1,13 @@
 """A recipe as an object: the choices that make a model of data, and how it is trained.
 
-    recipe = markovbridge.recipes.load("digits", {"network.width": 64})
-    dataset = recipe.dataset()
-    transport = recipe.transport(dataset)
-    Trainer(transport, recipe.examples(dataset, transport), recipe.trainer).run()
+    >>> import markovbridge
+    >>> from markovbridge.training import Trainer
+    >>> recipe = markovbridge.recipes.load("digits", {"network.width": 64, "trainer.steps": 5000})
+    >>> dataset = recipe.dataset()
+    >>> transport = recipe.transport(dataset)
+    >>> trainer = Trainer(transport, recipe.examples(dataset, transport), recipe.trainer)
+    >>> trainer.config.steps  # trainer.run() does them
+    5000
 
 All that is random is a function of `trainer.seed`: the first weights too, which torch draws from
 its global generator, whose state is put back afterwards.

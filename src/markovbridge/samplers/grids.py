@@ -1,6 +1,10 @@
 r"""Step grids: where a sampler stops on its way. Each returns times for `steps=`.
 
-    transport.sample(n, steps=grids.measure(transport, x1).grid(20))
+    >>> import markovbridge as mb
+    >>> process = mb.PureDeath(maximum=8)
+    >>> x1 = torch.randint(0, 9, (64, 3))
+    >>> transport = mb.Transport(process, mb.exact.Empirical(process, x1), shape=(3,))
+    >>> samples = transport.sample(4, steps=measure(transport, x1).grid(20))
 
 A number of steps, `steps=20`, is a grid of equal error where the model knows its errors, as
 trained models of pure death do, and `uniform` in t, equal steps of the schedule's own clock,

@@ -1,8 +1,17 @@
 r"""The learned reverse of a jump process that can only be simulated.
 
-    model = ReverseRates(dynamics, network, source)
-    fit(model, data)
-    model.sample(100)
+    >>> from markovbridge import simulated as sim
+    >>> from markovbridge.networks import MLP
+    >>> def rates(x, t):  # of a birth and of a death
+    ...     return torch.cat([torch.ones(len(x), 1), x], 1)
+    >>> dynamics = sim.Reactions(torch.tensor([[1], [-1]]), rates)
+    >>> data = torch.full((64, 1), 5)
+    >>> source = sim.Ends(data, lambda x, g: sim.simulate(dynamics, x, generator=g))
+    >>> network = MLP((1,), dynamics.features, 2, width=16, depth=1)
+    >>> model = ReverseRates(dynamics, network, source)
+    >>> _ = sim.fit(model, data, steps=2)  # 2,000 and more are of use
+    >>> model.sample(100).shape
+    torch.Size([100, 1])
 
 On a noising path with jumps (t_k: x_k -> x_k', label m_k) from x_1 to x_0, of law q, the model,
 started at the source, has p(x_1) >= exp E_q[...] with

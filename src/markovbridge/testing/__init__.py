@@ -5,9 +5,11 @@ relies on it: a bridge with the transitions by Bayes' rule, rates with short bri
 probabilities. It returns a `CheckReport`, which prints as a table, or raises `CheckError` with a
 sentence. Nothing here needs a test runner.
 
-    from markovbridge.testing import check_process
-
-    print(check_process(MyProcess(), data))
+    >>> import torch, markovbridge as mb
+    >>> from markovbridge.testing import check_process
+    >>> report = check_process(mb.PureDeath(maximum=4), torch.randint(0, 5, (8, 3)))
+    >>> "Chapman-Kolmogorov" in report.checked  # print(report) shows all of them
+    True
 """
 
 from markovbridge.testing.couplings import check_coupling

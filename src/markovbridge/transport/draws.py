@@ -37,7 +37,7 @@ from markovbridge.samplers.model import NOTHING, Given
 from markovbridge.samplers.walks import BoundModel, blocks, check_grid, check_rows, rows, walk
 from markovbridge.transport.options import DrawOptions, planned
 
-BLOCK = 64
+BLOCK = 64  # samples that go through the network at once
 STEPS = 50
 ROUNDS = 10  # of imputation by replacement
 ROUNDS_AT_MOST = 100_000

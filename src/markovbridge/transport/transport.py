@@ -39,6 +39,13 @@ from markovbridge.transport.saved import load, save
 class Transport(Asked):
     """Carries a source to the data along a reference process.
 
+    >>> import markovbridge as mb
+    >>> process = mb.PureDeath()
+    >>> exactly = mb.exact.Poisson(process, 3.0)  # in place of a network
+    >>> model = Transport(process, exactly, shape=(2,))
+    >>> model.sample(5, steps=1).shape
+    torch.Size([5, 2])
+
     Args:
         process: The reference process.
         network: `network(features, t, condition)`, (batch, features, *event) to

@@ -1,0 +1,99 @@
+"""Every block of code of the README and of the site is run, briefly, or says why it is not."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "site"))
+import blocks  # noqa: E402
+
+LOOKED_AT = {  # by tests/test_guides.py, which runs them and looks at what comes of them
+    *("how-to/cells.md", "how-to/own.md"),
+    *("theory/bridges.md", "theory/covariances.md", "theory/processes.md", "theory/simulated.md"),
+}
+PAGES = [name for name in blocks.sources() if blocks.blocks(name)]
+ALWAYS = {  # the others are for `make test-whole`, and for `make docs`
+    *("README.md", "start/ten-minutes.md", "start/faq.md", "theory/blackout.md"),
+    "how-to/likelihood.md",
+}
+SHOWN = ("```python", "```bash")
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ALWAYS else pytest.mark.whole)
+        for name in sorted(set(PAGES) - LOOKED_AT)
+    ],
+)
+def test_the_blocks_of_a_page_run(name, tmp_path):
+    torch.manual_seed(0)
+    blocks.run(name, tmp_path)
+
+
+def test_no_block_is_overlooked():
+    for name in blocks.sources():
+        text = blocks.text_of(name)
+        starts = [row for row in text.splitlines() if row.lstrip().startswith(SHOWN)]
+        assert len(starts) == len(blocks.blocks(name)), name
+    assert len(PAGES) > 20 and set(PAGES) >= LOOKED_AT
+
+
+def page(monkeypatch, tmp_path, text):
+    path = tmp_path / "page.md"
+    path.write_text(text)
+    monkeypatch.setattr(blocks, "sources", lambda: {"page.md": path})
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder
+
+
+def test_names_go_on_from_block_to_block_hidden_ones_too(monkeypatch, tmp_path):
+    hidden, shown = "```python\nx = 100\n```", "```python\ny = x + 1\n```"
+    text = f"<!--\n{hidden}\n-->\n\n{shown}\n<!-- briefly: 100 -> 1 -->"
+    folder = page(monkeypatch, tmp_path, text)
+    assert blocks.run("page.md", folder)[0]["y"] == 2
+    assert blocks.run("page.md", folder, briefly=False)[0]["y"] == 101
+    assert [block.hidden for block in blocks.blocks("page.md")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("```python\nundefined\n```\n", "page.md:1: NameError"),
+        ("```bash\nmarkovbridge nothing\n```\n", "ended with status 2"),
+        ("```bash\nfalse | true\n```\n", "ended with status 1"),
+        ('```python error="no"\n1\n```\n', "there was no error that says 'no'"),
+        ('```python error="no"\n1 / 0\n```\n', "ZeroDivisionError"),
+    ],
+)
+def test_a_block_that_fails_is_seen(monkeypatch, tmp_path, text, message):
+    folder = page(monkeypatch, tmp_path, text)
+    with pytest.raises(blocks.Failed, match=message):
+        blocks.run("page.md", folder)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("```python skip\n1\n```\n", "say why"),
+        ("```python other=1\n1\n```\n", "options of blocks are"),
+        ("```python\n1\n```\n<!-- briefly: 5 -> 1 -->", "'5' is replaced, which no block has"),
+    ],
+)
+def test_what_is_said_of_blocks_is_checked(monkeypatch, tmp_path, text, message):
+    folder = page(monkeypatch, tmp_path, text)
+    with pytest.raises(ValueError, match=message):
+        blocks.run("page.md", folder)
+
+
+def test_blocks_that_are_not_run():
+    text = blocks.brief(["train", "digits", "--trainer.steps", "9000", "--output", "x"])
+    assert text[2:6] == ["--trainer.steps", "2", "--output", "x"]
+    assert text[6:] == ["--trainer.batch_size", "16"]
+    assert blocks.brief(["train", "digits", "--dry-run"])[2:] == ["--dry-run"]
+    assert blocks.brief(["evaluate", "x", "--likelihood", "300"])[3] == "8"
+    assert list(blocks.commands("a \\\n  b  # c\n# d\ne 'f g'\n")) == ["a    b  # c", "e 'f g'"]
