@@ -23,7 +23,10 @@ from typing import Any
 import markovbridge
 
 PACKAGE = Path(markovbridge.__file__).parent
-MODULES = ("processes.clock", "samplers.grids")  # public ones beside the folders
+MODULES = (  # that guides name, beside the folders
+    *("data.covariates", "processes.clock", "samplers.grids", "samplers.known_sites"),
+    *("transport.options", "transport.planning"),
+)
 PRIVATE = ("storage", "recipes.options")  # what is behind files and options
 SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Warns):$")
 ITEM = re.compile(r"^\*{0,2}([A-Za-z_][\w., *]*):\s+(.*)$")
