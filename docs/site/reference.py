@@ -321,7 +321,10 @@ def pages() -> dict[str, str]:
     texts: dict[str, str] = {}
     for room in dict.fromkeys(entry.room for entry in found):
         module = import_module(f"markovbridge.{room}")
-        parts = [f"# markovbridge.{room}", markdown(inspect.getdoc(module) or "", {}, links)]
+        parts = [
+            f"# {room}\n\n`markovbridge.{room}`",
+            markdown(inspect.getdoc(module) or "", {}, links),
+        ]
         parts += [entry_text(entry, links) for entry in found if entry.room == room]
         texts[f"{room}.md"] = "\n\n".join(parts) + "\n"
     rows = [
