@@ -56,7 +56,7 @@ $(BIN)/.docs: $(BIN)/.installed
 # takes hours, and keeps how long each took.
 docs: export OMP_NUM_THREADS ?= 1
 docs: $(BIN)/.docs  ## The site, in build/site.
-	$(BIN)/sphinx-build --quiet -W --keep-going -n -b html -c docs/site docs build/site
+	$(BIN)/sphinx-build --quiet --fresh-env -W --keep-going -n -b html -c docs/site docs build/site
 	$(BIN)/python docs/site/execute.py > build/blocks.txt 2> build/blocks.log \
 	  || { grep FAILED build/blocks.txt; exit 1; }
 	@tail -n 8 build/blocks.txt

@@ -24,6 +24,7 @@ source_suffix = {".md": "markdown"}
 exclude_patterns = ["site"]
 nitpicky = True
 default_role = None
+pygments_dark_style = "monokai"
 highlight_language = "none"  # what is indented is a formula more often than code
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4

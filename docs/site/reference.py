@@ -23,7 +23,10 @@ from typing import Any
 import markovbridge
 
 PACKAGE = Path(markovbridge.__file__).parent
-MODULES = ("processes.clock", "samplers.grids")  # public ones beside the folders
+MODULES = (  # that guides name, beside the folders
+    *("data.covariates", "processes.clock", "samplers.grids", "samplers.known_sites"),
+    *("transport.options", "transport.planning"),
+)
 PRIVATE = ("storage", "recipes.options")  # what is behind files and options
 SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Warns):$")
 ITEM = re.compile(r"^\*{0,2}([A-Za-z_][\w., *]*):\s+(.*)$")
@@ -318,7 +321,10 @@ def pages() -> dict[str, str]:
     texts: dict[str, str] = {}
     for room in dict.fromkeys(entry.room for entry in found):
         module = import_module(f"markovbridge.{room}")
-        parts = [f"# markovbridge.{room}", markdown(inspect.getdoc(module) or "", {}, links)]
+        parts = [
+            f"# {room}\n\n`markovbridge.{room}`",
+            markdown(inspect.getdoc(module) or "", {}, links),
+        ]
         parts += [entry_text(entry, links) for entry in found if entry.room == room]
         texts[f"{room}.md"] = "\n\n".join(parts) + "\n"
     rows = [
