@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/demo
 export MPLBACKEND := Agg
 
-.PHONY: demo test test-whole test-matrix release-check test-oldest test-newest lint types clean
+.PHONY: demo gallery test test-whole test-matrix release-check test-oldest test-newest lint types clean
 
 # Not compiled: of 12,000 files a run imports a third, and compiles those itself.
 $(BIN)/.installed: pyproject.toml constraints.txt
@@ -27,6 +27,9 @@ demo: $(BIN)/.installed  ## Train on the 8x8 digits, sample, evaluate, draw, rep
 	$(BIN)/markovbridge sample $(RUN) --n 1437 --steps 10
 	$(BIN)/markovbridge evaluate $(RUN)
 	$(BIN)/markovbridge report $(RUN)
+
+gallery: $(BIN)/.installed  ## Run all of examples/, keep their pictures in docs/images/gallery.
+	$(BIN)/python benchmarks/gallery.py
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

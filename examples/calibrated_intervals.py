@@ -2,11 +2,11 @@
 
     python examples/calibrated_intervals.py [--output calibrated_intervals.png]
 
-A network that has learned 60 rows of a table by heart imputes others with intervals that are too
+A network that has learned 40 rows of a table by heart imputes others with intervals that are too
 narrow. `calibrate` measures that on rows that were held out, and widens intervals by their errors
 (conformal prediction: Romano and others 2019, https://arxiv.org/abs/1905.03222): for rows like
 these they hold the truth with probability `level` at least, whatever the model. Printed is how
-often they hold it on 400 fresh rows, before and after, and how long they are.
+often they hold it on 300 fresh rows, before and after, and how long they are.
 Takes 25 s of one core.
 """
 
@@ -28,11 +28,11 @@ def sites(n, seed):
     rng = np.random.default_rng(seed)
     wet = rng.beta(0.6, 0.6, size=(n, 1))
     preference = np.linspace(0, 1, len(FEATURES))
-    means = 14 * np.exp(-(((wet - preference) / 0.35) ** 2)) * rng.gamma(4, 1 / 4, size=(n, 1))
+    means = 60 * np.exp(-(((wet - preference) / 0.35) ** 2)) * rng.gamma(4, 1 / 4, size=(n, 1))
     return pd.DataFrame(rng.poisson(means), columns=FEATURES)
 
 
-def main(output=None, steps=500, rows=60, held_out=300, fresh=400):
+def main(output=None, steps=500, rows=40, held_out=200, fresh=300):
     model = CountModel(
         steps=steps,
         width=128,

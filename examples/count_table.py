@@ -85,10 +85,10 @@ def draw(output, made, real, errors):
         places = np.arange(12) + 0.4 * k - 0.2
         left.bar(places, [v.mean() for v in values], 0.36, label=label)
         spread = np.array([np.quantile(v, (0.1, 0.9)) for v in values]).T
-        left.vlines(places, *spread, color="black", linewidth=1)
+        left.vlines(places, *spread, color="black", linewidth=1, zorder=3)
     left.plot([], [], "k-", linewidth=1, label="a tenth above, a tenth below")
     left.set_xticks(range(0, 12, 2))
-    left.set(xlabel="gene", ylabel="counts", ylim=(0, 15))
+    left.set(xlabel="gene", ylabel="counts", ylim=(0, 18))
     left.set_title("rows of a type that is asked for", fontsize=10)
     left.legend(fontsize=8)
     colors = ["C1" if name in ("restored", "imputed") else "0.7" for name in errors]

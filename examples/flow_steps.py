@@ -76,7 +76,7 @@ def draw(output, model, steps, errors, orders):
             sampler=SAMPLERS[name][0],
             callback=lambda t, x, seen=seen: seen.append((t, x.clone())),
         )
-        way = torch.stack([x[:, 0] for _, x in seen])
+        way = torch.stack([x[: len(start), 0] for _, x in seen])
         left.plot([t for t, _ in seen], way, "o-", color=color, markersize=3, linewidth=1)
         left.plot([], [], "o-", color=color, markersize=3, linewidth=1, label=f"{name}, 4 steps")
     left.plot([], [], color="0.7", linewidth=3, label="exactly")

@@ -44,7 +44,7 @@ def train(data, steps, width):
 
 
 def neighbours(x, data, labels, itself=0):
-    """Share of x whose five nearest real images are mostly of its label; the nearest's distance."""
+    """Share of x with mostly its label among the five nearest images; how far the nearest is."""
     distance = torch.cdist(x.flatten(1).float(), data.x.flatten(1).float())
     near = distance.topk(5 + itself, largest=False)
     right = data.labels[near.indices[:, itself:]].mode(1).values == labels

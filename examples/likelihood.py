@@ -41,9 +41,9 @@ def points(law, n):
     return x, marginal.log_prob(x).double()
 
 
-def bound(law, x, looks, steps=None):
+def bound(process, law, x, looks, steps=None):
     """The bound of each point, in bits, and the standard error of its mean."""
-    model = mb.Transport(law.process, law, shape=(1,))
+    model = mb.Transport(process, law, shape=(1,))
     generator = torch.Generator().manual_seed(0)
     options = {} if steps is None else {"steps": steps}
     found = model.log_likelihood(x, draws=looks, generator=generator, block=2**15, **options)
@@ -56,7 +56,7 @@ def main(output=None, n=300, looks=400, leaps=(4, 8, 16, 32, 64)):
     print(f"{'bits a count':<24}exactly    bound   difference")
     for name, law in laws().items():
         x, truth = points(law, n)
-        found, error = bound(law, x, looks)
+        found, error = bound(law.process, law, x, looks)
         bits = float(-truth.mean()) / LN2
         rows[name] = bits, float(found.mean()) - bits, error
         print(
@@ -67,7 +67,7 @@ def main(output=None, n=300, looks=400, leaps=(4, 8, 16, 32, 64)):
     mean_only = exact.MeanOnly(law, "poisson")
     gaps = []
     for steps in leaps:
-        found, error = bound(mean_only, x, looks, steps)
+        found, error = bound(law.process, mean_only, x, looks, steps)
         gaps.append((float((found + truth / LN2).mean()), error))
         print(f"{steps:3d} Poisson leaps: {gaps[-1][0]:.4f} ± {error:.4f} bits more")
     if output is not None:

@@ -2,13 +2,13 @@
 
     python examples/masked_text.py [--output masked_text.png]
 
-Text is a Markov chain of letters here, as often next to each other as in the Zen of Python. Its
-posterior given noised letters is known (the forward-backward recursions), and stands where a
-network would. `AbsorbingChain` turns letters into masks, `UniformChain` into other letters. A
-sampler draws all sites at once in each step, so that few steps make neighbours that do not fit;
-`SecondOrderBridge` looks twice a step, and needs fewer looks. Printed is the total variation of
-pairs of neighbours from the truth, beside what as many samples of the truth have by chance.
-Takes 20 s of one core.
+Text is a Markov chain of letters here, as often next to each other as in the Zen of Python (any
+letter after any other in a fiftieth). Its posterior given noised letters is known (the
+forward-backward recursions), and stands where a network would. `AbsorbingChain` turns letters into
+masks, `UniformChain` into other letters. A sampler draws all sites at once in each step, so that
+few steps make neighbours that do not fit; `SecondOrderBridge` looks twice a step, and needs fewer
+looks. Printed is the total variation of pairs of neighbours from the truth, beside what as many
+samples of the truth have by chance. Takes 20 s of one core.
 """
 
 import argparse
@@ -23,24 +23,28 @@ import markovbridge as mb
 from markovbridge.laws import Categorical
 from markovbridge.samplers import SecondOrderBridge
 
-LETTERS = " abcdefghijklmnopqrstuvwxyz"
-LENGTH = 16
+LENGTH = 16  # letters of a text
+ANY = 0.02  # probability of any letter after any other
 
 
 def zen():
-    """Letters and spaces of the Zen of Python."""
+    """Letters and single spaces of the Zen of Python."""
     with contextlib.redirect_stdout(io.StringIO()):
         import this
     text = codecs.decode(this.s, "rot13").lower()
-    return " ".join("".join(c if c in LETTERS else " " for c in text).split())
+    return " ".join("".join(c if c.isalpha() else " " for c in text).split())
+
+
+LETTERS = "".join(sorted(set(zen())))
+SIZE = len(LETTERS)
 
 
 def language():
-    """The law of the first letter (27,), and of the next one given a letter (27, 27)."""
-    text = torch.tensor([LETTERS.index(c) for c in zen()])
-    pairs = torch.zeros(27, 27, dtype=torch.float64)
+    """The law of the first letter (SIZE,), and of the next one given a letter (SIZE, SIZE)."""
+    text = torch.tensor([LETTERS.index(c) for c in zen() + " "])
+    pairs = torch.zeros(SIZE, SIZE, dtype=torch.float64)
     pairs.index_put_((text[:-1], text[1:]), torch.ones(1).double(), accumulate=True)
-    following = pairs / pairs.sum(1, keepdim=True)
+    following = (1 - ANY) * pairs / pairs.sum(1, keepdim=True) + ANY / SIZE
     first = torch.linalg.matrix_power(following, 1000)[0]  # the stationary law
     return first / first.sum(), following
 
@@ -52,7 +56,7 @@ class MarkovText:
         self.process, (self.first, self.following) = process, language()
 
     def __call__(self, x, t, condition=None):
-        seen = self.process.evidence(x, t).double().exp()  # p(x_t | letter), (n, LENGTH, 27)
+        seen = self.process.evidence(x, t).double().exp()  # p(x_t | letter), (n, LENGTH, SIZE)
         before, after = [self.first * seen[:, 0]], [torch.ones_like(seen[:, 0])]
         for k in range(1, LENGTH):
             step = before[-1] / before[-1].sum(1, keepdim=True)
@@ -63,9 +67,9 @@ class MarkovText:
 
 
 def pairs_of(x):
-    """How often letters are next to each other, (27, 27)."""
-    both = (27 * x[:, :-1] + x[:, 1:]).flatten()
-    return torch.bincount(both, minlength=27 * 27).double().reshape(27, 27) / both.numel()
+    """How often letters are next to each other, (SIZE, SIZE)."""
+    both = (SIZE * x[:, :-1] + x[:, 1:]).flatten()
+    return torch.bincount(both, minlength=SIZE**2).double().reshape(SIZE, SIZE) / both.numel()
 
 
 def by_chance(n, generator):
@@ -86,7 +90,7 @@ def main(output=None, looks=(4, 8, 16, 32, 64), n=2000):
     generator = torch.Generator().manual_seed(0)
     models = {
         name: mb.Transport(process, MarkovText(process), shape=(LENGTH,))
-        for name, process in (("masks", mb.AbsorbingChain(27)), ("noise", mb.UniformChain(27)))
+        for name, process in (("masks", mb.AbsorbingChain(SIZE)), ("noise", mb.UniformChain(SIZE)))
     }
     samplers = {"one look a step": (mb.Bridge(), 1), "two looks": (SecondOrderBridge(), 2)}
     found = {}
@@ -117,7 +121,7 @@ def draw(output, looks, found, floor, times, path):
     )
     for row, (t, letters) in enumerate(zip(times, path, strict=True)):
         for column, letter in enumerate(letters):
-            known = letter < 27
+            known = letter < SIZE
             text = LETTERS[letter].replace(" ", "␣") if known else "■"
             color = "black" if known else "0.85"
             left.text(column, -row, text, color=color, ha="center", family="DejaVu Sans Mono")

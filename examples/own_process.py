@@ -60,7 +60,7 @@ def bars_and_stripes():
     return torch.cat([rows, rows.mT]).unique(dim=0)
 
 
-def main(output=None, steps=900, samples=1000):
+def main(output=None, steps=900, samples=1000, looks=1024):
     generator = torch.manual_seed(0)
     process, data = Light(), bars_and_stripes()
     report = check_process(process, data)
@@ -86,7 +86,9 @@ def main(output=None, steps=900, samples=1000):
 
     made = model.sample(samples, steps=16, block=samples, generator=generator)
     right = (made.unsqueeze(1) == data).all(-1).all(-1).any(1)
-    nats, error = model.log_likelihood(data, generator=generator).average()
+    nats, error = model.log_likelihood(
+        data, draws=looks, block=1024, generator=generator
+    ).average()
     chance = len(data) / 2 ** (SIDE * SIDE)
     share = float(right.double().mean())
     print(f"bars or stripes: {share:.1%} of the samples, by chance {chance:.2%}")
@@ -94,20 +96,21 @@ def main(output=None, steps=900, samples=1000):
         f"bound on log p: {nats:.2f} ± {error:.2f} nats; no model beats {-math.log(len(data)):.2f}"
     )
     if output is not None:
-        path = model.frames(6, torch.linspace(0, 1, 9).tolist(), generator=generator)
+        path = model.frames(5, torch.linspace(0, 1, 9).tolist(), generator=generator)
         draw(output, path, share, nats)
     return report, made, share, nats, error
 
 
 def draw(output, path, right, nats):
     import matplotlib.pyplot as plt
+    from matplotlib.colors import ListedColormap
 
     times, n = path.shape[:2]
     framed = torch.nn.functional.pad(path.double(), (1, 1, 1, 1), value=0.5)
     side = SIDE + 2
     image = framed.permute(1, 2, 0, 3).reshape(n * side, times * side)
-    figure, axis = plt.subplots(figsize=(8, 5.8), layout="constrained")
-    axis.imshow(image.numpy(), cmap="inferno", vmin=0, vmax=1.1)
+    figure, axis = plt.subplots(figsize=(8, 5.2), layout="constrained")
+    axis.imshow(image.numpy(), cmap=ListedColormap(["black", "0.6", "gold"]))
     places = [side * k + side / 2 - 0.5 for k in range(times)]
     axis.set_xticks(places, [f"{k / (times - 1):.2f}" for k in range(times)])
     axis.set(yticks=[], xlabel="t")

@@ -22,9 +22,9 @@ def test_masked_text(example):
 
 def test_the_posterior_of_a_markov_chain_is_that_of_enumeration():
     names = runpy.run_path(str(EXAMPLES / "masked_text.py"))
-    process = mb.UniformChain(27)
+    process = mb.UniformChain(names["SIZE"])
     law = names["MarkovText"](process)
-    x = torch.randint(27, (2, names["LENGTH"]), generator=torch.Generator().manual_seed(0))
+    x = torch.randint(names["SIZE"], (2, names["LENGTH"]), generator=torch.Generator().manual_seed(0))
     found = law(x, torch.full((2,), 0.6)).log_probs.exp()
     # The same by messages in log space, along the chain and back.
     seen = process.evidence(x, torch.full((2,), 0.6)).double()
@@ -41,7 +41,7 @@ def test_the_posterior_of_a_markov_chain_is_that_of_enumeration():
 
 
 def test_own_process(example, capsys):
-    report, made, right, nats, error = example("own_process", steps=150, samples=300)
+    report, made, right, nats, error = example("own_process", steps=150, samples=300, looks=64)
     assert "rates" in report.checked
     assert made.shape == (300, 4, 4) and set(made.unique().tolist()) == {0, 1}
     assert right > 0.3  # by chance 0.0005
