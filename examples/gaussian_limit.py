@@ -11,7 +11,7 @@ the chain, step · (rate up - rate down), tends to the drift with the Gaussian s
     urn    z + 2 ∂ log f(z)  per unit of τ,        walk    ∂ log f(z)  per unit of q.
 
 Errors fall as 1/S: the score of a diffusion model and the rates of a chain are one thing.
-Takes SECONDS s of one core.
+Takes 5 s of one core.
 """
 
 import argparse
@@ -118,10 +118,12 @@ def draw(output, sizes, errors):
         (axes[0], ehrenfest, "drift: urn, and OU"),
         (axes[1], walk, "drift: walk, and Brownian"),
     ):
-        for size in sizes[:2]:
+        for size, style in zip(
+            sizes[:2], ({"ms": 8, "fillstyle": "none"}, {"ms": 3}), strict=True
+        ):
             z, drift, _ = make(size)
             near = z.abs() <= 1.5
-            axis.plot(z[near], drift[near], "o", markersize=4, label=f"S = {size}")
+            axis.plot(z[near], drift[near], "o", label=f"S = {size}", **style)
         z, _, limit = make(sizes[-1])
         near = z.abs() <= 1.5
         axis.plot(z[near], limit[near], "k-", linewidth=1, label="Gaussian limit")
@@ -132,10 +134,11 @@ def draw(output, sizes, errors):
         for kind, what in enumerate(("density", "drift")):
             values = [error[kind] for error in errors[name]]
             axes[2].loglog(sizes, values, marker + "-", label=f"{name}, {what}")
-    axes[2].loglog(sizes, [4 / size for size in sizes], "k--", linewidth=1, label="1/S")
+    axes[2].loglog(sizes, [0.5 / size for size in sizes], "k--", linewidth=1, label="∝ 1/S")
     axes[2].set_title("largest error falls as 1/S", fontsize=10)
     axes[2].set_xlabel("S")
     axes[2].legend(fontsize=8)
+    axes[2].set_ylim(2e-4, 0.5)
     axes[2].set_xticks(sizes, sizes)
     axes[2].minorticks_off()
     figure.savefig(Path(output), dpi=100)

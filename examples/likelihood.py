@@ -6,7 +6,7 @@
 At the true posterior mean the bound is -log p(x) itself, point by point; so an exact law shows
 what the estimate is worth. Six laws of counts are measured against their entropy. A sampler of K
 Poisson leaps is another model, and its own bound is larger by a share that falls as 1/K.
-Takes 12 s of one core.
+Takes 9 s of one core.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def bound(process, law, x, looks, steps=None):
     return -found.nats.double() / LN2, error / LN2
 
 
-def main(output=None, n=300, looks=400, leaps=(4, 8, 16, 32, 64)):
+def main(output=None, n=300, looks=800, leaps=(4, 8, 16, 32, 64)):
     rows = {}
     print(f"{'bits a count':<24}exactly    bound   difference")
     for name, law in laws().items():
@@ -82,6 +82,8 @@ def draw(output, rows, leaps, gaps):
     for k, (bits, gap, error) in enumerate(rows.values()):
         left.plot([bits], [k], "ko", markersize=9, fillstyle="none")
         left.errorbar([bits + gap], [k], xerr=2 * error, fmt="C1.")
+        side = (bits + 0.12, "left") if bits < 1.8 else (bits - 0.12, "right")
+        left.text(side[0], k, f"{gap:+.4f} ± {error:.4f}", ha=side[1], va="center", fontsize=8)
     left.plot([], [], "ko", fillstyle="none", markersize=9, label="-log p, exactly")
     left.errorbar([], [], xerr=[], fmt="C1.", label="bound, ± 2 standard errors")
     left.set_yticks(range(len(rows)), rows)
@@ -91,9 +93,10 @@ def draw(output, rows, leaps, gaps):
     right.errorbar(
         leaps, [g for g, _ in gaps], yerr=[2 * e for _, e in gaps], fmt="o", label="measured"
     )
-    scale = gaps[-1][0] * leaps[-1]
+    scale = gaps[0][0] * leaps[0]
     right.plot(leaps, [scale / k for k in leaps], "k--", linewidth=1, label="∝ 1/K")
-    right.set(xscale="log", yscale="log", xlabel="Poisson leaps K", ylabel="bits too many")
+    right.axhline(0, color="0.7", linewidth=1)
+    right.set(xscale="log", xlabel="Poisson leaps K", ylabel="bits too many")
     right.set_xticks(leaps, leaps)
     right.minorticks_off()
     right.set_title("what a sampler of K steps loses", fontsize=10)

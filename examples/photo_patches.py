@@ -9,7 +9,7 @@ patches of two photographs that come with scikit-learn. Printed are nats a numbe
 white noise; and the same fit to draws of what was fitted, which has to come back as it was.
 The second command cuts five photographs of a wheel that `pip download --no-deps
 scikit-image==0.26.0` brought (see its `skimage/data/README.txt`), and keeps the patches as a small
-set of colour images: bytes (N, 3, 32, 32) in random order. Takes SECONDS s of one core.
+set of colour images: bytes (N, 3, 32, 32) in random order. Takes 20 s of one core.
 """
 
 import argparse
@@ -82,11 +82,11 @@ def draw(output, x, drawn, white, kernel):
         (f"Matérn noise in their colours:\n{fitted}", drawn),
         ("white noise of the same variance", noise),
     )
-    figure, axes = plt.subplots(1, 3, figsize=(8, 3.8), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(8, 2.4), layout="constrained")
     for axis, (title, images) in zip(axes, columns, strict=True):
-        tiles = torch.nn.functional.pad(images[:9], (1, 1, 1, 1), value=1.0)
-        rows = tiles.reshape(3, 3, *tiles.shape[1:]).permute(0, 3, 1, 4, 2)
-        shown = (0.5 + rows.reshape(3 * rows.shape[1], -1, 3) / 2).clamp(0, 1)
+        tiles = torch.nn.functional.pad(images[:6], (1, 1, 1, 1), value=1.0)
+        rows = tiles.reshape(2, 3, *tiles.shape[1:]).permute(0, 3, 1, 4, 2)
+        shown = (0.5 + rows.reshape(2 * rows.shape[1], -1, 3) / 2).clamp(0, 1)
         axis.imshow(shown.numpy(), interpolation="nearest")
         axis.set_title(title, fontsize=9)
         axis.axis("off")

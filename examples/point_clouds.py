@@ -78,7 +78,7 @@ def main(output=None, steps=700, n=1000):
             end = model.translate(start, steps=walk, block=n, generator=generator)
             found[name, walk] = energy_distance(end, fresh), squared_ways(start, end)[0]
         times = torch.linspace(0, 1, 41).tolist()
-        paths[name] = model.frames(start[:300], times, generator=generator)
+        paths[name] = model.frames(start[:250], times, generator=generator)
     print(f"{'coupling':<20}steps   energy distance   mean square way")
     for (name, walk), (distance, way) in found.items():
         print(f"{name:<20}{walk:5d}{distance:18.4f}{way:18.2f}")
@@ -93,7 +93,7 @@ def draw(output, paths, found, least):
 
     figure, axes = plt.subplots(1, 2, figsize=(8, 4.2), sharey=True, layout="constrained")
     for axis, (name, path) in zip(axes, paths.items(), strict=True):
-        axis.plot(path[:, :40, 0], path[:, :40, 1], "-", color="0.8", linewidth=0.6)
+        axis.plot(path[:, :25, 0], path[:, :25, 1], "-", color="0.8", linewidth=0.6)
         axis.plot(*path[0].T, ".", markersize=2, label="source")
         axis.plot(*path[-1].T, ".", markersize=2, label="after the bridge")
         axis.set(xlim=(-3, 3), ylim=(-2.7, 2.7), aspect="equal")

@@ -8,7 +8,7 @@ from them draws the whole counts given the thinned ones. What the walk asks for 
 covariance of 16 x 16 patches of another photograph. Printed are errors beside those of the input
 over p and of its patch means, and the share of the truth in 90 % intervals: less than that, as
 edges are no Gaussian affair; a network that corrects the closed form mends it.
-Takes 9 s of one core.
+Takes 10 s of one core.
 """
 
 import argparse

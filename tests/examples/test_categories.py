@@ -24,7 +24,8 @@ def test_the_posterior_of_a_markov_chain_is_that_of_enumeration():
     names = runpy.run_path(str(EXAMPLES / "masked_text.py"))
     process = mb.UniformChain(names["SIZE"])
     law = names["MarkovText"](process)
-    x = torch.randint(names["SIZE"], (2, names["LENGTH"]), generator=torch.Generator().manual_seed(0))
+    size, length = names["SIZE"], names["LENGTH"]
+    x = torch.randint(size, (2, length), generator=torch.Generator().manual_seed(0))
     found = law(x, torch.full((2,), 0.6)).log_probs.exp()
     # The same by messages in log space, along the chain and back.
     seen = process.evidence(x, torch.full((2,), 0.6)).double()

@@ -1,8 +1,10 @@
 """The examples of images, with small networks and little training."""
 
+import pytest
 import torch
 
 
+@pytest.mark.filterwarnings("ignore:the samples vary")  # as they do after so little training
 def test_digits(example):
     distances, floor = example("digits", steps=40, width=64, samples=200)
     asked = sorted(distances)

@@ -5,7 +5,7 @@ import pytest
 
 def test_calibrated_intervals(example):
     pytest.importorskip("pandas")
-    found = example("calibrated_intervals", steps=100, rows=40, held_out=60, fresh=80)
+    found = example("calibrated_intervals", steps=60, rows=100, held_out=60, fresh=80)
     for level, ((_, length), (held, longer)) in found.items():
         # Corrected intervals hold what they promise, of 80 rows within their noise.
         assert held > level - 0.06
