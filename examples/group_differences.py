@@ -38,14 +38,14 @@ def by_hand(a, b):
     return np.log(b.mean() / a.mean()), np.sqrt(sum(parts))
 
 
-def main(output=None, steps=400, rows=200):
+def main(output=None, steps=400, rows=200, known=600):
     rng = np.random.default_rng(0)
     a, b = cells(rows, 0, rng), cells(rows, 1, rng)
     whole = by_hand(a[GENES], b[GENES])
     holes = [x.assign(**x[GENES].mask(rng.random((rows, 12)) < 0.4)) for x in (a, b)]
 
     # What is known of the holes is learned from rows of both groups that are whole.
-    train = pd.concat([cells(600, 0, rng), cells(600, 1, rng)])
+    train = pd.concat([cells(known, 0, rng), cells(known, 1, rng)])
     model = CountModel(steps=steps, width=64, learning_rate=3e-3, random_state=0)
     model.fit(train, covariates=["group"])
     found = model.differences(*holes, random_state=1)

@@ -85,7 +85,8 @@ def draw(output, test, found, errors, held):
     names = ["shown", "draw 1", "draw 2", "draw 3", "mean", "truth"]
     figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
     framed = torch.nn.functional.pad(torch.stack([x[:, 0] for x in rows]), (1, 0, 1, 0), value=6.0)
-    axis.imshow(framed.transpose(1, 2).reshape(9 * len(rows), -1), cmap="gray", vmin=0, vmax=16)
+    image = framed.transpose(1, 2).reshape(9 * len(rows), -1).numpy()
+    axis.imshow(image, cmap="gray", vmin=0, vmax=16)
     axis.set(xticks=[], yticks=[9 * k + 4.5 for k in range(len(rows))], yticklabels=names)
     axis.set_title(
         f"the lower half is drawn: rms error {errors['mean of the draws']:.2f}, best linear guess "

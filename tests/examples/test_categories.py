@@ -12,12 +12,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_masked_text(example):
-    found, floor = example("masked_text", looks=(4, 16), n=400)
+    found, floor = example("masked_text", looks=(2, 8), n=800)
     for errors in found.values():
-        assert floor < errors[1] < errors[0]
-    for name in ("masks", "noise"):
-        # Twice as long steps of second order are better.
-        assert found[name, "two looks"][1] < found[name, "one look a step"][1]
+        assert 0.8 * floor < errors[1] < 0.7 * errors[0]
+    # Steps of second order are better, though twice as long.
+    assert found["noise", "two looks"][1] < 0.85 * found["noise", "one look a step"][1]
 
 
 def test_the_posterior_of_a_markov_chain_is_that_of_enumeration():
@@ -42,9 +41,9 @@ def test_the_posterior_of_a_markov_chain_is_that_of_enumeration():
 
 
 def test_own_process(example, capsys):
-    report, made, right, nats, error = example("own_process", steps=150, samples=300, looks=64)
+    report, made, right, nats, error = example("own_process", steps=120, samples=200, looks=64)
     assert "rates" in report.checked
-    assert made.shape == (300, 4, 4) and set(made.unique().tolist()) == {0, 1}
-    assert right > 0.3  # by chance 0.0005
+    assert made.shape == (200, 4, 4) and set(made.unique().tolist()) == {0, 1}
+    assert right > 0.1  # by chance 0.0005
     assert -math.log(30) - 3 < nats < -math.log(30) + 4 * error
     assert "no model beats -3.40" in capsys.readouterr().out

@@ -41,7 +41,8 @@ def test_every_script_is_shown_explained_and_tested(script):
     assert picture.stat().st_size < 100_000
     with Image.open(picture) as image:
         assert image.width == 800 and 200 < image.height < 700
-    assert any(f'"{name}"' in test.read_text(encoding="utf-8") for test in TESTS)
+    named = re.compile(rf'"{name}(\.py)?"')
+    assert any(named.search(test.read_text(encoding="utf-8")) for test in TESTS)
 
 
 def test_the_gallery_is_ordered_and_light():

@@ -6,13 +6,11 @@ import pytest
 
 
 def test_point_clouds(example):
-    found, floor, least = example("point_clouds", steps=100, n=200)
+    found, floor, least = example("point_clouds", steps=110, n=120)
     for distance, way in found.values():
-        assert distance > 0.2 * floor and way > 0.8 * least
+        assert 0.2 * floor < distance < 0.1 and way > 0.7 * least
     any_to_any, matched = (found[name, 20] for name in ("any to any", "optimal transport"))
-    # Any to any is E|x_1 - x_0|² but for what ways straighten; matching shortens them.
-    assert least < matched[1] < any_to_any[1]
-    assert max(any_to_any[0], matched[0]) < 0.1
+    assert matched[1] < 0.95 * any_to_any[1]  # which is what the matching is for
 
 
 def test_flow_steps(example):
