@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/demo
 export MPLBACKEND := Agg
 
-.PHONY: demo test docs docs-whole test-whole test-matrix release-check test-oldest test-newest
+.PHONY: demo gallery test docs docs-whole test-whole test-matrix release-check test-oldest test-newest
 .PHONY: lint types clean
 
 # Not compiled: of 12,000 files a run imports a third, and compiles those itself.
@@ -28,6 +28,9 @@ demo: $(BIN)/.installed  ## Train on the 8x8 digits, sample, evaluate, draw, rep
 	$(BIN)/markovbridge sample $(RUN) --n 1437 --steps 10
 	$(BIN)/markovbridge evaluate $(RUN)
 	$(BIN)/markovbridge report $(RUN)
+
+gallery: $(BIN)/.installed  ## Run all of examples/, keep their pictures in docs/images/gallery.
+	$(BIN)/python benchmarks/gallery.py
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

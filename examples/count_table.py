@@ -1,11 +1,15 @@
 """A table of counts in three lines: new rows, restored depth, imputed entries.
 
-    python examples/count_table.py
+    python examples/count_table.py [--output count_table.png]
 
 The table is made up, so that the truth is known: 1,500 cells of two types, twelve genes, the
 first six high in one type and the others in the other, and a depth that differs from cell to
-cell. Takes a few seconds on one core. For a real table: docs/how-to/cells.md.
+cell. Printed are errors beside those of the mean of a gene and of its true rate, which nothing
+beats. For a real table: docs/how-to/cells.md. Takes 26 s of one core.
 """
+
+import argparse
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,7 +31,7 @@ def cells(n, seed):
     return table, depth * means
 
 
-def main(steps=400, rows=300):
+def main(output=None, steps=400, rows=300):
     train, _ = cells(1500, seed=0)
     test, truth = cells(rows, seed=1)
     counts = test[GENES]
@@ -67,8 +71,38 @@ def main(steps=400, rows=300):
     for name, error in errors.items():
         print(f"  {name:<24}{error:6.2f}")
     print(f"intervals of 90 % hold the truth in {inside:.0%}")
+    if output is not None:
+        draw(output, made[GENES], real[GENES], errors)
     return model, made, errors, inside
 
 
+def draw(output, made, real, errors):
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
+    for k, (x, label) in enumerate(((real, "real neurons"), (made, "made neurons"))):
+        values = [x[name].to_numpy() for name in GENES]
+        places = np.arange(12) + 0.4 * k - 0.2
+        left.bar(places, [v.mean() for v in values], 0.36, label=label)
+        spread = np.array([np.quantile(v, (0.1, 0.9)) for v in values]).T
+        left.vlines(places, *spread, color="black", linewidth=1, zorder=3)
+    left.plot([], [], "k-", linewidth=1, label="a tenth above, a tenth below")
+    left.set_xticks(range(0, 12, 2))
+    left.set(xlabel="gene", ylabel="counts", ylim=(0, 18))
+    left.set_title("rows of a type that is asked for", fontsize=10)
+    left.legend(fontsize=8)
+    colors = ["C1" if name in ("restored", "imputed") else "0.7" for name in errors]
+    right.barh(list(errors), list(errors.values()), color=colors)
+    for k, error in enumerate(errors.values()):
+        right.text(error, k, f" {error:.2f}", va="center", fontsize=8)
+    right.invert_yaxis()
+    right.set(xlabel="root mean squared error", xlim=(0, 1.15 * max(errors.values())))
+    right.set_title("the model (orange) and what it is to beat", fontsize=10)
+    figure.savefig(Path(output), dpi=100)
+    plt.close(figure)
+
+
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", default="count_table.png")
+    main(parser.parse_args().output)

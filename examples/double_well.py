@@ -1,11 +1,12 @@
 """A ring of data noised by a double well: the reverse of a nonlinear diffusion.
 
-    python examples/double_well.py [--output FOLDER]
+    python examples/double_well.py [--output double_well.png]
 
 The noising process is dX = -∇V(X) dτ + dW with V = (x² - 1)² + y², two wells, on a clock τ that
 runs slowly near the data, so that the last steps of the reverse are fine. Its transition law has
 no closed form; it is simulated, in Euler steps, and the score of its marginals is learned
-from single steps. The reverse starts from what the simulation makes of the data.
+from single steps. The reverse starts from what the simulation makes of the data. Printed are mean
+and spread of the radius, which is 1 ± 0.1 of the data. Takes 17 s of one core.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def ring(n, generator):
     return radius.unsqueeze(1) * torch.stack([angle.cos(), angle.sin()], 1)
 
 
-def main(folder=None, steps=800):
+def main(output=None, steps=800):
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     dynamics, data = DoubleWell(), ring(10_000, generator)
@@ -64,24 +65,30 @@ def main(folder=None, steps=800):
     )
     right = float((path[-1][:, 0] > 0).double().mean())
     print(f"samples on the right: {right:.3f}")
-    if folder is not None:
-        draw(Path(folder) / "double-well.png", path)
+    if output is not None:
+        draw(output, path)
     return float(radius.mean()), float(radius.std()), right
 
 
-def draw(path, states):
+def draw(output, states):
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 4, figsize=(11, 3), layout="constrained")
+    names = {0.0: ": source", 1.0: ": samples"}
+    figure, axes = plt.subplots(1, 4, figsize=(8, 2.4), layout="constrained")
     for axis, t in zip(axes, (0.0, 0.5, 0.8, 1.0), strict=True):
         x = states[round(t * STEPS)].numpy()
-        axis.plot(x[:, 0], x[:, 1], ".", markersize=2)
-        axis.set(title=f"t = {t}", xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal")
-    figure.savefig(path, dpi=110)
+        axis.plot(x[:, 0], x[:, 1], ".", markersize=1.5)
+        axis.set(
+            title=f"t = {t:g}{names.get(t, '')}",
+            xlim=(-2.2, 2.2),
+            ylim=(-2.2, 2.2),
+            aspect="equal",
+        )
+    figure.savefig(Path(output), dpi=100)
     plt.close(figure)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", default=".", help="folder of the picture")
+    parser.add_argument("--output", default="double_well.png")
     main(parser.parse_args().output)

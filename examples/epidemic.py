@@ -1,11 +1,12 @@
 """How did it begin? The reverse of an epidemic, run from what is seen at its end.
 
-    python examples/epidemic.py [--output FOLDER]
+    python examples/epidemic.py [--output epidemic.png]
 
 In a population of 30 an infection spreads, and people recover. It starts with 1 to 6 infected,
 all as likely. The reverse rates are learned from simulated epidemics alone; started at an
 observed end they draw epidemics that end there, and so the posterior of their beginnings. The
 496 states can be enumerated, and the posterior of the simulation is set beside the exact one.
+Takes 20 s of one core.
 """
 
 import argparse
@@ -74,7 +75,7 @@ def exact():
     return likelihood / likelihood.sum()
 
 
-def main(folder=None, steps=900):
+def main(output=None, steps=900):
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     dynamics, data = outbreak(), beginnings()
@@ -91,15 +92,15 @@ def main(folder=None, steps=900):
     known = exact()
     print(f"given the end {OBSERVED}:", [round(p, 3) for p in found.tolist()])
     print("exactly:                ", [round(p, 3) for p in known.tolist()])
-    if folder is not None:
-        draw(Path(folder) / "epidemic.png", frames, found, known)
+    if output is not None:
+        draw(output, frames, found, known)
     return share, found, known
 
 
-def draw(path, frames, found, known):
+def draw(output, frames, found, known):
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
     since = torch.linspace(1, 0, len(frames)).tolist()
     plot_paths(frames, times=since, site=1, n=40, color="tab:red", alpha=0.2, ax=left)
     left.plot([1], [OBSERVED[1]], "ko", label="observed")
@@ -110,11 +111,11 @@ def draw(path, frames, found, known):
     right.bar(first + 0.2, found.numpy(), 0.4, label="learned from simulations")
     right.set(xlabel="infected at the beginning", title="posterior")
     right.legend()
-    figure.savefig(path, dpi=110)
+    figure.savefig(Path(output), dpi=100)
     plt.close(figure)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", default=".", help="folder of the picture")
+    parser.add_argument("--output", default="epidemic.png")
     main(parser.parse_args().output)

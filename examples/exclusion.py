@@ -1,11 +1,13 @@
 """Particles that exclude one another: the reverse of a lattice gas, learned from its paths.
 
-    python examples/exclusion.py [--output FOLDER]
+    python examples/exclusion.py [--output exclusion.png]
 
 Four particles hop on a ring of twelve sites where there is room, three times as often one way.
 The data are trains, four particles in a row. A hop changes two sites, so that no law per site
 knows this process; its moves and rates are all that is stated here. Run long enough it forgets
-where it started, and all arrangements are equally likely. Drawn are three reverse paths.
+where it started, and all arrangements are equally likely. Drawn are three reverse paths; printed
+is a bound on log p of the trains, of which no model has more than -log 12.
+Takes 24 s of one core.
 """
 
 import argparse
@@ -46,7 +48,7 @@ def trains():
     return torch.stack([first.roll(k) for k in range(SITES)])
 
 
-def main(folder=None, steps=700):
+def main(output=None, steps=700):
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     network = MLP((SITES,), features=2, outputs=2, width=64, depth=1)
@@ -61,25 +63,27 @@ def main(folder=None, steps=700):
     bound = model.log_likelihood(data.repeat(4, 1), paths=4, generator=generator)
     mean, error = bound.average()
     print(f"bound on log p: {mean:.2f} ± {error:.2f} nats; no model beats {-math.log(SITES):.2f}")
-    if folder is not None:
-        draw(Path(folder) / "exclusion.png", model, generator)
+    if output is not None:
+        draw(output, model, generator)
     return float(rows), mean, error
 
 
-def draw(path, model, generator):
+def draw(output, model, generator):
     import matplotlib.pyplot as plt
 
     times = torch.linspace(0, 1, 121).tolist()
     frames = model.frames(3, times, generator=generator)
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(8, 3), sharey=True, layout="constrained")
     for k, axis in enumerate(axes):
         plot_values(frames[:, k], times, cmap="Greys", ax=axis).set_ylabel("" if k else "site")
-    figure.suptitle("Reverse paths: from anywhere to a train")
-    figure.savefig(path, dpi=110)
+    figure.suptitle(
+        "three reverse paths: from anywhere (left) to four in a row (right)", fontsize=10
+    )
+    figure.savefig(Path(output), dpi=100)
     plt.close(figure)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", default=".", help="folder of the picture")
+    parser.add_argument("--output", default="exclusion.png")
     main(parser.parse_args().output)

@@ -1,12 +1,13 @@
 """Glauber dynamics run backwards: a cold magnet out of a warm one.
 
-    python examples/ising.py [--output FOLDER]
+    python examples/ising.py [--output ising.png]
 
 Spins on a 4x4 torus flip at rates that depend on their neighbours, r_i = pace/(1 + e^(2βs_i h_i))
 with h_i the sum of the neighbours: Glauber dynamics, whose stationary law is that of the Ising
 model at inverse temperature β. The noising process is warm, β = 0.1; the data are cold, β = 0.4.
 Its bridges are not known, its moves and rates are. The 65,536 states are few enough to have both
 laws in a table, and to compare the energies of samples with the exact ones.
+Takes 22 s of one core.
 """
 
 import argparse
@@ -90,7 +91,7 @@ class Network(nn.Module):
         return self.layers[-1](x)
 
 
-def main(folder=None, steps=500):
+def main(output=None, steps=500):
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     cold, warm = table(COLD), table(WARM)
@@ -110,15 +111,15 @@ def main(folder=None, steps=500):
     mean, error = model.log_likelihood(x, paths=4, generator=generator).average()
     best = float(cold.log_prob(x).mean())
     print(f"bound on log p: {mean:.2f} ± {error:.2f} nats; truly {best:.2f}")
-    if folder is not None:
-        draw(Path(folder) / "ising.png", samples, cold, warm)
+    if output is not None:
+        draw(output, samples, cold, warm)
     return found, float(exact["cold"]), mean, best
 
 
-def draw(path, samples, cold, warm):
+def draw(output, samples, cold, warm):
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
     levels = range(-32, 33, 4)
     for law, label in ((warm, "source, β = 0.1"), (cold, "data, β = 0.4")):
         of = energy(law.states)
@@ -127,20 +128,20 @@ def draw(path, samples, cold, warm):
         )
     of = energy(samples)
     left.plot(levels, [float((of == e).double().mean()) for e in levels], "kx", label="samples")
-    left.set(xlabel="energy", ylabel="probability")
+    left.set(xlabel="energy", ylabel="probability", title="exact energies, and those of samples")
     left.legend()
     grid = torch.full((3 * 5 + 1, 8 * 5 + 1), 0.5)
     for k, x in enumerate(samples[:24]):
         row, column = 5 * (k // 8) + 1, 5 * (k % 8) + 1
         grid[row : row + 4, column : column + 4] = x
     right.imshow(grid.numpy(), cmap="Greys", vmin=0, vmax=1)
-    right.set_title("samples")
+    right.set_title("samples: cold magnets, mostly of one sign")
     right.axis("off")
-    figure.savefig(path, dpi=110)
+    figure.savefig(Path(output), dpi=100)
     plt.close(figure)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", default=".", help="folder of the picture")
+    parser.add_argument("--output", default="ising.png")
     main(parser.parse_args().output)

@@ -5,6 +5,7 @@
 A walk on a ring that prefers one way carries two peaks of data to the uniform law. Drawn
 are the marginals f_t, the score ratios f_t(x+1)/f_t(x), the reverse generator at one time, and
 the reverse transition matrix over a step; the same mapping is then made in discrete time.
+Printed are differences that are zero of an exact reverse. Takes 6 s of one core.
 """
 
 import argparse
@@ -59,7 +60,7 @@ def main(output=None):
 def draw(output, reverse):
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(8, 6), layout="constrained")
     times = torch.linspace(0, 1, 61).tolist()
     plot_marginals(reverse, times=times, ax=axes[0, 0]).set_title("marginals f_t(x)")
     up = torch.stack([reverse.ratios(t).roll(-1, 1).diagonal() for t in times[:-1]]).log2()
@@ -73,7 +74,7 @@ def draw(output, reverse):
         image = axis.imshow(values.numpy(), origin="lower", aspect="auto")
         axis.set(title=title, xlabel="to x'", ylabel="from x")
         figure.colorbar(image, ax=axis)
-    figure.savefig(Path(output), dpi=110)
+    figure.savefig(Path(output), dpi=100)
     plt.close(figure)
 
 

@@ -1,13 +1,13 @@
 """Amounts of four substances in 178 wines: a model on positive reals by a gamma process.
 
-    python examples/wine_amounts.py
+    python examples/wine_amounts.py [--output wine_amounts.png]
 
 Malic acid, flavanoids, colour intensity and proline of wines of three growers (Forina and others
 1991, as scikit-learn ships them: https://doi.org/10.24432/C5PC7J). A gamma process takes each
 amount to 0 by beta thinning, and the model makes it grow back by jumps of all sizes, so that no
 sample is negative. Trained on half of the wines, its samples are compared with both halves by the
-energy distance. Draws a picture of samples, of wines and of ways there. Takes some ten seconds on
-one core.
+energy distance. Drawn are samples beside wines, and ways there.
+Takes 18 s of one core.
 """
 
 import argparse
@@ -58,19 +58,21 @@ def train(data, steps, generator):
 def draw(output, data, samples, times, paths):
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
     for axis, (i, j) in zip(axes, ((1, 2), (0, 3)), strict=False):
-        axis.plot(samples[:, i], samples[:, j], ".", ms=3, alpha=0.4, label="samples")
-        axis.plot(data[:, i], data[:, j], ".", ms=6, label="wines")
+        axis.plot(samples[:, i], samples[:, j], ".", ms=2, alpha=0.4, label="samples")
+        axis.plot(data[:, i], data[:, j], ".", ms=4, label="wines")
         axis.set(xlabel=NAMES[i], ylabel=NAMES[j], xlim=(0, 3), ylim=(0, 3))
-        axis.legend()
+        axis.set_title("samples and wines", fontsize=10)
+        axis.legend(fontsize=8)
     axes[2].step(times, paths.numpy(), where="post")
-    axes[2].set(xlabel="t", ylabel=NAMES[2], title="ways from 0 to a sample")
-    figure.savefig(Path(output), dpi=110)
+    axes[2].set(xlabel="t", ylabel=NAMES[2])
+    axes[2].set_title("ways from 0 to a sample", fontsize=10)
+    figure.savefig(Path(output), dpi=100)
     plt.close(figure)
 
 
-def main(output="wine_amounts.png", steps=500):
+def main(output=None, steps=500):
     generator = torch.manual_seed(0)
     data = wines()
     order = torch.randperm(len(data), generator=generator)
@@ -97,7 +99,8 @@ def main(output="wine_amounts.png", steps=500):
     print("energy distance to              the wines seen    the others")
     for name, (seen, other) in errors.items():
         print(f"  {name:<30}{seen:14.4f}{other:14.4f}")
-    draw(output, data, samples, [t for t, _ in way], torch.stack([x for _, x in way]))
+    if output is not None:
+        draw(output, data, samples, [t for t, _ in way], torch.stack([x for _, x in way]))
     return samples, data, errors
 
 

@@ -12,7 +12,7 @@ def test_wine_amounts(tmp_path, capsys, monkeypatch):
     pytest.importorskip("sklearn")
     monkeypatch.setenv("MPLBACKEND", "Agg")
     run = runpy.run_path(str(EXAMPLE))
-    samples, data, errors = run["main"](tmp_path / "picture.png")
+    samples, data, errors = run["main"](tmp_path / "picture.png", steps=250)
     assert float(samples.min()) > 0
     seen, other = errors["samples"]
     # As near to wines that it has not seen as those that it has, and of columns that belong.

@@ -17,8 +17,8 @@ def no_window(monkeypatch):
 
 def run(name, folder, steps):
     pytest.importorskip("matplotlib")
-    found = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](folder, steps=steps)
-    (picture,) = folder.iterdir()
+    picture = folder / f"{name}.png"
+    found = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](picture, steps=steps)
     assert picture.stat().st_size > 10_000
     return found
 
