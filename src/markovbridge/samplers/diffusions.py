@@ -104,8 +104,7 @@ def _drift(
         given = Given(condition=given_of(model).condition)
         start = backward.law(x, 1 - t, given).mean.to(x.dtype)
         score = process.smoothed_score(x, start, end, t)
-    weight = 0.5 * (1 - level**2) * process.diffusion(t) ** 2
-    return drift - weight.to(x) * score, end
+    return drift - process.damp(score, t, 1 - level**2), end
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +154,7 @@ class EulerMaruyama(Sampler):
         moved = x + (s - t) * drift
         if s == 1 and self.last == "mean":
             return moved
-        scale = level * float(process.diffusion(t)) * (s - t) ** 0.5
-        return moved + scale * process.noise(x, generator=generator)
+        return moved + process.shake(x, t, s, level=level, generator=generator)
 
     def evaluations(self, steps: int) -> int:
         """One for each step; with a backward model two, but for the first step of a sample.
@@ -235,7 +233,7 @@ class Midpoint(Sampler):
         first = model.law(x, t).mean.to(x.dtype)
         x_m = process.bridge(x, first, t, middle, 1.0).sample(generator=generator)
         second = model.law(x_m, middle).mean.to(x.dtype)
-        end = 2 * second - first
+        end = process.extrapolated(first, second, t, middle, s)
         return process.bridge(x_m, end, middle, s, 1.0).sample(generator=generator)
 
     def evaluations(self, steps: int) -> int:
