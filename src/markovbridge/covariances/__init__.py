@@ -35,7 +35,7 @@ from markovbridge.covariances.kronecker import Separable
 from markovbridge.covariances.modes import Cosine, Eigenvectors, Fourier, Grouped, Haar
 from markovbridge.covariances.spectral import Modal, Power
 from markovbridge.covariances.torus import Torus
-from markovbridge.covariances.transforms import Modes, Sites
+from markovbridge.covariances.transforms import Sites, Transform
 
 __all__ = [
     "Cosine",
@@ -44,7 +44,7 @@ __all__ = [
     "Grouped",
     "Haar",
     "Modal",
-    "Modes",
+    "Transform",
     "Power",
     "Sites",
     "GMRF",

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.covariances.transforms import Modes
+from markovbridge.covariances.transforms import Transform
 
 OPERATIONS = frozenset({"matvec", "sample", "sqrt", "inverse_sqrt", "solve", "logdet", "variance"})
 
@@ -78,7 +78,7 @@ class Covariance(ABC):
         """The diagonal of Γ, shape `event`, float64 on the CPU."""
 
     @property
-    def modes(self) -> Modes:
+    def modes(self) -> Transform:
         """Modes that diagonalise it, whatever the event.
 
         Raises:

@@ -25,7 +25,7 @@ from markovbridge.covariances.base import (
     white_noise,
 )
 from markovbridge.covariances.modes import Eigenvectors
-from markovbridge.covariances.transforms import Modes, Sites
+from markovbridge.covariances.transforms import Sites, Transform
 from markovbridge.doors import checks
 
 Nested = Tensor | Sequence[float] | Sequence[Sequence[float]]
@@ -46,7 +46,7 @@ class Isotropic(Covariance):
             raise ValueError(f"a variance must be positive, not {self.marginal}")
 
     @property
-    def modes(self) -> Modes:
+    def modes(self) -> Transform:
         return Sites()
 
     @property
@@ -96,7 +96,7 @@ class Diagonal(Covariance):
         object.__setattr__(self, "variances", variances)
 
     @property
-    def modes(self) -> Modes:
+    def modes(self) -> Transform:
         return Sites()
 
     @property
@@ -198,7 +198,7 @@ class Dense(Covariance):
         object.__setattr__(self, "_decomposition", (values, vectors))
 
     @cached_property
-    def modes(self) -> Modes:
+    def modes(self) -> Transform:
         return Eigenvectors(self._decomposition[1].mT.flip(0).contiguous())
 
     @property

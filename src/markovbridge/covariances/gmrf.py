@@ -41,7 +41,7 @@ from markovbridge.covariances.base import (
 )
 from markovbridge.covariances.kernels import Matern
 from markovbridge.covariances.modes import Cosine
-from markovbridge.covariances.transforms import Modes
+from markovbridge.covariances.transforms import Transform
 
 LARGEST_ORDER = 6  # beyond it, K^α is singular to float64 at any length of interest
 
@@ -79,7 +79,7 @@ class GMRF(Covariance):
         return int(self.kernel.smoothness + self.dimension / 2)
 
     @property
-    def modes(self) -> Modes:
+    def modes(self) -> Transform:
         return Cosine(self.dimension)
 
     @property

@@ -32,14 +32,14 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.covariances.base import check_dimension, check_event, check_field, check_real
 from markovbridge.covariances.spectra import euclidean
-from markovbridge.covariances.transforms import Modes
+from markovbridge.covariances.transforms import Transform
 from markovbridge.doors import checks
 
 SHORT = 256  # sites along an axis up to which its matrix takes no longer than a fast transform
 OCTAVES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4)  # waves a site
 
 
-class _Waves(Modes):
+class _Waves(Transform):
     """What modes share that are waves on the last `dimension` axes."""
 
     dimension: int
@@ -246,7 +246,7 @@ class Fourier(_Waves):
 
 
 @dataclass(frozen=True, eq=False)
-class Eigenvectors(Modes):
+class Eigenvectors(Transform):
     """Orthonormal vectors over as many trailing axes as make up their length, a band each.
 
     Attributes:
@@ -320,16 +320,16 @@ class Eigenvectors(Modes):
 
 
 @dataclass(frozen=True, eq=False)
-class Grouped(Modes):
+class Grouped(Transform):
     """Modes in bands of one's own.
 
     Attributes:
-        modes: The transform.
+        basis: The transform.
         index: Which band each mode is in, whole numbers from 0 on in the shape of the trailing
             axes that the transform goes over; a tensor or nested lists.
     """
 
-    modes: Modes
+    basis: Transform
     index: Tensor | Sequence[float] | Sequence[Sequence[float]]
 
     def __post_init__(self) -> None:
@@ -350,7 +350,7 @@ class Grouped(Modes):
         return int(self._bands.max()) + 1
 
     def band(self, event: Sequence[int]) -> Tensor:
-        shape = self.modes.band(event).shape
+        shape = self.basis.band(event).shape
         if shape != self._bands.shape:
             raise ValueError(
                 f"index has shape {tuple(self._bands.shape)}, but modes of events "
@@ -359,16 +359,16 @@ class Grouped(Modes):
         return self._bands
 
     def frequency(self, event: Sequence[int]) -> Tensor:
-        return self.modes.frequency(event)
+        return self.basis.frequency(event)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.modes.forward(x)
+        return self.basis.forward(x)
 
     def inverse(self, z: Tensor) -> Tensor:
-        return self.modes.inverse(z)
+        return self.basis.inverse(z)
 
     def diagonal(self, weights: Tensor) -> Tensor:
-        return self.modes.diagonal(weights)
+        return self.basis.diagonal(weights)
 
 
 doors.guard(__name__, own=("vectors", "index"))

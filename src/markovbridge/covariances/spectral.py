@@ -26,7 +26,7 @@ from markovbridge.covariances.base import (
     check_real,
     white_noise,
 )
-from markovbridge.covariances.transforms import Modes
+from markovbridge.covariances.transforms import Transform
 from markovbridge.doors import checks
 
 PROBE = 1e-6  # of the largest eigenvalue, what an operator may do beside its diagonal
@@ -105,7 +105,7 @@ class Modal(_Diagonalised):
         variances: λ of each band, not negative.
     """
 
-    basis: Modes
+    basis: Transform
     variances: tuple[float, ...]
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class Modal(_Diagonalised):
             raise ValueError(f"variances must be finite and not negative, not {self.variances}")
 
     @property
-    def modes(self) -> Modes:
+    def modes(self) -> Transform:
         return self.basis
 
     def eigenvalues(self, event: Sequence[int]) -> Tensor:
@@ -148,7 +148,7 @@ class Power(_Diagonalised):
         _ = self.base.modes  # or an error that says what to take
 
     @property
-    def modes(self) -> Modes:
+    def modes(self) -> Transform:
         return self.base.modes
 
     def eigenvalues(self, event: Sequence[int]) -> Tensor:
@@ -158,7 +158,7 @@ class Power(_Diagonalised):
         return raised * (values.sum() / raised.sum())
 
 
-def eigenvalues(covariance: Covariance, modes: Modes, event: Sequence[int]) -> Tensor:
+def eigenvalues(covariance: Covariance, modes: Transform, event: Sequence[int]) -> Tensor:
     """The eigenvalues of a covariance in these modes, (*event), float64.
 
     Raises:

@@ -35,7 +35,7 @@ from markovbridge.covariances.base import (
 from markovbridge.covariances.kernels import Kernel
 from markovbridge.covariances.modes import Fourier
 from markovbridge.covariances.spectra import torus_spectrum
-from markovbridge.covariances.transforms import Modes
+from markovbridge.covariances.transforms import Transform
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Torus(Covariance):
             raise TypeError(f"Torus needs a kernel such as Matern(), not {self.kernel!r}")
 
     @property
-    def modes(self) -> Modes:
+    def modes(self) -> Transform:
         return Fourier(self.dimension)
 
     @property

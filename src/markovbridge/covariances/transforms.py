@@ -3,8 +3,8 @@ r"""Transforms to modes, in which much noise and much data are independent.
 A transform U, real and orthonormal, takes a batch of events to their modes and back, both in the
 shape of the event. An operator that is diagonal in it is U^T diag(w) U, whatever w is.
 
-**Bands.** Modes that share a clock, a level or a share of the power are a band. Numbers for each
-band are (rows, bands), and `spread` makes them numbers for each mode.
+**Bands.** Modes that share a clock, a level or a share of the power are a band. Numbers for
+each band are (rows, bands), and `spread` makes them numbers for each mode.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from markovbridge import doors
 
 
-class Modes(ABC):
+class Transform(ABC):
     """An orthonormal transform of events, and the bands that its modes fall into."""
 
     @abstractmethod
@@ -95,12 +95,12 @@ class Modes(ABC):
 
 
 @lru_cache(maxsize=64)
-def _index(modes: Modes, event: tuple[int, ...], device: torch.device) -> Tensor:
+def _index(modes: Transform, event: tuple[int, ...], device: torch.device) -> Tensor:
     return modes.band(event).to(device)
 
 
 @dataclass(frozen=True)
-class Sites(Modes):
+class Sites(Transform):
     """The sites themselves, all of one band: the modes of independent noise."""
 
     @property

@@ -106,8 +106,7 @@ class EndpointHead(Head):
                 "nothing of the data: predict the end or the residual"
             )
         if self.predicts == "drift":
-            state = torch.zeros(1, 1)
-            _linear(process, self).end_of_drift(state, state, 0.0)
+            _linear(process, self).pulls(0.0)
         elif self.predicts not in ("end", "residual"):
             coupling.kernel(process, 0.5)
 

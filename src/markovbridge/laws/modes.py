@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.covariances import Modes
+from markovbridge.covariances import Transform
 from markovbridge.laws.base import Law
 from markovbridge.laws.numbers import by_row
 
@@ -29,7 +29,7 @@ class ModalGaussian(Law):
 
     centre: Tensor
     deviation: Tensor
-    modes: Modes
+    modes: Transform
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
         like = self.centre

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.covariances import Modes
+from markovbridge.covariances import Transform
 from markovbridge.processes.sdes import LinearSDE
 
 
@@ -143,7 +143,7 @@ class BandSDE(LinearSDE):
 
 
 def check_bands(
-    sde: LinearSDE, modes: Modes | None, clocks: BandClocks | None, affine: bool
+    sde: LinearSDE, modes: Transform | None, clocks: BandClocks | None, affine: bool
 ) -> None:
     """Check that what differs by band has as many bands as the modes.
 

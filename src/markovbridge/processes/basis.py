@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.covariances import Covariance, Isotropic, Modes
+from markovbridge.covariances import Covariance, Isotropic, Transform
 from markovbridge.covariances.spectral import eigenvalues
 from markovbridge.laws import Gaussian, Law, ModalGaussian
 from markovbridge.laws.numbers import by_row
@@ -192,7 +192,7 @@ class ByMode(Basis):
     """
 
     covariance: Covariance
-    modes: Modes
+    modes: Transform
     known: tuple[float, ...] | None = None
     _kept: dict[tuple[torch.Size, torch.dtype, torch.device], Tensor] = field(
         init=False, repr=False, default_factory=dict

@@ -40,7 +40,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.covariances import Covariance, Isotropic, Kernel, Modes, SingularError
+from markovbridge.covariances import Covariance, Isotropic, Kernel, SingularError, Transform
 from markovbridge.doors import checks
 from markovbridge.laws import Delta, Law
 from markovbridge.processes import decoders
@@ -89,7 +89,7 @@ class LinearDiffusion(LinearPaths, Diffusion):
     direction: Literal["forward", "noising"] = "forward"  # pyright: ignore
     support: Support | None = None
     offset: float | Tensor = 0.0
-    modes: Modes | None = None
+    modes: Transform | None = None
     clocks: BandClocks | None = None
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class LinearDiffusion(LinearPaths, Diffusion):
             ("covariance", Covariance, "Isotropic()"),
             ("schedule", Schedule, "LinearSchedule()"),
             ("support", Support | None, "PositiveSupport()"),
-            ("modes", Modes | None, "covariances.Cosine()"),
+            ("modes", Transform | None, "covariances.Cosine()"),
             ("clocks", BandClocks | None, "processes.BandClocks((2.0, 0.5))"),
         ):
             value = getattr(self, name)
@@ -222,6 +222,20 @@ class LinearDiffusion(LinearPaths, Diffusion):
             ValueError: At t = 1, and where the SDE has no noise: drifts do not depend on y.
         """
         t = self.schedule.at(t).double()
+        gain, f, pull = self.pulls(t)
+        own = self.basis.combine((f, x))
+        if self.affine:
+            own = own + self.moved(self._push(t, torch.ones_like(t)), x)
+        aim = self.carried(self.basis.combine((gain, x)), t, 1.0)
+        return aim + self.basis.over(drift - own, pull)
+
+    def pulls(self, t: Time) -> tuple[Tensor, Tensor, Tensor]:
+        """Per unit of clock: a_{t1}, f, and how hard the end pulls, g² a_{t1}/v_{t1}.
+
+        Raises:
+            ValueError: As `end_of_drift`.
+        """
+        t = self.schedule.at(t).double()
         gain, variance = self._left(t)
         f, noise = self._clock_rates(t)
         pull = noise * gain / variance
@@ -230,11 +244,7 @@ class LinearDiffusion(LinearPaths, Diffusion):
                 "this SDE has no noise at the source, where its drift says nothing of the data: "
                 "predict the end or the residual instead of the drift"
             )
-        own = self.basis.combine((f, x))
-        if self.affine:
-            own = own + self.moved(self._push(t, torch.ones_like(t)), x)
-        aim = self.carried(self.basis.combine((gain, x)), t, 1.0)
-        return aim + self.basis.over(drift - own, pull)
+        return gain, f, pull
 
     def diffusion(self, t: Time) -> Tensor:
         """g_t: noise is g_t Γ^{1/2} dW. float64, the shape of t, or (rows, bands) by mode."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.covariances import Covariance, Modes
+from markovbridge.covariances import Covariance, Transform
 from markovbridge.processes.bands import BandClocks
 from markovbridge.processes.basis import Basis, ByMode, Whole
 from markovbridge.processes.schedules import Reading, Schedule, Time
@@ -29,7 +29,7 @@ class LinearPaths:
 
     sde: LinearSDE
     covariance: Covariance
-    modes: Modes | None
+    modes: Transform | None
     clocks: BandClocks | None
     offset: float | Tensor
     schedule: Schedule
@@ -96,6 +96,16 @@ class LinearPaths:
 
         By mode, half of it on average over the bands.
         """
+        if (s, t) not in self._halves:
+            self._halves[s, t] = self._halfway(s, t)
+        return self._halves[s, t]
+
+    @cached_property
+    def _halves(self) -> dict[tuple[float, float], float]:
+        """`halfway` of the steps so far, which all blocks of samples take."""
+        return {}
+
+    def _halfway(self, s: float, t: float) -> float:
         start, end = self._ordered(s, t)
         half = self._piece(start, end)[1] / 2
         low, high = s, t
