@@ -198,7 +198,7 @@ class Dense(Covariance):
         object.__setattr__(self, "_decomposition", (values, vectors))
 
     @cached_property
-    def modes(self) -> Transform:
+    def modes(self) -> Transform:  # pyright: ignore[reportIncompatibleMethodOverride]
         return Eigenvectors(self._decomposition[1].mT.flip(0).contiguous())
 
     @property

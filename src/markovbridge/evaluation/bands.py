@@ -152,8 +152,8 @@ def plot_bands(
     order = spectrum.argsort(descending=True)
     order = order[modes.counts(x.shape[1:])[order] > 0]
     if ax is None:
-        figure = optional("matplotlib.pyplot").figure(figsize=(6, 3.6), layout="constrained")
-        ax = figure.subplots()
+        figure = optional("matplotlib.figure", "drawing")
+        ax = figure.Figure(figsize=(6, 3.6), layout="constrained").add_subplot()
         assert ax is not None
     bands = range(len(order) + 1)
     middle = [(a + b) / 2 for a, b in zip(when[:-1], when[1:], strict=True)]

@@ -42,7 +42,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.covariances import Covariance, Isotropic, Kernel, SingularError, Transform
 from markovbridge.doors import checks
-from markovbridge.laws import Delta, Law
+from markovbridge.laws import Delta, Gaussian, Law
 from markovbridge.processes import decoders
 from markovbridge.processes.bands import BandClocks, check_bands
 from markovbridge.processes.base import Setting
@@ -133,7 +133,10 @@ class LinearDiffusion(LinearPaths, Diffusion):
         if self.noiseless:
             return Delta(self.carried(self.basis.combine((gain, x)), s, t))
         law = self.basis.gaussian(variance.sqrt(), (gain, x))
-        return law if not self.affine else replace(law, loc=self.carried(law.mean, s, t))
+        if not self.affine:
+            return law
+        assert isinstance(law, Gaussian), "with modes there is no offset"
+        return replace(law, loc=self.carried(law.mean, s, t))
 
     def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> Law:
         """x_t given x_s = x and x_u = y: N(p x + κ y, c Γ), of a flow the point p x + κ y.
@@ -145,7 +148,10 @@ class LinearDiffusion(LinearPaths, Diffusion):
         if self.noiseless:
             return Delta(self.bridged(self.basis.combine((start, x), (end, y)), s, t, u))
         law = self.basis.gaussian(variance.sqrt(), (start, x), (end, y))
-        return law if not self.affine else replace(law, loc=self.bridged(law.mean, s, t, u))
+        if not self.affine:
+            return law
+        assert isinstance(law, Gaussian), "with modes there is no offset"
+        return replace(law, loc=self.bridged(law.mean, s, t, u))
 
     def baseline(
         self, coupling: Pairing, x1: Tensor, x0: Tensor | None, end: float
