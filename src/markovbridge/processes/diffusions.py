@@ -78,8 +78,7 @@ class LinearDiffusion(LinearPaths, Diffusion):
             number or (*event), in coordinates. With an `OrnsteinUhlenbeck(-α)` that reverts to a
             level μ it is α μ.
         modes: A transform U, in whose bands clocks and SDEs may differ. It has to diagonalise Γ.
-        clocks: A clock for each band of the modes, beside that of the process. An SDE for each
-            band is a `BandSDE`.
+        clocks: A clock for each band. An SDE for each is a `BandSDE`.
     """
 
     sde: LinearSDE = field(default_factory=Brownian)
@@ -278,13 +277,14 @@ class LinearDiffusion(LinearPaths, Diffusion):
     def extrapolated(self, first: Tensor, second: Tensor, t: float, m: float, s: float) -> Tensor:
         """D_t + w (D_m - D_t), w = 2 where half of the noise of the step has come at m.
 
-        By mode another share θ has, and w = (θ (1 - θ))^{-1/2} gives the last step its variance.
+        By mode a share θ has, and w = (θ (1 - θ))^{-1/2}, of bands with noise on either side of m,
+        gives the last step its variance.
         """
         if self.modes is None:
             return super().extrapolated(first, second, t, m, s)
         start, middle, end = self._ordered(t, m, s)
         left = self._piece(middle, end)[1] / self._piece(start, end)[1]
-        weight = (left * (1 - left)).clamp_min(1e-12).rsqrt()
+        weight = (left * (1 - left)).clamp_min(0.1).rsqrt()
         return first + self.basis.combine((weight, second - first))
 
     def noise(self, like: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
