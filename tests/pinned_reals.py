@@ -14,6 +14,7 @@ ENDS = torch.tensor(
 )
 FIELDS = REALS.repeat(1, 4).reshape(5, 1, 3, 4)
 LINE = {"dimension": 1}
+WAVES = covariances.Cosine(1, (0.1, 0.3))
 KERNEL = covariances.Matern(variance=0.8, length=1.0, smoothness=1.5)
 DENSE = covariances.Dense([[1.0, 0.4, 0.1], [0.4, 0.8, 0.2], [0.1, 0.2, 0.6]])
 
@@ -145,6 +146,33 @@ DIFFUSION_CASES: dict[str, Callable[[], Case]] = {
         mb.EndpointHead("residual"),
         REALS,
         coupling=mb.Independent(couplings.Data(mb.data.Synthetic((3,), maximum=3, n=40))),
+    ),
+    "clocks": lambda: case(
+        mb.LinearDiffusion(
+            mb.VP(0.1, 5.0),
+            covariances.Modal(WAVES, (0.4, 0.8, 1.2)),
+            direction="noising",
+            modes=WAVES,
+            clocks=processes.BandClocks((3.0, 1.0, 0.4), (1.0, 0.5, 0.1)),
+        ),
+        mb.EndpointHead("residual"),
+        REALS,
+        coupling=mb.Independent(normal(correlated=True)),
+    ),
+    "sdes-of-bands": lambda: case(
+        mb.LinearDiffusion(
+            processes.BandSDE((mb.Brownian(0.7), mb.OrnsteinUhlenbeck(-0.8), mb.VP(0.1, 4.0))),
+            modes=covariances.Grouped(WAVES, [0, 1, 2]),
+        ),
+        mb.EndpointHead("drift"),
+        REALS,
+        coupling=mb.Dirac(0.3),
+    ),
+    "opposite": lambda: case(
+        mb.LinearDiffusion(mb.Brownian(), covariances.Power(DENSE, -0.25)),
+        mb.EndpointHead("end"),
+        REALS,
+        coupling=mb.Independent(normal(correlated=True)),
     ),
     "positive": lambda: case(
         mb.LinearDiffusion(support=processes.PositiveSupport()),

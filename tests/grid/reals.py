@@ -6,7 +6,7 @@ from scipy import stats
 
 import markovbridge as mb
 from grid.settings import GUIDANCE, INNER, LEVEL, SHIFT, N, made, seed
-from markovbridge import exact, heads, processes
+from markovbridge import covariances, exact, heads, processes
 
 # For every class of SDE: a process, and the coupling that goes with it.
 DIFFUSIONS = {
@@ -23,6 +23,14 @@ DIFFUSIONS = {
     processes.SubVP: lambda: (mb.LinearDiffusion(mb.SubVP(), direction="noising"), mb.Noised()),
     processes.Coefficients: lambda: (
         mb.LinearDiffusion(mb.Coefficients(lambda r: -0.5 - r, lambda r: 1 + 0.5 * r)),
+        mb.Independent(),
+    ),
+    processes.BandSDE: lambda: (
+        mb.LinearDiffusion(
+            processes.BandSDE((mb.Brownian(0.8), mb.OrnsteinUhlenbeck(-0.7, 1.0))),
+            modes=covariances.Cosine(1, (0.1,)),
+            clocks=processes.BandClocks((1.5, 0.8)),
+        ),
         mb.Independent(),
     ),
 }

@@ -113,6 +113,8 @@ COVARIANCES = {
         (3, 4, 4),
     ),
     covariances.Torus: (covariances.Torus(KERNEL), (4, 4)),
+    covariances.Modal: (covariances.Modal(covariances.Cosine(edges=(0.2,)), (2.0, 0.5)), (4, 4)),
+    covariances.Power: (covariances.Power(covariances.Torus(KERNEL)), (4, 4)),
 }
 
 

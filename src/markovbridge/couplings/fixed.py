@@ -59,7 +59,13 @@ class Noised(Coupling):
         before, _ = process.piece(0.0, t)
         none = torch.zeros_like(gain)
         found = GivenEnd(
-            none.new_zeros(()), none, 1 / gain, variance / gain**2, 1 / (before * gain), 1 / before
+            none.new_zeros(()),
+            none,
+            1 / gain,
+            variance / gain**2,
+            1 / (before * gain),
+            1 / before,
+            basis=process.basis,
         )
         if not process.affine:
             return found
@@ -115,7 +121,8 @@ class Dirac(Coupling):
         start, gain, variance = process.weights(0.0, t, 1.0)
         none = torch.zeros_like(start)
         value = process.check(exactly(self.value), "the Dirac source")
-        found = GivenEnd(value.to(start.device), start, gain, variance, none, none)
+        value = value.to(start.device)
+        found = GivenEnd(value, start, gain, variance, none, none, basis=process.basis)
         return bridged(process, found, t)
 
     def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,6 @@ from markovbridge.data.base import Dataset, Source
 from markovbridge.data.rows import dense
 from markovbridge.doors import checks
 from markovbridge.processes.base import Process
-from markovbridge.processes.clock import coefficient
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.linear import GivenEnd
 from markovbridge.processes.schedules import Time
@@ -292,9 +291,8 @@ class Independent(_Sourced):
 
     def given_end(self, process: Process, x1: Tensor, t: Time) -> laws.Law:
         kernel = self.kernel(process, t)
-        return laws.Gaussian(
-            kernel.centre(x1), coefficient(kernel.variance.sqrt(), x1), linear(process).covariance
-        )
+        one = torch.ones_like(kernel.variance)
+        return kernel.basis.gaussian(kernel.variance.sqrt(), (one, kernel.centre(x1)))
 
     def kernel(self, process: Process, t: Time) -> GivenEnd:
         if not isinstance(self.source, Gaussian):
@@ -305,7 +303,8 @@ class Independent(_Sourced):
         variance = start**2 * own + noise
         mean = exactly(self.source.mean).to(start.device)
         none = torch.zeros_like(start)
-        found = GivenEnd(mean, start, gain, variance, none, start * own / variance)
+        recall = start * own / variance
+        found = GivenEnd(mean, start, gain, variance, none, recall, basis=process.basis)
         return bridged(process, found, t)
 
 

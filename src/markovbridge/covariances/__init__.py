@@ -9,6 +9,11 @@
 | `Torus` | a kernel, periodic | O(d log d) | yes |
 | `Grid` | a kernel, not periodic | O(d log d) | inverse only, iterative |
 | `GMRF` | lattice Matérn by its precision | sparse solves | yes |
+| `Modal` | a variance for each band of modes | two transforms | yes |
+| `Power` | C^γ, with the trace of C | two transforms | yes |
+
+`Cosine`, `Fourier`, `Haar` and `Eigenvectors` are transforms to modes; `Grouped` says which of
+them are a band.
 
 `fit` estimates one of them from data, `plot` compares fits with the data.
 """
@@ -27,9 +32,21 @@ from markovbridge.covariances.kernels import (
     SquaredExponential,
 )
 from markovbridge.covariances.kronecker import Separable
+from markovbridge.covariances.modes import Cosine, Eigenvectors, Fourier, Grouped, Haar
+from markovbridge.covariances.spectral import Modal, Power
 from markovbridge.covariances.torus import Torus
+from markovbridge.covariances.transforms import Sites, Transform
 
 __all__ = [
+    "Cosine",
+    "Eigenvectors",
+    "Fourier",
+    "Grouped",
+    "Haar",
+    "Modal",
+    "Transform",
+    "Power",
+    "Sites",
     "GMRF",
     "OPERATIONS",
     "Covariance",

@@ -11,6 +11,7 @@ it acts on:
     cov.solve(x)         Γ⁻¹ x
     cov.logdet(event)    log det Γ, nats
     cov.variance(event)  the diagonal
+    cov.modes            a transform that diagonalises it, if one is known
 
 Not every covariance can do everything fast: `capabilities` names what it can, and
 the rest raises NotImplementedError with an alternative. Nothing is approximated
@@ -31,6 +32,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.covariances.transforms import Transform
 
 OPERATIONS = frozenset(  # what a covariance may be able to do
     {"matvec", "sample", "sqrt", "inverse_sqrt", "solve", "logdet", "variance"}
@@ -76,6 +78,17 @@ class Covariance(ABC):
     @abstractmethod
     def variance(self, event: Sequence[int]) -> Tensor:
         """The diagonal of Γ, shape `event`, float64 on the CPU."""
+
+    @property
+    def modes(self) -> Transform:
+        """Modes that diagonalise it, whatever the event.
+
+        Raises:
+            NotImplementedError: If none are known.
+        """
+        raise unavailable(
+            self, "modes", "take Torus, GMRF, Dense, Diagonal, Modal or Power, which have"
+        )
 
     def trace(self, event: Sequence[int]) -> float:
         """The sum of the variances."""

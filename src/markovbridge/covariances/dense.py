@@ -24,6 +24,8 @@ from markovbridge.covariances.base import (
     check_real,
     white_noise,
 )
+from markovbridge.covariances.modes import Eigenvectors
+from markovbridge.covariances.transforms import Sites, Transform
 from markovbridge.doors import checks
 
 Nested = Tensor | Sequence[float] | Sequence[Sequence[float]]
@@ -42,6 +44,10 @@ class Isotropic(Covariance):
     def __post_init__(self) -> None:
         if not 0 < self.marginal < math.inf:
             raise ValueError(f"a variance must be positive, not {self.marginal}")
+
+    @property
+    def modes(self) -> Transform:
+        return Sites()
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -88,6 +94,10 @@ class Diagonal(Covariance):
                 f"not {worst.flatten()[:4].tolist()}"
             )
         object.__setattr__(self, "variances", variances)
+
+    @property
+    def modes(self) -> Transform:
+        return Sites()
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -186,6 +196,10 @@ class Dense(Covariance):
             matrix = vectors * values @ vectors.T
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "_decomposition", (values, vectors))
+
+    @cached_property
+    def modes(self) -> Transform:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return Eigenvectors(self._decomposition[1].mT.flip(0).contiguous())
 
     @property
     def capabilities(self) -> frozenset[str]:

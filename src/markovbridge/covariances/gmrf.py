@@ -40,6 +40,8 @@ from markovbridge.covariances.base import (
     white_noise,
 )
 from markovbridge.covariances.kernels import Matern
+from markovbridge.covariances.modes import Cosine
+from markovbridge.covariances.transforms import Transform
 
 LARGEST_ORDER = 6  # beyond it, K^α is singular to float64 at any length of interest
 
@@ -75,6 +77,10 @@ class GMRF(Covariance):
     def order(self) -> int:
         """α, the power of K in the precision."""
         return int(self.kernel.smoothness + self.dimension / 2)
+
+    @property
+    def modes(self) -> Transform:
+        return Cosine(self.dimension)
 
     @property
     def capabilities(self) -> frozenset[str]:

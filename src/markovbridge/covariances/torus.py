@@ -33,7 +33,9 @@ from markovbridge.covariances.base import (
     white_noise,
 )
 from markovbridge.covariances.kernels import Kernel
+from markovbridge.covariances.modes import Fourier
 from markovbridge.covariances.spectra import torus_spectrum
+from markovbridge.covariances.transforms import Transform
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class Torus(Covariance):
         check_dimension(self.dimension)
         if not isinstance(self.kernel, Kernel):
             raise TypeError(f"Torus needs a kernel such as Matern(), not {self.kernel!r}")
+
+    @property
+    def modes(self) -> Transform:
+        return Fourier(self.dimension)
 
     @property
     def capabilities(self) -> frozenset[str]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.covariances import Covariance
+from markovbridge.processes.basis import Basis, ByMode
 
 BLOCK = 2**22  # numbers of points looked at at once: 32 MiB in float64
 
@@ -22,15 +22,13 @@ class Distances:
     """Where points, or sums of two points of a pair, are from states.
 
     Args:
-        covariance: Γ.
+        basis: Of the process, and with it Γ.
         points: Points, (K, *event); or the two of each pair.
         weights: Weights of the points, (K,), of which those of none are never near; or None.
     """
 
-    def __init__(
-        self, covariance: Covariance, points: tuple[Tensor, ...], weights: Tensor | None
-    ) -> None:
-        self._covariance, self._points, self._weights = covariance, points, weights
+    def __init__(self, basis: Basis, points: tuple[Tensor, ...], weights: Tensor | None) -> None:
+        self._basis, self._points, self._weights = basis, points, weights
 
     def exponent(
         self,
@@ -53,7 +51,9 @@ class Distances:
             (batch, K), float64; -inf for points that do not come into question.
         """
         residual = x.double() - centre
-        white = self._covariance.solve(residual)
+        if isinstance(self._basis, ByMode):
+            return self._by_mode(self._basis, residual, gains, variance, among)
+        white = self._basis.covariance.solve(residual)
         columns = [gain.unsqueeze(-1) for gain in gains]
         found = torch.zeros((), dtype=torch.float64, device=x.device)
         for i, (gain, points) in enumerate(zip(columns, self._points, strict=True)):
@@ -68,7 +68,12 @@ class Distances:
             found = found.masked_fill(~among, -math.inf)
         variance = variance.unsqueeze(-1)
         certain = variance == 0
-        exponent = found / torch.where(certain, 1.0, variance)
+        return self._certain(found, found / torch.where(certain, 1.0, variance), certain, columns)
+
+    def _certain(
+        self, found: Tensor, exponent: Tensor, certain: Tensor, columns: list[Tensor]
+    ) -> Tensor:
+        """The exponent where x is uncertain, and elsewhere 0 or -inf."""
         # Where x is certain it tells the point, unless it does not depend on it.
         for gain, copies in zip(columns, self._copies, strict=True):
             told = certain & (gain != 0)
@@ -76,6 +81,38 @@ class Distances:
                 exponent = torch.where(told, self._nearest(found, copies), exponent)
             certain = certain & ~told
         return torch.where(certain & (found > -math.inf), 0.0, exponent)
+
+    def _by_mode(
+        self,
+        basis: ByMode,
+        residual: Tensor,
+        gains: tuple[Tensor, ...],
+        variance: Tensor,
+        among: Tensor | None,
+    ) -> Tensor:
+        """The same where gains and variance are (batch, bands)."""
+        certain = (variance == 0).all(1, keepdim=True)  # clocks of bands begin and end together
+        scale = basis.weigh(torch.where(certain, 1.0, variance), residual) * basis.power(residual)
+        scale = scale.expand(residual.shape).flatten(1)
+        z = basis.forward(residual).flatten(1)
+        weights = [basis.weigh(gain, residual).expand(residual.shape).flatten(1) for gain in gains]
+        found = torch.zeros((), dtype=torch.float64, device=residual.device)
+        for i, (gain, points) in enumerate(zip(weights, self._modes, strict=True)):
+            found = found + (gain * z / scale) @ points.mT
+            for other, also in zip(weights[i:], self._modes[i:], strict=True):
+                twice = 1.0 if also is points else 2.0
+                found = found - 0.5 * twice * (gain * other / scale) @ (points * also).mT
+        found = found - 0.5 * (z**2 / scale).sum(1, keepdim=True)
+        if among is not None:
+            found = found.masked_fill(~among, -math.inf)
+        columns = [gain.abs().amax(1, keepdim=True) for gain in gains]
+        return self._certain(found, found, certain, columns)
+
+    @cached_property
+    def _modes(self) -> list[Tensor]:
+        """The points in modes, (K, sites) float64 each."""
+        each = [[part.double() for part in points.split(self._rows)] for points in self._points]
+        return [torch.cat([self._basis.forward(p).flatten(1) for p in parts]) for parts in each]
 
     @property
     def _rows(self) -> int:
@@ -88,7 +125,7 @@ class Distances:
 
     def _product(self, first: Tensor, second: Tensor) -> Tensor:
         parts = zip(first.split(self._rows), second.split(self._rows), strict=True)
-        each = [a.double() * self._covariance.solve(b.double()) for a, b in parts]
+        each = [a.double() * self._basis.covariance.solve(b.double()) for a, b in parts]
         return torch.cat([part.flatten(1).sum(1) for part in each])
 
     def _nearest(self, closeness: Tensor, copies: Tensor) -> Tensor:

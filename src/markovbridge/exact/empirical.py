@@ -248,7 +248,7 @@ class Empirical(DataLaw):
     def _distances(self) -> Distances:
         assert isinstance(self.process, LinearDiffusion)
         points = (self.data,) if self.starts is None else (self.data, self.starts)
-        return Distances(self.process.covariance, points, self.weights)
+        return Distances(self.process.basis, points, self.weights)
 
     def _normaliser(self, x: Tensor, variance: Tensor) -> Tensor:
         """What `_explained` leaves out of the log-density, (batch, 1); 0 where x_t is certain."""
@@ -256,7 +256,8 @@ class Empirical(DataLaw):
         logdet = self.process.covariance.logdet(x.shape[1:])
         certain = variance == 0
         log = (2 * math.pi * torch.where(certain, 1.0, variance)).log()
-        found = -0.5 * (x[0].numel() * log + logdet)
+        found = -0.5 * (self.process.basis.total(log, x) + logdet)
+        certain = certain if self.process.modes is None else certain.all(1)
         return torch.where(certain, 0.0, found).unsqueeze(-1)
 
     def marginal(self, x: Tensor, t: Time) -> Law:

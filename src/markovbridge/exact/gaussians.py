@@ -177,11 +177,23 @@ class Gaussian(DataLaw):
         """The moments m (times, d), S and A (times, d, d) at each time."""
         mean, covariance = self.mean.double().flatten(), self.covariance.double()
         start_mean, start_covariance, cross = self._start()
+        if self._linear.modes is not None:
+            p, k, c = self._operators(t)
+            centre = p @ start_mean + k @ mean
+            between = p @ cross @ k.mT
+            spread = p @ start_covariance @ p.mT + k @ covariance @ k.mT + between + between.mT
+            spread = spread + c @ _dense(self._linear, self.mean)
+            return centre, (spread + spread.mT) / 2, cross.mT @ p.mT + covariance @ k.mT
         p, k, c = (w.reshape(-1, 1, 1) for w in self._linear.weights(0.0, t, 1.0))
         centre = self._moved(p[..., 0] * start_mean + k[..., 0] * mean, t)
         spread = p**2 * start_covariance + k**2 * covariance + p * k * (cross + cross.mT)
         spread = spread + c * _dense(self._linear, self.mean)
         return centre, spread, p * cross.mT + k * covariance
+
+    def _operators(self, t: Tensor) -> tuple[Tensor, ...]:
+        """The weights of a bridge as matrices, (times, d, d) each."""
+        weights = self._linear.weights(0.0, t, 1.0)
+        return tuple(_operator(self._linear, w, self.mean) for w in weights)
 
     def _moved(self, centre: Tensor, t: Tensor) -> Tensor:
         """Means of x_t, (times, d), with the drift beside f X."""
@@ -218,6 +230,12 @@ class Gaussian(DataLaw):
         check_start(start, x)
         times, rows = self._times(x, t)
         end, left = self._after(start)
+        if self._linear.modes is not None:
+            p, k, c = self._operators(times)
+            centre = torch.einsum("bij,bj->bi", p[rows], start.double().flatten(1))
+            centre = centre + torch.einsum("bij,bj->bi", k[rows], end)
+            spread = k @ left @ k.mT + c @ _dense(self._linear, self.mean)
+            return _Joint(centre.reshape(x.shape), (spread + spread.mT) / 2, rows), k
         p, k, c = self._linear.weights(0.0, times, 1.0)
         centre = p[rows].unsqueeze(1) * start.double().flatten(1) + k[rows].unsqueeze(1) * end
         centre = self._moved(centre, times[rows])
@@ -230,10 +248,12 @@ class Gaussian(DataLaw):
     ) -> Law:
         law, k = self._passing(x, t, start)
         end, left = self._after(start)
-        regression = k * left @ torch.linalg.pinv(law.matrices, hermitian=True)
+        across = k * left if self._linear.modes is None else left @ k.mT
+        regression = across @ torch.linalg.pinv(law.matrices, hermitian=True)
         residual = (x.double() - law.loc).flatten(1).unsqueeze(-1)
         mean = end + (regression[law.rows] @ residual).squeeze(-1)
-        return _Joint(mean.reshape(x.shape).to(x.dtype), left - regression @ (k * left), law.rows)
+        left = left - regression @ across.mT
+        return _Joint(mean.reshape(x.shape).to(x.dtype), left, law.rows)
 
     def log_passing(self, x: Tensor, t: Time, start: Tensor) -> Tensor:
         return self._passing(x, t, start)[0].log_prob(x)
@@ -244,8 +264,12 @@ def _moments_under(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (d,) and covariance of the source, and C, under a coupling; float64."""
     kernel = coupling.kernel(process, 0.0)
-    origin, noise = float(kernel.origin), float(kernel.variance)
     flat = covariance.double()
+    if process.modes is not None:
+        a, c = (_operator(process, w, mean)[0] for w in (kernel.origin, kernel.variance))
+        start = kernel.mean.to(flat).expand(mean.shape).flatten() + a @ mean.double().flatten()
+        return start, a @ flat @ a.mT + c @ _dense(process, mean), a @ flat
+    origin, noise = float(kernel.origin), float(kernel.variance)
     start = kernel.mean.to(flat).expand(mean.shape) + origin * mean.double()
     return start.flatten(), origin**2 * flat + noise * _dense(process, mean), origin * flat
 
@@ -277,6 +301,14 @@ def _dense(process: LinearDiffusion, event: Tensor) -> Tensor:
     """Γ as a matrix over the flattened event."""
     basis = torch.eye(event.numel(), dtype=torch.float64, device=event.device)
     return (process.covariance @ basis.reshape(-1, *event.shape)).flatten(1)
+
+
+def _operator(process: LinearDiffusion, weight: Tensor, event: Tensor) -> Tensor:
+    """Weights by band (times, bands) as matrices over the flattened event, (times, d, d)."""
+    every = torch.eye(event.numel(), dtype=torch.float64, device=event.device)
+    every = every.reshape(-1, *event.shape)
+    made = [process.basis.combine((w.unsqueeze(0), every)).flatten(1) for w in weight]
+    return torch.stack(made)
 
 
 @dataclass(frozen=True, eq=False)

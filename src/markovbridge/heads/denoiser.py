@@ -61,7 +61,7 @@ class Denoiser(nn.Module):
             white = torch.equal(process.covariance @ unit, unit)
         except (ValueError, RuntimeError):  # of another event: correlated
             white = False
-        if not white:
+        if not white or process.modes is not None:
             raise ValueError(
                 "a denoiser knows data with white noise of standard deviation σ: take a process "
                 f"with Isotropic() noise, not {process.covariance!r}"

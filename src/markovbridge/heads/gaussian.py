@@ -46,9 +46,8 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.couplings import Coupling
 from markovbridge.heads.base import Head
-from markovbridge.laws import Delta, Gaussian, Law
+from markovbridge.laws import Delta, Law
 from markovbridge.processes.base import Process, Setting
-from markovbridge.processes.clock import coefficient
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.reals import Diffusion
 from markovbridge.samplers.base import Sampler
@@ -107,8 +106,7 @@ class EndpointHead(Head):
                 "nothing of the data: predict the end or the residual"
             )
         if self.predicts == "drift":
-            state = torch.zeros(1, 1)
-            _linear(process, self).end_of_drift(state, state, 0.0)
+            _linear(process, self).pulls(0.0)
         elif self.predicts not in ("end", "residual"):
             coupling.kernel(process, 0.5)
 
@@ -126,7 +124,7 @@ class EndpointHead(Head):
         process = _linear(process, self)
         gain, noise = process.piece(t, 1.0)
         scale = (self.spread * noise).sqrt() / gain
-        return Gaussian(end, coefficient(scale, end), process.covariance)
+        return process.basis.gaussian(scale, (torch.ones_like(scale), end))
 
     def end(self, setting: Setting, raw: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """E[x_1 | x_t = x] from the network's output, (batch, *event)."""
@@ -143,9 +141,10 @@ class EndpointHead(Head):
         kernel = setting.kernel(t)
         if self.predicts == "start":
             return kernel.end_of_start(x, raw, setting.mean)
-        scale = coefficient(kernel.variance.sqrt(), x)
-        noise = raw if self.predicts == "noise" else -scale * (process.covariance @ raw)
-        return kernel.end_of_centre(x - scale * noise, setting.mean)
+        scale, basis = kernel.variance.sqrt(), process.basis
+        if self.predicts == "score":
+            raw = basis.combine((-scale, process.covariance @ raw))
+        return kernel.end_of_centre(x - basis.combine((scale, raw)), setting.mean)
 
 
 def _diffusion(process: Process) -> Diffusion:

@@ -22,6 +22,7 @@ from markovbridge.laws.counts import (
 )
 from markovbridge.laws.gaussian import Gaussian, Normal
 from markovbridge.laws.joint import Atoms, Mixture
+from markovbridge.laws.modes import ModalGaussian
 from markovbridge.laws.numbers import LOG_TINY, MOST
 from markovbridge.laws.positive import Beta, Gamma
 from markovbridge.laws.tables import BLOCK, Categorical, LogisticMixture, Tilted
@@ -40,6 +41,7 @@ __all__ = [
     "Law",
     "LogisticMixture",
     "Mixture",
+    "ModalGaussian",
     "NegativeBinomial",
     "Normal",
     "Poisson",

@@ -1,5 +1,6 @@
 """Reference Markov processes: how the reference moves, and what its bridge is."""
 
+from markovbridge.processes.bands import BandClocks, BandSDE
 from markovbridge.processes.base import DiscreteProcess, Process, Setting
 from markovbridge.processes.categories import AbsorbingChain, UniformChain
 from markovbridge.processes.chains import DiscretisedGaussianChain, FiniteChain
@@ -39,6 +40,8 @@ from markovbridge.processes.supports import (
 from markovbridge.processes.yule import Yule
 
 __all__ = [
+    "BandClocks",
+    "BandSDE",
     "AbsorbingChain",
     "Brownian",
     "Coefficients",

@@ -34,8 +34,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import Categorical, Delta, Law, NegativeBinomial, Shifted, SiteLaw
-from markovbridge.laws.numbers import by_row
-from markovbridge.processes.clock import coefficient, match
+from markovbridge.processes.clock import match
 from markovbridge.processes.linear import GivenEnd, LinearPaths
 from markovbridge.processes.schedules import Schedule, Time
 
@@ -212,14 +211,14 @@ class Normals(Baseline):
         t = process.schedule.time(1 - q, q)
         t = t.clamp(1e-12, 1 - 1e-12)
         dt = torch.from_numpy(weights) / 2 * last * 3 * left**2 / process.schedule.rate(t)
+        dt = dt if process.modes is None else dt.unsqueeze(1)
         guess = self._regression(t)
         gain, noise = process.piece(t, 1.0)
         weight = 0.5 * process.rates(t)[1] * (gain / noise) ** 2 * dt
-        far = float((weight * (1 - guess.slope * guess.gain) ** 2).sum())
-        near = float((weight * guess.slope**2 * guess.variance).sum())
+        far = (weight * (1 - guess.slope * guess.gain) ** 2).sum(0, keepdim=True)
+        near = (weight * guess.slope**2 * guess.variance).sum(0, keepdim=True)
         z = (x1.double() - self.mean).to(x1.dtype)
-        distance = by_row(z * process.covariance.solve(z)).double().sum(1)
-        self.nats = far * distance + near * sites
+        self.nats = process.basis.norm(far, z) + process.basis.total(near, z)
 
     def _regression(self, t: Tensor) -> _Regression:
         kernel = None
@@ -244,12 +243,11 @@ class Normals(Baseline):
         return self.process.bridged(mean, 0.0, t, 1.0)
 
     def law(self, x: Tensor, t: Tensor, x0: Tensor) -> Law:
-        guess = self._regression(t)
-        centre = (
-            coefficient(guess.gain, x) * self.mean + coefficient(guess.offset, x) * self.source
-        )
-        centre = guess.shifted(centre + coefficient(guess.start, x) * x0, t)
-        return Delta((self.mean + coefficient(guess.slope, x) * (x - centre)).to(x.dtype))
+        guess, basis = self._regression(t), self.process.basis
+        source = torch.as_tensor(self.source, device=x.device)
+        centre = basis.combine((guess.gain, self.mean), (guess.offset, source), like=x)
+        centre = guess.shifted(centre + basis.combine((guess.start, x0), like=x), t)
+        return Delta((self.mean + basis.combine((guess.slope, x - centre), like=x)).to(x.dtype))
 
 
 doors.guard(__name__, inside=("starting",))

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws.numbers import by_row
-from markovbridge.processes.clock import coefficient, match
 from markovbridge.processes.linear import LinearPaths
 from markovbridge.processes.supports import RoundedSupport
 
@@ -42,7 +41,7 @@ def truncation(process: LinearPaths, event: torch.Size) -> float:
     wanted = (CELL * 2 / process.support.maximum) ** 2 / most
 
     def left(log_q: float) -> float:
-        return float(process.piece(_time(process, math.exp(log_q)), 1.0)[1])
+        return float(process.piece(_time(process, math.exp(log_q)), 1.0)[1].max())
 
     low, high = math.log(1e-12), math.log(0.5)
     for _ in range(60):
@@ -69,17 +68,17 @@ def decoder(process: LinearPaths, x0: Tensor, x1: Tensor, end: float) -> Tensor:
     gain, variance = process.piece(t, 1.0)
     # x_1 - a x_end is, given both ends, a Gaussian of this mean and variance (times Γ).
     start, weight, noise = process.weights(0.0, t, 1.0)
-    mean = coefficient(1 - gain * weight, x1) * x1 - coefficient(gain * start, x1) * x0
+    mean = process.basis.combine((1 - gain * weight, x1), (-(gain * start), x0))
     if process.affine:
         none = process.bridged(torch.zeros_like(x1), 0.0, t, 1.0)
-        mean = mean - process.carried(coefficient(gain, x1) * none, t, 1.0)
+        mean = mean - process.carried(process.basis.combine((gain, none)), t, 1.0)
     spread = gain**2 * noise
     if isinstance(process.support, RoundedSupport):
         return _cells(process, process.support.maximum, x1, mean, spread, variance)
-    far = squared_norm(process, mean) + spread * x1[0].numel()
+    far = process.basis.expected(mean, spread, variance)
     determinant = process.covariance.logdet(x1.shape[1:])
-    determinant = determinant + x1[0].numel() * (2 * math.pi * variance).log()
-    return 0.5 * (far / variance + determinant)
+    determinant = determinant + process.basis.total((2 * math.pi * variance).log(), x1)
+    return 0.5 * (far + determinant)
 
 
 def _cells(
@@ -91,9 +90,8 @@ def _cells(
     variance: Tensor,
 ) -> Tensor:
     """E[-log P(cell of x_1)], the sum over sites, by Gauss–Hermite quadrature."""
-    site = process.covariance.variance(x1.shape[1:]).to(x1.device).double()
     x, mean = x1.double(), mean.double()
-    deviation, scale = (match(v, x).sqrt() * site.sqrt() for v in (spread, variance))
+    deviation, scale = (process.basis.deviation(v, x) for v in (spread, variance))
     inside, infinity = 0.5 / maximum, torch.inf
     above = torch.where(x > 1 - inside, infinity, 1 / maximum)
     below = torch.where(x < inside - 1, infinity, 1 / maximum)
@@ -112,11 +110,6 @@ def log_interval(low: Tensor, high: Tensor) -> Tensor:
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
     upper = torch.special.log_ndtr(high)
     return upper + torch.log1p(-(torch.special.log_ndtr(low) - upper).exp())
-
-
-def squared_norm(process: LinearPaths, x: Tensor) -> Tensor:
-    """|Γ^{-1/2} x|², (batch,) float64."""
-    return by_row(x * process.covariance.solve(x)).double().sum(1)
 
 
 def log_volume(process: LinearPaths, data: Tensor) -> Tensor:

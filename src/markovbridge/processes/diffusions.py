@@ -40,14 +40,13 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.covariances import Covariance, Isotropic, Kernel, SingularError
+from markovbridge.covariances import Covariance, Isotropic, Kernel, SingularError, Transform
 from markovbridge.doors import checks
 from markovbridge.laws import Delta, Gaussian, Law
-from markovbridge.laws.numbers import by_row
 from markovbridge.processes import decoders
+from markovbridge.processes.bands import BandClocks, check_bands
 from markovbridge.processes.base import Setting
 from markovbridge.processes.baselines import Baseline, Normals, Pairing
-from markovbridge.processes.clock import coefficient
 from markovbridge.processes.linear import LinearPaths
 from markovbridge.processes.reals import Diffusion
 from markovbridge.processes.schedules import LinearSchedule, Reading, Schedule, Time
@@ -78,6 +77,8 @@ class LinearDiffusion(LinearPaths, Diffusion):
         offset: c, the drift beside f X, per unit of the clock of the SDE and in its direction: a
             number or (*event), in coordinates. With an `OrnsteinUhlenbeck(-α)` that reverts to a
             level μ it is α μ.
+        modes: A transform U, in whose bands clocks and SDEs may differ. It has to diagonalise Γ.
+        clocks: A clock for each band. An SDE for each is a `BandSDE`.
     """
 
     sde: LinearSDE = field(default_factory=Brownian)
@@ -87,6 +88,8 @@ class LinearDiffusion(LinearPaths, Diffusion):
     direction: Literal["forward", "noising"] = "forward"  # pyright: ignore
     support: Support | None = None
     offset: float | Tensor = 0.0
+    modes: Transform | None = None
+    clocks: BandClocks | None = None
 
     def __post_init__(self) -> None:
         for name, kind, example in (
@@ -94,6 +97,8 @@ class LinearDiffusion(LinearPaths, Diffusion):
             ("covariance", Covariance, "Isotropic()"),
             ("schedule", Schedule, "LinearSchedule()"),
             ("support", Support | None, "PositiveSupport()"),
+            ("modes", Transform | None, "covariances.Cosine()"),
+            ("clocks", BandClocks | None, "processes.BandClocks((2.0, 0.5))"),
         ):
             value = getattr(self, name)
             if isinstance(value, kind):
@@ -108,6 +113,7 @@ class LinearDiffusion(LinearPaths, Diffusion):
         if self.direction not in ("forward", "noising"):
             raise ValueError(f"direction must be forward or noising, not {self.direction!r}")
         checks.sites(self.offset, "offset")
+        check_bands(self.sde, self.modes, self.clocks, self.affine)
 
     def transition(self, x: Tensor, s: Time, t: Time) -> Law:
         """x_t given x_s = x, either way: N(a x, v Γ) towards the data, N(x/a, v/a² Γ) from it.
@@ -123,10 +129,13 @@ class LinearDiffusion(LinearPaths, Diffusion):
         else:
             inverse, variance = self.piece(t, s)
             gain, variance = 1 / inverse, variance / inverse**2
-        mean = self.carried(coefficient(gain, x) * x, s, t)
         if self.noiseless:
-            return Delta(mean)
-        return Gaussian(mean, coefficient(variance.sqrt(), x), self.covariance)
+            return Delta(self.carried(self.basis.combine((gain, x)), s, t))
+        law = self.basis.gaussian(variance.sqrt(), (gain, x))
+        if not self.affine:
+            return law
+        assert isinstance(law, Gaussian), "with modes there is no offset"
+        return replace(law, loc=self.carried(law.mean, s, t))
 
     def bridge(self, x: Tensor, y: Tensor, s: Time, t: Time, u: Time) -> Law:
         """x_t given x_s = x and x_u = y: N(p x + κ y, c Γ), of a flow the point p x + κ y.
@@ -135,10 +144,13 @@ class LinearDiffusion(LinearPaths, Diffusion):
             ValueError: If times are not ordered.
         """
         start, end, variance = self.weights(s, t, u)
-        mean = self.bridged(coefficient(start, x) * x + coefficient(end, x) * y, s, t, u)
         if self.noiseless:
-            return Delta(mean)
-        return Gaussian(mean, coefficient(variance.sqrt(), x), self.covariance)
+            return Delta(self.bridged(self.basis.combine((start, x), (end, y)), s, t, u))
+        law = self.basis.gaussian(variance.sqrt(), (start, x), (end, y))
+        if not self.affine:
+            return law
+        assert isinstance(law, Gaussian), "with modes there is no offset"
+        return replace(law, loc=self.bridged(law.mean, s, t, u))
 
     def baseline(
         self, coupling: Pairing, x1: Tensor, x0: Tensor | None, end: float
@@ -183,8 +195,8 @@ class LinearDiffusion(LinearPaths, Diffusion):
         For VP that is N(0, Γ), the usual prior; for VE it is N(0, (1 + σ²) Γ).
         """
         gain, variance = self.piece(0.0, 1.0)
-        std = ((1 + variance).sqrt() / gain).to(like.dtype).to(like.device)
-        return Gaussian(self.carried(torch.zeros_like(like), 1.0, 0.0), std, self.covariance)
+        mean = self.carried(torch.zeros_like(like), 1.0, 0.0)
+        return self.basis.gaussian((1 + variance).sqrt() / gain, (torch.ones_like(gain), mean))
 
     def drift(self, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """Drift of the process pinned at x_1 = y, for t < 1: (batch, *event).
@@ -197,12 +209,12 @@ class LinearDiffusion(LinearPaths, Diffusion):
         t = self.schedule.at(t).double()
         gain, variance = self._left(t)
         pull = self._rates(t)[1] * gain / variance
-        aim = self.carried(coefficient(gain, x) * x, t, 1.0)
-        return self._reference(x, t) + coefficient(pull, x) * (y - aim)
+        aim = self.carried(self.basis.combine((gain, x)), t, 1.0)
+        return self._reference(x, t) + self.basis.combine((pull, y - aim))
 
     def _reference(self, x: Tensor, t: Reading) -> Tensor:
         """The drift of the reference towards the data, f x + c per unit of time."""
-        own = coefficient(self.rates(t)[0], x) * x
+        own = self.basis.combine((self.rates(t)[0], x))
         return own + self.moved(self._push(t, self.schedule.rate(t)), x) if self.affine else own
 
     def end_of_drift(self, x: Tensor, drift: Tensor, t: Time) -> Tensor:
@@ -215,6 +227,20 @@ class LinearDiffusion(LinearPaths, Diffusion):
             ValueError: At t = 1, and where the SDE has no noise: drifts do not depend on y.
         """
         t = self.schedule.at(t).double()
+        gain, f, pull = self.pulls(t)
+        own = self.basis.combine((f, x))
+        if self.affine:
+            own = own + self.moved(self._push(t, torch.ones_like(t)), x)
+        aim = self.carried(self.basis.combine((gain, x)), t, 1.0)
+        return aim + self.basis.over(drift - own, pull)
+
+    def pulls(self, t: Time) -> tuple[Tensor, Tensor, Tensor]:
+        """Per unit of clock: a_{t1}, f, and how hard the end pulls, g² a_{t1}/v_{t1}.
+
+        Raises:
+            ValueError: As `end_of_drift`.
+        """
+        t = self.schedule.at(t).double()
         gain, variance = self._left(t)
         f, noise = self._clock_rates(t)
         pull = noise * gain / variance
@@ -223,15 +249,43 @@ class LinearDiffusion(LinearPaths, Diffusion):
                 "this SDE has no noise at the source, where its drift says nothing of the data: "
                 "predict the end or the residual instead of the drift"
             )
-        own = coefficient(f, x) * x
-        if self.affine:
-            own = own + self.moved(self._push(t, torch.ones_like(t)), x)
-        aim = self.carried(coefficient(gain, x) * x, t, 1.0)
-        return aim + (drift - own) / coefficient(pull, x)
+        return gain, f, pull
 
     def diffusion(self, t: Time) -> Tensor:
-        """g_t: noise is g_t Γ^{1/2} dW. float64, the shape of t."""
+        """g_t: noise is g_t Γ^{1/2} dW. float64, the shape of t, or (rows, bands) by mode."""
         return self.rates(t)[1].sqrt()
+
+    def shake(
+        self,
+        like: Tensor,
+        t: float,
+        s: float,
+        *,
+        level: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The noise of a step from t to s, by mode if there are modes."""
+        if self.modes is None:
+            return super().shake(like, t, s, level=level, generator=generator)
+        scale = level * (s - t) ** 0.5 * self.diffusion(t)
+        return self.basis.noise(scale, like, generator=generator)
+
+    def damp(self, score: Tensor, t: Time, share: float) -> Tensor:
+        """½ · share · g_t² times a smoothed score, by mode if there are modes."""
+        return self.basis.combine((0.5 * share * self.rates(t)[1], score))
+
+    def extrapolated(self, first: Tensor, second: Tensor, t: float, m: float, s: float) -> Tensor:
+        """D_t + w (D_m - D_t), w = 2 where half of the noise of the step has come at m.
+
+        By mode a share θ has, and w = (θ (1 - θ))^{-1/2}, of bands with noise on either side of m,
+        gives the last step its variance.
+        """
+        if self.modes is None:
+            return super().extrapolated(first, second, t, m, s)
+        start, middle, end = self._ordered(t, m, s)
+        left = self._piece(middle, end)[1] / self._piece(start, end)[1]
+        weight = (left * (1 - left)).clamp_min(0.1).rsqrt()
+        return first + self.basis.combine((weight, second - first))
 
     def noise(self, like: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Γ^{1/2} z in the shape of `like`."""
@@ -261,8 +315,8 @@ class LinearDiffusion(LinearPaths, Diffusion):
                 "the means of both ends give no score at t = 0 or t = 1, where the bridge has "
                 "no spread: ask for it in between"
             )
-        mean = coefficient(p, x) * start + coefficient(k, x) * end
-        return (self.bridged(mean, 0.0, t, 1.0) - x) / coefficient(c, x)
+        mean = self.basis.combine((p, start), (k, end), like=x)
+        return self.basis.over(self.bridged(mean, 0.0, t, 1.0) - x, c)
 
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """½ g² (a/v)² |Γ^{-1/2} (y - ŷ)|², with ŷ = law.mean: (batch,), nats per time.
@@ -272,57 +326,59 @@ class LinearDiffusion(LinearPaths, Diffusion):
             TypeError: Of a flow, which has none.
         """
         self._check_noise("path KL")
-        difference = y - law.mean
-        still = difference.detach()
+        t = self.schedule.at(t).double()
+        gain, variance = self._left(t)
+        weight = 0.5 * self.rates(t)[1] * (gain / variance) ** 2
         try:
-            solved = self.covariance.solve(still)
+            return self.basis.quadratic(weight, y - law.mean)
         except (SingularError, ArithmeticError, NotImplementedError) as error:
             raise type(error)(
                 f"{error}; to train without an inverse, take the objective EndMSE()"
             ) from error
-        # Its gradient, 2 Γ⁻¹ (y - ŷ), needs no way back through the solver.
-        each = by_row(2 * difference * solved - still * solved).sum(1)
-        t = self.schedule.at(t).double()
-        gain, variance = self._left(t)
-        weight = 0.5 * self.rates(t)[1] * (gain / variance) ** 2
-        return weight.to(each) * each
 
     def standardise(self, x: Tensor, t: Time, setting: Setting) -> Tensor:
         """(x - E x_t)/√Var x_t, from the moments of both ends.
 
         They count as independent, unless x_0 is the data, noised.
         """
-        gain, centre, noise = self._marginal(x, t, setting)
-        spread = gain**2 * setting.variance + noise
+        centre, _, signal, noise = self._marginal(x, t, setting)
+        spread = self.basis.diagonal(signal + noise, x)
         return ((x - centre) / spread.clamp_min(1e-12).sqrt()).unsqueeze(1)
 
     def regression(self, x: Tensor, t: Time, setting: Setting) -> tuple[Tensor, Tensor]:
-        """The regression of x_1 on x_t, site by site, and the standard deviation it leaves.
+        """The regression of x_1 on x_t, mode by mode, and the standard deviation it leaves.
+
+        Without modes it is site by site, by mode it asks for the `spectrum` of the clocks.
 
         Args as for `standardise`; both results are broadcastable to x.
         """
-        mean, variance = setting.mean, setting.variance
-        gain, centre, noise = self._marginal(x, t, setting)
-        spread = (gain**2 * variance + noise).clamp_min(torch.finfo(x.dtype).tiny)
-        guess = mean + gain * variance / spread * (x - centre)
-        return guess, (variance * noise / spread).sqrt()
+        centre, gain, signal, noise = self._marginal(x, t, setting)
+        spread = (signal + noise).clamp_min(torch.finfo(x.dtype).tiny)
+        variance = self.basis.spectrum(setting.variance, x)
+        guess = self.basis.inverse(gain * variance / spread * self.basis.forward(x - centre))
+        left = self.basis.diagonal(variance * noise / spread, x)
+        return setting.mean + guess, left.sqrt()
 
-    def _marginal(self, x: Tensor, t: Time, setting: Setting) -> tuple[Tensor, Tensor, Tensor]:
-        """Of x_t: its gain on x_1, its mean, and the variance that is not the gain's."""
-        mean, start = setting.mean, setting.source(x)
-        site = self.covariance.variance(x.shape[1:]).to(x)
+    def _marginal(
+        self, x: Tensor, t: Time, setting: Setting
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The mean of x_t; in modes its gain on x_1, the variance of that, and of the rest."""
+        basis, mean, start = self.basis, setting.mean, setting.source(x)
+        power = basis.power(x)
         if start is None:
             scale, noise = self.piece(t, 1.0)
-            gain = coefficient(1 / scale, x)
-            centre = (
-                self.carried((gain * mean).expand(x.shape), 1.0, t) if self.affine else gain * mean
-            )
-            return gain, centre, coefficient(noise / scale**2, x) * site
-        p, k, c = (coefficient(w, x) for w in self.weights(0.0, t, 1.0))
-        centre = p * start[0] + k * mean
-        if self.affine:
-            centre = self.bridged(centre.expand(x.shape), 0.0, t, 1.0)
-        return k, centre, p**2 * start[1] + c * site
+            gain = basis.weigh(1 / scale, x)
+            centre = basis.inverse(gain * basis.lift(mean, x))
+            if self.affine:
+                centre = self.carried(centre.expand(x.shape), 1.0, t)
+            rest = basis.weigh(noise / scale**2, x) * power
+        else:
+            p, gain, c = (basis.weigh(w, x) for w in self.weights(0.0, t, 1.0))
+            centre = basis.inverse(p * basis.lift(start[0], x) + gain * basis.lift(mean, x))
+            if self.affine:
+                centre = self.bridged(centre.expand(x.shape), 0.0, t, 1.0)
+            rest = p**2 * basis.like_noise(start[1], x) + c * power
+        return centre, gain, gain**2 * basis.spectrum(setting.variance, x), rest
 
     def _check_noise(self, what: str) -> None:
         if self.noiseless:
@@ -336,8 +392,9 @@ class LinearDiffusion(LinearPaths, Diffusion):
         return replace(
             self,
             schedule=self.schedule.mirrored(),
+            clocks=None if self.clocks is None else self.clocks.mirrored(),
             direction="noising" if self.direction == "forward" else "forward",
         )
 
 
-doors.guard(__name__, own=("sde", "covariance", "support", "offset"))
+doors.guard(__name__, own=("sde", "covariance", "support", "offset", "modes", "clocks"))

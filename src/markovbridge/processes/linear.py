@@ -6,7 +6,7 @@ alone (`baselines`, `decoders`, couplings) need not know of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.covariances import Covariance
-from markovbridge.processes.clock import coefficient, match
+from markovbridge.covariances import Covariance, Transform
+from markovbridge.processes.bands import BandClocks
+from markovbridge.processes.basis import Basis, ByMode, Whole
 from markovbridge.processes.schedules import Reading, Schedule, Time
 from markovbridge.processes.sdes import LinearSDE
 from markovbridge.processes.supports import Support
@@ -28,6 +29,8 @@ class LinearPaths:
 
     sde: LinearSDE
     covariance: Covariance
+    modes: Transform | None
+    clocks: BandClocks | None
     offset: float | Tensor
     schedule: Schedule
     direction: Literal["forward", "noising"]
@@ -42,6 +45,14 @@ class LinearPaths:
         """Whether it is a flow, σ = 0: a path is told by its ends."""
         return self.sde.noiseless
 
+    @cached_property
+    def basis(self) -> Basis:
+        """What weights multiply: states, or with `modes` bands of these."""
+        if self.modes is None:
+            return Whole(self.covariance)
+        known = None if self.clocks is None else self.clocks.spectrum
+        return ByMode(self.covariance, self.modes, known)
+
     def _noise(self, variance: Tensor) -> Tensor:
         """A variance, that a flow has per unit of σ² only, where ratios of it will not do."""
         return torch.zeros_like(variance) if self.noiseless else variance
@@ -51,13 +62,28 @@ class LinearPaths:
 
         Of a flow the variance is that per unit of σ², as in all that follows of one underscore.
         """
-        d = self.schedule.increment(s, t)
+        r, d = self._clock(s, t)
         if self.direction == "forward":
-            r = self.schedule.survival(s)
             return self.sde.log_gain(r, d).exp(), self.sde.variance(r, d)
-        r = self.schedule.mortality(t)
         gain = (-self.sde.log_gain(r, d)).exp()
         return gain, self.sde.variance(r, d) * gain**2
+
+    def _clock(self, s: Reading, t: Reading) -> tuple[Tensor, Tensor]:
+        """Where the clock of the SDE begins and how far it goes, by band if there are modes."""
+        d, forward = self.schedule.increment(s, t), self.direction == "forward"
+        if self.modes is None:
+            return (self.schedule.survival(s) if forward else self.schedule.mortality(t)), d
+        start, end, d = self._shown(s), self._shown(t), d.reshape(-1, 1)
+        if self.clocks is None:
+            bands = self.modes.bands
+            return (start[0] if forward else end[1]).expand(-1, bands), d.expand(-1, bands)
+        first = self.clocks.survival(*start) if forward else self.clocks.mortality(*end)
+        return first, self.clocks.increment(start, end, d)
+
+    def _shown(self, t: Reading) -> tuple[Tensor, Tensor]:
+        """Survival and mortality, (rows, 1) each."""
+        p, q = self.schedule.survival(t), self.schedule.mortality(t)
+        return p.reshape(-1, 1), q.reshape(-1, 1)
 
     def piece(self, s: Time, t: Time) -> tuple[Tensor, Tensor]:
         """Gain a_{st} and variance v_{st} towards the data, for s <= t: float64."""
@@ -66,14 +92,29 @@ class LinearPaths:
         return gain, self._noise(variance)
 
     def halfway(self, s: float, t: float) -> float:
-        """When half of the noise that a step from s to t leaves at its end has come."""
+        """When half of the noise that a step from s to t leaves at its end has come.
+
+        By mode, half of it on average over the bands.
+        """
+        if (s, t) not in self._halves:
+            self._halves[s, t] = self._halfway(s, t)
+        return self._halves[s, t]
+
+    @cached_property
+    def _halves(self) -> dict[tuple[float, float], float]:
+        """`halfway` of the steps so far, which all blocks of samples take."""
+        return {}
+
+    def _halfway(self, s: float, t: float) -> float:
         start, end = self._ordered(s, t)
         half = self._piece(start, end)[1] / 2
         low, high = s, t
         for _ in range(ROUNDS):
             times = torch.linspace(low, high, PARTS + 1, dtype=torch.float64)
             left = self._piece(Reading(self.schedule, times), end)[1]
-            last = max(0, int((left > half).sum()) - 1)
+            if self.modes is not None:  # on average over the bands
+                left = (left / half).mean(-1) * half.mean()
+            last = max(0, int((left > half.mean()).sum()) - 1)
             low, high = times[last : last + 2].tolist()
         return (low + high) / 2
 
@@ -107,7 +148,7 @@ class LinearPaths:
 
     def moved(self, weight: Tensor, x: Tensor) -> Tensor:
         """The drift c times a weight, (), or (batch,) for each row of x."""
-        return coefficient(weight, x) * torch.as_tensor(self.offset).to(x)
+        return self.basis.weigh(weight, x) * torch.as_tensor(self.offset).to(x)
 
     def carried(self, mean: Tensor, s: Time, t: Time) -> Tensor:
         """The mean of x_t given x_s, from what it is without c: moved by the shift, either way."""
@@ -148,15 +189,19 @@ class LinearPaths:
         """The same for float64 t, g² of a flow per unit of σ²."""
         speed = self.schedule.rate(t)
         f, noise = self._clock_rates(t)
+        speed = speed if self.modes is None else speed.reshape(-1, 1)
         return speed * f, speed * noise
 
     def _clock_rates(self, t: Reading) -> tuple[Tensor, Tensor]:
         """Pull f and noise g², towards the data and per unit of clock, for float64 t."""
-        if self.direction == "forward":
-            r = self.schedule.survival(t)
-            return self.sde.drift_rate(r), self.sde.noise_rate(r)
-        r = self.schedule.mortality(t)
-        return -self.sde.drift_rate(r), self.sde.noise_rate(r)
+        r = self._clock(t, t)[0]
+        f, noise = self.sde.drift_rate(r), self.sde.noise_rate(r)
+        if self.direction == "noising":
+            f = -f
+        if self.clocks is None:
+            return f, noise
+        rate = self.clocks.rate(*self._shown(t))
+        return rate * f, rate * noise
 
     def _push(self, t: Reading, speed: Tensor) -> Tensor:
         """The drift of c = 1 towards the data, of the shape of t, at this speed of the clock."""
@@ -180,7 +225,8 @@ class GivenEnd:
         E[x_0 | x_t, x_1]  = μ_0 + origin · x_1 + recall · (x_t - E[x_t | x_1])
 
     Both are affine in x_1, so E[x_1 | x_t] may stand in for it. All fields but the mean
-    are float64, of the shape of t and where t is, which for a float is the CPU.
+    are weights of the process: float64, of the shape of t and where t is, which for a float is
+    the CPU, or (rows, bands).
 
     Attributes:
         mean: μ_0, the part of the mean of x_0 that does not depend on x_1.
@@ -191,6 +237,7 @@ class GivenEnd:
         recall: Regression of x_0 on x_t.
         shift: Weight of the drift c in x_t; None if there is none.
         offset: c, the drift beside f X, a number or (*event).
+        basis: What the weights multiply.
     """
 
     mean: Tensor
@@ -201,17 +248,19 @@ class GivenEnd:
     recall: Tensor
     shift: Tensor | None = None
     offset: float | Tensor = 0.0
+    basis: Basis = field(default_factory=Whole)
 
     def centre(self, end: Tensor) -> Tensor:
         """Mean of x_t given x_1 = end."""
-        start, gain = coefficient(self.start, end), coefficient(self.gain, end)
-        return self.shifted(start * self.mean.to(end) + gain * end)
+        terms = (self.start, self.mean.to(end)), (self.gain, end)
+        return self.shifted(self.basis.combine(*terms, like=end))
 
     def shifted(self, mean: Tensor) -> Tensor:
         """The mean of x_t given x_1, from what it is without c."""
         if self.shift is None:
             return mean
-        return mean + coefficient(self.shift, mean) * torch.as_tensor(self.offset).to(mean)
+        weight = self.basis.weigh(self.shift, mean)
+        return mean + weight * torch.as_tensor(self.offset).to(mean)
 
     def smoothed_score(self, x: Tensor, end: Tensor) -> Tensor:
         """Γ ∇ log of the density of x_t at x, from end = E[x_1 | x_t = x]."""
@@ -220,25 +269,27 @@ class GivenEnd:
                 "the density of x_t has no score where x_t is certain, as at a Dirac source: take "
                 "Midpoint(), Bridge() or EulerMaruyama() with level 1, or a source with spread"
             )
-        return (self.centre(end) - x) / coefficient(self.variance, x)
+        return self.basis.over(self.centre(end) - x, self.variance)
 
     def noise(self, x: Tensor, end: Tensor) -> Tensor:
         """E[Γ^{1/2} z | x_t = x], x_t = centre + √variance Γ^{1/2} z, from the mean of the end.
 
         Zero where x_t is certain.
         """
-        return self._over(x - self.centre(end), self.variance.sqrt(), torch.zeros_like(x))
+        deviation = self.variance.sqrt()
+        return self.basis.over(x - self.centre(end), deviation, torch.zeros_like(x))
 
     def start_mean(self, x: Tensor, end: Tensor) -> Tensor:
         """E[x_0 | x_t = x] from end = E[x_1 | x_t = x]."""
         residual = x - self.centre(end)
-        origin, recall = coefficient(self.origin, x), coefficient(self.recall, x)
-        return self.mean.to(x) + origin * end + recall * residual
+        start = self.mean.to(x) + self.basis.combine((self.origin, end))
+        return start + self.basis.combine((self.recall, residual))
 
     def end_of_centre(self, centre: Tensor, default: Tensor) -> Tensor:
         """The end whose `centre` this is, `default` at times that do not depend on it."""
-        start = self.shifted(coefficient(self.start, centre) * self.mean.to(centre))
-        return self._over(centre - start, self.gain, default)
+        mean = self.mean.to(centre)
+        start = self.shifted(self.basis.combine((self.start, mean), like=centre))
+        return self.basis.over(centre - start, self.gain, default)
 
     def end_of_start(self, x: Tensor, start: Tensor, default: Tensor) -> Tensor:
         """E[x_1 | x_t = x] from start = E[x_0 | x_t = x], the inverse of `start_mean`.
@@ -251,12 +302,7 @@ class GivenEnd:
                 "of the start"
             )
         zero = self.start_mean(x, torch.zeros_like(x))
-        return self._over(start - zero, -self.recall * self.gain, default)
-
-    def _over(self, value: Tensor, weight: Tensor, default: Tensor) -> Tensor:
-        none = weight == 0
-        quotient = value / coefficient(torch.where(none, 1.0, weight), value)
-        return torch.where(match(none, value), default, quotient)
+        return self.basis.over(start - zero, -self.recall * self.gain, default)
 
 
 doors.guard(__name__, inside=("GivenEnd",))

@@ -42,6 +42,27 @@ class Diffusion(Process):
         """Noise of an instant in the shape of `like`, of variance 1: by default white."""
         return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)
 
+    def shake(
+        self,
+        like: Tensor,
+        t: float,
+        s: float,
+        *,
+        level: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The noise of a step from t to s: level · g_t · (s - t)^{1/2} times `noise`."""
+        scale = level * float(self.diffusion(t)) * (s - t) ** 0.5
+        return scale * self.noise(like, generator=generator)
+
+    def damp(self, score: Tensor, t: Time, share: float) -> Tensor:
+        """½ · share · g_t² times a smoothed score."""
+        return (0.5 * share * self.diffusion(t) ** 2).to(score) * score
+
+    def extrapolated(self, first: Tensor, second: Tensor, t: float, m: float, s: float) -> Tensor:
+        """Where `Midpoint` aims in the second part of a step: 2 D_m - D_t."""
+        return 2 * second - first
+
     def halfway(self, s: float, t: float) -> float:
         """When half of the noise that a step from s to t leaves at its end has come.
 

@@ -14,6 +14,7 @@ from markovbridge.samplers.grids import ErrorCurve
 from markovbridge.samplers.hand_over import HandOver
 from markovbridge.samplers.known_sites import Masking
 from markovbridge.samplers.leaping import TauLeaping
+from markovbridge.samplers.levels import Level, Levels
 from markovbridge.samplers.model import Given, Model
 from markovbridge.samplers.second_order import SecondOrderBridge, Trapezoidal
 
@@ -23,6 +24,8 @@ __all__ = [
     "Corrected",
     "ErrorCurve",
     "EulerMaruyama",
+    "Level",
+    "Levels",
     "Gillespie",
     "Given",
     "HandOver",

@@ -9,7 +9,8 @@ has the same law at each t (Fokker–Planck). λ = 1 is the generative process i
 λ = 0 the probability-flow ODE (Song et al., https://arxiv.org/abs/2011.13456), and Γ
 is needed for the noise only. S comes from D where the coupling says how
 (`Coupling.kernel`), and otherwise from a second model that carries the data back to
-the source, E[x_0 | x_t]. Beyond λ = 1 more noise is corrected by more score.
+the source, E[x_0 | x_t]. Beyond λ = 1 more noise is corrected by more score. The noise may as
+well have any other covariance, which `levels` are about.
 
 Where the process is a flow itself, g = 0, all levels are one and no score is needed, whatever the
 coupling.
@@ -29,7 +30,6 @@ their change of time).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,8 +37,10 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.covariances import Covariance
 from markovbridge.processes.reals import Diffusion
 from markovbridge.samplers.base import Sampler, instead
+from markovbridge.samplers.levels import Level, check_number, corrected, shaken
 from markovbridge.samplers.model import DataModel, Given, Model, given_of
 
 
@@ -89,9 +91,9 @@ def _drift(
     backward: DataModel | None,
     x: Tensor,
     t: float,
-    level: float,
+    level: float | Covariance,
 ) -> tuple[Tensor, Tensor]:
-    """Drift at diffusion level λ, and E[x_1 | x_t = x]."""
+    """Drift at a level of noise, and E[x_1 | x_t = x]."""
     process = model.process
     assert isinstance(process, Diffusion)
     end = model.law(x, t).mean.to(x.dtype)
@@ -104,8 +106,7 @@ def _drift(
         given = Given(condition=given_of(model).condition)
         start = backward.law(x, 1 - t, given).mean.to(x.dtype)
         score = process.smoothed_score(x, start, end, t)
-    weight = 0.5 * (1 - level**2) * process.diffusion(t) ** 2
-    return drift - weight.to(x) * score, end
+    return drift - corrected(process, level, score, t), end
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,23 +117,22 @@ class EulerMaruyama(Sampler):
     step that leaves t = 0 has level 1.
 
     Attributes:
-        level: λ, how much of the noise of the reference to use; 1 needs no score.
+        level: How much noise to use: λ, a share of that of the reference, of which 1 needs no
+            score; a covariance A, whose noise takes the place of Γ; or a `Level` of one or the
+            other that changes with time. See `levels`.
         last: What the step onto the data does. "noise", as every step; "mean", no noise;
             "end", E[x_1 | x_t] itself. For Brownian motion the last two are the same.
         backward: A model that carries the data back to the source, on
             `process.reversed()`, for couplings without a closed-form score.
     """
 
-    level: float = 1.0
+    level: float | Covariance | Level = 1.0
     last: Literal["noise", "mean", "end"] = "mean"
     backward: DataModel | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.level < math.inf:
-            raise ValueError(
-                f"level must be positive and finite, not {self.level}: without noise take "
-                "ProbabilityFlow()"
-            )
+        if not isinstance(self.level, Covariance | Level):
+            check_number(self.level)
         _check_backward(self.backward)
         if self.last not in ("noise", "mean", "end"):
             raise ValueError(f"last must be noise, mean or end, not {self.last!r}")
@@ -148,15 +148,15 @@ class EulerMaruyama(Sampler):
     ) -> Tensor:
         process = _flowing(model, self)
         # Every level has the same law at each t, so that steps of several levels may be mixed.
-        level = 1.0 if t == 0 and self.backward is not None else self.level
+        level = self.level.at(t) if isinstance(self.level, Level) else self.level
+        level = 1.0 if t == 0 and self.backward is not None else level
         drift, end = _drift(model, self.backward, x, t, level)
         if s == 1 and self.last == "end":
             return end
         moved = x + (s - t) * drift
         if s == 1 and self.last == "mean":
             return moved
-        scale = level * float(process.diffusion(t)) * (s - t) ** 0.5
-        return moved + scale * process.noise(x, generator=generator)
+        return moved + shaken(process, level, x, t, s, generator)
 
     def evaluations(self, steps: int) -> int:
         """One for each step; with a backward model two, but for the first step of a sample.
@@ -235,7 +235,7 @@ class Midpoint(Sampler):
         first = model.law(x, t).mean.to(x.dtype)
         x_m = process.bridge(x, first, t, middle, 1.0).sample(generator=generator)
         second = model.law(x_m, middle).mean.to(x.dtype)
-        end = 2 * second - first
+        end = process.extrapolated(first, second, t, middle, s)
         return process.bridge(x_m, end, middle, s, 1.0).sample(generator=generator)
 
     def evaluations(self, steps: int) -> int:

@@ -13,7 +13,14 @@ from markovbridge import doors
 from markovbridge.storage.public_names import public, today
 
 # Arguments of parts that came later, and what the parts did before.
-LATER = {"normed": True, "residuals": False, "combinations": 0, "numbers": 0}
+LATER = {
+    "normed": True,
+    "residuals": False,
+    "combinations": 0,
+    "numbers": 0,
+    "modes": None,
+    "clocks": None,
+}
 
 
 def class_of(config: Any) -> type | None:

@@ -150,11 +150,10 @@ def _given_end(
     numbers = "numbers of x_t given x_1"
     kernel = ledger.ask(numbers, lambda: coupling.kernel(process, t), ValueError)
     if kernel is not None:
-        covariance = getattr(process, "covariance", None)
-        site = 1.0 if covariance is None else covariance.variance(x.shape[1:])
+        spread = kernel.basis.deviation(kernel.variance, x) ** 2
         wrong = max(
             gap(kernel.centre(x), law.mean),
-            largest(kernel.variance * site - law.variance.double()),
+            largest(spread - law.variance.double()),
         )
         ledger.judge(
             numbers,

@@ -23,6 +23,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.laws import Law
 from markovbridge.processes.base import Process
+from markovbridge.processes.linear import LinearPaths
 from markovbridge.processes.reals import Diffusion
 from markovbridge.testing.laws import densities, gap
 from markovbridge.testing.numbers import FAR, moments_off, normal_off, trapezoid
@@ -350,7 +351,6 @@ def _drift(
         for what in ("drift", "diffusion"):
             ledger.skip(what, "the process is not derived of Diffusion, and states none")
         return
-    covariance = getattr(process, "covariance", None)
     for t in times:
         x, y, h = path[t], path[1.0], SHORT * (1 - t)
         law, half = (process.bridge(x, y, _at(t), _at(t + step), _at(1.0)) for step in (h, h / 2))
@@ -369,10 +369,11 @@ def _drift(
             continue
         noise = (2 * half.variance / (h / 2) - law.variance / h)[0]
         square = process.diffusion(_at(t)).double() ** 2
-        site = 1.0 if covariance is None else covariance.variance(x.shape[1:])
+        if isinstance(process, LinearPaths):
+            square = process.basis.deviation(square, x)[0] ** 2
         ledger.judge(
             "diffusion",
-            largest(noise / (square * site) - 1),
+            largest(noise / square - 1),
             10 * SHARP,
             f"`diffusion` at {t:g} is not the noise of the bridge over short times",
         )

@@ -1,0 +1,156 @@
+"""Noise of which colour, and clocks by mode: digits under VP, an MLP of 512 x 3.
+
+    python benchmarks/modes.py --seeds 0 1 2
+
+Trains a bridge mixture with each choice and seed, 2,500 steps of 128, all else as in the recipe
+`digits-bridge`, and prints the energy distance of as many samples as there are digits to these, in
+raw values, at 20, 10 and 6 evaluations of `Midpoint` and at 19 of Heun's flow; at the end the mean
+and range over seeds. Runs are kept under --output, so that a second call goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import markovbridge as mb
+from markovbridge import processes
+from markovbridge.covariances import Cosine, Isotropic
+from markovbridge.evaluation import metrics
+from markovbridge.evaluation.bands import even_clocks, opposite, plot_bands
+from markovbridge.networks import MLP
+
+WALKS = {
+    "noise, 20": (mb.Midpoint(), 10),
+    "noise, 10": (mb.Midpoint(), 5),
+    "noise, 6": (mb.Midpoint(), 3),
+    "flow, 19": (mb.ProbabilityFlow(), 10),
+}
+EDGES = tuple(k / 32 for k in range(1, 24, 2))  # bands of a cosine transform of 8 x 8
+COUPLING = mb.Independent(mb.couplings.Gaussian(correlated=True))
+SUPPORT = processes.RoundedSupport(16)
+
+
+def process_of(name: str, x: Tensor) -> mb.LinearDiffusion:
+    """The diffusion of a choice: a power of the covariance, or clocks by mode."""
+    white = Isotropic(float(x.var(0).mean()))
+    options = {"direction": "noising", "support": SUPPORT}
+    if name == "white":
+        return mb.LinearDiffusion(mb.VP(), white, **options)
+    if name.startswith("power"):
+        return mb.LinearDiffusion(mb.VP(), opposite(x, float(name.split()[1])), **options)
+    modes = opposite(x).modes if "eigenvectors" in name else Cosine(edges=EDGES)
+    plain = mb.LinearDiffusion(mb.VP(), white, **options)
+    clocks = even_clocks(plain, COUPLING, modes, x)
+    if name.startswith("alike"):
+        clocks = processes.BandClocks((1.0,) * clocks.bands, clocks.spectrum)
+    if name.startswith("half"):
+        clocks = processes.BandClocks(tuple(m**0.5 for m in clocks.odds), clocks.spectrum)
+    return mb.LinearDiffusion(mb.VP(), white, modes=modes, clocks=clocks, **options)
+
+
+def trained(process: mb.LinearDiffusion, x: Tensor, steps: int, seed: int) -> mb.Transport:
+    torch.manual_seed(seed)
+    head, event = mb.EndpointHead("residual"), tuple(x.shape[1:])
+    mean, variance = mb.statistics(x)
+    parts = {"shape": event, "mean": mean, "variance": variance, "coupling": COUPLING}
+    network = MLP(event, 1, 1, width=512, depth=3)
+    model = mb.Transport(process, network, head, objective=mb.PathKL(damping=1.0), **parts)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-3)
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, 1e-3, steps, pct_start=min(0.5, 50 / steps), div_factor=50, final_div_factor=1e3
+    )
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995)
+    )
+    data = process.support.decode(x) if process.support is not None else x
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        rows = torch.randint(len(x), (128,), generator=generator)
+        loss = model.loss(data[rows], generator=generator).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 100.0)
+        optimiser.step()
+        rate.step()
+        average.update_parameters(network)
+    network.load_state_dict(average.module.state_dict())
+    return model.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=["white", "power -0.25", "power -0.5", "even eigenvectors", "even cosine"],
+        help="white; 'power GAMMA'; 'even', 'half' (roots of the odds) or 'alike' (no clocks, "
+        "guess by mode), each with 'eigenvectors' or 'cosine'",
+    )
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--output", type=Path, default=Path("runs/modes"))
+    parser.add_argument("--figure", type=Path, help="write what was chosen here, and stop")
+    arguments = parser.parse_args()
+    data = mb.data.Digits().load("all").x
+    x = SUPPORT.encode(data.float())
+    if arguments.figure is not None:
+        draw(arguments.only, x, arguments.figure)
+        return
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    found: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for seed in arguments.seeds:
+        for name in arguments.only:
+            file = arguments.output / f"{name} {seed} {arguments.steps}.json"
+            if not file.is_file():
+                start = time.process_time()
+                model = trained(process_of(name, x), x, arguments.steps, seed)
+                file.write_text(json.dumps(scores(model, data, seed)))
+                took = time.process_time() - start
+                print(f"{name}, seed {seed}: {took:.0f} s of a processor", flush=True)
+            found[name].append(json.loads(file.read_text()))
+            row = "  ".join(f"{word} {v:.3f}" for word, v in found[name][-1].items())
+            print(f"  {name}, seed {seed}: {row}", flush=True)
+    for name, rows in found.items():
+        cells = []
+        for word in WALKS:
+            values = [row[word] for row in rows]
+            cells.append(
+                f"{word}: {sum(values) / len(values):.3f} ({min(values):.3f}-{max(values):.3f})"
+            )
+        print(f"{name:20s} {'  '.join(cells)}")
+
+
+def scores(model: mb.Transport, data: Tensor, seed: int) -> dict[str, float]:
+    found = {}
+    for word, (sampler, steps) in WALKS.items():
+        generator = torch.Generator().manual_seed(100 + seed)
+        drawn = model.sample(
+            len(data), steps=steps, sampler=sampler, generator=generator, block=600
+        )
+        found[word] = metrics.energy_distance(drawn.double(), data.double())
+    return found
+
+
+def draw(names: list[str], x: Tensor, path: Path) -> None:
+    """Shares of bands that are open over time, a panel for each choice."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(4.2 * len(names), 3.4), layout="constrained", squeeze=False
+    )
+    for name, ax in zip(names, axes[0], strict=True):
+        process = process_of(name, x)
+        plot_bands(process, COUPLING, x, modes=process.modes or opposite(x).modes, ax=ax)
+        ax.set_title(name)
+    figure.savefig(path, dpi=100)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+r"""The choice of noise and of clocks by mode, from data, and a picture of it.
+
+Of Gaussian data with variance S in a mode the best guess of x_1 given x_t is linear, and leaves
+
+    E(t) = S n/(κ² S + n),      n = λ v, x_t given x_1 ~ N(κ x_1, v Γ), λ that of Γ,
+
+so that a band is half decided when n/κ² = S. `opposite` is noise of a power of the covariance of
+the data, by which bands are decided further apart in time, coarse ones first. `even_clocks`
+decides them one after the other, the strongest first, each when those before it have been: the
+time of a band is the middle of its share of the variance of the data, and the total error falls
+evenly in t. `plot_bands` draws E/S over band and time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from markovbridge import doors
+from markovbridge.couplings import Coupling
+from markovbridge.couplings.base import linear
+from markovbridge.covariances import Covariance, Dense, Isotropic, Power, Transform
+from markovbridge.covariances.spectral import eigenvalues
+from markovbridge.processes import BandClocks, LinearDiffusion, Process
+from markovbridge.processes.schedules import Reading
+from markovbridge.storage.lazily import optional
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SITES = 4096  # of which a covariance matrix is made at most
+FAR = 16.0  # times are looked at as far as odds of e^±16
+TIMES = 4001
+LEAST = 1e-6  # of the power of the strongest band, below which there is nothing to decide
+
+
+def opposite(x: Tensor, exponent: float = -0.25, *, base: Covariance | None = None) -> Power:
+    """Noise of covariance C^γ, C being that of the data, and of their total variance.
+
+    Args:
+        x: Data in the coordinates of the process, (n, *event).
+        exponent: γ, negative for noise that is quieter where the data are strong. See
+            docs/theory/bridges.md for how it was found.
+        base: C, such as a fitted `Torus`; by default the covariance of all sites.
+
+    Raises:
+        ValueError: If there are too many sites for that.
+    """
+    if base is None:
+        flat = x.flatten(1).double()
+        if flat.shape[1] > SITES:
+            raise ValueError(
+                f"the covariance of {flat.shape[1]:,} sites is too large a matrix: fit a kernel, "
+                "covariances.fit(Torus(Matern()), x).covariance, and pass it as base"
+            )
+        base = Dense(torch.cov(flat.mT))
+    return Power(base, exponent)
+
+
+def even_clocks(
+    process: LinearDiffusion, coupling: Coupling, modes: Transform, x: Tensor
+) -> BandClocks:
+    """Clocks by which the error of the best linear guess falls evenly, strong bands first.
+
+    Args:
+        process: The diffusion without modes.
+        coupling: One under which the law of x_t given x_1 is known.
+        modes: What its bands are.
+        x: Data in the coordinates of the process, (n, *event).
+
+    Returns:
+        What `LinearDiffusion(..., modes=modes, clocks=...)` takes.
+
+    Raises:
+        ValueError: If the process has modes already, or the law is not known.
+    """
+    if process.modes is not None:
+        raise ValueError("process has modes already: choose clocks for one without")
+    event = x.shape[1:]
+    spectrum, counts = modes.power(x - x.mean(0)), modes.counts(event)
+    power = spectrum.clamp_min(LEAST * float(spectrum.max()))
+    odds = torch.linspace(-FAR, FAR, TIMES, dtype=torch.float64)
+    p, q = odds.sigmoid(), (-odds).sigmoid()
+    times = Reading(process.schedule, process.schedule.time(p, q))
+    left = _left(process, coupling, modes, power, event, times)
+    decided = (left <= left[:, :1] / 2).double().argmax(1)  # the first time of each band
+    own = odds[decided]
+    order = power.argsort(descending=True)
+    share = counts[order] * power[order]
+    until = share.cumsum(0) / share.sum()
+    wanted = torch.empty_like(until)
+    wanted[order] = (until - share / share.sum() / 2).clamp(1e-6, 1 - 1e-6)
+    found = (own - wanted.logit()).exp().clamp(1e-9, 1e9)
+    return BandClocks(tuple(found.tolist()), tuple(spectrum.tolist()))
+
+
+def _left(
+    process: LinearDiffusion,
+    coupling: Coupling,
+    modes: Transform,
+    spectrum: Tensor,
+    event: Sequence[int],
+    times: Tensor,
+) -> Tensor:
+    """E/S at each time, (bands, times)."""
+    kernel = coupling.kernel(process, times)
+    columns = len(times), -1
+    gain, noise = kernel.gain.reshape(columns), kernel.variance.reshape(columns)
+    covariance = process.covariance
+    if isinstance(covariance, Isotropic):
+        own = torch.full((modes.bands,), float(covariance.marginal), dtype=torch.float64)
+    else:
+        values = eigenvalues(covariance, modes, event)
+        band = modes.band(event).expand(values.shape).flatten()
+        own = torch.zeros(modes.bands, dtype=torch.float64).index_add_(0, band, values.flatten())
+        own = own / modes.counts(event).clamp_min(1)
+    noise = noise * own
+    return (noise / (gain**2 * spectrum + noise)).mT
+
+
+def plot_bands(
+    process: Process,
+    coupling: Coupling,
+    x: Tensor,
+    *,
+    modes: Transform | None = None,
+    times: Sequence[float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the share of each band that x_t leaves open to the best linear guess, over time.
+
+    Args:
+        process: A linear diffusion, with modes or without.
+        coupling: One under which the law of x_t given x_1 is known.
+        x: Data in the coordinates of the process, (n, *event).
+        modes: Bands to look at where the process has none; by default those of its covariance.
+        times: When; by default 101 times.
+        ax: Axes to draw on; by default new ones.
+
+    Raises:
+        ValueError: If the law of x_t is not known.
+    """
+    process = linear(process)
+    modes = process.modes or modes or process.covariance.modes
+    when = list(times) if times is not None else torch.linspace(0, 1, 101).tolist()
+    spectrum = modes.power(x - x.mean(0)).clamp_min(1e-12)
+    at = process.schedule.at(torch.tensor(when, dtype=torch.float64))
+    left = _left(process, coupling, modes, spectrum, x.shape[1:], at)
+    order = spectrum.argsort(descending=True)
+    order = order[modes.counts(x.shape[1:])[order] > 0]
+    if ax is None:
+        figure = optional("matplotlib.figure", "drawing")
+        ax = figure.Figure(figsize=(6, 3.6), layout="constrained").add_subplot()
+        assert ax is not None
+    bands = range(len(order) + 1)
+    middle = [(a + b) / 2 for a, b in zip(when[:-1], when[1:], strict=True)]
+    edges = [when[0], *middle, when[-1]]
+    image = ax.pcolormesh(edges, bands, left[order].numpy(), vmin=0, vmax=1, cmap="viridis")
+    assert ax.figure is not None
+    ax.figure.colorbar(image, ax=ax, label="share that is open")
+    ax.invert_yaxis()
+    ax.set(xlabel="t", ylabel="band, the strongest first")
+    return ax
+
+
+doors.guard(__name__)

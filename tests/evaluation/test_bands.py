@@ -1,0 +1,92 @@
+"""What is chosen for the bands of data, against exact laws of Gaussian data."""
+
+import pytest
+import torch
+
+import markovbridge as mb
+from markovbridge import exact, processes
+from markovbridge.covariances import Cosine, Isotropic, Matern, Modal, Torus
+from markovbridge.evaluation.bands import even_clocks, opposite, plot_bands
+
+EDGES = (0.1, 0.2, 0.3, 0.4)
+MODES = Cosine(1, EDGES)
+COUPLING = mb.Independent(mb.couplings.Gaussian(correlated=True))
+WHITE = mb.LinearDiffusion(mb.VP(), Isotropic(0.5), direction="noising")
+SPECTRUM = (4.0, 1.0, 0.3, 0.1, 0.02)
+
+
+def data(modes=MODES, powers=SPECTRUM, event=(12,)):
+    """Rows whose power in each band is exactly this, and whose mean is 0."""
+    x = torch.randn(200, *event, generator=torch.Generator().manual_seed(0)).double()
+    x = modes.forward(x - x.mean(0))
+    x = x / x.square().mean(0).sqrt()
+    return modes.inverse(x * torch.tensor(powers).double()[modes.band(event)].sqrt())
+
+
+def left(process, t, event=(12,)):
+    """E/S of each band by the exact law, (bands,)."""
+    covariance = Modal(MODES, SPECTRUM) @ torch.eye(12, dtype=torch.float64)
+    law = exact.Gaussian.coupled(process, COUPLING, torch.zeros(event).double(), covariance)
+    spread = law(torch.zeros(1, *event, dtype=torch.float64), t).matrices[0]
+    u = MODES.forward(torch.eye(12, dtype=torch.float64)).T
+    error = (u @ spread @ u.T).diagonal()
+    bands = MODES.band(event)
+    each = torch.stack([error[bands == k].mean() for k in range(MODES.bands)])
+    return each / torch.tensor(SPECTRUM, dtype=torch.float64)
+
+
+def test_even_clocks_decide_one_band_after_the_other():
+    x = data()
+    clocks = even_clocks(WHITE, COUPLING, MODES, x)
+    process = mb.LinearDiffusion(
+        WHITE.sde, WHITE.covariance, direction="noising", modes=MODES, clocks=clocks
+    )
+    share = MODES.counts((12,)) * torch.tensor(SPECTRUM, dtype=torch.float64)
+    middle = (share.cumsum(0) - share / 2) / share.sum()
+    for k, t in enumerate(middle.tolist()):
+        assert float(left(process, t)[k]) == pytest.approx(0.5, abs=0.01)
+    torch.testing.assert_close(
+        torch.tensor(clocks.spectrum), torch.tensor(SPECTRUM), rtol=1e-5, atol=1e-6
+    )
+
+    # The total error falls nearly evenly, which without clocks it does not.
+    def uneven(one):
+        times = torch.linspace(0.1, 0.9, 9).tolist()
+        totals = [float((left(one, t) * share).sum() / share.sum()) for t in times]
+        return max(abs(e - (1 - t)) for e, t in zip(totals, times, strict=True))
+
+    assert uneven(process) < 0.2 < 0.25 < uneven(WHITE)
+
+
+def test_the_picture_shows_what_is_open():
+    times = [0.1, 0.4, 0.7, 0.9]
+    for process in (
+        WHITE,
+        mb.LinearDiffusion(
+            mb.VP(),
+            Modal(MODES, (0.2, 0.4, 0.6, 0.8, 1.0)),
+            direction="noising",
+            modes=MODES,
+            clocks=processes.BandClocks((4.0, 2.0, 1.0, 0.5, 0.2)),
+        ),
+    ):
+        ax = plot_bands(process, COUPLING, data(), modes=MODES, times=times)
+        drawn = torch.as_tensor(ax.collections[0].get_array()).reshape(5, len(times))
+        wanted = torch.stack([left(process, t) for t in times], 1)
+        torch.testing.assert_close(drawn.double(), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_opposite_noise_is_a_power_of_the_covariance():
+    x = data()
+    noise = opposite(x, -0.5)
+    matrix = torch.cov(x.mT)
+    values, vectors = torch.linalg.eigh(matrix)
+    wanted = vectors * values**-0.5 @ vectors.T
+    wanted = wanted * matrix.trace() / wanted.trace()
+    torch.testing.assert_close(noise @ torch.eye(12).double(), wanted, rtol=1e-8, atol=1e-8)
+    kernel = Torus(Matern(1.0, 3.0, 1.0), 1)
+    assert opposite(x, base=kernel).base is kernel
+    with pytest.raises(ValueError, match="fit a kernel"):
+        opposite(torch.zeros(2, 65, 64))
+    with pytest.raises(ValueError, match="has modes already"):
+        even_clocks(mb.LinearDiffusion(modes=MODES), COUPLING, MODES, x)
