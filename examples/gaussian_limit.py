@@ -11,7 +11,7 @@ the chain, step · (rate up - rate down), tends to the drift with the Gaussian s
     urn    z + 2 ∂ log f(z)  per unit of τ,        walk    ∂ log f(z)  per unit of q.
 
 Errors fall as 1/S: the score of a diffusion model and the rates of a chain are one thing.
-Takes 5 s of one core.
+Takes 4 s of one core.
 """
 
 import argparse
