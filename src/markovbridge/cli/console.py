@@ -27,7 +27,7 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print what is of use now and no result."""
+    """Print a remark for whoever waits, on the stream that holds no results."""
     _print(sys.stderr, text)
 
 
@@ -94,7 +94,7 @@ class Progress:
     Args:
         total: Amount of work.
         unit: What it is counted in, plural.
-        active: Whether this process is the one that tells.
+        active: Whether this process writes; of several processes one does.
     """
 
     def __init__(self, total: float, unit: str, *, active: bool = True) -> None:

@@ -39,7 +39,7 @@ class Input(NamedTuple):
     Attributes:
         x: The rows, (n, *event); NaN where a file does not know them.
         told: Where they are from.
-        own: Whether they are data as they are, from which a verb takes something away.
+        own: Whether they are whole data, of which the verb hides a part before it begins.
         table: The count table that has them, if one does,
         split: and the part of it.
         known: What is known of each row, by name, n values each.

@@ -21,7 +21,7 @@ class Ranks:
     """This process among all of them.
 
     Attributes:
-        rank: Its number; 0 is the one that tells and assembles.
+        rank: Its number; process 0 prints, and puts results together.
         size: How many there are.
         local: Its number on this machine, which is its accelerator's.
     """
@@ -58,7 +58,7 @@ class Ranks:
 
 
 def first() -> bool:
-    """Whether this process is the one that tells, joined with the others or not."""
+    """Whether this process is the one that prints, joined with the others or not."""
     return int(os.environ.get("RANK", "0")) == 0
 
 

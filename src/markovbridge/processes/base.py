@@ -128,7 +128,7 @@ class Process(ABC):
     def baseline(
         self, coupling: Pairing, x1: Tensor, x0: Tensor | None, end: float
     ) -> Baseline | None:
-        """A model whose likelihood bound is known, which makes that of others calm.
+        """A model whose likelihood bound is known, which takes variance away from that of others.
 
         Args:
             coupling: Says which states go with x1, if x0 is None.

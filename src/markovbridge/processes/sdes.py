@@ -1,4 +1,4 @@
-r"""Linear stochastic differential equations: how fast they pull, how loudly they shake.
+r"""Linear stochastic differential equations: drift, noise, and their integrals.
 
 A linear SDE on its own clock r in [0, 1],
 

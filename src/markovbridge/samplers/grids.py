@@ -13,9 +13,9 @@ the user's.
 
 **Equal error.** What is left to decide at time t is the error of the best guess,
 e(t)² = E|x_1 - E[x_1 | x_t]|². From one step to the next e falls by the same amount. An
-8-bit image of 57,000 units has half of its variance settled once ten of them are born: steps
-that are even in time pass over what it will be in one step, and
-every sample becomes the same compromise. `measure` takes e(t) from a model and data, as the
+8-bit image of 57,000 units has half of its variance settled once ten of them are born. Steps
+that are even in time cross that stretch in one, with one mean for all samples, which then look
+alike. `measure` takes e(t) from a model and data, as the
 root mean square of its own errors.
 
 The cosine schedule is close to the best there is: on the exactly known two-pixel law

@@ -34,7 +34,7 @@ class RunLog:
 
     Args:
         directory: Folder of the run, or None to write no files.
-        active: Whether this process is the one that tells.
+        active: Whether this process writes; of several processes one does.
         config: How the run is trained, which says what else its numbers go to; None for nothing.
             The package of that has been looked for.
 

@@ -36,9 +36,9 @@ is drawn, `transport.strata` says.
 
 From f is taken what a baseline of known likelihood has at the same states (`baselines`), so
 that the noise of the path itself, far larger than that of the model, cancels. For pure death
-there is a second form of the integrand as well, calm towards the data, from the size-bias
-identity E[(x_1 - x_t) g(x_t)]/q = E[x_t g(x_t - 1)]/p; it asks for the model at a state for
-each site, and the baseline leaves nothing for it to do.
+there is a second form of the integrand as well, of bounded variance towards the data, from the
+size-bias identity E[(x_1 - x_t) g(x_t)]/q = E[x_t g(x_t - 1)]/p. It evaluates the model once for
+each site, and with the baseline it has no smaller variance, so it is not used.
 """
 
 from __future__ import annotations

@@ -276,7 +276,7 @@ def _total(x: Tensor) -> Tensor:
 
 
 def _told(x: Tensor, space: Space) -> Tensor:
-    """What the classifier sees: the features, and what a sum over them is needed for."""
+    """What the classifier is given: the features, their sum, and how many are above 0."""
     beside = torch.cat([_total(x), _total(x > 0)], 1)
     return torch.cat([embed(x, space), embed(beside)], 1)
 
