@@ -7,7 +7,8 @@ sites sees the same states, and its own integral is known in closed form, so tha
     bound(model) = integral(baseline) + E ∫ [divergence(model) - divergence(baseline)] dt
 
 is estimated from differences, in which that noise cancels. Any baseline leaves the estimate
-unbiased, and a good one makes its variance small; those here are fitted to the data points in question. A process says which is its own
+unbiased, and a good one makes its variance small; those here are fitted to the data points in
+question. A process says which is its own
 (`Process.baseline`); a jump process that says nothing has the histogram.
 
 =================== ============================= ===========================================
