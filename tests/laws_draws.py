@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 import markovbridge
+from markovbridge import laws
+from markovbridge.covariances import Eigenvectors
 from markovbridge.laws import Law
 
 
@@ -107,3 +109,36 @@ def around(mean: float, variance: float, tail: float = 40.0) -> Tensor:
 
 
 ZERO = torch.zeros(1, dtype=torch.int64)
+
+
+GRID = np.linspace(-9, 9, 121)  # of the trapezoid rule, exact for Gaussians to 1e-13
+
+
+def plane(draws: Draws, mean: Tensor, matrix: np.ndarray) -> tuple[Tensor, Tensor]:
+    """A grid for a Gaussian of two sites and its weights."""
+    root = np.linalg.cholesky(matrix)
+    square = np.stack(np.meshgrid(GRID, GRID), -1).reshape(-1, 2)
+    values = torch.as_tensor(square @ root.T) + mean
+    cell = (GRID[1] - GRID[0]) ** 2 * root[0, 0] * root[1, 1]
+    return values.to(draws.dtype), torch.full((len(values),), cell, dtype=torch.float64)
+
+
+def correlated(draws: Draws) -> np.ndarray:
+    a, b, c = draws.rng.uniform(0.2, 2), draws.rng.uniform(0.2, 2), draws.pick(0.5, -0.99, 0.99)
+    return np.array([[a, c * math.sqrt(a * b)], [c * math.sqrt(a * b), b]])
+
+
+def modal_gaussian(draws: Draws) -> Example:
+    angle = draws.rng.uniform(0, math.pi)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    deviation = np.array([draws.pick(0.7, 1e-2, 50.0), draws.pick(1.3, 1e-2, 50.0)])
+    centre = torch.as_tensor(draws.rng.normal(size=(1, 2)))
+    mean = centre @ torch.as_tensor(turn)
+    values, weights = plane(draws, mean, turn.T @ np.diag(deviation**2) @ turn)
+    modes, spread = Eigenvectors(torch.as_tensor(turn)), torch.as_tensor(deviation).to(draws.dtype)
+    return Example(
+        lambda n: laws.ModalGaussian(rows(centre.to(draws.dtype), n), spread, modes),
+        values,
+        values[0] * 0,
+        weights,
+    )

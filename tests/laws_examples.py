@@ -12,7 +12,19 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from laws_draws import ZERO, Draws, Example, around, rows, whole, window
+from laws_draws import (
+    GRID,
+    ZERO,
+    Draws,
+    Example,
+    around,
+    correlated,
+    modal_gaussian,
+    plane,
+    rows,
+    whole,
+    window,
+)
 from markovbridge import PureDeath, exact, laws, processes
 from markovbridge.covariances import Dense, Isotropic
 from markovbridge.exact import empirical, gaussians
@@ -135,9 +147,6 @@ def logistic_mixture(draws: Draws) -> Example:
     )
 
 
-GRID = np.linspace(-9, 9, 121)  # of the trapezoid rule, exact for Gaussians to 1e-13
-
-
 def normal(draws: Draws) -> Example:
     mean, std = float(draws.rng.normal()), draws.pick(0.7, 1e-3, 1e3)
     loc, scale = draws.real(mean), draws.real(std)
@@ -181,20 +190,6 @@ def gamma(draws: Draws) -> Example:
         values * (log[1] - log[0]),
         1e-7,
     )
-
-
-def plane(draws: Draws, mean: Tensor, matrix: np.ndarray) -> tuple[Tensor, Tensor]:
-    """A grid for a Gaussian of two sites and its weights."""
-    root = np.linalg.cholesky(matrix)
-    square = np.stack(np.meshgrid(GRID, GRID), -1).reshape(-1, 2)
-    values = torch.as_tensor(square @ root.T) + mean
-    cell = (GRID[1] - GRID[0]) ** 2 * root[0, 0] * root[1, 1]
-    return values.to(draws.dtype), torch.full((len(values),), cell, dtype=torch.float64)
-
-
-def correlated(draws: Draws) -> np.ndarray:
-    a, b, c = draws.rng.uniform(0.2, 2), draws.rng.uniform(0.2, 2), draws.pick(0.5, -0.99, 0.99)
-    return np.array([[a, c * math.sqrt(a * b)], [c * math.sqrt(a * b), b]])
 
 
 def gaussian(draws: Draws) -> Example:
@@ -383,6 +378,7 @@ EXAMPLES: dict[type, Callable[[Draws], Example]] = {
     laws.Beta: beta,
     laws.Gamma: gamma,
     laws.Gaussian: gaussian,
+    laws.ModalGaussian: modal_gaussian,
     laws.Mixture: mixture,
     laws.Atoms: atoms,
     CountPosterior: count_posterior,

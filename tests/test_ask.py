@@ -24,6 +24,7 @@ ALLOWED = {
     "exact/gaussians.py": {"LinearDiffusion"},
     "transport/objectives.py": {"LinearDiffusion", "Delta"},
     "exact/posteriors.py": {"PureDeath"},
+    "samplers/levels.py": {"LinearDiffusion"},
     # The closed form of a Gaussian mixture, beside that of any process.
     "exact/empirical.py": {"LinearDiffusion"},
     "exact/reverse.py": {"Categorical"},

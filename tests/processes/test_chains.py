@@ -292,3 +292,15 @@ def test_far_states_of_a_long_chain():
     got, expected = process.log_rows(x, 1.0, 0.97), closed.log_rows(x, 1.0, 0.97)
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=0)
     assert float(got.min()) < -300
+
+
+def test_a_chain_of_a_list_of_matrices_is_made_again_of_its_own():
+    """To the bit, though rows do not sum to 1 in float64."""
+    rates = torch.tensor([[-1.0, 0.7, 0.3], [0.2, -0.6, 0.4], [0.5, 0.8, -1.3]])
+    matrix = torch.linalg.matrix_exp(0.3 * rates.double()) * (1 + 1e-8)
+    chain = processes.DiscreteTimeChain([matrix] * 3)
+    again = processes.DiscreteTimeChain(chain.transition_matrices)
+    assert again.transition_matrices.equal(chain.transition_matrices)
+    stacked = processes.DiscreteTimeChain(torch.stack([matrix] * 3))
+    assert stacked.transition_matrices.equal(chain.transition_matrices)
+    assert_allclose(chain.transition_matrices.sum(-1).numpy(), 1, atol=1e-15)

@@ -333,7 +333,7 @@ def test_impossible_bridges_and_times_are_refused():
     with pytest.raises(ValueError, match="x at s exceeds y at u by 2 at some site"):
         process.bridge(x, x - 2, 0.0, 0.5, 1.0)
     for times in ((0.5, 0.4, 1.0), (0.0, 0.9, 0.8)):
-        with pytest.raises(ValueError, match="times must be ordered s <= t <= u"):
+        with pytest.raises(ValueError, match="times must be ordered from the source"):
             process.bridge(x, x, *times)
     with pytest.raises(ValueError, match="times must be ordered"):
         process.transition(x, 0.2, 0.6)

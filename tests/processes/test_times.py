@@ -53,7 +53,7 @@ BLIND = {
     *((kind, "inward") for kind in ("UniformChain", "AbsorbingChain", "Ehrenfest")),
 }
 OUTSIDE = r"time .* is outside \[0, 1\]: 0 is the source, 1 the data|[stu] must be finite, not nan"
-BACKWARDS = r"times must be ordered s <= t <= u \(0 is the source, 1 the data\), not "
+BACKWARDS = r"times must be ordered from the source, 0, to the data, 1, and here they are "
 
 
 def found(owner):
@@ -113,6 +113,8 @@ def others(owner, name, times):
         "up": STEPS,
         "down": STEPS,
         "drift": REALS,
+        "score": REALS,
+        "share": 0.5,
         "start": REALS,
         "end": REALS,
     }

@@ -224,10 +224,15 @@ def _memory() -> int:
 def numbers(value: Any, name: str) -> Tensor:
     """The value, a tensor, an array or nested lists of numbers, as float64 on the CPU.
 
+    A list of tensors of one shape is one tensor.
+
     Raises:
         TypeError: If it is anything else.
     """
     cause, given = None, unmasked(value, name)
+    if isinstance(value, list | tuple) and value and all(isinstance(v, Tensor) for v in value):
+        if len({v.shape for v in value}) == 1:
+            value = torch.stack([v.detach().cpu() for v in value])
     if not isinstance(value, Tensor):
         try:
             value = torch.tensor(value, dtype=torch.float64)

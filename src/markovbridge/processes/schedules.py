@@ -189,7 +189,7 @@ class Schedule(ABC):
             )
         if not all(earlier.precedes(later) for earlier, later in pairwise(read)):
             raise ValueError(
-                "times must be ordered s <= t <= u (0 is the source, 1 the data), not "
+                "times must be ordered from the source, 0, to the data, 1, and here they are "
                 + ", ".join(str(t.tolist()) for t in read)
             )
         return read
