@@ -138,6 +138,12 @@ def test_levels_that_do_not_fit_are_refused():
             asked()
 
 
+@pytest.mark.parametrize("level", ["half", None, MODES], ids=str)
+def test_a_level_that_is_no_level_is_told_apart(level):
+    with pytest.raises(TypeError, match="level must be a number"):
+        mb.EulerMaruyama(level=level)
+
+
 def test_levels_are_saved():
     for level in NOISE.values():
         sampler = mb.EulerMaruyama(level=level)

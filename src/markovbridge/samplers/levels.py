@@ -72,7 +72,12 @@ def check_number(level: float, least: float | None = None) -> None:
 
     Raises:
         ValueError: If it is not finite, or not positive (not negative, if `least` is 0).
+        TypeError: If it is no number.
     """
+    if isinstance(level, bool) or not isinstance(level, int | float):
+        raise TypeError(
+            f"level must be a number, a covariance such as Modal(...), or a Level, not {level!r}"
+        )
     enough = level >= least if least is not None else level > 0
     if not (enough and level < math.inf):
         raise ValueError(
