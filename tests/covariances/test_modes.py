@@ -127,3 +127,16 @@ def test_what_has_no_modes_says_so():
         Power(Separable(Isotropic(), Isotropic()))
     with pytest.raises(NotImplementedError, match="Cosine"):
         VECTORS.frequency((3,))
+
+
+@pytest.mark.parametrize(("variances", "floor"), [((1.0, 0.0), 0.0), ((0.0, 0.0), 1e-3)])
+def test_a_power_of_nothing_is_refused(variances, floor):
+    power = Power(Modal(Cosine(1, (0.2,)), variances), -0.25, floor)
+    with pytest.raises(ValueError, match="floor above 0"):
+        power.sample(torch.zeros(1, 4))
+
+
+def test_wavelets_of_other_sizes_have_no_bands_and_no_variance():
+    for ask in (Haar(1).band, Modal(Haar(1, (0.2,)), (1.0, 0.5)).logdet):
+        with pytest.raises(ValueError, match="not 6"):
+            ask((6,))

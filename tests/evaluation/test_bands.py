@@ -1,5 +1,7 @@
 """What is chosen for the bands of data, against exact laws of Gaussian data."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -90,3 +92,27 @@ def test_opposite_noise_is_a_power_of_the_covariance():
         opposite(torch.zeros(2, 65, 64))
     with pytest.raises(ValueError, match="has modes already"):
         even_clocks(mb.LinearDiffusion(modes=MODES), COUPLING, MODES, x)
+
+
+def test_even_clocks_go_by_time_whatever_the_clock_of_the_process_shows():
+    cosine = mb.LinearDiffusion(
+        WHITE.sde, WHITE.covariance, mb.CosineSchedule(), direction="noising"
+    )
+    clocks = even_clocks(cosine, COUPLING, MODES, data())
+    process = replace(cosine, modes=MODES, clocks=clocks)
+    share = MODES.counts((12,)) * torch.tensor(SPECTRUM, dtype=torch.float64)
+    middle = (share.cumsum(0) - share / 2) / share.sum()
+    for k, t in enumerate(middle.tolist()):
+        assert float(left(process, t)[k]) == pytest.approx(0.5, abs=0.01)
+
+
+def test_data_that_do_not_vary_have_no_clocks():
+    with pytest.raises(ValueError, match="does not vary"):
+        even_clocks(WHITE, COUPLING, MODES, torch.ones(5, 12))
+
+
+def test_at_a_point_all_is_open():
+    axes = plot_bands(WHITE, mb.Dirac(), data(), modes=MODES, times=[0.0, 0.5, 1.0])
+    seen = torch.tensor(axes.collections[0].get_array().reshape(MODES.bands, 3).filled(-1.0))
+    assert bool((seen[:, 0] == 1).all())
+    assert bool((seen[:, 2] == 0).all())

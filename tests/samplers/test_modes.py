@@ -1,5 +1,6 @@
 """Samplers of diffusions by mode: the covariance they make of Gaussian data, step by step."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -136,6 +137,13 @@ def test_levels_that_do_not_fit_are_refused():
     ):
         with pytest.raises(ValueError, match="level"):
             asked()
+
+
+@pytest.mark.parametrize("level", ["half", None, MODES], ids=str)
+def test_a_level_that_is_no_level_is_told_apart(level):
+    with pytest.raises(TypeError, match="level must be a number"):
+        mb.EulerMaruyama(level=level)
+    assert mb.EulerMaruyama(level=np.float32(0.5)).level == 0.5
 
 
 def test_levels_are_saved():

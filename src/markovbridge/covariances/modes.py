@@ -185,6 +185,7 @@ class Haar(_Matrices):
     edges: tuple[float, ...] = OCTAVES
 
     def _along(self, n: int) -> Tensor:
+        _check_halves(n)
         order = torch.arange(n, dtype=torch.float64)
         return torch.where(order > 0, 2 ** order.clamp_min(1).log2().floor(), 0.0) / n
 
@@ -195,8 +196,7 @@ class Haar(_Matrices):
 @lru_cache(maxsize=32)
 def _wavelets(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The orthonormal wavelets on n sites, (wavelet, site), coarse ones first."""
-    if n & (n - 1):
-        raise ValueError(f"Haar's wavelets need axes of 1, 2, 4, 8, ... sites, not {n}")
+    _check_halves(n)
     matrix = torch.ones(1, 1, dtype=torch.float64)
     while len(matrix) < n:
         fine = torch.eye(len(matrix), dtype=torch.float64)
@@ -204,6 +204,11 @@ def _wavelets(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         steps = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
         matrix = torch.cat([torch.kron(matrix, sums), torch.kron(fine, steps)]) / math.sqrt(2)
     return matrix.to(device, dtype)
+
+
+def _check_halves(n: int) -> None:
+    if n & (n - 1):
+        raise ValueError(f"Haar's wavelets need axes of 1, 2, 4, 8, ... sites, not {n}")
 
 
 @dataclass(frozen=True)

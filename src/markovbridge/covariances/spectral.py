@@ -154,6 +154,11 @@ class Power(_Diagonalised):
     def eigenvalues(self, event: Sequence[int]) -> Tensor:
         values = eigenvalues(self.base, self.modes, event)
         floored = values.clamp_min(self.floor * float(values.mean()))
+        if not float(floored.min()) > 0:
+            raise ValueError(
+                "Power has no power of a variance that is 0: give it a floor above 0, and a base "
+                "that is not 0 in all modes, as of data that do not vary"
+            )
         raised = floored**self.exponent
         return raised * (values.sum() / raised.sum())
 

@@ -81,6 +81,8 @@ def even_clocks(
         raise ValueError("process has modes already: choose clocks for one without")
     event = x.shape[1:]
     spectrum, counts = modes.power(x - x.mean(0)), modes.counts(event)
+    if not float(spectrum.max()) > 0:
+        raise ValueError("x does not vary, and no band of it is to be decided: give more rows")
     power = spectrum.clamp_min(LEAST * float(spectrum.max()))
     odds = torch.linspace(-FAR, FAR, TIMES, dtype=torch.float64)
     p, q = odds.sigmoid(), (-odds).sigmoid()
@@ -93,7 +95,8 @@ def even_clocks(
     until = share.cumsum(0) / share.sum()
     wanted = torch.empty_like(until)
     wanted[order] = (until - share / share.sum() / 2).clamp(1e-6, 1 - 1e-6)
-    found = (own - wanted.logit()).exp().clamp(1e-9, 1e9)
+    clock = process.schedule.survival(wanted).log() - process.schedule.mortality(wanted).log()
+    found = (own - clock).exp().clamp(1e-9, 1e9)
     return BandClocks(tuple(found.tolist()), tuple(spectrum.tolist()))
 
 
@@ -118,7 +121,9 @@ def _left(
         own = torch.zeros(modes.bands, dtype=torch.float64).index_add_(0, band, values.flatten())
         own = own / modes.counts(event).clamp_min(1)
     noise = noise * own
-    return (noise / (gain**2 * spectrum + noise)).mT
+    # Where x_t is certain and says nothing of x_1, as at a point, all is open.
+    left = torch.where((gain == 0) & (noise == 0), 1.0, noise)
+    return (left / (gain**2 * spectrum + left)).mT
 
 
 def plot_bands(

@@ -92,7 +92,8 @@ class Distances:
     ) -> Tensor:
         """The same where gains and variance are (batch, bands)."""
         certain = (variance == 0).all(1, keepdim=True)  # clocks of bands begin and end together
-        scale = basis.weigh(torch.where(certain, 1.0, variance), residual) * basis.power(residual)
+        scale = basis.weigh(torch.where(certain, 1.0, variance), residual)
+        scale = scale * basis.regular(residual)
         scale = scale.expand(residual.shape).flatten(1)
         z = basis.forward(residual).flatten(1)
         weights = [basis.weigh(gain, residual).expand(residual.shape).flatten(1) for gain in gains]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.covariances import Covariance, Isotropic, Transform
+from markovbridge.covariances.base import check_condition
 from markovbridge.covariances.spectral import eigenvalues
 from markovbridge.laws import Gaussian, Law, ModalGaussian
 from markovbridge.laws.numbers import by_row
@@ -197,6 +198,9 @@ class ByMode(Basis):
     _kept: dict[tuple[torch.Size, torch.dtype, torch.device], Tensor] = field(
         init=False, repr=False, default_factory=dict
     )
+    _regular: set[tuple[torch.Size, torch.dtype]] = field(
+        init=False, repr=False, default_factory=set
+    )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.modes.forward(x)
@@ -206,6 +210,10 @@ class ByMode(Basis):
 
     def diagonal(self, weights: Tensor, x: Tensor) -> Tensor:
         return self.modes.diagonal(weights.expand(-1, *x.shape[1:]))
+
+    def _mixed(self, terms: tuple[Term, ...], like: Tensor) -> Tensor:
+        self.power(like)  # or an error: means too are by mode only if Γ is
+        return super()._mixed(terms, like)
 
     def weigh(self, weight: Tensor, x: Tensor) -> Tensor:
         return self.modes.spread(weight, x)
@@ -225,6 +233,27 @@ class ByMode(Basis):
                 values = eigenvalues(self.covariance, self.modes, x.shape[1:])
             self._kept[key] = values.to(x.device, kind)
         return self._kept[key]
+
+    def regular(self, x: Tensor) -> Tensor:
+        """`power`, to divide by.
+
+        Raises:
+            SingularError: If that would only amplify rounding.
+        """
+        power = self.power(x)
+        key = (x.shape[1:], power.dtype)
+        if key not in self._regular:
+            smallest, largest = float(power.min()), float(power.max())
+            check_condition(
+                smallest,
+                largest,
+                -1.0,
+                power.dtype,
+                f"the covariance {type(self.covariance).__name__}",
+                "give each band some power",
+            )
+            self._regular.add(key)
+        return power
 
     def spectrum(self, variance: Tensor, x: Tensor) -> Tensor:
         if self.known is None:
@@ -248,7 +277,7 @@ class ByMode(Basis):
 
     def quadratic(self, weight: Tensor, x: Tensor) -> Tensor:
         z = self.forward(x)
-        return by_row(self.weigh(weight, z) / self.power(z) * z**2).sum(1)
+        return by_row(self.weigh(weight, z) / self.regular(z) * z**2).sum(1)
 
     def norm(self, weight: Tensor, x: Tensor) -> Tensor:
         return self.quadratic(weight, x.double())

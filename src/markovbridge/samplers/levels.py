@@ -21,6 +21,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -72,7 +73,12 @@ def check_number(level: float, least: float | None = None) -> None:
 
     Raises:
         ValueError: If it is not finite, or not positive (not negative, if `least` is 0).
+        TypeError: If it is no number.
     """
+    if isinstance(level, bool) or not isinstance(level, Real):
+        raise TypeError(
+            f"level must be a number, a covariance such as Modal(...), or a Level, not {level!r}"
+        )
     enough = level >= least if least is not None else level > 0
     if not (enough and level < math.inf):
         raise ValueError(
