@@ -230,12 +230,9 @@ def numbers(value: Any, name: str) -> Tensor:
         TypeError: If it is anything else.
     """
     cause, given = None, unmasked(value, name)
-    if isinstance(value, list | tuple) and value and all(isinstance(v, Tensor) for v in value):
-        if len({v.shape for v in value}) == 1:
-            value = torch.stack([v.detach().cpu() for v in value])
     if not isinstance(value, Tensor):
         try:
-            value = torch.tensor(value, dtype=torch.float64)
+            value = _tensor(value)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             cause = error
     if cause is not None or value.is_complex() or value.is_meta:
@@ -243,6 +240,13 @@ def numbers(value: Any, name: str) -> Tensor:
             f"{name} must be a Tensor, an array or nested lists of numbers, not {shown(given)}"
         ) from cause
     return value.detach().to("cpu", torch.float64, copy=True)
+
+
+def _tensor(value: Any) -> Tensor:
+    """Numbers, or a list of tensors of one shape, as a tensor."""
+    if isinstance(value, list | tuple) and value and all(isinstance(v, Tensor) for v in value):
+        return torch.stack(list(value))
+    return torch.tensor(value, dtype=torch.float64)
 
 
 def choice(value: Any, options: Collection[str], name: str) -> str:
