@@ -74,7 +74,7 @@ def test_what_is_off():
     ("slope", "said"), [(0.93, False), (0.91, True), (1.07, False), (1.09, True)]
 )
 def test_fold_changes_that_are_off(slope, said):
-    one = dataclasses.replace(AUC, metric="fold-change slope", value=slope, error=0.04)
+    one = dataclasses.replace(AUC, metric="fold-change slope", value=slope, floor=1.0, error=0.04)
     text = sentence([AUC, one], SAME)
     assert (
         f"; off are fold changes between classes, {slope:.2f} times the real ones." in text
@@ -83,6 +83,12 @@ def test_fold_changes_that_are_off(slope, said):
     text = sentence([AUC, *FAR, one], OFF)
     middle = f"; fold changes between classes, {slope:.2f} times the real ones; and the mean of H"
     assert (middle in text) is said
+
+
+def test_fold_changes_that_real_rows_do_not_show_either():
+    one = dataclasses.replace(AUC, metric="fold-change slope", value=0.5, floor=0.4, error=0.04)
+    assert "fold changes" not in sentence([AUC, one], SAME)
+    assert "fold changes" in sentence([AUC, dataclasses.replace(one, floor=0.6)], SAME)
 
 
 def test_what_is_not_known_is_not_said():

@@ -8,7 +8,7 @@ It is made of figures beside their floors, never of a figure alone:
   above that of real rows. There are too few rows to tell if `SIGMAS` s are more than `COARSE`.
 - Of the distances, the one that is most times its floor is named if that is more than `FAR`.
 - The slope of fold changes between classes is named if it is more than `SIGMAS` standard errors
-  off 1.
+  off 1, and further than that of real rows.
 - Of the features, the one whose mean differs by most standard errors,
   (m - m')/√(v (1/n + 1/N)) with v the variance over both tables, is named if that would come of
   chance alone in about `CHANCE` of such tables, whichever the feature (Bonferroni). With z that
@@ -184,7 +184,8 @@ def sentence(records: Sequence[Record], difference: Difference | None) -> str:
         off.append(f"the {worst}, {ratios[worst]:.1f} times its floor")
     slope = next((one for one in records if one.metric == SLOPE), None)
     if slope is not None and _finite(slope.value) and _finite(slope.error):
-        if abs(slope.value - 1) > SIGMAS * slope.error:
+        real = abs(slope.floor - 1) if _finite(slope.floor) else 0.0
+        if abs(slope.value - 1) > max(SIGMAS * slope.error, real):
             off.append(f"fold changes between classes, {slope.value:.2f} times the real ones")
     if difference is not None and not difference.chance:
         off.append(
