@@ -52,6 +52,8 @@ def process_of(name: str, x: Tensor) -> mb.LinearDiffusion:
         clocks = processes.BandClocks((1.0,) * clocks.bands, clocks.spectrum)
     if name.startswith("half"):
         clocks = processes.BandClocks(tuple(m**0.5 for m in clocks.odds), clocks.spectrum)
+    if name.endswith("bare"):
+        clocks = processes.BandClocks(clocks.odds)
     return mb.LinearDiffusion(mb.VP(), white, modes=modes, clocks=clocks, **options)
 
 
@@ -92,7 +94,7 @@ def main() -> None:
         nargs="+",
         default=["white", "power -0.25", "power -0.5", "even eigenvectors", "even cosine"],
         help="white; 'power GAMMA'; 'even', 'half' (roots of the odds) or 'alike' (no clocks, "
-        "guess by mode), each with 'eigenvectors' or 'cosine'",
+        "guess by mode), each with 'eigenvectors' or 'cosine', and 'bare' without a spectrum",
     )
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--output", type=Path, default=Path("runs/modes"))
