@@ -88,10 +88,14 @@ class Transform(ABC):
         square = torch.zeros(tuple(x.shape[1:]), dtype=torch.float64)
         for block in x.split(4096):
             square += self.forward(block).double().square().sum(0).cpu()
-        band = self.band(x.shape[1:])
+        return self.average(square / len(x))
+
+    def average(self, values: Tensor) -> Tensor:
+        """The mean over each band of numbers in modes, (*event): (bands,), float64; 0 of none."""
+        event = values.shape
         total = torch.zeros(self.bands, dtype=torch.float64)
-        total.index_add_(0, band.expand(square.shape).flatten(), square.flatten() / len(x))
-        return total / self.counts(x.shape[1:]).clamp_min(1)
+        total.index_add_(0, self.band(event).expand(event).flatten(), values.flatten())
+        return total / self.counts(event).clamp_min(1)
 
 
 @lru_cache(maxsize=64)

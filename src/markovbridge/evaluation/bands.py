@@ -116,10 +116,7 @@ def _left(
     if isinstance(covariance, Isotropic):
         own = torch.full((modes.bands,), float(covariance.marginal), dtype=torch.float64)
     else:
-        values = eigenvalues(covariance, modes, event)
-        band = modes.band(event).expand(values.shape).flatten()
-        own = torch.zeros(modes.bands, dtype=torch.float64).index_add_(0, band, values.flatten())
-        own = own / modes.counts(event).clamp_min(1)
+        own = modes.average(eigenvalues(covariance, modes, event))
     noise = noise * own
     # Where x_t is certain and says nothing of x_1, as at a point, all is open.
     left = torch.where((gain == 0) & (noise == 0), 1.0, noise)
