@@ -39,11 +39,12 @@ SHORT = 256  # sites along an axis up to which its matrix takes no longer than a
 OCTAVES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4)  # waves a site
 
 
+@dataclass(frozen=True)
 class _Waves(Transform):
     """What modes share that are waves on the last `dimension` axes."""
 
-    dimension: int
-    edges: tuple[float, ...]
+    dimension: int = 2
+    edges: tuple[float, ...] = OCTAVES
 
     def __post_init__(self) -> None:
         check_dimension(self.dimension)
@@ -73,6 +74,7 @@ class _Waves(Transform):
         """Waves a site along an axis of n sites."""
 
 
+@dataclass(frozen=True)
 class _Matrices(_Waves):
     """What modes share that are products of those of each axis."""
 
@@ -116,9 +118,6 @@ class Cosine(_Matrices):
         dimension: How many trailing axes of the event are space.
         edges: Where bands end, in waves a site, ascending; by default octaves.
     """
-
-    dimension: int = 2
-    edges: tuple[float, ...] = OCTAVES
 
     def _along(self, n: int) -> Tensor:
         return torch.arange(n, dtype=torch.float64) / (2 * n)
@@ -181,9 +180,6 @@ class Haar(_Matrices):
         edges: Where bands end, in waves a site, ascending; by default octaves.
     """
 
-    dimension: int = 2
-    edges: tuple[float, ...] = OCTAVES
-
     def _along(self, n: int) -> Tensor:
         _check_halves(n)
         order = torch.arange(n, dtype=torch.float64)
@@ -219,9 +215,6 @@ class Fourier(_Waves):
         dimension: How many trailing axes of the event are space.
         edges: Where bands end, in waves a site, ascending; by default octaves.
     """
-
-    dimension: int = 2
-    edges: tuple[float, ...] = OCTAVES
 
     def _along(self, n: int) -> Tensor:
         return torch.fft.fftfreq(n, dtype=torch.float64)
