@@ -3,6 +3,8 @@ r"""How good at how many evaluations: every sampler on the same network.
     python benchmarks/quality.py --data digits --figure quality.png
     python benchmarks/quality.py --data fashion-mnist --steps 1600 --samples 1000 \
         --extractor mobilenet:weights.pt
+    python benchmarks/quality.py --data fashion-mnist --beside --install --bf16 --steps 1600 \
+        --samples 1000 --extractor mobilenet:weights.pt --likelihood 0 --tolerances
 
 Trains the recipe (or takes the run that is there), and beside it, with the same network and
 budget, the published method: its loss on its grid of times. Then draws samples by every sampler
@@ -17,11 +19,18 @@ the schedule, "equal error" the one that trained models bring with them, which i
 together with "trapezoidal". With `--table` the network gives the same mean and a table around it
 (`CentredHead`), trained by `PathKL(damping=1) + 0.001 * EndNLL()`, and the second-order bridge
 draws from the table.
+
+With `--beside` other methods stand beside ours, each with a network of the same size and the same
+budget of images: joint draws that hand over to leaps (`JointHead`), leaps alone of that network,
+bridges of a diffusion, and flow matching of reals and of categories by Meta's library, which runs
+in an environment of its own (`quality_outside.py`): where it is not installed it is left out, with
+a sentence, and `--install` installs it. Words that the script does not know go to all recipes.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -29,9 +38,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+import environments
 import markovbridge as mb
 from markovbridge.data import IDX, Digits
 from markovbridge.evaluation import metrics
@@ -40,6 +51,10 @@ from markovbridge.samplers import Adaptive, Sampler, SecondOrderBridge, grids
 
 DATA = {"digits": Digits(), "fashion-mnist": IDX(name="fashion-mnist")}
 EVALUATIONS = (5, 10, 20, 50, 100, 250, 1000)
+BESIDE = (2, 4, 6, 10, 20, 50, 100)
+HERE = Path(__file__).parent
+PINS = ("torch==2.13.0", f"{HERE.parent}[images]", "flow_matching==1.0.10")
+OUTSIDE = ("continuous", "discrete")
 BLOCK = 256
 MEANS = ["--head", "markovbridge.MeanHead"]  # leaps alone, without the cost of joint draws
 CHANGES = {
@@ -59,6 +74,8 @@ CHANGES = {
         ]
         + ["--objective.weights", "[1.0, 0.001]"]
     ),
+    "joint": ["--head", "markovbridge.JointHead", "--head.share", "0.25"],
+    "bridge": [],
 }
 
 
@@ -69,14 +86,14 @@ class Row:
     Attributes:
         model: Which model, one of `CHANGES`.
         name: What to call it.
-        sampler: How to step.
+        sampler: How to step; None as the model itself does.
         grid: The grid of so many steps, of a model.
         kernel: What the mean head draws; None for the head of the model.
     """
 
     model: str
     name: str
-    sampler: Sampler
+    sampler: Sampler | None
     grid: Callable[[mb.Transport, int], int | Tensor]
     kernel: str | None = "poisson"
 
@@ -112,36 +129,89 @@ TABLES = (
     Row("table", "table, equal error, second order", SecondOrderBridge(), default_grid, None),
     Row("table", "table, cosine, second order", SecondOrderBridge(), cosine_grid, None),
 )
+OTHERS = (
+    Row("joint", "joint draws, then leaps", None, default_grid, None),
+    Row("joint", "leaps alone", mb.HandOver(0.0), default_grid, None),
+    Row("bridge", "bridges of a diffusion, flow", mb.ProbabilityFlow(), default_grid, None),
+)
 
 
-def trained(name: str, recipe: str, folder: Path, steps: int | None) -> mb.Transport:
+def budget(arguments: argparse.Namespace) -> list[str]:
+    """What all recipes are told."""
+    words = list(arguments.words)
+    words += ["--trainer.batch_size", "128"] if arguments.data == "digits" else []
+    words += ["--trainer.precision", "bf16"] if arguments.bf16 else []
+    words += [] if arguments.steps is None else ["--trainer.steps", str(arguments.steps)]
+    return words
+
+
+def trained(name: str, arguments: argparse.Namespace) -> mb.Transport:
     """The model of a recipe, or of a twin of it."""
-    run = folder / f"{recipe}-{name}-{steps or 'whole'}"
+    run = arguments.output / f"{arguments.data}-{name}-{arguments.steps or 'whole'}"
     if not (run / "model" / "config.json").is_file():
+        recipe = arguments.data + ("-bridge" if name == "bridge" else "")
         command = [sys.executable, "-m", "markovbridge", "train", recipe, "--output", str(run)]
-        command += ["--overwrite", "true", *CHANGES[name]]
-        command += ["--trainer.batch_size", "128"] if recipe == "digits" else []
-        command += [] if steps is None else ["--trainer.steps", str(steps)]
+        command += ["--overwrite", "true", *CHANGES[name], *budget(arguments)]
         subprocess.run(command, check=True, stdout=sys.stderr)
     return mb.Transport.from_pretrained(run / "model")
+
+
+def own_sampler(model: mb.Transport) -> Sampler:
+    """The sampler that a model walks with if it is not told one."""
+    assert model.head is not None
+    return model.sampler or model.head.sampler(model.process)
+
+
+def most_steps(sampler: Sampler, evaluations: int) -> tuple[int, int]:
+    """The most steps with so many evaluations, one at least, and how many they take."""
+    steps = 1
+    while (next_one := sampler.evaluations(steps + 1)) is not None and next_one <= evaluations:
+        steps += 1
+    taken = sampler.evaluations(steps)
+    assert taken is not None
+    return steps, taken
+
+
+def outside(name: str, arguments: argparse.Namespace) -> list[dict]:
+    """What flow matching has drawn, a fact a row: solver, evaluations, seconds and file."""
+    folder = arguments.output / f"{arguments.data}-{name}-{arguments.steps or 'whole'}"
+    folder.mkdir(parents=True, exist_ok=True)
+    task = {
+        "recipe": arguments.data,
+        "words": budget(arguments),
+        "evaluations": arguments.evaluations,
+        "samples": arguments.samples,
+        "block": min(BLOCK, arguments.samples),
+    }
+    (folder / "task.json").write_text(json.dumps(task))
+    python = environments.python_of(arguments.environment)
+    subprocess.run([python, HERE / "quality_outside.py", name, folder], check=True)
+    facts = json.loads((folder / f"{name}.json").read_text())
+    return [fact | {"file": folder / fact["file"]} for fact in facts]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=list(DATA), default="digits")
     parser.add_argument("--steps", type=int, help="of training; the recipe's own if not given")
-    parser.add_argument("--evaluations", type=int, nargs="+", default=EVALUATIONS)
+    parser.add_argument("--evaluations", type=int, nargs="+", help="of the network, a sample")
     parser.add_argument("--most", type=int, default=1000, help="except on the published grid")
     parser.add_argument("--tolerances", type=float, nargs="*", default=[10.0, 3.0, 1.0])
     parser.add_argument("--samples", type=int, default=1797)
     parser.add_argument("--only", nargs="+", help="rows whose names contain one of these")
     parser.add_argument("--table", action="store_true", help="a model with tables, on its own")
+    parser.add_argument("--beside", action="store_true", help="other methods, on their own")
+    parser.add_argument("--bf16", action="store_true", help="networks in bfloat16, in all they do")
+    parser.add_argument("--install", action="store_true", help="install flow_matching if absent")
+    parser.add_argument("--environment", type=Path, default=HERE.parent / ".venv-flow-matching")
     parser.add_argument("--extractor", default="pixels", help="pixels or mobilenet:PATH")
     parser.add_argument("--likelihood", type=int, default=100, help="data points of the bound")
     parser.add_argument("--output", type=Path, default=Path("runs/quality"))
     parser.add_argument("--run", type=Path, help="take this run as ours")
     parser.add_argument("--figure", type=Path, help="write a plot of energy distances here")
-    arguments = parser.parse_args()
+    arguments, arguments.words = parser.parse_known_args()
+    if arguments.evaluations is None:
+        arguments.evaluations = BESIDE if arguments.beside else EVALUATIONS
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = DATA[arguments.data].load("all" if arguments.data == "digits" else "test")
     seen = extractor_of(arguments.extractor, maximum=data.maximum or 255)
@@ -169,15 +239,16 @@ def main() -> None:
     models, curves = {}, {}
     rows = [
         row
-        for row in (TABLES if arguments.table else ROWS)
+        for row in (OTHERS if arguments.beside else TABLES if arguments.table else ROWS)
         if arguments.only is None or any(part in row.name for part in arguments.only)
     ]
     for name in sorted({row.model for row in rows}):
         if name == "ours" and arguments.run is not None:
             model = mb.Transport.from_pretrained(arguments.run / "model")
         else:
-            model = trained(name, arguments.data, arguments.output, arguments.steps)
+            model = trained(name, arguments)
         models[name] = model.to(device)
+        model.autocast = torch.bfloat16 if arguments.bf16 else None
         if model.error_curve is None:
             model.error_curve = grids.measure(model, real[:128].long().to(device))
         # As published, data can start outside of the source, and the bound is infinite.
@@ -208,13 +279,27 @@ def main() -> None:
         say(row.name)
         curves[row.name] = []
         most = max(arguments.evaluations) if "published" in row.name else arguments.most
+        sampler = row.sampler or own_sampler(models[row.model])
         for count in (n for n in arguments.evaluations if n <= most):
-            each = row.sampler.evaluations(1)
-            assert each is not None
-            steps = max(count // each, 1)
-            found = draw(row, steps, row.sampler)
-            curves[row.name].append((steps * each, found[0]))
-            say(f"  {steps * each:5d}: {found[0]:8.3f} / {found[1]:8.4g} / {found[2]:.4f}")
+            steps, taken = most_steps(sampler, count)
+            found = draw(row, steps, sampler)
+            curves[row.name].append((taken, found[0]))
+            say(f"  {taken:5d}: {told(found)}")
+    for name in OUTSIDE if arguments.beside else ():
+        pins, folder = PINS, arguments.environment
+        if arguments.install and environments.absent("flow_matching", folder, pins):
+            environments.install(folder, pins)
+        if reason := environments.absent("flow_matching", folder, pins):
+            say(reason)
+            break
+        for fact in outside(name, arguments):
+            title = f"flow matching, {name}, {fact['solver']}"
+            if title not in curves:
+                say(title)
+            x = torch.from_numpy(np.load(fact["file"])).to(data.x.dtype)
+            found = (*scores(x, real), fact["seconds"])
+            curves.setdefault(title, []).append((fact["evaluations"], found[0]))
+            say(f"  {fact['evaluations']:5d}: {told(found)}")
     if arguments.tolerances and "ours" in models:
         say("adaptive, by tolerance in nats")
         row, curves["adaptive"] = ROWS[-1], []
@@ -227,12 +312,14 @@ def main() -> None:
             hook.remove()
             count = len(calls) / -(-arguments.samples // min(BLOCK, arguments.samples))
             curves["adaptive"].append((count, found[0]))
-            say(
-                f"  {tolerance:5g}: {found[0]:8.3f} / {found[1]:8.4g} / {found[2]:.4f}, "
-                f"{count:.1f} evaluations"
-            )
+            say(f"  {tolerance:5g}: {told(found)}, {count:.1f} evaluations")
     if arguments.figure is not None:
         plot(curves, new, arguments)
+
+
+def told(found: tuple[float, float, float]) -> str:
+    """Energy distance, Fréchet distance, seconds a sample."""
+    return f"{found[0]:8.3f} / {found[1]:8.4g} / {found[2]:.4f}"
 
 
 def say(text: str) -> None:
@@ -261,7 +348,8 @@ def plot(curves: dict[str, list[tuple[float, float]]], floor: float, arguments) 
         yscale="log",
         xlabel="network evaluations a sample",
         ylabel="energy distance to the data",
-        title=f"{arguments.data}: samplers on the same network",
+        title=f"{arguments.data}: "
+        + ("the same network and budget" if arguments.beside else "samplers on the same network"),
     )
     axes.legend(fontsize=8, frameon=False)
     figure.savefig(arguments.figure, dpi=110)

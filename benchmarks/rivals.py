@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,6 +35,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import environments
 import rivals_ours
 import rivals_scores
 from markovbridge.data import CountTable
@@ -55,32 +55,9 @@ PINS = {
 METHODS = (*rivals_ours.METHODS, *PINS)
 
 
-def python_of(name: str, environments: Path) -> Path:
+def python_of(name: str, folder: Path) -> Path:
     """The interpreter that a method runs in."""
-    return environments / name / "bin" / "python" if name in PINS else Path(sys.executable)
-
-
-def install(name: str, environments: Path) -> None:
-    """Make the environment of a rival, with pinned versions: all of it or nothing."""
-    python = python_of(name, environments)
-    try:
-        subprocess.run([sys.executable, "-m", "venv", environments / name], check=True)
-        for k in range(len(PINS[name])):  # torch first, lest another package choose its build
-            command = [python, "-m", "pip", "install", "--quiet", *PINS[name][: k + 1]]
-            subprocess.run(command, check=True)
-    except BaseException:
-        shutil.rmtree(environments / name, ignore_errors=True)
-        raise
-
-
-def absent(name: str, environments: Path) -> str | None:
-    """Why a method cannot run here, or None."""
-    if python_of(name, environments).exists():
-        return None
-    return (
-        f"{name} is left out: {environments / name} is not there; --install makes it, with "
-        f"{', '.join(PINS[name])}"
-    )
+    return environments.python_of(folder / name) if name in PINS else Path(sys.executable)
 
 
 def tables(args: argparse.Namespace) -> dict[str, np.ndarray]:
@@ -119,7 +96,7 @@ def prepare(folder: Path, given: Mapping[str, np.ndarray], options: Mapping) -> 
     return Task(given, options)
 
 
-def run(name: str, folder: Path, environments: Path) -> None:
+def run(name: str, folder: Path, apart: Path) -> None:
     """Let a method answer, in a process of its own."""
     for end in ("npz", "json"):
         (folder / f"{name}.{end}").unlink(missing_ok=True)
@@ -130,7 +107,7 @@ def run(name: str, folder: Path, environments: Path) -> None:
     if name in PINS:
         environment.pop("PYTHONPATH", None)
     done = subprocess.run(
-        [python_of(name, environments), script, name, folder],
+        [python_of(name, apart), script, name, folder],
         capture_output=True,
         text=True,
         env=environment,
@@ -241,7 +218,7 @@ def arguments() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> list[Figure]:
     args = arguments().parse_args(words)
     torch.set_num_threads(args.threads)
-    environments = args.environments.resolve()
+    apart = args.environments.resolve()
     names = ("samples", "rows", "looks", "seed", "threads", "steps", "width", "model")
     options = {name: getattr(args, name) for name in (*names, "scvi_epochs", "scvi_likelihood")}
     options["survival"] = SURVIVAL
@@ -253,12 +230,13 @@ def main(words: Sequence[str] | None = None) -> list[Figure]:
             f"{args.table}: {rows:,} training rows, {len(task['test']):,} test rows of {width:,}"
         )
         for name in args.methods:
-            if name in PINS and args.install and absent(name, environments):
-                install(name, environments)
-            if reason := absent(name, environments):
+            pins, own = PINS.get(name, ()), apart / name
+            if pins and args.install and environments.absent(name, own, pins):
+                environments.install(own, pins)
+            if pins and (reason := environments.absent(name, own, pins)):
                 print(reason)
             else:
-                run(name, folder, environments)
+                run(name, folder, apart)
         answers, work = answered(folder)
     if not answers:
         raise SystemExit("no method has answered")

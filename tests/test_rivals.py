@@ -13,6 +13,7 @@ from torch.distributions import Normal, Poisson
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import environments  # noqa: E402
 import rivals  # noqa: E402
 import rivals_alra  # noqa: E402
 import rivals_ours  # noqa: E402
@@ -271,9 +272,9 @@ def test_an_installation_is_whole_or_not_there(tmp_path, monkeypatch):
         (tmp_path / "MAGIC" / "bin").mkdir(parents=True)
 
     asked = []
-    monkeypatch.setattr(rivals.subprocess, "run", process)
+    monkeypatch.setattr(environments.subprocess, "run", process)
     with pytest.raises(KeyboardInterrupt):
-        rivals.install("MAGIC", tmp_path)
+        environments.install(tmp_path / "MAGIC", rivals.PINS["MAGIC"])
     assert "numpy==1.26.4" in asked[1] and len(asked) == 2
     assert list(tmp_path.iterdir()) == []
 

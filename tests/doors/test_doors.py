@@ -263,3 +263,14 @@ def f(a: int = 0, b: float | None = None, c: Sequence[int] = (), d: tuple[float,
     ):
         with pytest.raises(error, match=message):
             f(**options)
+
+
+def test_what_is_compiled_before_it_was_called_works():
+    """Doors learn annotations at the first call, which a compiler cannot follow."""
+
+    class Inner(MLP):
+        """An MLP whose doors nobody has gone through."""
+
+    compiled = torch.compile(fresh := Inner((3,), 2, 1, width=4, condition=2), backend="eager")
+    x, t, told = torch.rand(4, 2, 3), torch.rand(4), torch.rand(4, 2)
+    assert torch.equal(compiled(x, t, told), fresh(x, t, told))

@@ -108,7 +108,7 @@ def _door(
     """The function behind checks of its arguments."""
     positional: list[tuple[int, str, kinds.Check]] = []
     named: dict[str, kinds.Check] = {}
-    explain = _explained
+    explain, compiling = _explained, torch.compiler.is_compiling
     read = False
 
     def learn() -> None:
@@ -121,7 +121,8 @@ def _door(
         read = True
 
     def door(*args: Any, **kwargs: Any) -> Any:
-        if not read:
+        # What is compiled is compiled with the checks that it had learnt by then.
+        if not read and not compiling():
             learn()
         given = len(args)
         for i, name, check in positional:
