@@ -44,6 +44,7 @@ from torch import Tensor
 
 import environments
 import markovbridge as mb
+from markovbridge.cli.models import conditioned
 from markovbridge.data import IDX, Digits
 from markovbridge.evaluation import metrics
 from markovbridge.evaluation.metrics import extractor_of
@@ -162,6 +163,12 @@ def own_sampler(model: mb.Transport) -> Sampler:
     return model.sampler or model.head.sampler(model.process)
 
 
+def classes(model: mb.Transport, n: int) -> Tensor | None:
+    """What n samples are told, (n, C): each class in turn, where a model is told one."""
+    each_in_turn = {"label": "*"} if model.covariates else None
+    return conditioned(model, each_in_turn, 1.0, n)[1]
+
+
 def most_steps(sampler: Sampler, evaluations: int) -> tuple[int, int]:
     """The most steps with so many evaluations, one at least, and how many they take."""
     steps = 1
@@ -207,7 +214,7 @@ def main() -> None:
     parser.add_argument("--extractor", default="pixels", help="pixels or mobilenet:PATH")
     parser.add_argument("--likelihood", type=int, default=100, help="data points of the bound")
     parser.add_argument("--output", type=Path, default=Path("runs/quality"))
-    parser.add_argument("--run", type=Path, help="take this run as ours")
+    parser.add_argument("--run", type=Path, help="take this run as ours, or joint")
     parser.add_argument("--figure", type=Path, help="write a plot of energy distances here")
     arguments, arguments.words = parser.parse_known_args()
     if arguments.evaluations is None:
@@ -243,7 +250,7 @@ def main() -> None:
         if arguments.only is None or any(part in row.name for part in arguments.only)
     ]
     for name in sorted({row.model for row in rows}):
-        if name == "ours" and arguments.run is not None:
+        if name in ("ours", "joint") and arguments.run is not None:
             model = mb.Transport.from_pretrained(arguments.run / "model")
         else:
             model = trained(name, arguments)
@@ -269,6 +276,7 @@ def main() -> None:
             arguments.samples,
             steps=row.grid(model, steps),
             sampler=sampler,
+            condition=classes(model, arguments.samples),
             generator=torch.Generator(device).manual_seed(0),
             block=min(BLOCK, arguments.samples),
         )
