@@ -60,8 +60,10 @@ def walks(model: mb.Transport, real: Tensor, counts: list[int], samples: int) ->
         left, done = plan.steps - len(plan.joint), plan.joint[-1] if plan.joint else 0.0
         later = list(model.grid(left, done))[1:] if left else []
         grid = torch.tensor([0.0, *plan.joint, *later], dtype=torch.float64)
-        chosen[count] = {"steps": grid, "sampler": mb.HandOver(done)}
-        say(f"  {count:4d}: joint draws to t = {', '.join(f'{t:.3f}' for t in plan.joint)}")
+        leaps = mb.Trapezoidal() if plan.theta is None else mb.Trapezoidal(plan.theta)
+        chosen[count] = {"steps": grid, "sampler": mb.HandOver(done, leaps)}
+        joint = ", ".join(f"{t:.3f}" for t in plan.joint)
+        say(f"  {count:4d}: joint draws to t = {joint}; leaps of theta {plan.theta}")
     return chosen
 
 

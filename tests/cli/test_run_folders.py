@@ -286,6 +286,16 @@ def test_the_same_process_may_take_a_lock_again(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_lock_of_another_folder_of_that_name_stays(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    with locked(run, "training"):
+        run.rename(tmp_path / "moved")
+        run.mkdir()
+        (run / ".training.lock").touch()  # as of a run that began there meanwhile
+    assert (run / ".training.lock").exists()
+
+
 def test_locks_of_many_processes_are_never_held_by_two(tmp_path):
     def take():
         taken = 0

@@ -9,7 +9,7 @@ import markovbridge as mb
 from markovbridge import networks
 from markovbridge.samplers import ErrorCurve, HandOver
 from markovbridge.storage.config import from_config, to_config
-from markovbridge.transport.planning import Plan, hand_over, plans
+from markovbridge.transport.planning import THETA, THETAS, Plan, hand_over, plans
 
 PLANS = ((1.0,), (0.3,), (0.1, 0.2))
 
@@ -66,6 +66,15 @@ def test_without_plans_the_first_step_is_joint():
     assert sampler.evaluations(2) == 3 and HandOver(0.0).evaluations(2) == 4
 
 
+def test_a_number_of_steps_has_an_inner_time_of_its_own():
+    model, planned = Counts(), HandOver(plans=PLANS, thetas=(0.4, 0.2, 0.3))
+    inner = [planned.plan(model, steps)[0].then for steps in (1, 2, 3, 4)]
+    assert inner == [mb.Trapezoidal(theta) for theta in (0.4, 0.2, 0.3, 0.3)]
+    times = torch.tensor([0.0, 0.5, 1.0])
+    model.grid = lambda steps, start=0.0: steps.tolist()
+    assert planned.plan(model, times)[0].then == mb.Trapezoidal()
+
+
 def test_walks_from_later_and_given_times_are_not_planned():
     model, sampler = Counts(), HandOver(until=0.4, plans=PLANS)
     assert sampler.plan(model, 2, 0.5) == (sampler, [0.5, 0.75, 1.0])
@@ -83,6 +92,9 @@ def test_walks_from_later_and_given_times_are_not_planned():
         ({"plans": ((0.5, 1.0),)}, "at most as many"),
         ({"until": 1.5}, "until"),
         ({"then": HandOver()}, "no HandOver itself"),
+        ({"plans": PLANS, "thetas": (0.4,)}, "thetas has 1 numbers and plans 3"),
+        ({"plans": PLANS, "thetas": (0.4, 0.4, 1.0)}, r"thetas\[2\]"),
+        ({"then": mb.Bridge(), "plans": PLANS, "thetas": (0.4,) * 3}, "has none"),
     ],
 )
 def test_plans_that_lead_nowhere_are_refused(told, said):
@@ -91,8 +103,8 @@ def test_plans_that_lead_nowhere_are_refused(told, said):
 
 
 def test_plans_are_kept_in_files():
-    sampler = HandOver(0.2, mb.Bridge(), PLANS)
-    assert from_config(to_config(sampler), HandOver) == sampler
+    for sampler in (HandOver(0.2, mb.Bridge(), PLANS), HandOver(plans=PLANS, thetas=(0.2,) * 3)):
+        assert from_config(to_config(sampler), HandOver) == sampler
 
 
 def test_errors_that_have_fallen():
@@ -124,6 +136,30 @@ def test_the_best_plan_of_each_number_of_steps_is_taken():
     assert HandOver(plans=((1.0,),)).evaluations(3) == 6
     with pytest.raises(ValueError, match="no plans to choose from"):
         hand_over(joint(), [])
+
+
+def test_the_best_inner_time_of_each_number_of_steps_is_taken():
+    found = [
+        Plan(1, (1.0,), 1, 5.0),
+        Plan(2, (0.4,), 3, 3.0, 0.25),
+        Plan(2, (0.4,), 3, 2.0, 0.3),
+        Plan(4, (), 8, 2.0, 0.4),
+    ]
+    assert hand_over(joint(), found).thetas == (0.4, 0.3, 0.3, 0.4)
+
+
+def test_inner_times_are_tried_with_the_best_joint_draws():
+    model = joint(Ends(False), mean=2.0, variance=4.0)
+    found = plans(model, DATA, steps=(2, 8), samples=64)
+    for steps, thetas in ((2, (THETA, *THETAS)), (8, (THETA, THETAS[-1]))):
+        of = [plan for plan in found if plan.steps == steps]
+        here = [plan for plan in of if plan.theta == THETA or plan.theta is None]
+        best = min(here, key=lambda plan: plan.error)
+        if best.theta is not None:
+            tried = [plan.theta for plan in of if plan.joint == best.joint]
+            assert tried == list(thetas)
+        assert all(plan.joint == best.joint for plan in of if plan not in here)
+    assert any(plan.theta == THETAS[-1] for plan in found)
 
 
 class Ends(torch.nn.Module):
@@ -161,7 +197,7 @@ def test_good_ends_are_planned_and_bad_ones_are_not():
     later = [
         plan.error for plan in found if plan.steps == 8 and plan.joint and plan.joint[0] > 0.2
     ]
-    (without,) = [plan.error for plan in found if plan.steps == 8 and not plan.joint]
+    (without,) = [p.error for p in found if p.steps == 8 and not p.joint and p.theta == THETA]
     assert all(error > without + 0.1 for error in later)
 
 

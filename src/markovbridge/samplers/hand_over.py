@@ -36,11 +36,14 @@ class HandOver(Sampler):
         plans: Times at which steps of the bridge end, for walks from the source in 1, 2, ...
             steps, as `transport.planning` finds them; of more steps those of the last, before 1.
             Where there are plans, a number of `steps` takes `until` from them.
+        thetas: Inner times of `then`, a `Trapezoidal`, for the same walks; of more steps that of
+            the last. None are those that `then` has.
     """
 
     until: float = FIRST
     then: Sampler = field(default_factory=Trapezoidal)
     plans: tuple[tuple[float, ...], ...] = ()
+    thetas: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         checks.number(self.until, "until", least=0, most=1)
@@ -58,6 +61,16 @@ class HandOver(Sampler):
                     f"plans[{number - 1}] is {plan}: {number} steps end at 1, the last one of them"
                 )
 
+        if self.thetas and len(self.thetas) != len(self.plans):
+            raise ValueError(
+                f"thetas has {len(self.thetas)} numbers and plans {len(self.plans)}: give one for "
+                "each plan, or none"
+            )
+        if self.thetas and not isinstance(self.then, Trapezoidal):
+            raise ValueError(f"thetas are inner times of Trapezoidal; {self.then} has none")
+        for number, theta in enumerate(self.thetas):
+            checks.number(theta, f"thetas[{number}]", above=0, below=1)
+
     def plan(
         self, model: DataModel, steps: int | Tensor, start: float = 0.0
     ) -> tuple[Sampler, Sequence[float]]:
@@ -67,7 +80,10 @@ class HandOver(Sampler):
         joint = self._joint(steps)
         done = joint[-1] if joint else 0.0
         later = [] if done == 1 else list(model.grid(steps - len(joint), done))[1:]
-        return HandOver(done, self.then), [0.0, *joint, *later]
+        then = self.then
+        if self.thetas:
+            then = Trapezoidal(self.thetas[min(steps, len(self.thetas)) - 1])
+        return HandOver(done, then), [0.0, *joint, *later]
 
     def _joint(self, steps: int) -> tuple[float, ...]:
         """Where the steps of the bridge end, of a walk from the source."""

@@ -60,8 +60,10 @@ def locked(folder: Path, what: str) -> Iterator[None]:
     finally:
         del HELD[key]
         with contextlib.suppress(OSError):
-            # Before it is free: whoever takes it now sees that the file is no more.
-            path.unlink()
+            # Before it is free: whoever takes it now sees that the file is no more. Of a folder
+            # that was moved away meanwhile, another may have the name, and a lock of its own.
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                path.unlink()
         os.close(descriptor)
 
 

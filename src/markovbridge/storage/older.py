@@ -20,6 +20,7 @@ LATER = {
     "numbers": 0,
     "modes": None,
     "clocks": None,
+    "thetas": (),
 }
 
 
