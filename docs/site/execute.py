@@ -1,7 +1,7 @@
 """Run the blocks of the README and of the pages of the site, and say what came of them.
 
     python docs/site/execute.py                   # all pages, briefly, as `make docs` does
-    python docs/site/execute.py start/faq.md      # some pages
+    python docs/site/execute.py start/errors.md   # some pages
     python docs/site/execute.py --whole           # as they are written, for hours
     python docs/site/execute.py how-to/restore.md --at 52 63   # these blocks as they are written
     python docs/site/execute.py --count           # say what there is, and run nothing

@@ -11,12 +11,15 @@ import blocks  # noqa: E402
 import execute  # noqa: E402
 
 LOOKED_AT = {  # by tests/test_guides.py, which runs them and looks at what comes of them
-    *("how-to/cells.md", "how-to/own.md"),
+    *("how-to/cells.md", "how-to/cells-covariates.md", "how-to/cells-depth.md"),
+    *("how-to/cells-differences.md", "how-to/cells-samples.md"),
+    *("how-to/own.md", "how-to/own-coupling.md", "how-to/own-diffusion.md", "how-to/own-head.md"),
+    "how-to/pictures.md",
     *("theory/bridges.md", "theory/covariances.md", "theory/processes.md", "theory/simulated.md"),
 }
 PAGES = [name for name in blocks.sources() if blocks.blocks(name)]
 ALWAYS = {  # the others are for `make test-whole`, and for `make docs`
-    *("README.md", "start/ten-minutes.md", "start/faq.md", "theory/blackout.md"),
+    *("README.md", "start/ten-minutes.md", "start/errors.md", "theory/blackout.md"),
     "how-to/likelihood.md",
 }
 SHOWN = ("```python", "```bash")
