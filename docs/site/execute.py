@@ -71,8 +71,10 @@ def execute(name: str, *, whole: bool, at: Collection[int] = ()) -> str:
     if lost := set(at) - set(found):
         raise ValueError(f"{name} has no block to run at line {min(lost)}")
     start, measured = time.process_time(), set(found) if whole else set(at)
+    long = {block.line for block in blocks.blocks(name) if "long" in block.options}
+    longer = whole or not at or bool(long & set(at))
     with tempfile.TemporaryDirectory() as folder:
-        _, seconds = blocks.run(name, Path(folder), briefly=not whole, longer=True, whole=at)
+        _, seconds = blocks.run(name, Path(folder), briefly=not whole, longer=longer, whole=at)
     if measured:
         there = {key(block) for page in blocks.sources() for block in blocks.blocks(page)}
         known = {one: took for one, took in times().items() if one in there}

@@ -383,18 +383,4 @@ def _edges(places: np.ndarray) -> np.ndarray:
     )
 
 
-def _whole_ticks(ax: Axes) -> None:
-    """States that are whole numbers have ticks at whole numbers."""
-    ticker = optional("matplotlib.ticker", "drawing")
-    ax.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-
-
-def _edges(places: np.ndarray) -> np.ndarray:
-    """Where cells around these places meet, and the outer ends of the first and the last."""
-    half = np.diff(places) / 2 if len(places) > 1 else np.array([0.5])
-    return np.concatenate(
-        [places[:1] - half[:1], places[:-1] + half[: len(places) - 1], places[-1:] + half[-1:]]
-    )
-
-
 doors.guard(__name__)
