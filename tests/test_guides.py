@@ -1,6 +1,7 @@
 """The guides, run as a reader would run them, briefly."""
 
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,21 +55,35 @@ def test_processes(run):
 def test_own(run, capsys):
     torch.manual_seed(0)
     names = run("how-to/own.md")
-    assert names["on"].shape == (8, 6) and names["lit"].shape == names["drawn"].shape == (4, 6)
+    assert names["on"].shape == (8, 6) and names["likelihood"].shape == (4,)
     assert bool((names["likelihood"] < 0).all()) and bool(names["likelihood"].isfinite().all())
-    assert names["rates"].shape == (4, 6, 1) and names["drift"].shape == (4, 2)
-    assert names["exactly"].collections[0].get_array().shape == (2, 61)
-    assert names["going"].collections[0].get_array().shape == (2, 60)
-    assert len(names["paths"].lines) == 5
+    assert names["rates"].shape == (4, 6, 1)
     exact = Empirical(names["process"], names["lights"])
     model = Transport(names["process"], exact, shape=(6,))
     on = model.sample(64, steps=5)
     assert bool((on == on[:, :1]).all())
-    printed = capsys.readouterr().out
-    for part in ("LinearDiffusion", "Light", "Wiener", "Box", "Common", "Odds", "Twice"):
-        assert f"{part} " in printed
+    assert "Light " in capsys.readouterr().out
     checked = names["report"].checked
     assert {"Chapman-Kolmogorov", "Bayes: the bridge", "rates", "path KL"} <= set(checked)
+
+
+def test_other_parts_of_your_own(tmp_path, capsys):
+    torch.manual_seed(0)
+    pages = {}
+    for page in ("own-coupling", "own-diffusion", "own-head", "pictures"):
+        (folder := tmp_path / page).mkdir()
+        pages[page] = blocks.run(f"how-to/{page}.md", folder)[0]
+    assert pages["own-diffusion"]["drift"].shape == (4, 2)
+    head = pages["own-head"]
+    assert head["lit"].shape == head["drawn"].shape == (4, 6)
+    drawn = pages["pictures"]
+    assert drawn["exactly"].collections[0].get_array().shape == (3, 61)
+    assert drawn["going"].collections[0].get_array().shape == (3, 60)
+    assert len(drawn["paths"].lines) == 5
+    assert (tmp_path / "pictures/paths.png").stat().st_size > 5_000
+    printed = capsys.readouterr().out
+    for part in ("LinearDiffusion", "Wiener", "Box", "Common", "Odds", "Twice"):
+        assert f"{part} " in printed
 
 
 def test_the_file_of_a_process_is_short():
@@ -86,25 +101,56 @@ def test_the_table_of_the_guide_is_what_is_printed(run, capsys):
         assert line[4:].split("  ")[0] in printed
 
 
-@pytest.mark.filterwarnings("default")
-def test_cells(run, tmp_path):
-    """The whole guide, on a small table, with models hardly trained that walk in a few steps."""
-    anndata = pytest.importorskip("anndata")
-    names = run("how-to/cells.md")
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """The guides of cells, each on a small table, hardly trained and in few steps."""
+    pytest.importorskip("anndata")
+    pages = {}
+    for page in ("cells", "cells-covariates", "cells-depth", "cells-differences", "cells-samples"):
+        folder = tmp_path_factory.mktemp(page)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            pages[page] = blocks.run(f"how-to/{page}.md", folder)[0], folder
+    return pages
+
+
+def test_cells(cells):
+    names, _ = cells["cells"]
     genes = [f"gene{k}" for k in range(13)]
     assert names["cells"].var_names.tolist() == genes  # of the first model, fitted to the file
+    assert names["training"].var_names.tolist() == genes[:12] and names["fewer"].n_vars <= 12
+
+
+def test_cells_of_a_batch(cells):
+    names, _ = cells["cells-covariates"]
     assert names["one"].obs["batch"].tolist() == ["a"] * 16 and names["both"].n_obs == 16
-    kept = genes[:12]
+    assert names["more"].uns["markovbridge"]["sample"]["means"] == "prescribed"
+    assert names["double"]["gene0"] > 3
+
+
+def test_depth_and_missing_values_of_cells(cells):
+    names, _ = cells["cells-depth"]
+    kept = [f"gene{k}" for k in range(12)]
     assert names["restored"].mean.var_names.tolist() == kept
     assert names["others"].var_names.tolist() == kept
     known = [np.asarray(x.X.todense()) for x in (names["others"][:, :6], names["panel"])]
     assert (known[0] == known[1]).all()
     assert names["found"].rows == 24 and names["holes"].corrected(0.9)
     assert (names["low"] <= names["high"]).all(axis=None)
-    assert list(names["genes"].index) == kept
-    assert names["more"].uns["markovbridge"]["sample"]["means"] == "prescribed"
-    assert names["double"]["gene0"] > 3
-    assert anndata.read_h5ad(tmp_path / "synthetic.h5ad").shape == (16, 13)
+
+
+def test_differences_of_cells(cells):
+    names, _ = cells["cells-differences"]
+    assert list(names["genes"].index) == [f"gene{k}" for k in range(12)]
+    assert names["cells_a"].shape == (24, 12)
+
+
+def test_samples_of_cells(cells):
+    import anndata
+
+    names, folder = cells["cells-samples"]
+    assert names["cells"].n_obs == 16
+    assert anndata.read_h5ad(folder / "synthetic.h5ad").shape == (16, 12)
 
 
 def test_the_table_of_cells_comes_as_the_guide_says():

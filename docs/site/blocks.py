@@ -34,7 +34,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,7 @@ def run(
     *,
     briefly: bool = True,
     longer: bool = False,
+    whole: Collection[int] = (),
     given: Mapping[str, Any] | None = None,
     clock: Callable[[], float] = time.process_time,
 ) -> tuple[dict[str, Any], dict[int, float]]:
@@ -196,6 +197,7 @@ def run(
         folder: Where: what blocks write goes there.
         briefly: Whether to do less than is written.
         longer: Whether to run the blocks that are for `make docs` as well.
+        whole: Lines of the blocks that are run as they are written in any case.
         given: Names that are there from the beginning.
         clock: What measures how long a block takes.
 
@@ -217,7 +219,8 @@ def run(
             if "long" in block.options and not longer:
                 continue
             start = clock()
-            _run_block(block, pairs, names, briefly)
+            less = briefly and block.line not in whole
+            _run_block(block, pairs if less else {}, names, less)
             seconds[block.line] = clock() - start
     return names, seconds
 

@@ -46,23 +46,13 @@ html_theme_options = {
 reference.write(HERE.parent / "reference")
 
 
-def _beside(block: blocks.Block, seconds: dict[str, float]) -> str:
-    """What stands below a block: how long it takes, that it fails, or why it is not run."""
-    if block.skipped:
-        return f"*Not run here: {block.options['skip']}.*"
-    if "error" in block.options:
-        return "*This ends with the error.*"
-    took = seconds.get(execute.key(block), 0.0)
-    return f"*Takes {took:.0f} s of one core.*" if took >= execute.SHOWN else ""
-
-
 def annotate(app: Sphinx, name: str, source: list[str]) -> None:
     """Add what is known of each block that readers see."""
     if f"{name}.md" not in blocks.sources():
         return
     lines, seconds = source[0].split("\n"), execute.times()
     for block in sorted(blocks.blocks(f"{name}.md"), key=lambda block: -block.line):
-        if not block.hidden and (text := _beside(block, seconds)):
+        if not block.hidden and (text := execute.beside(block, seconds)):
             end = block.line + block.code.count("\n") + 1
             lines[end:end] = ["", text, ""]
     source[0] = linked("\n".join(lines))

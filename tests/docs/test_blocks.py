@@ -8,14 +8,18 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "site"))
 import blocks  # noqa: E402
+import execute  # noqa: E402
 
 LOOKED_AT = {  # by tests/test_guides.py, which runs them and looks at what comes of them
-    *("how-to/cells.md", "how-to/own.md"),
+    *("how-to/cells.md", "how-to/cells-covariates.md", "how-to/cells-depth.md"),
+    *("how-to/cells-differences.md", "how-to/cells-samples.md"),
+    *("how-to/own.md", "how-to/own-coupling.md", "how-to/own-diffusion.md", "how-to/own-head.md"),
+    "how-to/pictures.md",
     *("theory/bridges.md", "theory/covariances.md", "theory/processes.md", "theory/simulated.md"),
 }
 PAGES = [name for name in blocks.sources() if blocks.blocks(name)]
 ALWAYS = {  # the others are for `make test-whole`, and for `make docs`
-    *("README.md", "start/ten-minutes.md", "start/faq.md", "theory/blackout.md"),
+    *("README.md", "start/ten-minutes.md", "start/errors.md", "theory/blackout.md"),
     "how-to/likelihood.md",
 }
 SHOWN = ("```python", "```bash")
@@ -97,3 +101,38 @@ def test_blocks_that_are_not_run():
     assert blocks.brief(["train", "digits", "--dry-run"])[2:] == ["--dry-run"]
     assert blocks.brief(["evaluate", "x", "--likelihood", "300"])[3] == "8"
     assert list(blocks.commands("a \\\n  b  # c\n# d\ne 'f g'\n")) == ["a    b  # c", "e 'f g'"]
+
+
+def test_beside_every_block_stands_how_long_it_takes_or_that_nobody_measured_it():
+    known = execute.times()
+    for name in PAGES:
+        for block in blocks.blocks(name):
+            text, took = execute.beside(block, known), known.get(execute.key(block))
+            if block.skipped:
+                assert block.options["skip"] in text
+            elif "error" in block.options:
+                assert "error" in text
+            elif took is None:
+                assert "was not measured" in text, (name, block.line)
+            else:
+                assert (f"Takes {took:.0f} s" in text) == (took >= execute.SHOWN)
+
+
+def test_no_time_is_of_a_block_that_is_gone():
+    there = {execute.key(block) for name in PAGES for block in blocks.blocks(name)}
+    assert set(execute.times()) <= there
+
+
+def test_one_block_of_a_page_is_timed_alone(monkeypatch, tmp_path):
+    first, second = "```python\nn = 100\n```", "```python\nm = n + 100\n```"
+    page(monkeypatch, tmp_path, f"{first}\n\n{second}\n<!-- briefly: 100 -> 1 -->")
+    monkeypatch.setattr(execute, "TIMES", tmp_path / "times.json")
+    (tmp_path / "times.json").write_text('{"gone": 3.0}')
+    seen = []
+    run = blocks.run
+    monkeypatch.setattr(blocks, "run", lambda *a, **b: seen.append(run(*a, **b)) or seen[0])
+    execute.execute("page.md", whole=False, at=[5])
+    assert seen[0][0]["m"] == 101
+    assert list(execute.times()) == [execute.key(blocks.blocks("page.md")[1])]
+    with pytest.raises(ValueError, match="no block to run at line 4"):
+        execute.execute("page.md", whole=False, at=[4])

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from markovbridge.doors.randomness import generator
+from markovbridge.storage.captions import lettered
 from markovbridge.storage.png import data_uri, encode_png, grid_png, is_image, to_shades
 
 
@@ -83,3 +84,31 @@ def test_shades_run_from_low_to_high_and_stop_there():
     x = torch.tensor([-2.0, -1.0, 0.0, 0.5, 1.0, 9.0])
     assert to_shades(x, -1.0, 1.0).tolist() == [0, 0, 128, 191, 255, 255]
     assert to_shades(torch.tensor([0, 8, 16]), 0, 16).tolist() == [0, 128, 255]
+
+
+def test_a_caption_stands_below_the_picture_and_leaves_it_alone():
+    x = torch.arange(17).reshape(1, 1, 1, 17).repeat(1, 1, 17, 1)
+    _, plain = decode(grid_png(x, 16, scale=16))
+    _, with_caption = decode(grid_png(x, 16, scale=16, caption="T"))
+    assert with_caption.shape[1] == plain.shape[1]
+    assert np.array_equal(with_caption[: len(plain)], plain)
+    # Of width 272 there is room for 45 letters, one pixel thick: rows of 10, and 2 below.
+    below = with_caption[len(plain) :]
+    assert below.shape == (12, 272)
+    letter = ["#####", "..#..", "..#..", "..#..", "..#..", "..#..", "..#..", "....."]
+    drawn = [["#" if shade < 128 else "." for shade in row[3:8]] for row in below[2:10]]
+    assert ["".join(row) for row in drawn] == letter
+    assert int((below < 128).sum()) == 11
+
+
+def test_a_narrow_picture_is_widened_for_its_caption_and_lines_are_broken():
+    x = torch.zeros(1, 3, 8, 8, dtype=torch.int64)
+    mode, pixels = decode(grid_png(x, 1, caption="counts " * 10 + "é"))
+    assert mode == "RGB" and pixels.shape == (56 + 3 * 10 + 2, 216, 3)  # 36 letters to a line
+    assert (pixels[:56, 56:] == 255).all() and not pixels[:56, :56].any()
+
+
+def test_no_letter_looks_like_another():
+    letters = [lettered(f"|{chr(code)}|", 0).tobytes() for code in range(33, 127)]
+    assert len(set(letters)) == len(letters) == 94
+    assert lettered("é", 0).tobytes() == lettered("?", 0).tobytes()

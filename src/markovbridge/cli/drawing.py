@@ -219,6 +219,21 @@ def cost(meta: dict[str, Any]) -> str:
     )
 
 
+def caption(run: RunFolder, shows: str, meta: dict[str, Any]) -> str:
+    """What stands below a picture of what was drawn.
+
+    Args:
+        run: Of the model.
+        shows: What is to be seen, such as "64 of 256 samples".
+        meta: How it was made.
+    """
+    given = described(meta.get("condition"), meta.get("guidance", 1.0))
+    return (
+        f"{run.path.name}: {shows}.{f' Given {given}.' if given else ''} {meta['sampler']}, "
+        f"{meta['evaluations']:g} evaluations, {meta['weights']} weights, seed {meta['seed']}"
+    )
+
+
 def shades(x: Tensor, transport: Transport) -> Tensor | None:
     """States (N, *event) as images for `grid_png(..., 255)`; None if they are none.
 

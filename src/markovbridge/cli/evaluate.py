@@ -125,7 +125,7 @@ class Evaluate(Placed, Measures):
             console.say(to_json(made, indent=2))
 
     def _known(self, run: RunFolder, file: Path, meta: dict[str, Any]) -> None:
-        """See that samples are of the present weights of the run.
+        """Check that samples were drawn with the weights that the run has now.
 
         Raises:
             ValueError: If they are not, and `samples` names them.

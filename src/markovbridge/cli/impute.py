@@ -116,7 +116,8 @@ class Impute(Posterior):
         if given.own and not bool(mask.all()):
             meta["scores"] = _scores(transport, x, ~mask, made, single, self.seed)
             lines = [(name, f"{value:.3g}") for name, value in meta["scores"].items()]
-        image = picture(transport, given, seen, made, ~mask)
+        says = f"what is known ({self.observed}), the rest grey", meta
+        image = picture(drawing, given, seen, made, says, ~mask)
         arrays, layers = {"x": seen, "observed": mask}, {"observed": mask.to(torch.uint8)}
         if single is not None:
             arrays["expected"] = layers["imputed_mean"] = single

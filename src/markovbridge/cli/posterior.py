@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from markovbridge.cli import console
-from markovbridge.cli.drawing import Drawing, Draws, shades
+from markovbridge.cli.drawing import Drawing, Draws, caption, shades
 from markovbridge.cli.given import beside, is_images, read_images, read_rows
 from markovbridge.cli.tables import results_table, table_at
 from markovbridge.cli.verb import OnData
@@ -26,7 +26,6 @@ from markovbridge.storage.errors import UsageError
 from markovbridge.storage.png import grid_png
 from markovbridge.training.run_folder import held_out
 from markovbridge.training.trained_on import RunData
-from markovbridge.transport import Transport
 
 SHOWN = 8  # rows of the picture
 SHOWN_DRAWS = 3
@@ -185,19 +184,21 @@ def write(
 
 
 def picture(
-    transport: Transport,
+    drawing: Drawing,
     given: Input,
     seen: Tensor,
     made: Restoration,
+    says: tuple[str, dict[str, Any]],
     hidden: Tensor | None = None,
 ) -> bytes | None:
     """A line for each of the first rows: what was seen, draws, their mean, and the truth.
 
     Args:
-        transport: The model.
+        drawing: What is drawn from.
         given: The rows.
         seen: What was seen of them, (n, *event).
         made: Their draws.
+        says: What was seen, in words, and how the draws were made.
         hidden: Sites of what was seen to leave grey, (n, *event) bool.
 
     Returns:
@@ -207,9 +208,14 @@ def picture(
     lines = torch.stack([column[:SHOWN].double() for column in columns], 1).flatten(0, 1)
     if not made.draws.is_floating_point():
         lines = lines.round().to(torch.int64)
-    shown = shades(lines, transport)
+    shown = shades(lines, drawing.transport)
     if shown is None:
         return None
     if hidden is not None:
         shown[:: len(columns)][hidden[:SHOWN]] = GREY
-    return grid_png(shown, 255, columns=len(columns))
+    what, meta = says
+    draws = f"{min(SHOWN_DRAWS, len(made.draws))} of {len(made.draws)} draws, the mean of all"
+    order = f"{what}; {draws}{'; the truth' if given.own else ''}"
+    rows = f"{min(SHOWN, len(seen)):,} of {len(seen):,} rows of {given.told}, from left to right"
+    text = caption(drawing.run, f"{rows}: {order}", meta)
+    return grid_png(shown, 255, columns=len(columns), caption=text)

@@ -129,7 +129,8 @@ class Restore(Posterior):
         low, high = (torch.stack(ends) for ends in zip(*map(made.interval, LEVELS), strict=True))
         arrays = {"input": x, "levels": torch.tensor(LEVELS, dtype=torch.float64)}
         arrays |= {"low": low, "high": high}
-        image = picture(transport, given, (x.double() / survival).round(), made)
+        says = f"the input, divided by its survival {survival:g}", meta
+        image = picture(drawing, given, (x.double() / survival).round(), made, says)
         layers = {"thinned": x} if given.own else {}
         files = write(drawing, "restored", given, made, meta, image, arrays, layers)
         found.blocks.clear()

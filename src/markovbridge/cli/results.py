@@ -98,7 +98,7 @@ class Results:
             console.note(f"{', '.join(map(str, left))}: deleted, of the {made} before")
 
     def _stale(self, file: Path, other: bool) -> bool:
-        """Whether a file is of the results before, of other weights or not, and of no use now."""
+        """Whether a file belongs to the results that were here before, and has to go with them."""
         if self.stem is None or not self.before:
             return False
         if self.made == "samples" or not self.plain:

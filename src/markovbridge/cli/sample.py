@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from markovbridge.cli import console
-from markovbridge.cli.drawing import Drawing, Drawn, Draws, cost, shades
+from markovbridge.cli.drawing import Drawing, Drawn, Draws, caption, cost, shades
 from markovbridge.cli.models import conditioned
 from markovbridge.cli.tables import samples_table
 from markovbridge.data.meeting import each
@@ -87,7 +87,8 @@ def _write(drawing: Drawing, made: Drawn) -> None:
     files = [folder.arrays(name), folder.write_arrays(place.path, ways)]
     shown = shades(torch.from_numpy(samples[:GRID]), transport)
     if shown is not None:
-        files.append(folder.write_picture(name, grid_png(shown, 255)))
+        text = caption(run, f"{min(n, GRID):,} of {n:,} samples, the first", meta)
+        files.append(folder.write_picture(name, grid_png(shown, 255, caption=text)))
     folder.write_arrays(name, {"samples": samples}, meta)
     encoding = transport.covariates
     told = {} if encoding is None else each(encoding, meta.get("condition"), n)

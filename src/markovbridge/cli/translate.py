@@ -17,12 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from markovbridge.cli import console
-from markovbridge.cli.drawing import Drawing, Draws, cost, shades
+from markovbridge.cli.drawing import Drawing, Drawn, Draws, caption, cost, shades
 from markovbridge.cli.given import is_images, read_images, read_rows
 from markovbridge.cli.models import conditioned, hashed
 from markovbridge.cli.tables import table_at
@@ -32,7 +31,6 @@ from markovbridge.data.rows import dense
 from markovbridge.storage.config import from_config
 from markovbridge.storage.errors import UsageError
 from markovbridge.storage.png import grid_png
-from markovbridge.transport import Transport
 
 TIMES = 9  # columns of the picture
 
@@ -116,7 +114,7 @@ class Translate(Draws):
             return
         folder, name = drawing.results.folder, drawing.results.name
         files = [folder.arrays(name)]
-        picture = _picture(made.first, n, transport)
+        picture = _picture(made, n, drawing)
         if picture is not None:
             files.append(folder.write_picture(name, picture))
         arrays: dict[str, Any] = {"source": source.numpy(), "samples": made.samples}
@@ -126,10 +124,14 @@ class Translate(Draws):
         drawing.results.wrote(files, "rows carried", made.meta)
 
 
-def _picture(first: dict[str, np.ndarray], n: int, transport: Transport) -> bytes | None:
+def _picture(made: Drawn, n: int, drawing: Drawing) -> bytes | None:
     """The first rows on their way, a row of images each, if these are images."""
-    states = torch.from_numpy(first["states"])[:, :n]
+    states = torch.from_numpy(made.first["states"])[:, :n]
     chosen = torch.linspace(0, len(states) - 1, min(TIMES, len(states))).round().long()
     rows = states[chosen].transpose(0, 1).flatten(0, 1)
-    shown = shades(rows, transport)
-    return None if shown is None else grid_png(shown, 255, columns=len(chosen))
+    shown = shades(rows, drawing.transport)
+    if shown is None:
+        return None
+    says = f"{states.shape[1]:,} of {n:,} rows carried, from the source, left, to the result"
+    text = caption(drawing.run, says, made.meta)
+    return grid_png(shown, 255, columns=len(chosen), caption=text)

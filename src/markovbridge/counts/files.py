@@ -62,7 +62,7 @@ class Facts:
         dataset: Dataset,
         base: BaseFit | str | None,
     ) -> Facts | None:
-        """Those of a run of the command line, or None if it is no `CountModel`.
+        """The facts of a run of the command line; None if its model is no `CountModel`.
 
         Args:
             transport: The model.

@@ -192,7 +192,7 @@ class FittedModel(Estimator):
         covariates: Any = None,
         random_state: RandomState = None,
     ) -> Prediction:
-        """Missing entries from the others of their row.
+        """Draw the missing entries of each row, given its other entries.
 
         Args:
             X: Counts (n, features), NaN where they are missing. Features of the model that it
@@ -302,7 +302,7 @@ class FittedModel(Estimator):
     def _imputed(
         self, x: Tensor, mask: Tensor, condition: Tensor | None, draws: int, rng: torch.Generator
     ) -> Restoration:
-        """Draws of rows of which what is at `mask` is known, likewise."""
+        """Draws of the entries of rows, given those that are known, at `mask`."""
         index = torch.arange(len(x)).repeat_interleave(checks.whole(draws, "draws", least=1))
         told = None if condition is None else condition[index]
         options: dict[str, Any] = {"condition": told, "generator": rng, **self._walk}

@@ -28,7 +28,7 @@ from markovbridge.doors import checks
 
 
 def named(covariates: Any) -> list[str]:
-    """Names of the columns that are asked for by name alone; none for values.
+    """The names of columns, if covariates are a list of names; empty if they are values.
 
     Raises:
         TypeError: If covariates are in none of the forms.

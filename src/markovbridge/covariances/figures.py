@@ -26,6 +26,7 @@ from markovbridge.covariances.grid import Grid
 from markovbridge.covariances.spectra import euclidean, periodogram, wavenumbers
 from markovbridge.covariances.torus import Torus
 from markovbridge.doors.randomness import generator
+from markovbridge.storage.captions import wrapped
 from markovbridge.storage.lazily import optional
 
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ def plot(
     event = tuple(x.shape[1:])
     sizes = check_event(event, dimension)[1]
     if axes is None:
-        figure = figures.Figure(figsize=(8, 3.2), layout="constrained")
+        figure = figures.Figure(figsize=(8, 3.4), layout="constrained")
+        kinds = " x ".join(str(size) for size in event)
+        says = f"Covariances fitted to {len(x):,} data of {kinds}: {', '.join(fits)}"
+        figure.suptitle(wrapped(says, 8), fontsize="small")
         axes = [figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)]
     power, distance = axes
 

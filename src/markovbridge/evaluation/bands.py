@@ -26,7 +26,7 @@ from markovbridge.covariances import Covariance, Dense, Isotropic, Power, Transf
 from markovbridge.covariances.spectral import eigenvalues
 from markovbridge.processes import BandClocks, LinearDiffusion, Process
 from markovbridge.processes.schedules import Reading
-from markovbridge.storage.lazily import optional
+from markovbridge.storage.captions import axes, named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -153,10 +153,8 @@ def plot_bands(
     left = _left(process, coupling, modes, spectrum, x.shape[1:], at)
     order = spectrum.argsort(descending=True)
     order = order[modes.counts(x.shape[1:])[order] > 0]
-    if ax is None:
-        figure = optional("matplotlib.figure", "drawing")
-        ax = figure.Figure(figsize=(6, 3.6), layout="constrained").add_subplot()
-        assert ax is not None
+    says = f"What x_t leaves open of {len(order):,} bands: {named(process)}, {named(coupling)}"
+    ax = axes(ax, f"{says}, {len(x):,} data", (6, 3.6))
     bands = range(len(order) + 1)
     middle = [(a + b) / 2 for a, b in zip(when[:-1], when[1:], strict=True)]
     edges = [when[0], *middle, when[-1]]

@@ -312,7 +312,7 @@ def added(there: Sequence[Calibration], new: Calibration) -> list[Calibration]:
 
 
 def read(folder: RunFolder, model: str | None, name: str = NAME) -> list[Calibration]:
-    """Those that a folder has of a model; none if there are none of these weights.
+    """Read the calibrations of a model in a folder; empty if they are of other weights.
 
     Args:
         folder: The folder.

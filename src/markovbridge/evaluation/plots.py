@@ -8,7 +8,8 @@
 | `plot_values` | any numbers over time and state, as an image |
 
 Each looks at one site, draws on the axes it is given, or on new ones, and returns them:
-`ax.figure.savefig("picture.png")`. A model has `shape` and `frames(x, times, generator=)`, and
+`ax.figure.savefig("picture.png")`. New axes say above what they show; `ax.set_title(...)` says
+something else. A model has `shape` and `frames(x, times, generator=)`, and
 `leaving`, `change`, `drift` or `score` of (x, t): a `Transport`, or one of `simulated`.
 """
 
@@ -25,15 +26,16 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.couplings import Coupling, Noised
 from markovbridge.doors import checks
+from markovbridge.evaluation.sites import at_site, at_times, place, walked
 from markovbridge.laws import Law, SiteLaw
 from markovbridge.processes import Process
 from markovbridge.simulated import Path
+from markovbridge.storage.captions import axes, named
 from markovbridge.storage.lazily import optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FRAMES = 61  # times that are looked at, if none are given
 WIDEST = 200  # values of a site whose probabilities are drawn; of more, quantiles are
 NOTHING = 1e-4  # probability of values at the ends that are left out
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -94,19 +96,22 @@ def plot_values(
     """
     if values.ndim != 2:
         raise ValueError(f"values must be (times, states), not {tuple(values.shape)}")
-    when, places = _times(times, len(values)), range(values.shape[1]) if states is None else states
+    when, places = (
+        at_times(times, len(values)),
+        range(values.shape[1]) if states is None else states,
+    )
     if len(places) != values.shape[1]:
         raise ValueError(f"there are {len(places)} states for {values.shape[1]} columns of values")
     order = np.argsort(when, kind="stable")
     shown = np.ma.masked_invalid(values.detach().double().cpu().numpy()[order].T)
-    ax = _axes(ax)
+    what = f"{label[:1].upper()}{label[1:]}" if label else "Values"
+    ax = axes(ax, f"{what} over time: {len(values):,} times x {len(places):,} states")
     inner, places = np.asarray(when)[order], np.asarray(places, dtype=float)
     across = np.concatenate([inner[:1], (inner[1:] + inner[:-1]) / 2, inner[-1:]])
     image = ax.pcolormesh(across, _edges(places), shown, **style)
     ax.set(xlabel="t", ylabel="state")
     if bool((places == places.round()).all()):
-        ticker = optional("matplotlib.ticker", "drawing")
-        ax.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+        _whole_ticks(ax)
     if label:
         low, high = image.get_clim()
         found = shown.compressed()
@@ -154,21 +159,35 @@ def plot_marginals(
             "a process has marginals together with data, (N, *event), and nothing else takes "
             f"data: {type(of).__name__} came {'without' if data is None else 'with'} them"
         )
-    when = _times(times, len(of) if isinstance(of, Tensor) else None)
+    when = at_times(times, len(of) if isinstance(of, Tensor) else None)
     if isinstance(of, Process):
         assert data is not None, "as was checked"
-        laws = [(coupling or Noised()).given_end(of, data, t) for t in when]
-        place, values = _place(tuple(data.shape[1:]), site), _values(laws)
+        coupling = coupling or Noised()
+        laws = [coupling.given_end(of, data, t) for t in when]
+        there, values = place(tuple(data.shape[1:]), site), _values(laws)
+        says = f"{_law(site)} of {named(of)}, {named(coupling)}, {len(data):,} data: "
         if values is not None:
-            tables = [_probabilities(law, data, values)[:, *place].mean(0) for law in laws]
-            return _image(torch.stack(tables), when, values[0], ax)
+            tables = [_probabilities(law, data, values)[:, *there].mean(0) for law in laws]
+            return _image(torch.stack(tables), when, values[0], ax, f"{says}exact")
         rows = torch.randint(len(data), (n,), generator=generator)
-        laws = [(coupling or Noised()).given_end(of, data[rows], t) for t in when]
-        drawn = [law.sample(generator=generator)[:, *place] for law in laws]
-        return _sampled(torch.stack(drawn), when, ax)
+        laws = [coupling.given_end(of, data[rows], t) for t in when]
+        drawn = [law.sample(generator=generator)[:, *there] for law in laws]
+        return _sampled(torch.stack(drawn), when, ax, f"{says}{n:,} draws")
     if isinstance(of, Marginals):
-        return _image(torch.stack([of.marginal(t) for t in when]), when, 0, ax)
-    return _sampled(_walked(of, when, site, n, generator), when, ax)
+        table = torch.stack([of.marginal(t) for t in when])
+        return _image(table, when, 0, ax, f"{_law(None)} of {named(of)}: exact")
+    x = walked(of, when, site, n, generator)
+    whose = "" if isinstance(of, Tensor) else f" of {named(of)}"
+    return _sampled(x, when, ax, f"{_law(site)}{whose}: {x.shape[1]:,} paths")
+
+
+def _law(site: int | tuple[int, ...] | None) -> str:
+    """What marginals are, in a caption."""
+    return f"Law of x_t{_sited(site)}"
+
+
+def _sited(site: int | tuple[int, ...] | None) -> str:
+    return "" if site is None else f" at site {site}"
 
 
 def _values(laws: list[Law]) -> range | None:
@@ -192,24 +211,25 @@ def _probabilities(law: Law, x: Tensor, values: range) -> Tensor:
     return torch.stack(each, -1).double().exp()
 
 
-def _image(table: Tensor, when: list[float], least: int, ax: Axes | None) -> Axes:
+def _image(table: Tensor, when: list[float], least: int, ax: Axes | None, says: str) -> Axes:
     """Probabilities (times, values) of the values from `least` on, bare ends left out."""
     some = (table.amax(0) > NOTHING).nonzero().flatten()
     first, last = int(some[0]), int(some[-1]) + 1
     kept = range(least + first, least + last)
+    ax = axes(ax, says)
     return plot_values(table[:, first:last], when, kept, label="probability", vmin=0.0, ax=ax)
 
 
-def _sampled(x: Tensor, when: list[float], ax: Axes | None) -> Axes:
+def _sampled(x: Tensor, when: list[float], ax: Axes | None, says: str) -> Axes:
     """Marginals of states of a site, (times, n)."""
     if not x.is_floating_point():
         least, values = int(x.min()), int(x.max()) - int(x.min()) + 1
         if values <= WIDEST:
             counts = [torch.bincount(row - least, minlength=values) for row in x]
-            return _image(torch.stack(counts).double() / x.shape[1], when, least, ax)
+            return _image(torch.stack(counts).double() / x.shape[1], when, least, ax, says)
     bands = torch.quantile(x.double(), torch.tensor(QUANTILES).to(x.device).double(), dim=1)
     low, lower, middle, upper, high = bands.cpu().numpy()
-    ax = _axes(ax)
+    ax = axes(ax, f"{says}; median, middle half, nine tenths")
     ax.fill_between(when, low, high, color="tab:blue", alpha=0.2, linewidth=0, label="9 in 10")
     ax.fill_between(when, lower, upper, color="tab:blue", alpha=0.4, linewidth=0, label="half")
     ax.plot(when, middle, color="tab:blue", label="median")
@@ -250,9 +270,9 @@ def plot_rates(
         known = [name for name in ("leaving", "change", "drift", "score") if hasattr(model, name)]
         has = f"it has {' and '.join(known)}" if known else "give a model, such as a Transport"
         raise TypeError(f"{type(model).__name__} has no `{what}` to draw: {has}")
-    when = _times(times, None) if times is not None else [(k + 0.5) / 60 for k in range(60)]
+    when = at_times(times, None) if times is not None else [(k + 0.5) / 60 for k in range(60)]
     event, process = tuple(model.shape), getattr(model, "process", None)
-    place = _place(event, site)
+    there = place(event, site)
     if states is None:
         count = getattr(process, "states", None)
         if count is None:
@@ -265,18 +285,20 @@ def plot_rates(
     if tuple(base.shape) != event:
         raise ValueError(f"`at` must be one event {event}, not {tuple(base.shape)}")
     x = base.expand(len(values), *event).clone()
-    x[:, *place] = values.to(x)
+    x[:, *there] = values.to(x)
     x = x.to(getattr(model, "device", "cpu"))
     with getattr(model, "evaluating", nullcontext)():
         found = [
             getattr(model, what)(x, torch.full((len(x),), t, dtype=torch.float64).to(x.device))
             for t in when
         ]
-    shown = torch.stack(found)[:, :, *place].double()
+    shown = torch.stack(found)[:, :, *there].double()
     size = shown.abs()[shown.isfinite()]
     most = float(size.quantile(SEEN)) if len(size) else 0.0
     style = {"vmin": 0.0} if what == "leaving" else {"vmin": -most, "cmap": "RdBu_r"}
     label = {"leaving": "rate of leaving", "change": "change per unit of time"}.get(what, what)
+    others = ", the other sites fixed" if base.numel() > 1 else ""
+    ax = axes(ax, f"{label[:1].upper()}{label[1:]}{_sited(site)} of {named(model)}{others}")
     return plot_values(shown, when, states, label=label, ax=ax, vmax=most, **style)
 
 
@@ -313,18 +335,27 @@ def plot_paths(
         if times is not None:
             raise ValueError("a path has times of its own: leave out `times`")
         lines = [_line(of, row, site) for row in range(min(n, len(of.times)))]
-        ax = _axes(ax)
+        whole = not of.states.is_floating_point()
+        ax = axes(ax, f"{len(lines):,} paths{_sited(site)}, each jump at its time")
         for when, x in lines:
             ax.plot(when, x, drawstyle="steps-pre", **style)
     else:
-        when = _times(times, len(of) if isinstance(of, Tensor) else None)
-        x = _walked(of, when, site, n, generator)[:, :n].detach().cpu()
+        when = at_times(times, len(of) if isinstance(of, Tensor) else None)
+        x = walked(of, when, site, n, generator)[:, :n].detach().cpu()
         # A state holds until the next time, which of noising is an earlier one.
         steps = "steps-post" if when[0] <= when[-1] else "steps-pre"
         order = np.argsort(when, kind="stable")
-        drawn = "default" if x.is_floating_point() else steps
-        ax = _axes(ax)
-        ax.plot(np.asarray(when)[order], x.numpy()[order], drawstyle=drawn, **style)
+        whole = not x.is_floating_point()
+        whose = "" if isinstance(of, Tensor) else f" of {named(of)}"
+        ax = axes(ax, f"{x.shape[1]:,} paths{_sited(site)}{whose}")
+        ax.plot(
+            np.asarray(when)[order],
+            x.numpy()[order],
+            drawstyle=steps if whole else "default",
+            **style,
+        )
+    if whole:
+        _whole_ticks(ax)
     ax.set(xlabel="t", ylabel="x")
     return ax
 
@@ -333,9 +364,15 @@ def _line(path: Path, row: int, site: int | tuple[int, ...] | None) -> tuple[Any
     """Times of a path, increasing, and its states there, which hold from the time before on."""
     mine = path.rows == row
     when = torch.cat([path.times[row], path.when[mine]])
-    x = _at(torch.cat([path.states[row], path.after[mine]]).unsqueeze(1), site)[:, 0]
+    x = at_site(torch.cat([path.states[row], path.after[mine]]).unsqueeze(1), site)[:, 0]
     order = when.argsort(stable=True)
     return when[order].cpu().numpy(), x[order].cpu().numpy()
+
+
+def _whole_ticks(ax: Axes) -> None:
+    """States that are whole numbers have ticks at whole numbers."""
+    ticker = optional("matplotlib.ticker", "drawing")
+    ax.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
 
 
 def _edges(places: np.ndarray) -> np.ndarray:
@@ -344,57 +381,6 @@ def _edges(places: np.ndarray) -> np.ndarray:
     return np.concatenate(
         [places[:1] - half[:1], places[:-1] + half[: len(places) - 1], places[-1:] + half[-1:]]
     )
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is None:
-        figure = optional("matplotlib.figure", "drawing")
-        return figure.Figure(figsize=(5.4, 3.2), layout="constrained").add_subplot()
-    if not hasattr(ax, "pcolormesh") or isinstance(ax, type):
-        raise TypeError(f"ax must be Axes of matplotlib or None, not {checks.shown(ax)}")
-    return ax
-
-
-def _times(times: Sequence[float] | None, count: int | None) -> list[float]:
-    """The times to look at, `count` of them if that is known."""
-    if times is None:
-        return np.linspace(0, 1, FRAMES if count is None else count).tolist()
-    found = [float(t) for t in times]
-    if len(found) < 2 or not all(0 <= t <= 1 for t in found):
-        raise ValueError(f"times must be two or more in [0, 1], not {checks.shown(found)}")
-    if count not in (None, len(found)):
-        raise ValueError(f"there are {len(found)} times for states at {count} times")
-    return found
-
-
-def _walked(
-    of: Walking | Tensor, when: list[float], site: Any, n: int, generator: torch.Generator | None
-) -> Tensor:
-    """States of a site, (times, n), as given or drawn from a model that has this site."""
-    if not isinstance(of, Tensor):
-        _place(tuple(of.shape), site)
-        of = of.frames(n, when, generator=generator)
-    return _at(of, site)
-
-
-def _at(x: Tensor, site: int | tuple[int, ...] | None) -> Tensor:
-    """A site of states (times, n, *event): (times, n)."""
-    if x.ndim < 2 or not x.shape[1]:
-        raise ValueError(f"states must be (times, paths, *event), not {tuple(x.shape)}")
-    return x[:, :, *_place(tuple(x.shape[2:]), site)]
-
-
-def _place(event: tuple[int, ...], site: int | tuple[int, ...] | None) -> tuple[int, ...]:
-    """Where a site is in an event, if it is said and there."""
-    if site is None:
-        if max(event, default=1) > 1:
-            raise ValueError(f"events have shape {event}: say which number to draw as `site`")
-        return (0,) * len(event)
-    place = (site,) if isinstance(site, int) else site
-    there = [-size <= i < size for i, size in zip(place, event, strict=False)]
-    if len(place) != len(event) or not all(there):
-        raise ValueError(f"there is no site {site} in events of shape {event}")
-    return place
 
 
 doors.guard(__name__)

@@ -64,7 +64,7 @@ class LevelWeights(nn.Module):
     def fit(
         cls, tables: CountTables, x: Tensor | Rows, condition: Tensor, covariates: Covariates
     ) -> LevelWeights | None:
-        """Those of a mixture; None if no row is told all levels of a category.
+        """Fit the weights of a mixture; None if no row has a level of every category.
 
         Args:
             tables: The mixture.

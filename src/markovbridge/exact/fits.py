@@ -55,7 +55,7 @@ class BaseFit(ABC):
         *,
         seed: int = 0,
     ) -> DataLaw:
-        """The law that fits, of rows of which something is told; by default that is not used.
+        """Fit a law to data of which a condition is known; by default the condition is not used.
 
         Args:
             process: The process under which its posterior is wanted.

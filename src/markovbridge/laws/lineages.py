@@ -235,7 +235,7 @@ class LineageBridge(SiteLaw):
     whole: Piece
 
     def _chances(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of a birth, to come in the first piece; of the others, to live; and of what passes."""
+        """Chances that a birth lies in the first piece; that another lives; that one passes."""
         _, first_surviving, first = self.first.doubled()
         extinct, surviving, second = self.second.doubled()
         growth = self.whole.growth.double()

@@ -122,7 +122,7 @@ class Beta(SiteLaw):
         return log.to(self.mean.dtype)
 
     def _share(self) -> Tensor:
-        """E[B]; 1 where the law is a point whatever the share is."""
+        """E[B], the mean share; 1 where the law is a point and does not depend on the share."""
         total = self.first + self.second
         return torch.where(total > 0, self.first / torch.where(total > 0, total, 1.0), 1.0)
 

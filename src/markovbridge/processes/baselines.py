@@ -135,7 +135,7 @@ class Values(Baseline):
 
 
 class _Started(Values):
-    """The same where x_0 tells something of the data.
+    """The baseline `Values` where x_0 depends on the data.
 
     The relative entropy of the path law given x_1 is that of x_0, from what x_0 is on average,
     and the integral.

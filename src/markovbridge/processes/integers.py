@@ -106,7 +106,7 @@ class IntegerProcess(JumpProcess):
         return self.step_rates(x, *self.expected_steps(law, x, t), t)
 
     def between(self, first: Law, second: Law, x: Tensor, strength: float) -> Law:
-        """The expected steps are what is interpolated, where both laws are of those."""
+        """Interpolates the logarithms of expected steps, if both laws state expected steps."""
         if not (isinstance(first, TwoMeans) and isinstance(second, TwoMeans)):
             return super().between(first, second, x, strength)
         up = strength * first.log_up + (1 - strength) * second.log_up

@@ -102,7 +102,7 @@ class JumpProcess(DiscreteProcess):
         return self.expected_rates(law, x, t)
 
     def resting(self, x: Tensor) -> Tensor | None:
-        """The end towards which the process pinned there never leaves x; None if there is none."""
+        """The end x_1 for which the pinned process stays at x; None if there is no such end."""
         return None
 
     def bounds(self, high: float, low: float) -> Bounds:

@@ -212,7 +212,7 @@ class Modes:
 
     @staticmethod
     def of(jumps: Any) -> Modes | None:
-        """Those of a matrix of rates; None if others are possible, or they would not be exact."""
+        """The modes of a matrix of steps to neighbours; None of another, or where inexact."""
         if isinstance(jumps, np.ndarray) or jumps.shape[0] > WIDEST:
             return None
         steps = _neighbours(jumps)

@@ -193,7 +193,7 @@ class LinearPaths:
         return speed * f, speed * noise
 
     def _clock_rates(self, t: Reading) -> tuple[Tensor, Tensor]:
-        """Pull f and noise g², towards the data and per unit of clock, for float64 t."""
+        """Drift f and noise g² as rates, towards the data and per unit of clock, for float64 t."""
         r = self._clock(t, t)[0]
         f, noise = self.sde.drift_rate(r), self.sde.noise_rate(r)
         if self.direction == "noising":

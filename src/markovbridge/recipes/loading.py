@@ -76,10 +76,10 @@ class FoundRecipe:
         return parse(owner, words, own=OWN, recipe=self.file, before=before)
 
     def _warmed(self, asked: Mapping[str, Any], run: RunFolder, again: bool) -> list[str]:
-        """The warm-up, where the steps are asked for and nothing is said of it.
+        """The option of the warm-up, where the number of steps is given and the warm-up is not.
 
-        That of the recipe, or a tenth of the steps if that is less; of a run that is continued
-        it is the one that it has.
+        It is that of the recipe, or a tenth of the steps if that is less. A run that is continued
+        keeps its own.
         """
         steps = asked.get("trainer.steps") or ""
         if not steps.isdecimal() or "trainer.warmup" in asked:
@@ -195,7 +195,7 @@ def _warmup(file: Path, *, anew: bool) -> int:
 
 
 def _told(words: Sequence[str]) -> list[str]:
-    """That the network is told covariates, if any are named and nothing else is said."""
+    """The option `--condition covariates`, if covariates are named and no condition is."""
     named = {name for name, _ in pairs(words)}
     said = "data.covariates" in named and "condition" not in named
     return ["--condition", "covariates"] if said else []

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.doors import checks
+from markovbridge.storage.captions import PAPER, lettered
 
 GAP = 1  # pixels of a grid's lines, before scaling
 LINE = 128  # their shade: visible beside black and beside white images
@@ -32,7 +33,12 @@ def is_image(shape: tuple[int, ...]) -> bool:
 
 
 def grid_png(
-    x: Tensor, maximum: int, *, columns: int | None = None, scale: int | None = None
+    x: Tensor,
+    maximum: int,
+    *,
+    columns: int | None = None,
+    scale: int | None = None,
+    caption: str = "",
 ) -> bytes:
     """Draw count images side by side, row by row, as one PNG.
 
@@ -42,6 +48,7 @@ def grid_png(
         columns: Images per row; by default as many as make the grid square.
         scale: Side of a square of equal pixels that stands for one pixel; by default
             what makes an image at least 56 pixels wide.
+        caption: What the picture shows, in lines below it; it may widen the picture.
 
     Returns:
         The bytes of a PNG file, grey for one channel and RGB for three.
@@ -63,7 +70,16 @@ def grid_png(
     for i, image in enumerate(images):
         top, left = i // columns * (height + GAP), i % columns * (width + GAP)
         canvas[top : top + height, left : left + width] = image
-    return encode_png(canvas.repeat(scale, 0).repeat(scale, 1))
+    large = canvas.repeat(scale, 0).repeat(scale, 1)
+    return encode_png(_captioned(large, caption) if caption else large)
+
+
+def _captioned(picture: np.ndarray, caption: str) -> np.ndarray:
+    """A picture (H, W, C) with its caption below."""
+    letters = lettered(caption, picture.shape[1])
+    wider = ((0, 0), (0, letters.shape[1] - picture.shape[1]), (0, 0))
+    below = letters[..., None].repeat(picture.shape[2], 2)
+    return np.concatenate([np.pad(picture, wider, constant_values=PAPER), below])
 
 
 def to_shades(x: Tensor, low: float, high: float) -> Tensor:

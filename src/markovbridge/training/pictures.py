@@ -11,6 +11,7 @@ import torch
 from markovbridge import doors
 from markovbridge.data.rows import dense
 from markovbridge.doors.randomness import generator
+from markovbridge.storage.captions import named
 from markovbridge.storage.files import make_folder, write_bytes
 from markovbridge.storage.png import grid_png, to_shades
 from markovbridge.training.config import TrainingConfig
@@ -18,8 +19,16 @@ from markovbridge.training.examples import Examples
 from markovbridge.transport import Transport
 
 
-def draw(model: Transport, data: Examples, config: TrainingConfig, path: Path) -> None:
-    """Write a grid of samples of images, from the same noise every time."""
+def draw(model: Transport, data: Examples, config: TrainingConfig, path: Path, step: int) -> None:
+    """Write a grid of samples of images, from the same noise every time.
+
+    Args:
+        model: The model so far.
+        data: What it is trained on.
+        config: How.
+        path: Where to.
+        step: After how many steps of the training.
+    """
     n, device = config.samples, model.device
     told = data.condition
     if told is not None:
@@ -41,7 +50,11 @@ def draw(model: Transport, data: Examples, config: TrainingConfig, path: Path) -
     maximum = getattr(model.process, "maximum", None) or float(x.max())
     shades = to_shades(samples, min(0.0, float(x.min())), maximum)
     make_folder(path.parent)
-    write_bytes(path, grid_png(shades, 255))
+    caption = (
+        f"After {step:,} steps of training: {n:,} samples of {named(model)}, "
+        f"{config.sample_steps} steps, seed {config.seed}"
+    )
+    write_bytes(path, grid_png(shades, 255, caption=caption))
 
 
 doors.guard(__name__)

@@ -277,7 +277,7 @@ class Trainer:
             return
         self._measure()
         path = RunFolder(self.directory).grid(self.step)
-        pictures.draw(self.result, self.data, self.config, path)
+        pictures.draw(self.result, self.data, self.config, path, self.step)
 
     # Checkpoints
 

@@ -87,7 +87,7 @@ def in_order(frame: Any, names: Sequence[str] | None, n: int, path: Path, table:
 
 
 def unmatched(frame: Any, names: Sequence[str], path: Path, table: Path) -> ValueError:
-    """What is said of row names none of which is that of a sample."""
+    """The error where no row has the name of a sample."""
     return ValueError(_absent(_words(frame.index), names, path, table, ""))
 
 

@@ -103,7 +103,7 @@ class Format(ABC):
         """
 
     def as_it_is(self, path: Path, table: Any) -> dict[Path, Writer] | None:
-        """What writes an object that has the form of such a file, as it is; None if it has not."""
+        """The writers of an object that has this form already; None if it has another."""
         return None
 
     def several(self, path: Path, table: Table, matrices: Mapping[str, Any]) -> dict[Path, Writer]:

@@ -133,7 +133,7 @@ class Reference:
         return self._features[extractor]
 
     def _some(self, extractor: Extractor, index: Tensor) -> Tensor:
-        """Features of some items; not of the others, if they are not known and not many."""
+        """Features of some items; computed for all if they are many, and then kept."""
         known = extractor in self._features
         many = not self.large or 2 * len(index) > len(self)
         return self._all(extractor)[index] if known or many else extractor(self.x[index])

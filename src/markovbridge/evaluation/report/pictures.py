@@ -109,7 +109,7 @@ def _of(run: Run) -> str:
 
 
 def _same(run: Run) -> str:
-    """That training data are of the condition of the samples, if they are some of all."""
+    """Words that say so if only training data of the condition of the samples are shown."""
     return "" if run.alike is run.training else " of the same condition"
 
 

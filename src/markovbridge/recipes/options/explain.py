@@ -62,7 +62,7 @@ def reason(lines: Sequence[str]) -> str:
 
 
 def missing(values: Mapping[str, Any], owner: type) -> str | None:
-    """That options which must be given are not; None if all are."""
+    """The sentence that names required options that are missing; None if none is."""
     names = [o for o in hints.options(owner) if hints.required(owner, o) and not values.get(o)]
     return f"{', '.join(names)} must be given, in the recipe or as an option" if names else None
 

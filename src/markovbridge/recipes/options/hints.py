@@ -95,10 +95,10 @@ def is_group(owner: Any, option: str) -> bool:
 
 
 def classes(hint: Any) -> dict[str, type]:
-    """This package's classes that can be given for an option, by name; none if none is asked for.
+    """The classes of this package that an option takes, by name; empty if it takes no class.
 
-    Those are the public ones of which nothing has to be told that no text can say, such as a
-    function.
+    These are the public classes whose required arguments can be written as text, which a function
+    cannot.
     """
     wanted = base(hint)
     if wanted is None:
@@ -152,7 +152,7 @@ def _public() -> list[type]:
 
 
 def _can_be_written(cls: type) -> bool:
-    """Whether a text can say all that a class must be told, and it is of use when rebuilt."""
+    """Whether the arguments of a class can be written as text, and rebuild an object of use."""
     if getattr(cls, "composed", False):  # by a method of others, such as `mirrored` or `+`
         return False
     if getattr(cls, "config", None) == {} and options(cls):  # what it holds is never written
