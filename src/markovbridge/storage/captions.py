@@ -1,7 +1,7 @@
 """What stands in a picture, so that it can be understood away from the page that shows it.
 
-Pictures that are drawn by matplotlib have a title (`axes`), pictures of pixels a line of letters
-below (`lettered`), which takes no font and no package.
+Pictures that are drawn by matplotlib have a title (`axes`), pictures of pixels lines of letters
+below (`lettered`), which Pillow draws; without it the caption is in the file only.
 """
 
 from __future__ import annotations
@@ -19,25 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LETTERS = 11  # to an inch of a title
-ACROSS, DOWN = 6, 10  # pixels that a letter takes, with the space around it
-LEAST = 36  # letters that a line has room for, at least
+LEAST_LETTERS = 36  # that a title has room for, at least
+LEAST = 220  # pixels that a line has room for, at least
+SMALL, LARGE = 11, 18  # pixels of a letter, in narrow and in wide pictures
+WIDE = 440
+MARGIN = 4
 PAPER, INK = 255, 40  # shades
-
-# Letters of 5 x 8 pixels, ASCII 32 to 126: a byte for each column, its lowest bit at the top.
-FONT = bytes.fromhex(
-    "000000000000005F00000007000700147F147F14242A7F2A12231308646236495522500005030000001C"
-    "2241000041221C0014083E081408083E080800503000000808080808006060000020100804023E514945"
-    "3E00427F400042615149462141454B311814127F1027454545393C4A4949300171090503364949493606"
-    "4949291E003636000000563600000814224100141414141400412214080201510906324979413E7E1111"
-    "117E7F494949363E414141227F4141221C7F494949417F090909013E4149497A7F0808087F00417F4100"
-    "2040413F017F081422417F404040407F020C027F7F0408107F3E4141413E7F090909063E4151215E7F09"
-    "192946464949493101017F01013F4040403F1F2040201F3F4038403F6314081463070870080761514945"
-    "43007F41410002040810200041417F0004020102044040404040000102040020545454787F4844443838"
-    "44444420384444487F3854545418087E09010218A4A4A47C7F0804047800447D40004080847D007F1028"
-    "440000417F40007C041804787C080404783844444438FC2424241818242418FC7C080404084854545420"
-    "043F4440203C4040207C1C2040201C3C4030403C44281028441CA0A0A07C4464544C4400083641000000"
-    "7F000000413608001008081008"
-)
 
 
 def axes(ax: Axes | None, caption: str, size: tuple[float, float] = (5.4, 3.2)) -> Axes:
@@ -64,7 +51,7 @@ def axes(ax: Axes | None, caption: str, size: tuple[float, float] = (5.4, 3.2)) 
 
 def wrapped(caption: str, width: float) -> str:
     """A caption in lines that fit above a figure of so many inches."""
-    return textwrap.fill(caption, max(LEAST, int(LETTERS * width)))
+    return textwrap.fill(caption, max(LEAST_LETTERS, int(LETTERS * width)))
 
 
 def named(of: Any) -> str:
@@ -74,30 +61,39 @@ def named(of: Any) -> str:
     return own if process is None else f"{own} of {type(process).__name__}"
 
 
-def lettered(text: str, width: int) -> np.ndarray:
+def lettered(text: str, width: int) -> np.ndarray | None:
     """Lines of dark letters on white, (rows, columns) uint8, for the lower edge of a picture.
 
-    Letters are two pixels thick where a line of them has room enough, else one; those that the
-    font lacks become question marks. A picture that is narrower than 36 letters needs to be
-    widened to the width of the result.
+    A picture that is narrower than the result needs to be widened. Letters that are not of
+    Latin-1 become question marks, since the font of an old Pillow has no others.
 
     Args:
         text: The caption.
         width: Of the picture, in pixels.
+
+    Returns:
+        The letters; None without Pillow, which draws them.
     """
-    scale = 2 if width >= 2 * LEAST * ACROSS else 1
-    room = max(width // (scale * ACROSS), LEAST)
-    lines = textwrap.wrap(text, room - 1)
-    rows = np.full((DOWN * len(lines) + 2, room * ACROSS), PAPER, dtype=np.uint8)
+    try:
+        from PIL import Image, ImageDraw, ImageFont
+    except ImportError:
+        return None
+    font = ImageFont.load_default(LARGE if width >= WIDE else SMALL)
+    room = max(width, LEAST) - 2 * MARGIN
+    lines: list[str] = []
+    for word in text.encode("latin-1", "replace").decode("latin-1").split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    high = round(font.getbbox("\u00c4gj")[3]) + 1
+    size = room + 2 * MARGIN, high * len(lines) + 2 * MARGIN
+    image = Image.new("L", size, PAPER)
     for number, line in enumerate(lines):
-        for place, letter in enumerate(line):
-            code = ord(letter) if 32 <= ord(letter) < 127 else ord("?")
-            glyph = np.frombuffer(FONT, np.uint8)[5 * (code - 32) : 5 * (code - 31)]
-            bits = (glyph[None] >> np.arange(8)[:, None]) & 1 == 1
-            top, left = DOWN * number + 2, ACROSS * place + 3
-            rows[top : top + 8, left : left + 5][bits] = INK
-    large = rows.repeat(scale, 0).repeat(scale, 1)
-    return np.pad(large, ((0, 0), (0, max(0, width - large.shape[1]))), constant_values=PAPER)
+        place = MARGIN, MARGIN + high * number
+        ImageDraw.Draw(image).text(place, line, fill=INK, font=font)
+    return np.asarray(image)
 
 
 doors.guard(__name__)

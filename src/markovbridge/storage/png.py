@@ -48,7 +48,8 @@ def grid_png(
         columns: Images per row; by default as many as make the grid square.
         scale: Side of a square of equal pixels that stands for one pixel; by default
             what makes an image at least 56 pixels wide.
-        caption: What the picture shows, in lines below it; it may widen the picture.
+        caption: What the picture shows: in the file, as its description, and where Pillow is
+            installed in lines below the picture, which it may widen.
 
     Returns:
         The bytes of a PNG file, grey for one channel and RGB for three.
@@ -71,12 +72,14 @@ def grid_png(
         top, left = i // columns * (height + GAP), i % columns * (width + GAP)
         canvas[top : top + height, left : left + width] = image
     large = canvas.repeat(scale, 0).repeat(scale, 1)
-    return encode_png(_captioned(large, caption) if caption else large)
+    return encode_png(_captioned(large, caption) if caption else large, caption)
 
 
 def _captioned(picture: np.ndarray, caption: str) -> np.ndarray:
     """A picture (H, W, C) with its caption below."""
     letters = lettered(caption, picture.shape[1])
+    if letters is None:
+        return picture
     wider = ((0, 0), (0, letters.shape[1] - picture.shape[1]), (0, 0))
     below = letters[..., None].repeat(picture.shape[2], 2)
     return np.concatenate([np.pad(picture, wider, constant_values=PAPER), below])
@@ -114,8 +117,12 @@ def to_bytes(x: Tensor, maximum: int) -> np.ndarray:
     return shades.to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
-def encode_png(pixels: np.ndarray) -> bytes:
+def encode_png(pixels: np.ndarray, description: str = "") -> bytes:
     """A PNG file of a uint8 array of shape `(H, W, 1)` (grey) or `(H, W, 3)` (RGB).
+
+    Args:
+        pixels: The array.
+        description: What the picture shows, for a text of the file.
 
     Raises:
         ValueError: If it is another array.
@@ -130,7 +137,9 @@ def encode_png(pixels: np.ndarray) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     rows = np.zeros((height, 1 + width * channels), dtype=np.uint8)  # column 0: no filter
     rows[:, 1:] = pixels.reshape(height, -1)
-    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b"")]
+    if description:
+        parts.insert(1, (b"iTXt", b"Description" + bytes(5) + description.encode()))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in parts)
 
 
