@@ -3,14 +3,14 @@ r"""A Gaussian field on a grid, exactly, also where some of its sites are known:
 A field x_1 ~ N(μ, C) whose covariance is diagonal in modes, C = U^T diag(λ) U, such as a
 stationary one on a torus, is carried by a linear diffusion whose noise Γ = U^T diag(γ) U is
 diagonal in the same modes: white noise, noise of covariance C, a power of it. With
-x_t | x_1 ~ N(a x_1 + b, v Γ) every mode is one of its own (x̂ = U x, and ĉ that of the mean of x_t),
+x_t | x_1 ~ N(a x_1 + b, v Γ), x̂ = U x and c the mean of x_t, the modes are independent,
 
     x_1 | x_t = x  ~ N(U^T (μ̂ + a λ/(a² λ + v γ) (x̂ - ĉ)), P),
                      P = U^T diag(λ v γ/(a² λ + v γ)) U.
 
 Where sites K of x_1 are known too, x_1[K] = y, that law is conditioned on them, which is kriging
-with the covariance P that is left at the time t (G. Matheron, Adv. Appl. Prob. 5:439, 1973): of a
-draw z of the law above, and so of its mean,
+with the covariance P that is left at the time t (A. G. Journel and C. J. Huijbregts, Mining
+Geostatistics, 1978, chapter VII): of a draw z of the law above, and of its mean,
 
     z + P[:, K] P[K, K]⁻¹ (y - z[K])
 
@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -170,17 +171,17 @@ class _Moments:
     gain: Tensor
     noise: Tensor
 
-    @property
+    @cached_property
     def total(self) -> Tensor:
         """The variance of x_t."""
         return self.gain**2 * self.signal + self.noise
 
-    @property
+    @cached_property
     def regression(self) -> Tensor:
         """That of x_1 on x_t; of a mode that does not vary, none."""
         return self._over(self.gain * self.signal, torch.zeros_like(self.signal))
 
-    @property
+    @cached_property
     def open(self) -> Tensor:
         """The variance of x_1 given x_t."""
         return self._over(self.signal * self.noise, self.signal)
