@@ -1,9 +1,9 @@
-"""Conditional simulation of a Gaussian field on 256 x 256 given 200 of its sites: which noise?
+r"""Conditional simulation of a Gaussian field on 256 x 256 given 200 of its sites: which noise?
 
     python benchmarks/fields.py  # an exact guess: a minute of one processor
-    python benchmarks/fields.py --side 64 --known 25 --sites 8 --draws 0 \\
+    python benchmarks/fields.py --side 64 --known 25 --sites 8 --draws 0 \
         --dynamics brownian flow vp vp8 --noises white own "power 0.5" "power -0.25"
-    python benchmarks/fields.py --trained white own  # a trained guess
+    python benchmarks/fields.py --trained white own --side 64 --known 25 --seconds 30
 
 A Matérn field on a torus is known at scattered sites. The law of the others is Gaussian, and its
 mean and deviation are those of kriging, which one solve has (`exact.GaussianField` at t = 0). Here
@@ -19,12 +19,13 @@ evaluations draws of `Transport.impute` are made as well, and their errors print
 that as many exact draws have by chance.
 
 With a trained guess a small convolutional network is told x_t and the known sites, and learns from
-fields on 64 x 64 what the others are; all errors are then those of draws on the larger grid.
+fields on 64 x 64 what the others are, for so many seconds of a processor; errors are of draws.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -143,39 +144,45 @@ def line(name: str, rows: list[tuple[float, ...]]) -> None:
     print(f"{name:36s} {'  '.join(cells)}", flush=True)
 
 
+def walks(
+    arguments: argparse.Namespace,
+) -> Iterator[tuple[str, mb.Transport, mb.samplers.Sampler]]:
+    """Names, models with an exact guess, and samplers that are compared."""
+    for dynamics, noise in itertools.product(arguments.dynamics, arguments.noises):
+        process = process_of(dynamics, noise)
+        law = exact.GaussianField(process, FIELD, coupling=FROM_NOISE)
+        model = mb.Transport(process, law, shape=(1, arguments.side, arguments.side))
+        for word, sampler in SAMPLERS.items():
+            if dynamics != "flow" or word == "flow":
+                yield f"{dynamics}, {noise}, {word}", model, sampler
+
+
 def perfect(arguments: argparse.Namespace) -> None:
     problems = [Problem(arguments.side, arguments.known, seed) for seed in arguments.seeds]
     print("without Monte Carlo: error of the mean, in deviations; of the deviation, relative")
-    for dynamics, noise in ((d, n) for d in arguments.dynamics for n in arguments.noises):
-        process = process_of(dynamics, noise)
-        law = exact.GaussianField(process, FIELD, coupling=FROM_NOISE)
-        model = mb.Transport(process, law, shape=(1, arguments.side, arguments.side))
-        for word, sampler in SAMPLERS.items():
-            if dynamics == "flow" and word != "flow":
-                continue
-            for steps in STEPS.values():
-                found = []
-                for problem in problems:
-                    sites = problem.unknown[: arguments.sites]
-                    mean, deviation = walked(model, problem, sampler, steps, sites)
-                    found.append((problem.far(mean), problem.wide(deviation, sites)))
-                line(f"{dynamics}, {noise}, {word}, {sampler.evaluations(steps)}", found)
+    for name, model, sampler in walks(arguments):
+        for steps in STEPS.values():
+            found = []
+            for problem in problems:
+                sites = problem.unknown[: arguments.sites]
+                mean, deviation = walked(model, problem, sampler, steps, sites)
+                found.append((problem.far(mean), problem.wide(deviation, sites)))
+            line(f"{name}, {sampler.evaluations(steps)}", found)
     n = arguments.draws
     if n < 2:
         return
-    print(f"by {n} draws; by chance {n**-0.5:.3f} and {(2 * (n - 1)) ** -0.5:.3f}")
-    for dynamics, noise in ((d, n) for d in arguments.dynamics for n in arguments.noises):
-        process = process_of(dynamics, noise)
-        law = exact.GaussianField(process, FIELD, coupling=FROM_NOISE)
-        model = mb.Transport(process, law, shape=(1, arguments.side, arguments.side))
-        for word, sampler in SAMPLERS.items():
-            if dynamics == "flow" and word != "flow":
-                continue
-            drawn = [
-                (problem, imputed(model, problem, n, k, steps=STEPS[20], sampler=sampler))
-                for k, problem in enumerate(problems)
-            ]
-            line(f"{dynamics}, {noise}, {word}, 20", [errors(p, x) for p, x in drawn])
+    print(f"by {n} draws; by chance {chance(n)[0]:.3f} and {chance(n)[1]:.3f}")
+    for name, model, sampler in walks(arguments):
+        found = []
+        for k, problem in enumerate(problems):
+            drawn = imputed(model, problem, n, k, steps=STEPS[20], sampler=sampler)
+            found.append(errors(problem, drawn))
+        line(f"{name}, {sampler.evaluations(STEPS[20])}", found)
+
+
+def chance(n: int) -> tuple[float, float]:
+    """Errors of mean and deviation of n exact draws."""
+    return n**-0.5, (2 * (n - 1)) ** -0.5
 
 
 def errors(problem: Problem, drawn: Tensor) -> tuple[float, float]:
@@ -233,7 +240,7 @@ def model_of(noise: str, dynamics: str, side: int, share: float, network: nn.Mod
 def train(noise: str, dynamics: str, share: float, seconds: float, seed: int) -> nn.Module:
     """A network that was trained for so many seconds of a processor, an average of its weights."""
     torch.manual_seed(seed)
-    network = Convolutions(3, 24, (1, 2, 4, 8, 16, 8, 1))
+    network = Convolutions(3, 16, (1, 2, 4, 8, 1))
     model = model_of(noise, dynamics, CROP, share, network)
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(network.parameters(), 2e-3)
@@ -261,17 +268,22 @@ def train(noise: str, dynamics: str, share: float, seconds: float, seed: int) ->
 def trained(arguments: argparse.Namespace) -> None:
     n, share = arguments.draws, arguments.known / arguments.side**2
     problems = [Problem(arguments.side, arguments.known, seed) for seed in arguments.seeds]
-    print(f"by {n} draws; by chance {n**-0.5:.3f} and {(2 * (n - 1)) ** -0.5:.3f}")
+    print(f"by {n} draws; by chance {chance(n)[0]:.3f} and {chance(n)[1]:.3f}")
     for noise in arguments.trained:
         dynamics = arguments.dynamics[0]
         network = train(noise, dynamics, share, arguments.seconds, arguments.seeds[0])
         model = model_of(noise, dynamics, arguments.side, share, network).eval()
-        for word, sampler in SAMPLERS.items():
-            found = []
-            for k, problem in enumerate(problems):
-                drawn = imputed(model, problem, n, k, steps=STEPS[20], sampler=sampler)
-                found.append(errors(problem, drawn))
-            line(f"{dynamics}, {noise}, {word}, 20", found)
+        drawn = [
+            imputed(model, problem, n, k, steps=STEPS[20], sampler=mb.Midpoint())
+            for k, problem in enumerate(problems)
+        ]
+        found = [errors(*pair) for pair in zip(problems, drawn, strict=True)]
+        line(f"{dynamics}, {noise}, midpoint, 20", found)
+        beyond = [
+            tuple(max(0.0, e**2 - c**2) ** 0.5 for e, c in zip(row, chance(n), strict=True))
+            for row in found
+        ]
+        line("  beyond chance", beyond)
 
 
 def main() -> None:
@@ -284,7 +296,7 @@ def main() -> None:
     parser.add_argument("--sites", type=int, default=6, help="whose deviation is known exactly")
     parser.add_argument("--draws", type=int, default=24, help="0 for none")
     parser.add_argument("--trained", nargs="+", help="noises to train a guess with")
-    parser.add_argument("--seconds", type=float, default=150.0, help="of a processor, each")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of a processor, each")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     (perfect if arguments.trained is None else trained)(arguments)

@@ -4,12 +4,12 @@
 
 A Gaussian field of Matérn covariance is known at scattered sites. Its law given them and a state
 on the way from noise is known (`exact.GaussianField`, by fast Fourier transforms), so `impute`
-draws the rest without training: conditional simulation. The `Bridge` draws it exactly, in one step. What
-a trained network would state is the mean alone, and steps by means (`Midpoint`) have an error that
-depends on the noise. With white noise each wave is decided at a time of its own, long ones first,
-and few steps meet few of these times; with noise of the covariance of the field all are decided
-alike. Printed is the deviation of draws over that of kriging, the best linear guess, and how much
-neighbours differ, over how much they should. Takes 9 s of one core.
+draws the rest without training: conditional simulation. `Bridge` draws it exactly, in one step.
+What a trained network would state is the mean alone, and steps by means (`Midpoint`) have an error
+that depends on the noise. With white noise each wave is decided at a time of its own, long ones
+first, and few steps meet few of these times; with noise of the covariance of the field all are
+decided alike. Printed is the deviation of draws over that of kriging, the best linear guess, and
+how much neighbours differ, over how much they should. Takes 9 s of one core.
 """
 
 import argparse
