@@ -3,7 +3,6 @@ r"""Conditional simulation of a Gaussian field on 256 x 256 given 200 of its sit
     python benchmarks/fields.py  # an exact guess: a minute of one processor
     python benchmarks/fields.py --side 64 --known 25 --sites 8 --draws 0 \
         --dynamics brownian flow vp vp8 --noises white own "power 0.5" "power -0.25"
-    python benchmarks/fields.py --trained white own --side 64 --known 25 --seconds 30
 
 A Matérn field on a torus is known at scattered sites. The law of the others is Gaussian, and its
 mean and deviation are those of kriging, which one solve has (`exact.GaussianField` at t = 0). Here
@@ -17,26 +16,21 @@ mean squares over unknown sites of the error of the mean, in deviations of krigi
 relative error of the deviation; mean and range of as many fields as there are seeds. At 20
 evaluations draws of `Transport.impute` are made as well, and their errors printed beside those
 that as many exact draws have by chance.
-
-With a trained guess a small convolutional network is told x_t and the known sites, and learns from
-fields on 64 x 64 what the others are, for so many seconds of a processor; errors are of draws.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import markovbridge as mb
 from markovbridge import couplings, exact
 from markovbridge.covariances import Covariance, Isotropic, Matern, Power, Torus
-from markovbridge.networks.embedding import TimeEmbedding
 from markovbridge.samplers.known_sites import Observed
 from markovbridge.samplers.walks import BoundModel, walk
 
@@ -56,7 +50,6 @@ DYNAMICS = {
 }
 SAMPLERS = {"midpoint": mb.Midpoint(), "flow": mb.ProbabilityFlow()}
 STEPS = {20: 10, 10: 5, 5: 3}  # of evaluations: Midpoint 20, 10, 6; Heun's flow 19, 9, 5
-CROP, BATCH = 64, 8
 
 
 class Problem:
@@ -191,101 +184,6 @@ def errors(problem: Problem, drawn: Tensor) -> tuple[float, float]:
     return problem.far(drawn.mean(0)), problem.wide(drawn.std(0)[sites], sites)
 
 
-class Convolutions(nn.Module):
-    """Dilated convolutions on a torus, with a shift of each channel in time."""
-
-    def __init__(self, features: int, width: int, dilations: tuple[int, ...]) -> None:
-        super().__init__()
-        options = {"padding": "same", "padding_mode": "circular"}
-        self.time = TimeEmbedding(width)
-        self.first = nn.Conv2d(features, width, 1)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(width, width, 3, dilation=d, **options) for d in dilations
-        )
-        self.shifts = nn.ModuleList(nn.Linear(width, 2 * width) for _ in dilations)
-        self.last = nn.Conv2d(width, 1, 1)
-        nn.init.zeros_(self.last.weight)
-
-    def forward(self, features: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
-        h, code = self.first(features.squeeze(2)), self.time(t)
-        for layer, shift in zip(self.layers, self.shifts, strict=True):
-            scale, move = shift(code)[..., None, None].chunk(2, 1)
-            h = h + nn.functional.silu(layer(h) * (1 + scale) + move)
-        return self.last(h).unsqueeze(2)
-
-
-class Scattered(mb.Masking):
-    """Sites that are as far apart as those of the problem, up to twice as many or none."""
-
-    def draw(self, like: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        share = 2 * self.high * torch.rand(len(like), 1, 1, 1, generator=generator)
-        return torch.rand(like.shape, generator=generator) < share
-
-
-def model_of(noise: str, dynamics: str, side: int, share: float, network: nn.Module):
-    process = process_of(dynamics, noise)
-    return mb.Transport(
-        process,
-        network,
-        mb.EndpointHead("residual"),
-        shape=(1, side, side),
-        mean=0.0,
-        variance=1.0,
-        coupling=FROM_NOISE,
-        objective=mb.EndMSE(),
-        masking=Scattered(high=share),
-    )
-
-
-def train(noise: str, dynamics: str, share: float, seconds: float, seed: int) -> nn.Module:
-    """A network that was trained for so many seconds of a processor, an average of its weights."""
-    torch.manual_seed(seed)
-    network = Convolutions(3, 16, (1, 2, 4, 8, 1))
-    model = model_of(noise, dynamics, CROP, share, network)
-    generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.Adam(network.parameters(), 2e-3)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.98)
-    )
-    like, start, steps, used = torch.zeros(BATCH, 1, CROP, CROP), time.process_time(), 0, 0.0
-    recent = 0.0
-    while used < 1:
-        used = (time.process_time() - start) / seconds
-        for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * min(1.0, steps / 20) * max(0.02, 1 - used)
-        loss = model.loss(FIELD.sample(like, generator=generator), generator=generator).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        average.update_parameters(network)
-        steps += 1
-        recent = 0.95 * recent + 0.05 * float(loss.detach())
-    print(f"{noise}: {steps} steps of {BATCH}, loss {recent:.4f}", flush=True)
-    return average.module
-
-
-def trained(arguments: argparse.Namespace) -> None:
-    n, share = arguments.draws, arguments.known / arguments.side**2
-    problems = [Problem(arguments.side, arguments.known, seed) for seed in arguments.seeds]
-    print(f"by {n} draws; by chance {chance(n)[0]:.3f} and {chance(n)[1]:.3f}")
-    for noise in arguments.trained:
-        dynamics = arguments.dynamics[0]
-        network = train(noise, dynamics, share, arguments.seconds, arguments.seeds[0])
-        model = model_of(noise, dynamics, arguments.side, share, network).eval()
-        drawn = [
-            imputed(model, problem, n, k, steps=STEPS[20], sampler=mb.Midpoint())
-            for k, problem in enumerate(problems)
-        ]
-        found = [errors(*pair) for pair in zip(problems, drawn, strict=True)]
-        line(f"{dynamics}, {noise}, midpoint, 20", found)
-        beyond = [
-            tuple(max(0.0, e**2 - c**2) ** 0.5 for e, c in zip(row, chance(n), strict=True))
-            for row in found
-        ]
-        line("  beyond chance", beyond)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=256)
@@ -295,11 +193,9 @@ def main() -> None:
     parser.add_argument("--dynamics", nargs="+", default=["brownian"], choices=list(DYNAMICS))
     parser.add_argument("--sites", type=int, default=6, help="whose deviation is known exactly")
     parser.add_argument("--draws", type=int, default=24, help="0 for none")
-    parser.add_argument("--trained", nargs="+", help="noises to train a guess with")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of a processor, each")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    (perfect if arguments.trained is None else trained)(arguments)
+    perfect(arguments)
 
 
 if __name__ == "__main__":
