@@ -92,7 +92,7 @@ def draw(output, pictures, mask, counts, found):
         "its deviation": deviation,
         f"noise of the field, {2 * counts[-2]} evaluations": few["noise of the field"][0, 0],
     }
-    figure, axes = plt.subplots(2, 4, figsize=(9, 5), layout="constrained")
+    figure, axes = plt.subplots(2, 4, figsize=(10.4, 5.2), layout="constrained")
     for axis, (title, image) in zip(axes[:, :3].flat, shown.items(), strict=True):
         sure = title == "its deviation"
         limits = {"vmin": 0, "vmax": 1} if sure else {"vmin": -2.5, "vmax": 2.5}
