@@ -5,7 +5,7 @@ import inspect
 import math
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 import markovbridge
 from markovbridge import laws
 from markovbridge.covariances import Eigenvectors
+from markovbridge.exact import fields
 from markovbridge.laws import Law
 
 
@@ -142,3 +143,14 @@ def modal_gaussian(draws: Draws) -> Example:
         values[0] * 0,
         weights,
     )
+
+
+def field_of_known(draws: Draws) -> Example:
+    """Of fields of which nothing is known: what known sites change, tests/exact has."""
+    free = modal_gaussian(draws)
+
+    def make(n: int) -> Law:
+        nothing = torch.zeros(n, 2, dtype=draws.dtype)
+        return fields._Known(free.make(n), nothing, nothing > 0, [])
+
+    return replace(free, make=make)

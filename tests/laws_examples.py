@@ -19,6 +19,7 @@ from laws_draws import (
     Example,
     around,
     correlated,
+    field_of_known,
     modal_gaussian,
     plane,
     rows,
@@ -27,7 +28,7 @@ from laws_draws import (
 )
 from markovbridge import PureDeath, exact, laws, processes
 from markovbridge.covariances import Dense, Isotropic
-from markovbridge.exact import empirical, gaussians
+from markovbridge.exact import empirical, fields, gaussians
 from markovbridge.exact.count_posteriors import CountPosterior
 from markovbridge.laws import Law, lineages, sums
 from markovbridge.laws.base import Pinned
@@ -392,4 +393,5 @@ EXAMPLES: dict[type, Callable[[Draws], Example]] = {
     Pinned: pinned,
     empirical._EmpiricalMarginal: empirical_marginal,
     gaussians._Joint: joint_gaussian,
+    fields._Known: field_of_known,
 }

@@ -228,11 +228,20 @@ def gaussian() -> Case:
     return case(process, None, REALS, law=law, objective=mb.EndMSE(), saved=False)
 
 
+def gaussian_field() -> Case:
+    torus = covariances.Torus(covariances.Exponential(0.8, 1.5), dimension=1)
+    process = mb.LinearDiffusion(mb.VP(0.1, 5.0), torus, direction="noising")
+    base = exact.GaussianField(process, torus, 0.3)
+    head, masking = mb.EndpointHead("residual"), mb.Masking()
+    return case(process, head, REALS, base=base, masking=masking, saved=False)
+
+
 LAW_CASES: dict[str, Callable[[], Case]] = {
     "exact-empirical-reals": lambda: empirical(
         mb.LinearDiffusion(mb.VP(0.1, 5.0), direction="noising"), REALS
     ),
     "exact-gaussian": gaussian,
+    "exact-gaussian-field": gaussian_field,
     "exact-empirical-amounts": lambda: empirical(mb.GammaProcess(4.0), AMOUNTS),
 }
 

@@ -26,7 +26,7 @@ from markovbridge import (
 )
 from markovbridge.couplings import Gaussian
 from markovbridge.couplings.base import same
-from markovbridge.covariances import Dense
+from markovbridge.covariances import Dense, Isotropic
 from markovbridge.exact.base import Pairs
 
 LEVEL = 1e-5
@@ -36,6 +36,7 @@ UNSTABLE = LinearDiffusion(OrnsteinUhlenbeck(-1.0, 1.0))
 BROWNIAN = LinearDiffusion(Brownian(0.8))
 NOISING = LinearDiffusion(VP(), direction="noising")
 TWO, QUARTER = torch.full((1,), 2.0), torch.full((1, 1), 0.25)
+QUARTERS = Isotropic(0.25)
 POINTS = torch.tensor([[0], [2], [7]])
 THIRDS = ([0, 2, 7], [1 / 3, 1 / 3, 1 / 3])
 OTHERS = (
@@ -150,6 +151,10 @@ KNOWN = {
         (normal(UNSTABLE, Independent()).reversed().reversed(), NORMAL.cdf),
         (moments(-1.0, 0.7, -0.4).reversed(), stats.norm(-1, 0.7**0.5).cdf),
         (moments(-1.0, 0.7, -0.4).reversed().reversed(), NORMAL.cdf),
+    ],
+    "GaussianField": [
+        (exact.GaussianField(UNSTABLE, QUARTERS, TWO, Dirac(0.0)), NORMAL.cdf),
+        (exact.GaussianField(UNSTABLE, QUARTERS, 2.0, Independent()), NORMAL.cdf),
     ],
     "Frequencies": [
         (exact.FitFrequencies(1e-9)(PureDeath(7), POINTS), stats.rv_discrete(values=THIRDS)),

@@ -8,6 +8,7 @@ from torch import nn
 
 import markovbridge as mb
 from markovbridge import exact
+from markovbridge.covariances import Exponential, Torus
 from markovbridge.data.covariates import Covariates
 from markovbridge.networks import MLP
 from markovbridge.storage.config import together
@@ -30,6 +31,7 @@ LAWS = {
     exact.Mixture: exact.Mixture(DEATH, (0.25, 0.75), (POISSON, exact.Poisson(DEATH, 2 * THIRD))),
     exact.Empirical: exact.Empirical(DEATH, COUNTS, torch.tensor([0.2, 0.3, 0.5]).double()),
     exact.Gaussian: exact.Gaussian.coupled(FLOW, mb.Noised(), THIRD, SPREAD),
+    exact.GaussianField: exact.GaussianField(FLOW, Torus(Exponential(1 / 3, 2.0), 1), THIRD),
     exact.CountMixture: exact.FitMixture((2,)).told(DEATH, ROWS, *TOLD),
     exact.LinearCounts: exact.FitLinearCounts()(DEATH, COUNTS),
     exact.Frequencies: exact.FitFrequencies()(mb.PureDeath(6), COUNTS),

@@ -34,3 +34,13 @@ def test_photo_patches(example):
     # A thousand draws tell the parameters that they were made with.
     assert math.log(same.length / kernel.length) == pytest.approx(0, abs=0.15)
     assert math.log(same.smoothness / kernel.smoothness) == pytest.approx(0, abs=0.1)
+
+
+def test_field_simulation(example):
+    off, chance, found = example("field_simulation", side=64, known=20, draws=150, counts=(3, 5))
+    assert off < 1.6 * chance
+    (white, rough), (own, same) = (
+        found[name][0] for name in ("white noise", "noise of the field")
+    )
+    assert white < 0.93 and rough < 0.95
+    assert own == pytest.approx(1, abs=0.05) and same == pytest.approx(1, abs=0.03)

@@ -238,6 +238,22 @@ class Fourier(_Waves):
             sines = sines.index_select(axis, twice)
         return (mean - sines) / math.prod(sizes)
 
+    def block(self, weights: Tensor, sites: Tensor) -> Tensor:
+        # As in `diagonal`: cosines of the difference of two sites, sines of their sum.
+        sizes = check_field(weights.unsqueeze(0), self.dimension)
+        waves = torch.fft.fftn(weights, dim=self._axes) / math.prod(sizes)
+        split = weights.ndim - self.dimension
+        place = torch.unravel_index(sites, weights.shape)
+        copy, inside = [p.unsqueeze(1) for p in place[:split]], place[split:]
+        apart, sums = (
+            tuple((p.unsqueeze(1) + sign * p) % n for p, n in zip(inside, sizes, strict=True))
+            for sign in (-1, 1)
+        )
+        found = waves.real[(*copy, *apart)] - waves.imag[(*copy, *sums)]
+        for axis in copy:
+            found = torch.where(axis == axis.mT, found, 0.0)
+        return found
+
     @property
     def _axes(self) -> tuple[int, ...]:
         return tuple(range(-self.dimension, 0))
@@ -367,6 +383,9 @@ class Grouped(Transform):
 
     def diagonal(self, weights: Tensor) -> Tensor:
         return self.basis.diagonal(weights)
+
+    def block(self, weights: Tensor, sites: Tensor) -> Tensor:
+        return self.basis.block(weights, sites)
 
 
 doors.guard(__name__, own=("vectors", "index"))

@@ -36,6 +36,25 @@ class Transform(ABC):
     def diagonal(self, weights: Tensor) -> Tensor:
         """The diagonal of U^T diag(w) U, for w of (batch, *event), in that shape."""
 
+    def block(self, weights: Tensor, sites: Tensor) -> Tensor:
+        """U^T diag(w) U between some sites only.
+
+        Args:
+            weights: w, (*event).
+            sites: Which, of the flattened event, (m,) int64.
+
+        Returns:
+            (m, m), symmetric.
+        """
+        found = []
+        for some in sites.split(64):
+            unit = weights.new_zeros(len(some), weights.numel())
+            unit.scatter_(1, some.unsqueeze(1), 1.0)
+            columns = self.inverse(weights * self.forward(unit.reshape(-1, *weights.shape)))
+            found.append(columns.flatten(1)[:, sites])
+        made = torch.cat(found) if found else weights.new_zeros(0, 0)
+        return (made + made.mT) / 2
+
     @property
     @abstractmethod
     def bands(self) -> int:

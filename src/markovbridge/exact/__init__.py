@@ -3,6 +3,7 @@
 from markovbridge.exact.base import DataLaw
 from markovbridge.exact.count_mixtures import CountMixture
 from markovbridge.exact.empirical import Empirical
+from markovbridge.exact.fields import GaussianField
 from markovbridge.exact.fits import BaseFit, FitFrequencies, FitLinearCounts, FitMixture
 from markovbridge.exact.frequencies import Frequencies
 from markovbridge.exact.gaussians import Gaussian
@@ -29,6 +30,7 @@ __all__ = [
     "FitMixture",
     "Frequencies",
     "Gaussian",
+    "GaussianField",
     "LinearCounts",
     "MeanOnly",
     "Mixture",

@@ -50,6 +50,11 @@ class Asked(Dynamics):
         return self.said(x, t, given)
 
     @property
+    def conditions_itself(self) -> bool:
+        uses = self.head is None and not self.coupling.preserve
+        return uses and bool(getattr(self.network, "uses_known", False))
+
+    @property
     def draws_jointly(self) -> bool:
         """Whether `end` draws all sites of x_1 jointly, and not from `law`."""
         return self.head is not None and self.head.noise > 0
@@ -120,11 +125,14 @@ class Asked(Dynamics):
         Shown noise, (batch, noise, *event), it says what the end is that is made of it.
         """
         if self.head is None:
-            more = () if self.masking is None else (given.observed,)
+            shown = self.masking is not None and not self.conditions_itself
+            more = (given.observed,) if shown else ()
             law: Any = self.network
-            told: tuple[Tensor, ...] = (x, t.plain)
+            told: tuple[Any, ...] = (x, t.plain)
             if self.coupling.preserve:
                 law, told = self.network.given_start, (*told, self._start(given))  # pyright: ignore
+            elif self.conditions_itself and given.observed is not None:
+                law, told = self.network.given_known, (*told, given.observed)  # pyright: ignore
             return [law(*told, condition, *more) for condition in conditions]
         asked = conditions if base_of(self.base).conditional else conditions[:1]
         settings = [self._setting(x, t, condition, given) for condition in asked]

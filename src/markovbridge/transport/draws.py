@@ -68,6 +68,11 @@ class Sampling(nn.Module, ABC):
         """Where the weights are."""
         return self.mean.device
 
+    @property
+    def conditions_itself(self) -> bool:
+        """Whether a law of `exact` that uses known sites stands where a network would."""
+        return False
+
     def default_sampler(self) -> Sampler:
         """The sampler to take if none is named.
 
@@ -212,18 +217,17 @@ class Sampling(nn.Module, ABC):
         """Draw the unknown sites of x given the known ones. Call again for another draw.
 
         Known sites follow the bridge to their value while the others are sampled. A network
-        trained with `masking` is told the values, and nothing is approximate but network and
-        steps. Any other network sees the known sites at time t only (replacement), which is
-        **approximate**: it draws the others as if the rest of the known values were still
-        open. `rounds` make up for it, step by step: back by the reference and forward again
-        (RePaint, https://arxiv.org/abs/2201.09865), so that the others come to agree with
-        what is known by then. The error falls with rounds and steps together.
+        trained with `masking`, or an `exact.GaussianField`, is told the values, and nothing is
+        approximate but network and steps. Any other network sees the known sites at time t only
+        (replacement), which is **approximate**: it draws the others as if the rest of the known
+        values were still open. `rounds` make up for it, step by step: back by the reference and
+        forward again (RePaint, https://arxiv.org/abs/2201.09865), so that the others come to agree
+        with what is known by then. The error falls with rounds and steps together.
 
         Args:
             x: States, (n, *event); what unknown sites hold does not matter.
             observed: Which sites are known: bool, broadcastable to x.
-            rounds: How often each step is taken. By default 1 for a network trained with
-                `masking`, else 10.
+            rounds: How often each step is taken. By default 1 if it is told known sites, else 10.
             generator: Where the key of these draws is drawn from; fresh if None.
             **options: As for `sample`.
 
@@ -247,7 +251,7 @@ class Sampling(nn.Module, ABC):
     ) -> Tensor:
         """One block of `impute`; see `markovbridge.transport.draws`."""
         if rounds is None:
-            rounds = ROUNDS if self.masking is None else 1
+            rounds = 1 if self.masking is not None or self.conditions_itself else ROUNDS
         checks.whole(rounds, "rounds", least=1, most=ROUNDS_AT_MOST)
         generator = randomness.generator(self.device, "impute", key, index)
         block = options.get("block", BLOCK)
