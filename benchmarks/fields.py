@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--known", type=int, default=200)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--noises", nargs="+", default=["white", "own"])
+    parser.add_argument("--noises", nargs="+", choices=list(NOISES), default=["white", "own"])
     parser.add_argument("--dynamics", nargs="+", default=["brownian"], choices=list(DYNAMICS))
     parser.add_argument("--sites", type=int, default=6, help="whose deviation is known exactly")
     parser.add_argument("--draws", type=int, default=24, help="0 for none")

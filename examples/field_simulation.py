@@ -69,7 +69,8 @@ def main(output=None, side=256, known=200, draws=20, counts=(1, 2, 3, 5)):
         for steps in counts:
             made, spread, between = drawn(noise, steps=steps, sampler=mb.Midpoint())
             found[name].append((spread, between / rough))
-            few.setdefault(name, made) if steps == counts[-2] else None
+            if steps == counts[-2]:
+                few[name] = made
             print(
                 f"{name}, {2 * steps} evaluations: deviation {spread:.3f} of kriging's, "
                 f"neighbours differ by {between / rough:.3f} of what they should"

@@ -151,6 +151,6 @@ def field_of_known(draws: Draws) -> Example:
 
     def make(n: int) -> Law:
         nothing = torch.zeros(n, 2, dtype=draws.dtype)
-        return fields._Known(free.make(n), nothing, nothing > 0, [])
+        return fields._Known(free.make(n), nothing, nothing > 0, [], draws.dtype)
 
     return replace(free, make=make)

@@ -12,7 +12,7 @@ SAYS = {
     r"|(commands?|scripts?)\b[^.]*\b(was|were) not kept",
     "a seed, or that there is none": r"\b(seeds?|random_state)\b",
 }
-HARDWARE = r"thread|core"
+HARDWARE = r"\b(threads?|cores?|GPUs?)\b"
 
 
 def sections():

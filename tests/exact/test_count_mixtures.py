@@ -158,6 +158,21 @@ def test_known_sites_enter_by_their_ends():
     assert torch.equal(told.mean, other(x[:1], p).mean)
 
 
+def test_in_place_of_a_network_it_is_told_known_sites():
+    """One step to an end that is drawn jointly is the conditional law, whatever is replaced."""
+    model, n, shown = mixture(4), 20_000, 9
+    transport = Transport(PROCESS, model, shape=(2,))
+    assert transport.conditions_itself
+    x, known = torch.tensor([[shown, 0]]).expand(n, 2), torch.tensor([True, False])
+    drawn = transport.impute(
+        x, known, steps=1, sampler=Bridge(), generator=generator("cpu", "known"), block=n
+    )
+    right = table(model)[shown] / table(model)[shown].sum()
+    found = np.bincount(drawn[:, 1].numpy(), minlength=TOP) / n
+    free = table(model).sum(0)
+    assert np.abs(found - right).sum() / 2 < 0.02 < np.abs(free - right).sum() / 4
+
+
 def test_residuals_are_those_of_pearson():
     """Of one profile (x - pm)/sd exactly, of ends that are known (y - m)/sd; several: a mean m."""
     one, n = mixture(7, profiles=1, depths=1), torch.tensor([[0, 2], [5, 1], [3, 40]])

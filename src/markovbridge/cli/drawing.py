@@ -229,7 +229,7 @@ def caption(run: RunFolder, shows: str, meta: dict[str, Any]) -> str:
     """
     given = described(meta.get("condition"), meta.get("guidance", 1.0))
     return (
-        f"{run.path.name}: {shows}.{f' Given {given}.' if given else ''} {meta['sampler']}, "
+        f"{run.path.resolve().name}: {shows}.{f' Given {given}.' if given else ''} {meta['sampler']}, "
         f"{meta['evaluations']:g} evaluations, {meta['weights']} weights, seed {meta['seed']}"
     )
 

@@ -15,8 +15,8 @@ Geostatistics, 1978, chapter VII): of a draw z of the law above, and of its mean
     z + P[:, K] P[K, K]⁻¹ (y - z[K])
 
 is a draw, and the mean, of the law given both. P[K, K] is read off one transform, so that n sites
-of which m are known cost O(n log n + m³) for each distinct time and set of known sites, and a row
-O(n log n + m²). Variances, if they are asked for, take a transform for each known site.
+of which m are known cost O(n log n + m³) for each distinct time and set of known sites, and each row
+O(n log n + m²) more. P[K, K]⁻¹ amplifies rounding, the more the smoother the field: all is float64. Variances, if they are asked for, take a transform for each known site.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class GaussianField(DataLaw):
         self, x: Tensor, t: Time, observed: Observed, condition: Tensor | None = None
     ) -> Law:
         at = self._at(x, t)
-        law, pieces = self._given(x, at), []
+        law, pieces = self._given(x.double(), at), []
         for rows in _alike(observed.mask, at.rows):
             sites = observed.mask[rows[0]].flatten().nonzero().squeeze(1)
             if len(sites) > KNOWN:
@@ -148,7 +148,7 @@ class GaussianField(DataLaw):
             if len(sites):
                 left = at.open[at.rows[rows[0]]].expand(x.shape[1:])
                 pieces.append(_piece(rows, sites, left, self._modes))
-        return _Known(law, observed.values.to(x.dtype), observed.mask, pieces)
+        return _Known(law, observed.values.double(), observed.mask, pieces, x.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +214,8 @@ class _Piece:
         rows: Which, (rows,).
         sites: The known ones, of the flattened event, (m,).
         root: G with G Gᵀ = P[K, K]⁻¹, (m, m), float64.
-        logdet: log det P[K, K].
+        logdet: log det P[K, K], where nothing in it is certain.
+        rank: How many directions that are.
         left: The diagonal of P in modes, (*event), float64.
     """
 
@@ -222,6 +223,7 @@ class _Piece:
     sites: Tensor
     root: Tensor
     logdet: Tensor
+    rank: int
     left: Tensor
 
 
@@ -232,12 +234,13 @@ def _piece(rows: Tensor, sites: Tensor, left: Tensor, modes: Transform) -> _Piec
     if not int(failed):
         unit = torch.eye(len(sites), dtype=factor.dtype, device=factor.device)
         root = torch.linalg.solve_triangular(factor, unit, upper=False).mT
-        return _Piece(rows, sites, root, 2 * factor.diagonal().log().sum(), left)
+        logdet = 2 * factor.diagonal().log().sum()
+        return _Piece(rows, sites, root, logdet, len(sites), left)
     # Certain in some direction but for rounding, as all is at t = 1: the pseudo-inverse.
     values, vectors = torch.linalg.eigh(matrix)
     some = values > len(sites) * torch.finfo(values.dtype).eps * values[-1].clamp_min(0)
     root = vectors * torch.where(some, values.clamp_min(1e-300).rsqrt(), 0.0)
-    return _Piece(rows, sites, root, values.clamp_min(0).log().sum(), left)
+    return _Piece(rows, sites, root, values[some].log().sum(), int(some.sum()), left)
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,12 +252,14 @@ class _Known(Law):
         values: (batch, *event), of which only the known sites count.
         mask: Which are known, (batch, *event).
         pieces: The rows of which some are, in groups.
+        dtype: Of what is drawn and stated; all is worked out in float64.
     """
 
     free: ModalGaussian
     values: Tensor
     mask: Tensor
     pieces: list[_Piece]
+    dtype: torch.dtype
 
     def _corrected(self, z: Tensor) -> Tensor:
         """A draw, or the mean, of the free law as one of the law given the known sites."""
@@ -275,11 +280,11 @@ class _Known(Law):
         return torch.where(self.mask, self.values, moved)
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
-        return self._corrected(self.free.sample(generator=generator))
+        return self._corrected(self.free.sample(generator=generator)).to(self.dtype)
 
     @property
     def mean(self) -> Tensor:
-        return self._corrected(self.free.mean)
+        return self._corrected(self.free.mean).to(self.dtype)
 
     @property
     def variance(self) -> Tensor:
@@ -293,22 +298,25 @@ class _Known(Law):
                 waves = piece.left * modes.forward(unit.reshape(-1, *gained.shape))
                 gained = gained + modes.inverse(waves).square().sum(0)
             found[piece.rows] = (found[piece.rows].double() - gained).clamp_min(0).to(found.dtype)
-        return torch.where(self.mask, 0.0, found)
+        return torch.where(self.mask, 0.0, found).to(self.dtype)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density of the unknown sites given the known ones, (batch,), nats.
 
         What x says of the known sites does not matter.
+
+        Raises:
+            ValueError: If a mode is certain, as all are at t = 1.
         """
-        x = torch.where(self.mask, self.values, x)
+        x = torch.where(self.mask, self.values, x.double())
         total = self.free.log_prob(x)
         residual = (x - self.free.mean).flatten(1)
         for piece in self.pieces:
             z = residual[piece.rows.unsqueeze(1), piece.sites].double() @ piece.root
-            constant = piece.logdet + len(piece.sites) * math.log(2 * math.pi)
+            constant = piece.logdet + piece.rank * math.log(2 * math.pi)
             known = -0.5 * (z.square().sum(1) + constant)
             total = total.index_put((piece.rows,), -known.to(total.dtype), accumulate=True)
-        return total
+        return total.to(self.dtype)
 
 
 doors.guard(__name__)

@@ -81,7 +81,8 @@ def lettered(text: str, width: int) -> np.ndarray | None:
     font = ImageFont.load_default(LARGE if width >= WIDE else SMALL)
     room = max(width, LEAST) - 2 * MARGIN
     lines: list[str] = []
-    for word in text.encode("latin-1", "replace").decode("latin-1").split():
+    plain = text.encode("latin-1", "replace").decode("latin-1")
+    for word in (part for word in plain.split() for part in textwrap.wrap(word, room // SMALL)):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and font.getlength(longer) <= room:
             lines[-1] = longer

@@ -217,9 +217,9 @@ class Sampling(nn.Module, ABC):
         """Draw the unknown sites of x given the known ones. Call again for another draw.
 
         Known sites follow the bridge to their value while the others are sampled. A network
-        trained with `masking`, or an `exact.GaussianField`, is told the values, and nothing is
-        approximate but network and steps. Any other network sees the known sites at time t only
-        (replacement), which is **approximate**: it draws the others as if the rest of the known
+        trained with `masking`, or a law in its place that uses known sites (`GaussianField`,
+        `CountMixture`), is told the values, and nothing is approximate but network and steps. Any
+        other sees the known sites at time t only (replacement), which is **approximate**: it draws the others as if the rest of the known
         values were still open. `rounds` make up for it, step by step: back by the reference and
         forward again (RePaint, https://arxiv.org/abs/2201.09865), so that the others come to agree
         with what is known by then. The error falls with rounds and steps together.
@@ -227,7 +227,7 @@ class Sampling(nn.Module, ABC):
         Args:
             x: States, (n, *event); what unknown sites hold does not matter.
             observed: Which sites are known: bool, broadcastable to x.
-            rounds: How often each step is taken. By default 1 if it is told known sites, else 10.
+            rounds: How often each step is taken. By default 1 if known sites are told, else 10.
             generator: Where the key of these draws is drawn from; fresh if None.
             **options: As for `sample`.
 
