@@ -228,8 +228,9 @@ def caption(run: RunFolder, shows: str, meta: dict[str, Any]) -> str:
         meta: How it was made.
     """
     given = described(meta.get("condition"), meta.get("guidance", 1.0))
+    name = run.path.resolve().name
     return (
-        f"{run.path.resolve().name}: {shows}.{f' Given {given}.' if given else ''} {meta['sampler']}, "
+        f"{name}: {shows}.{f' Given {given}.' if given else ''} {meta['sampler']}, "
         f"{meta['evaluations']:g} evaluations, {meta['weights']} weights, seed {meta['seed']}"
     )
 

@@ -15,8 +15,9 @@ Geostatistics, 1978, chapter VII): of a draw z of the law above, and of its mean
     z + P[:, K] P[K, K]⁻¹ (y - z[K])
 
 is a draw, and the mean, of the law given both. P[K, K] is read off one transform, so that n sites
-of which m are known cost O(n log n + m³) for each distinct time and set of known sites, and each row
-O(n log n + m²) more. P[K, K]⁻¹ amplifies rounding, the more the smoother the field: all is float64. Variances, if they are asked for, take a transform for each known site.
+of which m are known cost O(n log n + m³) for each distinct time and set of known sites, and each
+row O(n log n + m²) more. Variances, if they are asked for, take a transform for each known site.
+P[K, K]⁻¹ amplifies rounding, the more the smoother the field: all is worked out in float64.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def lettered(text: str, width: int) -> np.ndarray | None:
     room = max(width, LEAST) - 2 * MARGIN
     lines: list[str] = []
     plain = text.encode("latin-1", "replace").decode("latin-1")
-    for word in (part for word in plain.split() for part in textwrap.wrap(word, room // SMALL)):
+    for word in (part for long in plain.split() for part in textwrap.wrap(long, room // SMALL)):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and font.getlength(longer) <= room:
             lines[-1] = longer

@@ -132,8 +132,8 @@ def tell_errors(model: Transport, examples: Examples, seed: int) -> None:
 def tell_plans(model: Transport, examples: Examples, config: TrainingConfig) -> None:
     """Measure where joint draws end and leaps begin, always with the same data and noise.
 
-    Of as many samples as about a fifth of the training costs, at most. Of hardly any there is no plan, nor
-    of models without joint draws, or whose sources are given with the data.
+    Of as many samples as about a fifth of the training costs, at most. Of hardly any there is no
+    plan, nor of models without joint draws, or whose sources are given with the data.
     """
     samples = min(SAMPLES, config.steps * config.batch_size // PLANNING)
     if not model.draws_jointly or model.coupling.given or samples < FEWEST:

@@ -219,10 +219,10 @@ class Sampling(nn.Module, ABC):
         Known sites follow the bridge to their value while the others are sampled. A network
         trained with `masking`, or a law in its place that uses known sites (`GaussianField`,
         `CountMixture`), is told the values, and nothing is approximate but network and steps. Any
-        other sees the known sites at time t only (replacement), which is **approximate**: it draws the others as if the rest of the known
-        values were still open. `rounds` make up for it, step by step: back by the reference and
-        forward again (RePaint, https://arxiv.org/abs/2201.09865), so that the others come to agree
-        with what is known by then. The error falls with rounds and steps together.
+        other sees the known sites at time t only (replacement), which is **approximate**: it
+        draws the others as if the rest were still open. `rounds` make up for it, step by step:
+        back by the reference and forward again (RePaint, https://arxiv.org/abs/2201.09865), so
+        that all come to agree. The error falls with rounds and steps together.
 
         Args:
             x: States, (n, *event); what unknown sites hold does not matter.
