@@ -197,6 +197,11 @@ def classes(model: mb.Transport, n: int) -> Tensor | None:
     return conditioned(model, each_in_turn, 1.0, n)[1]
 
 
+def asked(name: str, arguments: argparse.Namespace) -> bool:
+    """Whether a row is among those that `--only` leaves."""
+    return arguments.only is None or any(part in name for part in arguments.only)
+
+
 def most_steps(sampler: Sampler, evaluations: int) -> tuple[int, int]:
     """The most steps with so many evaluations, one at least, and how many they take."""
     steps = 1
@@ -270,7 +275,7 @@ def main() -> None:
     rows = [
         row
         for row in (OTHERS if arguments.beside else TABLES if arguments.table else ROWS)
-        if arguments.only is None or any(part in row.name for part in arguments.only)
+        if asked(row.name, arguments)
     ]
     for name in sorted({row.model for row in rows}):
         if name in ("ours", "joint") and arguments.run is not None:
@@ -316,7 +321,8 @@ def main() -> None:
             found = draw(row, steps, sampler)
             curves[row.name].append((taken, found[0]))
             say(f"  {taken:5d}: {told(found)}")
-    for name in OUTSIDE if arguments.beside else ():
+    others = [n for n in OUTSIDE if arguments.beside and asked(f"flow matching, {n}", arguments)]
+    for name in others:
         pins, folder = PINS, arguments.environment
         if arguments.install and environments.absent("flow_matching", folder, pins):
             environments.install(folder, pins)
