@@ -1,4 +1,4 @@
-"""A field of 256 x 256 sites is simulated given 200 of them: which noise makes it in six looks?
+"""A field of 256 x 256 sites, simulated given 200 of them: noise decides how few looks it takes.
 
     python examples/field_simulation.py [--output field_simulation.png]
 
@@ -93,11 +93,11 @@ def draw(output, pictures, mask, counts, found):
         "its deviation": deviation,
         f"noise of the field, {2 * counts[-2]} evaluations": few["noise of the field"][0, 0],
     }
-    figure, axes = plt.subplots(2, 4, figsize=(10.4, 5.2), layout="constrained")
+    figure, axes = plt.subplots(2, 4, figsize=(10, 4.6), layout="constrained")
     for axis, (title, image) in zip(axes[:, :3].flat, shown.items(), strict=True):
         sure = title == "its deviation"
         limits = {"vmin": 0, "vmax": 1} if sure else {"vmin": -2.5, "vmax": 2.5}
-        colours = plt.get_cmap("viridis" if sure else "RdBu_r", 12)  # few, for a small file
+        colours = plt.get_cmap("viridis" if sure else "RdBu_r", 8)  # few, for a small file
         axis.imshow(image.numpy(), cmap=colours, interpolation="nearest", **limits)
         axis.set_title(title, fontsize=9)
         axis.set(xticks=[], yticks=[])
@@ -113,7 +113,7 @@ def draw(output, pictures, mask, counts, found):
         axis.set_title(title, fontsize=9)
         axis.set(xlabel="evaluations", ylim=(0, None))
     axes[0, 3].legend(fontsize=8)
-    figure.savefig(Path(output), dpi=64)
+    figure.savefig(Path(output), dpi=80)
     plt.close(figure)
 
 
