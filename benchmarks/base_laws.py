@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -28,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 from photo_patches import patches, photos  # noqa: E402
 from quality import say  # noqa: E402
+from trained_runs import trained  # noqa: E402
 
 SIZE = 16
 BASES = {
@@ -58,13 +58,11 @@ def told(arguments: argparse.Namespace) -> list[str]:
 def losses(base: str, words: list[str], arguments: argparse.Namespace) -> dict[int, float]:
     """Held-out loss by step, of a run that is made unless it is there."""
     run = arguments.output / f"{arguments.data}-{base}-{arguments.steps}"
-    if not (run / "model" / "config.json").is_file():
-        command = [sys.executable, "-m", "markovbridge", "train", *words, "--output", str(run)]
-        command += ["--overwrite", "true", "--head", "markovbridge.MeanHead"]
-        command += ["--base", BASES[base], "--trainer.steps", str(arguments.steps)]
-        command += ["--trainer.validate_every", str(arguments.every)]
-        command += ["--trainer.sample_every", "0", "--trainer.checkpoint_every", "0"]
-        subprocess.run([*command, *arguments.words], check=True, stdout=sys.stderr)
+    words = [*words, "--head", "markovbridge.MeanHead", "--base", BASES[base]]
+    words += ["--trainer.steps", str(arguments.steps)]
+    words += ["--trainer.validate_every", str(arguments.every)]
+    words += ["--trainer.sample_every", "0", "--trainer.checkpoint_every", "0"]
+    trained(run, *words, *arguments.words)
     lines = (run / "metrics.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if "validation_loss" in row]
     return {row["step"]: row["validation_loss"] for row in rows}

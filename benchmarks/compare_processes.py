@@ -11,7 +11,6 @@ distance and the Fréchet distance in pixels to the data, beside those of two ha
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,23 +20,20 @@ import markovbridge as mb
 from markovbridge import recipes
 from markovbridge.data import IDX, Digits
 from markovbridge.evaluation import metrics
+from trained_runs import trained
 
 DATA = {"digits": Digits(), "fashion-mnist": IDX(name="fashion-mnist")}
 SUFFIXES = ("", "-absorbing", "-uniform", "-gaussian", "-ehrenfest", "-birth-death")
 
 
-def trained(recipe: str, folder: Path, steps: int) -> mb.Transport:
+def model_of(recipe: str, folder: Path, steps: int) -> mb.Transport:
     """The model of a recipe after this many steps."""
-    run = folder / f"{recipe}-{steps}"
-    if not (run / "model" / "config.json").is_file():
-        command = [sys.executable, "-m", "markovbridge", "train", recipe, "--output", str(run)]
-        command += ["--trainer.steps", str(steps), "--overwrite", "true"]
-        if recipe in DATA:  # leaps alone, and the batches of the others
-            size = "128" if recipe == "digits" else "64"
-            command += ["--head", "markovbridge.MeanHead", "--trainer.batch_size", size]
-        subprocess.run(command, check=True, stdout=sys.stderr)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return mb.Transport.from_pretrained(run / "model").to(device)
+    words = ["--trainer.steps", str(steps)]
+    if recipe in DATA:  # leaps alone, and the batches of the others
+        size = "128" if recipe == "digits" else "64"
+        words += ["--head", "markovbridge.MeanHead", "--trainer.batch_size", size]
+    run = trained(folder / f"{recipe}-{steps}", recipe, *words)
+    return mb.Transport.from_pretrained(run).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def sampler_of(model: mb.Transport) -> mb.Bridge | mb.TauLeaping:
@@ -75,7 +71,7 @@ def main() -> None:
             continue
         if arguments.only and suffix.removeprefix("-") not in arguments.only:
             continue
-        model = trained(recipe, arguments.output, arguments.steps)
+        model = model_of(recipe, arguments.output, arguments.steps)
         sampler, cells = sampler_of(model), ""
         for count in arguments.evaluations:
             samples = model.sample(

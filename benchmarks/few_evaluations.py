@@ -15,7 +15,6 @@ floors: what two halves of the data score.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -27,25 +26,24 @@ import markovbridge as mb
 from markovbridge.data import IDX, Digits
 from markovbridge.evaluation import metrics
 from markovbridge.evaluation.metrics import extractor_of
+from markovbridge.samplers.hand_over import walk
 from markovbridge.storage.png import grid_png
 from markovbridge.transport.planning import plans
+from trained_runs import trained
 
 DATA = {"digits": Digits(), "fashion-mnist": IDX(name="fashion-mnist")}
 HEADS = {"joint": [], "leaps": ["--head", "markovbridge.MeanHead"]}
 
 
-def trained(name: str, arguments: argparse.Namespace, seed: int) -> mb.Transport:
+def model_of(name: str, arguments: argparse.Namespace, seed: int) -> mb.Transport:
     """The model of the recipe, or of its twin with a mean alone."""
     if arguments.run is not None:
         return mb.Transport.from_pretrained(arguments.run)
     run = arguments.output / f"{arguments.data}-{name}-{seed}-{arguments.steps or 'whole'}"
-    if not (run / "model" / "config.json").is_file():
-        command = [sys.executable, "-m", "markovbridge", "train", arguments.data]
-        command += ["--output", str(run), "--overwrite", "true", "--split", "all", *HEADS[name]]
-        command += ["--trainer.seed", str(seed), "--trainer.sample_every", "0"]
-        command += ["--trainer.steps", str(arguments.steps)] if arguments.steps else []
-        subprocess.run(command, check=True, stdout=sys.stderr)
-    return mb.Transport.from_pretrained(run)
+    words = ["--split", "all", *HEADS[name], "--trainer.seed", str(seed)]
+    words += ["--trainer.sample_every", "0"]
+    words += ["--trainer.steps", str(arguments.steps)] if arguments.steps else []
+    return mb.Transport.from_pretrained(trained(run, arguments.data, *words))
 
 
 def walks(model: mb.Transport, real: Tensor, counts: list[int], samples: int) -> dict[int, dict]:
@@ -57,11 +55,10 @@ def walks(model: mb.Transport, real: Tensor, counts: list[int], samples: int) ->
     chosen = {}
     for count in counts:
         plan = min((p for p in found if p.evaluations <= count), key=lambda p: p.error)
-        left, done = plan.steps - len(plan.joint), plan.joint[-1] if plan.joint else 0.0
-        later = list(model.grid(left, done))[1:] if left else []
-        grid = torch.tensor([0.0, *plan.joint, *later], dtype=torch.float64)
         leaps = mb.Trapezoidal() if plan.theta is None else mb.Trapezoidal(plan.theta)
-        chosen[count] = {"steps": grid, "sampler": mb.HandOver(done, leaps)}
+        sampler, times = walk(model, plan.steps, plan.joint, leaps)
+        grid = torch.tensor(times, dtype=torch.float64)
+        chosen[count] = {"steps": grid, "sampler": sampler}
         joint = ", ".join(f"{t:.3f}" for t in plan.joint)
         say(f"  {count:4d}: joint draws to t = {joint}; leaps of theta {plan.theta}")
     return chosen
@@ -103,7 +100,7 @@ def main() -> None:
     names = ["run"] if arguments.run is not None else arguments.only
     for seed in arguments.seeds:
         for name in names:
-            model = trained(name, arguments, seed)
+            model = model_of(name, arguments, seed)
             found_walks = walks(model, real[order[:2048]], arguments.evaluations, arguments.plans)
             for count, options in found_walks.items():
                 drawn = model.sample(

@@ -47,8 +47,9 @@ import markovbridge as mb
 from markovbridge.cli.models import conditioned
 from markovbridge.data import IDX, Digits
 from markovbridge.evaluation.metrics import extractor_of
-from markovbridge.evaluation.metrics.distances import Moments, pair_mean
 from markovbridge.samplers import Adaptive, Sampler, SecondOrderBridge, grids
+from quality_scores import Against
+from trained_runs import trained
 
 DATA = {"digits": Digits(), "fashion-mnist": IDX(name="fashion-mnist")}
 EVALUATIONS = (5, 10, 20, 50, 100, 250, 1000)
@@ -130,39 +131,22 @@ TABLES = (
     Row("table", "table, equal error, second order", SecondOrderBridge(), default_grid, None),
     Row("table", "table, cosine, second order", SecondOrderBridge(), cosine_grid, None),
 )
+
+
+def leaps(theta: float) -> mb.HandOver:
+    """Leaps of an inner time, of a model that draws jointly as well."""
+    return mb.HandOver(0.0, mb.Trapezoidal(theta))
+
+
 OTHERS = (
     Row("joint", "joint draws, then leaps", None, default_grid, None),
-    Row("joint", "leaps alone", mb.HandOver(0.0), default_grid, None),
+    *(
+        Row("joint", f"leaps alone, theta {theta}", leaps(theta), default_grid, None)
+        for theta in (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
+    ),
     Row("joint", "published grid, leap", mb.HandOver(0.0, mb.Bridge()), published_grid, None),
     Row("bridge", "bridges of a diffusion, flow", mb.ProbabilityFlow(), default_grid, None),
 )
-
-
-class Against:
-    """Scores of samples against real data, of which everything is found once.
-
-    Args:
-        real: The data, (N, *event).
-        seen: Makes features (n, d) of samples.
-    """
-
-    def __init__(self, real: Tensor, seen: Callable[[Tensor], Tensor]) -> None:
-        self.seen, self.rows = seen, real.flatten(1).double()
-        self.within, self.features = pair_mean(self.rows), seen(real).double()
-        self.moments = Moments.of(self.features)
-
-    def __call__(self, x: Tensor) -> tuple[float, float]:
-        """Energy distance in raw values, and Fréchet distance of features."""
-        rows = x.flatten(1).double()
-        energy = 2 * pair_mean(rows, self.rows) - pair_mean(rows) - self.within
-        return max(0.0, energy), Moments.of(self.seen(x).double()).frechet_distance(self.moments)
-
-    def floor(self, n: int) -> tuple[float, float]:
-        """Of the first n real rows against the others."""
-        a, b = self.rows[:n], self.rows[n:]
-        energy = 2 * pair_mean(a, b) - pair_mean(a) - pair_mean(b)
-        one, other = (Moments.of(f) for f in (self.features[:n], self.features[n:]))
-        return energy, one.frechet_distance(other)
 
 
 def budget(arguments: argparse.Namespace) -> list[str]:
@@ -174,15 +158,18 @@ def budget(arguments: argparse.Namespace) -> list[str]:
     return words
 
 
-def trained(name: str, arguments: argparse.Namespace) -> mb.Transport:
+def folder_of(name: str, arguments: argparse.Namespace) -> Path:
+    """Where a model is kept."""
+    return arguments.output / f"{arguments.data}-{name}-{arguments.steps or 'whole'}"
+
+
+def model_of(name: str, arguments: argparse.Namespace) -> mb.Transport:
     """The model of a recipe, or of a twin of it."""
-    run = arguments.output / f"{arguments.data}-{name}-{arguments.steps or 'whole'}"
-    if not (run / "model" / "config.json").is_file():
-        recipe = arguments.data + ("-bridge" if name == "bridge" else "")
-        command = [sys.executable, "-m", "markovbridge", "train", recipe, "--output", str(run)]
-        command += ["--overwrite", "true", *CHANGES[name], *budget(arguments)]
-        subprocess.run(command, check=True, stdout=sys.stderr)
-    return mb.Transport.from_pretrained(run / "model")
+    if name in ("ours", "joint") and arguments.run is not None:
+        return mb.Transport.from_pretrained(arguments.run)
+    recipe = arguments.data + ("-bridge" if name == "bridge" else "")
+    words = [*CHANGES[name], *budget(arguments)]
+    return mb.Transport.from_pretrained(trained(folder_of(name, arguments), recipe, *words))
 
 
 def own_sampler(model: mb.Transport) -> Sampler:
@@ -214,7 +201,7 @@ def most_steps(sampler: Sampler, evaluations: int) -> tuple[int, int]:
 
 def outside(name: str, arguments: argparse.Namespace) -> list[dict]:
     """What flow matching has drawn, a fact a row: solver, evaluations, seconds and file."""
-    folder = arguments.output / f"{arguments.data}-{name}-{arguments.steps or 'whole'}"
+    folder = folder_of(name, arguments)
     folder.mkdir(parents=True, exist_ok=True)
     task = {
         "recipe": arguments.data,
@@ -278,11 +265,7 @@ def main() -> None:
         if asked(row.name, arguments)
     ]
     for name in sorted({row.model for row in rows}):
-        if name in ("ours", "joint") and arguments.run is not None:
-            model = mb.Transport.from_pretrained(arguments.run / "model")
-        else:
-            model = trained(name, arguments)
-        models[name] = model.to(device)
+        model = models[name] = model_of(name, arguments).to(device)
         model.autocast = torch.bfloat16 if arguments.bf16 else None
         if model.error_curve is None:
             model.error_curve = grids.measure(model, real[:128].long().to(device))

@@ -60,7 +60,6 @@ class HandOver(Sampler):
                 raise ValueError(
                     f"plans[{number - 1}] is {plan}: {number} steps end at 1, the last one of them"
                 )
-
         if self.thetas and len(self.thetas) != len(self.plans):
             raise ValueError(
                 f"thetas has {len(self.thetas)} numbers and plans {len(self.plans)}: give one for "
@@ -77,13 +76,10 @@ class HandOver(Sampler):
         """The sampler of a walk, and where it stops: as planned, for a number of steps."""
         if isinstance(steps, Tensor) or start > 0 or not self.plans or steps < 1:
             return self, model.grid(steps, start)
-        joint = self._joint(steps)
-        done = joint[-1] if joint else 0.0
-        later = [] if done == 1 else list(model.grid(steps - len(joint), done))[1:]
         then = self.then
         if self.thetas:
             then = Trapezoidal(self.thetas[min(steps, len(self.thetas)) - 1])
-        return HandOver(done, then), [0.0, *joint, *later]
+        return walk(model, steps, self._joint(steps), then)
 
     def _joint(self, steps: int) -> tuple[float, ...]:
         """Where the steps of the bridge end, of a walk from the source."""
@@ -116,6 +112,23 @@ class HandOver(Sampler):
             joint = int(self.until > 0)
         later = self.then.evaluations(steps - joint) if steps > joint else 0
         return None if later is None else joint + later
+
+
+def walk(
+    model: DataModel, steps: int, joint: Sequence[float], then: Sampler
+) -> tuple[HandOver, list[float]]:
+    """The sampler of a walk from the source, and where it stops.
+
+    Args:
+        model: What is walked by.
+        steps: How many steps there are.
+        joint: Where those to jointly drawn ends stop, in (0, 1], increasing.
+        then: The sampler of the others.
+    """
+    done = joint[-1] if joint else 0.0
+    left = steps - len(joint)
+    later = list(model.grid(left, done))[1:] if left else []
+    return HandOver(done, then), [0.0, *joint, *later]
 
 
 doors.guard(__name__)

@@ -31,6 +31,7 @@ from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.samplers import HandOver, Trapezoidal
 from markovbridge.samplers.grids import measure
+from markovbridge.samplers.hand_over import walk
 from markovbridge.transport.transport import Transport
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75)  # of the error that has fallen by then
@@ -106,16 +107,12 @@ def plans(
     centre = points(x1).mean(0)
     real = points(x1) - centre
     spread = _apart(real)
-
     usual = head.stated.sampler(transport.process)
 
     def tried(number: int, *joint: float, theta: float = THETA) -> Plan:
-        done = joint[-1] if joint else 0.0
         leaps = isinstance(usual, Trapezoidal) and len(joint) < number
-        sampler = HandOver(done, Trapezoidal(theta) if leaps else usual)
-        left = number - len(joint)
-        later = list(transport.grid(left, done))[1:] if left else []
-        each = sampler.then.evaluations(left) if left else 0
+        sampler, times = walk(transport, number, joint, Trapezoidal(theta) if leaps else usual)
+        each = sampler.then.evaluations(number - len(joint)) if len(joint) < number else 0
         count = None if each is None else len(joint) + each
         inner = theta if leaps else None
         try:
@@ -123,7 +120,7 @@ def plans(
                 warnings.simplefilter("ignore")  # of what is tried only the best is for use
                 made = transport.sample(
                     samples,
-                    steps=torch.tensor([0.0, *joint, *later], dtype=torch.float64),
+                    steps=torch.tensor(times, dtype=torch.float64),
                     sampler=sampler,
                     condition=condition,
                     generator=torch.Generator(transport.device).manual_seed(seed),
