@@ -13,8 +13,8 @@ earlier leaps are better than a joint draw: only times up to the best of fewer s
 are tried.
 
 An inner time θ of `Trapezoidal` is of second order wherever it lies, but long leaps with a large
-one have too little of the variance of data: digits drawn by two leaps of θ = 0.4 have 0.89 of it
-and twice the energy distance of 0.25, which has all. From about ten steps on it hardly matters.
+one have too little of the variance of data: digits drawn by two leaps of θ = 0.4 have twice the
+energy distance of θ = 0.25. From about ten steps on it hardly matters.
 """
 
 from __future__ import annotations
