@@ -228,9 +228,9 @@ def caption(run: RunFolder, shows: str, meta: dict[str, Any]) -> str:
         meta: How it was made.
     """
     given = described(meta.get("condition"), meta.get("guidance", 1.0))
-    name = run.path.resolve().name
+    name, sampler = run.path.resolve().name, meta["sampler"].partition("(")[0]
     return (
-        f"{name}: {shows}.{f' Given {given}.' if given else ''} {meta['sampler']}, "
+        f"{name}: {shows}.{f' Given {given}.' if given else ''} {sampler}, "
         f"{meta['evaluations']:g} evaluations, {meta['weights']} weights, seed {meta['seed']}"
     )
 
