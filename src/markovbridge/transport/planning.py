@@ -1,7 +1,8 @@
 r"""Where joint draws end and leaps begin, and how these leap, by the errors of samples.
 
 For walks of a few numbers of steps, samples are drawn with no, one or two joint draws that end at
-several times, then with several inner times of the leaps, and compared with data by the energy
+several times, where the head draws jointly, then with several inner times of the leaps, where
+there are leaps, and compared with data by the energy
 distance (Székely & Rizzo 2013, https://doi.org/10.1016/j.jspi.2013.03.018),
 
     2 E‖X - Y‖ - E‖X - X'‖ - E‖Y - Y'‖,
@@ -29,7 +30,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.doors import checks
-from markovbridge.samplers import HandOver, Trapezoidal
+from markovbridge.samplers import HandOver, Sampler, Trapezoidal
 from markovbridge.samplers.grids import measure
 from markovbridge.samplers.hand_over import walk
 from markovbridge.transport.transport import Transport
@@ -62,6 +63,14 @@ class Plan(NamedTuple):
     theta: float | None = None
 
 
+def plannable(transport: Transport) -> bool:
+    """Whether a model has joint draws or leaps, and so something to plan."""
+    head = transport.head
+    if head is None:
+        return False
+    return head.noise > 0 or isinstance(head.stated.sampler(transport.process), Trapezoidal)
+
+
 @torch.no_grad()
 def plans(
     transport: Transport,
@@ -75,7 +84,7 @@ def plans(
     """The errors of all that is tried.
 
     Args:
-        transport: A model whose head draws jointly.
+        transport: A model whose head draws jointly, or leaps by `Trapezoidal`.
         x1: Data to compare with, (n, *event): a few hundred at least.
         condition: What samples are conditioned on, (samples, C): that of some of the data.
         steps: Numbers of steps, at least 2, rising.
@@ -83,7 +92,7 @@ def plans(
         seed: Of their noise.
 
     Raises:
-        TypeError: If the head draws no sites jointly.
+        TypeError: If the head has nothing to plan; see `plannable`.
         ValueError: If there is no data.
     """
     checks.whole(samples, "samples", least=2)
@@ -91,9 +100,12 @@ def plans(
         if checks.whole(number, "steps", least=2) <= before:
             raise ValueError(f"steps must rise from 2 or more, not {list(steps)}")
     head = transport.head
-    if head is None or not head.noise:
+    if head is None or not plannable(transport):
         name = "an exact law" if head is None else type(head).__name__
-        raise TypeError(f"{name} draws no sites jointly: there are no plans to make")
+        raise TypeError(
+            f"{name} under {type(transport.process).__name__} neither draws sites jointly nor "
+            "leaps by Trapezoidal: there are no plans to make"
+        )
     curve = transport.error_curve
     if curve is None:
         noise = torch.Generator(transport.device).manual_seed(seed)
@@ -131,11 +143,12 @@ def plans(
         error = float(2 * _distances(x, real).mean() - _apart(x) - spread)
         return Plan(number, joint, count, error, inner)
 
-    found = [tried(1, 1.0)]
+    found = [tried(1, 1.0)] if head.noise else []
     most = len(SHARES)
     for number in steps:
         of = [tried(number)]
-        shares = SHARES[0 if number == steps[0] else max(0, most - TRIED) : most]
+        first = 0 if number == steps[0] else max(0, most - TRIED)
+        shares = SHARES[first:most] if head.noise else ()
         errors = []
         for share in shares:
             early, end = (_short(curve.fallen(s)) for s in (FIRST * share, share))
@@ -147,7 +160,8 @@ def plans(
             here = [tried(number, *joint) for joint in ways]
             of += here
             errors.append(min((plan.error for plan in here), default=math.inf))
-        most = min(len(SHARES), SHARES.index(shares[errors.index(min(errors))]) + 2)
+        if shares:
+            most = min(len(SHARES), SHARES.index(shares[errors.index(min(errors))]) + 2)
         best = min(of, key=lambda plan: plan.error)
         if best.theta is not None:
             others = THETAS if number <= TWICE else THETAS[-1:]
@@ -171,13 +185,16 @@ def _short(t: float) -> float:
     return float(f"{t:.4g}")
 
 
-def hand_over(transport: Transport, found: Sequence[Plan]) -> HandOver:
+def chosen(transport: Transport, found: Sequence[Plan]) -> Sampler:
     """The sampler of the best plan for each number of steps.
 
     Args:
         transport: The model.
         found: What `plans` has found for it. Of numbers of steps that were left out the plan of
             the number before is taken.
+
+    Returns:
+        A `HandOver` if the head draws jointly; the head's own leaps otherwise.
     """
     head = transport.head
     if head is None or not found:
@@ -193,7 +210,9 @@ def hand_over(transport: Transport, found: Sequence[Plan]) -> HandOver:
         if isinstance(then, Trapezoidal):
             usual = thetas[-1] if thetas else then.theta
             thetas.append(usual if known is None or known.theta is None else known.theta)
-    return HandOver(then=then, plans=tuple(best), thetas=tuple(thetas))
+    if isinstance(then, Trapezoidal):
+        then = Trapezoidal(then.theta, tuple(thetas))
+    return HandOver(then=then, plans=tuple(best)) if head.noise else then
 
 
 doors.guard(__name__)
