@@ -60,12 +60,12 @@ class HandOver(Sampler):
                 )
 
     def plan(
-        self, model: DataModel, steps: int | Tensor, start: float = 0.0
+        self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
     ) -> tuple[Sampler, Sequence[float]]:
         """The sampler of a walk, and where it stops: as planned, for a number of steps."""
         if isinstance(steps, Tensor) or start > 0 or not self.plans or steps < 1:
             return self, model.grid(steps, start)
-        return walk(model, steps, self._joint(steps), self.then.plan(model, steps)[0])
+        return walk(model, steps, self._joint(steps), self.then)
 
     def _joint(self, steps: int) -> tuple[float, ...]:
         """Where the steps of the bridge end, of a walk from the source."""
@@ -109,12 +109,14 @@ def walk(
         model: What is walked by.
         steps: How many steps there are.
         joint: Where those to jointly drawn ends stop, in (0, 1], increasing.
-        then: The sampler of the others.
+        then: The sampler of the others, as it plans them.
     """
     done = joint[-1] if joint else 0.0
     left = steps - len(joint)
-    later = list(model.grid(left, done))[1:] if left else []
-    return HandOver(done, then), [0.0, *joint, *later]
+    later: Sequence[float] = ()
+    if left:
+        then, later = then.plan(model, left, done, len(joint))
+    return HandOver(done, then), [0.0, *joint, *later[1:]]
 
 
 doors.guard(__name__)

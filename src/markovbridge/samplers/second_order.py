@@ -107,24 +107,29 @@ class Trapezoidal(Sampler):
             images prefer 0.25 to 0.4 (`benchmarks/second_order.py`, `benchmarks/quality.py`).
         thetas: The same for walks from the source in 1, 2, ... steps, as `transport.planning`
             finds them; of more steps the last of them. None are `theta` for all.
+        powers: Of the error, in whose equal falls these walks step (`ErrorCurve.grid`). None are
+            the error itself for all.
     """
 
     theta: float = 0.4
     thetas: tuple[float, ...] = ()
+    powers: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _check_theta(self.theta)
         for number, theta in enumerate(self.thetas):
             checks.number(theta, f"thetas[{number}]", above=0, below=1)
+        for number, power in enumerate(self.powers):
+            checks.number(power, f"powers[{number}]", above=0)
 
     def plan(
-        self, model: DataModel, steps: int | Tensor, start: float = 0.0
+        self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
     ) -> tuple[Trapezoidal, Sequence[float]]:
         """The leap of a walk, with its inner time, and where it stops."""
-        grid = model.grid(steps, start)
-        if isinstance(steps, Tensor) or start > 0 or not self.thetas or steps < 1:
-            return Trapezoidal(self.theta), grid
-        return Trapezoidal(self.thetas[min(steps, len(self.thetas)) - 1]), grid
+        if isinstance(steps, Tensor) or (start > 0 and not walked):
+            return Trapezoidal(self.theta), model.grid(steps, start)
+        theta = _of(self.thetas, steps + walked, self.theta)
+        return Trapezoidal(theta), model.grid(steps, start, _of(self.powers, steps + walked, 1.0))
 
     def step(
         self,
@@ -181,6 +186,11 @@ class Trapezoidal(Sampler):
     def evaluations(self, steps: int) -> int:
         """Two for each step; one for those that are steps of the bridge."""
         return 2 * steps
+
+
+def _of(planned: Sequence[float], steps: int, usual: float) -> float:
+    """What is planned for so many steps."""
+    return planned[max(min(steps, len(planned)) - 1, 0)] if planned else usual
 
 
 def weight(theta: float) -> float:
