@@ -60,9 +60,8 @@ def walks(model: mb.Transport, real: Tensor, counts: list[int], samples: int) ->
         grid = torch.tensor(times, dtype=torch.float64)
         chosen[count] = {"steps": grid, "sampler": sampler}
         joint = ", ".join(f"{t:.3f}" for t in plan.joint)
-        say(
-            f"  {count:4d}: joint draws to t = {joint}; leaps of theta {plan.theta}, power {plan.power}"
-        )
+        leaps = f"leaps of theta {plan.theta}, power {plan.power}"
+        say(f"  {count:4d}: joint draws to t = {joint}; {leaps}")
     return chosen
 
 
