@@ -149,6 +149,15 @@ def plans(
         error = float(2 * _distances(x, real).mean() - _apart(x) - spread)
         return Plan(number, joint, count, error, inner, power)
 
+    def refined(number: int, joint: tuple[float, ...], plain: Plan) -> list[Plan]:
+        if plain.theta is None:
+            return []
+        powers = POWERS if number - len(joint) > 1 else ()  # one leap has no other grid
+        more = [tried(number, *joint, power=power) for power in powers]
+        power = min([plain, *more], key=_error).power
+        others = THETAS if number <= TWICE else THETAS[-1:]
+        return more + [tried(number, *joint, theta=theta, power=power) for theta in others]
+
     found = [tried(1, 1.0)] if head.noise else []
     most = len(SHARES)
     for number in steps:
@@ -168,13 +177,8 @@ def plans(
             errors.append(min((plan.error for plan in here), default=math.inf))
         if shares:
             most = min(len(SHARES), SHARES.index(shares[errors.index(min(errors))]) + 2)
-        best = min(of, key=_error)
-        if best.theta is not None:
-            if number - len(best.joint) > 1:  # one leap has no other grid
-                of += [tried(number, *best.joint, power=power) for power in POWERS]
-                best = min(of, key=_error)
-            others = THETAS if number <= TWICE else THETAS[-1:]
-            of += [tried(number, *best.joint, theta=one, power=best.power) for one in others]
+        for joint in dict.fromkeys([(), min(of, key=_error).joint]):
+            of += refined(number, joint, next(plan for plan in of if plan.joint == joint))
         found += of
     return found
 
