@@ -2,7 +2,9 @@
 
 import copy
 import functools
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -374,3 +376,24 @@ def test_what_it_is_not_for():
         same.impute(x, x)
     with pytest.raises(ValueError, match="not 1"):
         same.lost(x, 1.0)
+
+
+def test_copies_of_a_law_share_what_is_made_of_its_numbers():
+    law, x = mixture("shared", features=3), torch.tensor([[1, 0, 2], [3, 1, 0]])
+    t = torch.tensor([0.3, 0.6])
+    copied = copy.deepcopy(law)
+    before = law(x, t).mean
+    assert torch.equal(copied(x, t).mean, before)
+    copied.load_state_dict(law.state_dict())  # as averages and checkpoints do, no number new
+    assert torch.equal(copied(x, t).mean, before)
+    assert copied._tables() is law._tables()
+    assert copied._panels(torch.float32) is law._panels(torch.float32)
+    with torch.no_grad():
+        copied.depths.mul_(2)
+    other = CountMixture.of(law.process, law.log_weights, law.depths * 2, law.profiles, law.sizes)
+    assert torch.equal(copied(x, t).mean, other(x, t).mean)
+    assert torch.equal(law(x, t).mean, before)
+    tables = weakref.ref(law._tables())
+    del law
+    gc.collect()
+    assert tables() is None  # nothing else holds them

@@ -7,9 +7,9 @@ import torch
 
 import markovbridge as mb
 from markovbridge import networks
-from markovbridge.samplers import ErrorCurve, HandOver
+from markovbridge.samplers import ErrorCurve, HandOver, Sampler
 from markovbridge.storage.config import from_config, to_config
-from markovbridge.transport.planning import THETA, THETAS, Plan, hand_over, plans
+from markovbridge.transport.planning import POWERS, THETA, THETAS, Plan, chosen, plans
 
 PLANS = ((1.0,), (0.3,), (0.1, 0.2))
 
@@ -32,8 +32,8 @@ class Counts:
         self.asked.append("end")
         return x + 1
 
-    def grid(self, steps, start=0.0):
-        return torch.linspace(start, 1, steps + 1).tolist()
+    def grid(self, steps, start=0.0, power=1.0):
+        return (torch.linspace(start**power, 1, steps + 1) ** (1 / power)).tolist()
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,21 @@ def test_without_plans_the_first_step_is_joint():
 
 
 def test_a_number_of_steps_has_an_inner_time_of_its_own():
-    model, planned = Counts(), HandOver(plans=PLANS, thetas=(0.4, 0.2, 0.3))
-    inner = [planned.plan(model, steps)[0].then for steps in (1, 2, 3, 4)]
-    assert inner == [mb.Trapezoidal(theta) for theta in (0.4, 0.2, 0.3, 0.3)]
+    model, leaps = Counts(), mb.Trapezoidal(0.35, (0.4, 0.2, 0.3), (1.0, 2.0))
+    planned = HandOver(plans=PLANS, then=leaps)
+    for steps, theta, power in ((1, 0.4, 1.0), (2, 0.2, 2.0), (3, 0.3, 2.0), (4, 0.3, 2.0)):
+        assert leaps.plan(model, steps) == (mb.Trapezoidal(theta), model.grid(steps, 0, power))
+        sampler, times = planned.plan(model, steps)
+        joint = [0.0, *PLANS[min(steps, 3) - 1]]
+        left = steps + 1 - len(joint)
+        assert times[: len(joint)] == joint
+        if left:  # the number of all steps says how, that of those left how many
+            assert sampler.then == mb.Trapezoidal(theta)
+            assert times[len(joint) :] == model.grid(left, joint[-1], power)[1:]
+    assert leaps.plan(model, 2, 0.5)[0] == mb.Trapezoidal(0.35)
     times = torch.tensor([0.0, 0.5, 1.0])
     model.grid = lambda steps, start=0.0: steps.tolist()
-    assert planned.plan(model, times)[0].then == mb.Trapezoidal()
+    assert leaps.plan(model, times)[0] == mb.Trapezoidal(0.35)
 
 
 def test_walks_from_later_and_given_times_are_not_planned():
@@ -92,9 +101,6 @@ def test_walks_from_later_and_given_times_are_not_planned():
         ({"plans": ((0.5, 1.0),)}, "at most as many"),
         ({"until": 1.5}, "until"),
         ({"then": HandOver()}, "no HandOver itself"),
-        ({"plans": PLANS, "thetas": (0.4,)}, "thetas has 1 numbers and plans 3"),
-        ({"plans": PLANS, "thetas": (0.4, 0.4, 1.0)}, r"thetas\[2\]"),
-        ({"then": mb.Bridge(), "plans": PLANS, "thetas": (0.4,) * 3}, "has none"),
     ],
 )
 def test_plans_that_lead_nowhere_are_refused(told, said):
@@ -102,15 +108,32 @@ def test_plans_that_lead_nowhere_are_refused(told, said):
         HandOver(**told)
 
 
+def test_an_inner_time_outside_of_its_step_is_refused():
+    with pytest.raises(ValueError, match=r"thetas\[2\]"):
+        mb.Trapezoidal(thetas=(0.4, 0.4, 1.0))
+    with pytest.raises(ValueError, match=r"powers\[1\]"):
+        mb.Trapezoidal(powers=(1.0, 0.0))
+
+
 def test_plans_are_kept_in_files():
-    for sampler in (HandOver(0.2, mb.Bridge(), PLANS), HandOver(plans=PLANS, thetas=(0.2,) * 3)):
-        assert from_config(to_config(sampler), HandOver) == sampler
+    leaps = mb.Trapezoidal(thetas=(0.2,) * 3, powers=(0.5,) * 3)
+    for sampler in (HandOver(0.2, mb.Bridge(), PLANS), HandOver(plans=PLANS, then=leaps), leaps):
+        assert from_config(to_config(sampler), Sampler) == sampler
 
 
 def test_errors_that_have_fallen():
     curve = ErrorCurve((0.0, 0.5, 1.0), (3.0, 2.0, 0.0))
     assert curve.fallen(1 / 3) == pytest.approx(0.5, abs=1e-6)
     assert curve.fallen(2 / 3) == pytest.approx(0.75, abs=1e-6)
+
+
+def test_steps_of_equal_falls_of_a_power_of_the_error():
+    curve = ErrorCurve((0.0, 0.25, 1.0), (9.0, 4.0, 0.0))
+    assert curve.grid(3, power=0.5).tolist() == pytest.approx([0, 0.25, 0.625, 1], abs=1e-6)
+    assert curve.grid(2, power=0.5, start=0.25).tolist() == pytest.approx([0.25, 0.625, 1])
+    assert curve.grid(2, power=2.0).tolist() == pytest.approx([0, 40.5 / 65 / 4, 1], abs=1e-6)
+    with pytest.raises(ValueError, match="power"):
+        curve.grid(2, power=0.0)
 
 
 def joint(network=None, head=None, **options):
@@ -128,24 +151,25 @@ def test_the_best_plan_of_each_number_of_steps_is_taken():
         Plan(4, (), 8, 2.0),
         Plan(5, (0.1,), 9, math.inf),
     ]
-    sampler = hand_over(joint(), found)
+    sampler = chosen(joint(), found)
     # A plan of other steps is taken but for its last time, where that is the data.
     assert sampler.plans == ((1.0,), (0.2, 1.0), (0.2,), (0.1, 0.2), (0.1, 0.2))
-    assert sampler.then == mb.Trapezoidal()
-    assert hand_over(joint(), found[:1]).plans == ((1.0,),)
+    assert sampler.then == mb.Trapezoidal(thetas=(0.4,) * 5, powers=(1.0,) * 5)
+    assert chosen(joint(), found[:1]).plans == ((1.0,),)
     assert HandOver(plans=((1.0,),)).evaluations(3) == 6
     with pytest.raises(ValueError, match="no plans to choose from"):
-        hand_over(joint(), [])
+        chosen(joint(), [])
 
 
 def test_the_best_inner_time_of_each_number_of_steps_is_taken():
     found = [
         Plan(1, (1.0,), 1, 5.0),
         Plan(2, (0.4,), 3, 3.0, 0.25),
-        Plan(2, (0.4,), 3, 2.0, 0.3),
-        Plan(4, (), 8, 2.0, 0.4),
+        Plan(2, (0.4,), 3, 2.0, 0.3, 0.5),
+        Plan(4, (), 8, 2.0, 0.4, 0.75),
     ]
-    assert hand_over(joint(), found).thetas == (0.4, 0.3, 0.3, 0.4)
+    then = chosen(joint(), found).then
+    assert then.thetas == (0.4, 0.3, 0.3, 0.4) and then.powers == (1.0, 0.5, 0.5, 0.75)
 
 
 def test_inner_times_are_tried_with_the_best_joint_draws():
@@ -153,12 +177,17 @@ def test_inner_times_are_tried_with_the_best_joint_draws():
     found = plans(model, DATA, steps=(2, 8), samples=64)
     for steps, thetas in ((2, (THETA, *THETAS)), (8, (THETA, THETAS[-1]))):
         of = [plan for plan in found if plan.steps == steps]
-        here = [plan for plan in of if plan.theta == THETA or plan.theta is None]
+        here = [plan for plan in of if plan.theta in (THETA, None) and plan.power == 1]
         best = min(here, key=lambda plan: plan.error)
-        if best.theta is not None:
-            tried = [plan.theta for plan in of if plan.joint == best.joint]
-            assert tried == list(thetas)
-        assert all(plan.joint == best.joint for plan in of if plan not in here)
+        for ends in dict.fromkeys([(), best.joint]):  # leaps alone are refined in any case
+            if len(ends) == steps:
+                continue
+            own = [plan for plan in of if plan.joint == ends]
+            wide = [1.0, *POWERS] if steps - len(ends) > 1 else [1.0]
+            assert [plan.power for plan in own if plan.theta == THETA] == wide
+            power = min((p for p in own if p.theta == THETA), key=lambda p: p.error).power
+            assert [plan.theta for plan in own if plan.power == power] == list(thetas)
+        assert all(plan.joint in ((), best.joint) for plan in of if plan not in here)
     assert any(plan.theta == THETAS[-1] for plan in found)
 
 
@@ -187,29 +216,54 @@ DATA = torch.tensor([[0, 0], [4, 4]]).repeat(200, 1)
 
 def test_good_ends_are_planned_and_bad_ones_are_not():
     options = {"mean": 2.0, "variance": 4.0}
-    good = hand_over(joint(Ends(False), **options), plans(joint(Ends(False), **options), DATA))
+    good = chosen(
+        joint(Ends(False), **options),
+        plans(joint(Ends(False), **options), DATA, steps=(2, 3), samples=256),
+    )
     assert good.plans[0] == (1.0,) and good.plans[1]
     model = joint(Ends(True), **options)
     found = plans(model, DATA, steps=(3, 8))
     assert {plan.steps for plan in found} == {1, 3, 8}
     # A joint draw that ends so early hardly draws anything.
-    assert all(t < 0.05 for t in hand_over(model, found).plans[-1])
+    assert all(t < 0.05 for t in chosen(model, found).plans[-1])
     later = [
         plan.error for plan in found if plan.steps == 8 and plan.joint and plan.joint[0] > 0.2
     ]
-    (without,) = [p.error for p in found if p.steps == 8 and not p.joint and p.theta == THETA]
+    (without,) = [p.error for p in found if p.steps == 8 and not p.joint and p[4:] == (THETA, 1.0)]
     assert all(error > without + 0.1 for error in later)
+
+
+class Means(Ends):
+    """What `Ends` knows of the law, and no ends."""
+
+    def forward(self, seen, t, condition=None):
+        return super().forward(seen.expand(-1, 2, -1), t)[:, :1]
+
+
+def test_leaps_of_a_mean_have_the_inner_time_of_the_smallest_error():
+    model = joint(Means(False), mb.MeanHead(), mean=2.0, variance=4.0)
+    found = plans(model, DATA, steps=(2, 4, 8), samples=128)
+    assert not any(plan.joint for plan in found)
+    sampler = chosen(model, found)
+    assert isinstance(sampler, mb.Trapezoidal) and len(sampler.thetas) == 8
+    for steps in (2, 4, 8):
+        tried = {(p.theta, p.power): p.error for p in found if p.steps == steps}
+        here = sampler.thetas[steps - 1], sampler.powers[steps - 1]
+        assert {power for _, power in tried} == {1.0, *POWERS}
+        assert {theta for theta, _ in tried} == {THETA, *(THETAS if steps <= 6 else THETAS[-1:])}
+        assert tried[here] == min(tried.values())
+
+
+def test_what_neither_draws_jointly_nor_leaps_is_refused():
+    table = mb.Transport(Counts.process, torch.nn.Identity(), mb.LogisticMixtureHead(), shape=(2,))
+    with pytest.raises(TypeError, match="LogisticMixtureHead under PureDeath"):
+        plans(table, DATA)
 
 
 @pytest.mark.parametrize("steps", [(1,), (3, 2), (2, 2)])
 def test_numbers_of_steps_that_cannot_be_planned_are_refused(steps):
     with pytest.raises(ValueError, match="steps"):
         plans(joint(Ends(False), mean=2.0, variance=4.0), DATA, steps=steps)
-
-
-def test_models_without_joint_draws_have_no_plans():
-    with pytest.raises(TypeError, match="MeanHead draws no sites jointly"):
-        plans(joint(head=mb.MeanHead()), DATA)
 
 
 def test_a_law_takes_over_whatever_the_other_sampler_is():
@@ -240,10 +294,10 @@ def test_the_sampler_of_a_model_is_kept(tmp_path):
 def test_training_measures_plans_of_its_own_weights():
     network = networks.MLP((2,), 2, 2, width=4, depth=1)
     model = joint(network, sampler=HandOver(plans=PLANS), mean=2.0, variance=4.0)
-    config = {"batch_size": 8, "threads": 1, "log_every": 2000}
+    config = {"batch_size": 8, "threads": 1, "log_every": 3400}
     few = mb.training.Trainer(model, DATA, mb.training.TrainingConfig(steps=2, **config)).run()
     assert few.sampler is None  # too little was trained
-    rest = mb.training.TrainingConfig(steps=2000, learning_rate=1e-9, **config)
+    rest = mb.training.TrainingConfig(steps=3400, learning_rate=1e-9, **config)
     trainer = mb.training.Trainer(model, DATA, rest)
-    trainer.step = 1999
+    trainer.step = 3399
     assert len(trainer.run().sampler.plans) == 12

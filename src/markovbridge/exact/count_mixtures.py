@@ -45,7 +45,7 @@ from markovbridge.doors import checks
 from markovbridge.exact.base import DataLaw, check_table, check_thinned
 from markovbridge.exact.count_fitting import AT_ONCE, Numbers, SortedCounts, fit, widened
 from markovbridge.exact.count_levels import LevelWeights
-from markovbridge.exact.count_panels import CountPanels
+from markovbridge.exact.count_panels import CountPanels, MadeTables
 from markovbridge.exact.count_posteriors import CountPosterior
 from markovbridge.exact.count_tables import CountTables
 from markovbridge.processes.base import Process
@@ -137,7 +137,7 @@ class CountMixture(nn.Module, DataLaw):
         self.register_buffer("depths", torch.ones(depths, dtype=torch.float64))
         self.register_buffer("profiles", torch.ones(components, features, dtype=torch.float64))
         self.register_buffer("sizes", torch.ones(features, dtype=torch.float64))
-        self._made: tuple[Any, CountTables, dict[torch.dtype, CountPanels]] | None = None
+        self._made: tuple[list[tuple[Tensor, int]], MadeTables] | None = None
 
     @classmethod
     def of(
@@ -300,24 +300,20 @@ class CountMixture(nn.Module, DataLaw):
         if self._made is None or any(
             a is not b or m != n for (a, m), (b, n) in zip(self._made[0], key, strict=True)
         ):
-            tables = CountTables(*numbers)
-            most = self._most
-            if most is not None and not self.corrected and (mass := tables.above(most)) > CUT:
+            made, most = MadeTables.of(numbers), self._most
+            if most is not None and not self.corrected and (mass := made.tables.above(most)) > CUT:
                 raise ValueError(
                     f"a mass of {mass:.2g} of the mixture lies above the maximum {most} of the "
                     "process: take a process without one, or Empirical"
                 )
-            self._made = key, tables, {}
-        return self._made[1]
+            self._made = key, made
+        return self._made[1].tables
 
     def _panels(self, dtype: torch.dtype) -> CountPanels:
         """Tables for many times, of products in this type, made when they are first asked for."""
-        tables = self._tables()
+        self._tables()
         assert self._made is not None, "just made"
-        made = self._made[2]
-        if dtype not in made:
-            made[dtype] = CountPanels(tables, dtype)
-        return made[dtype]
+        return self._made[1].panels(dtype)
 
     def _check(self, x: Tensor) -> None:
         """Check that x is a batch of events of as many sites as there are features."""

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import copy
 import math
+import weakref
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -112,6 +114,50 @@ class CountPanels:
         return groups
 
 
+class MadeTables:
+    """All that is made of the numbers of a mixture.
+
+    It never changes and is large, so copies of a law, such as that of averaged weights, hold the
+    same one: `MadeTables.of` finds it.
+
+    Args:
+        numbers: Log-weights, depths, profiles and sizes, as `CountTables` takes them.
+
+    Attributes:
+        tables: At given p.
+    """
+
+    def __init__(self, numbers: Sequence[Tensor]) -> None:
+        self._numbers = [value.detach().clone() for value in numbers]
+        self.tables = CountTables(*self._numbers)
+        self._panels: dict[torch.dtype, CountPanels] = {}
+
+    @classmethod
+    def of(cls, numbers: Sequence[Tensor]) -> MadeTables:
+        """Those of these numbers, of any law that is alive, or new ones."""
+        for one in list(_alive):
+            if one._has(numbers):
+                return one
+        made = cls(numbers)
+        _alive.add(made)
+        return made
+
+    def _has(self, numbers: Sequence[Tensor]) -> bool:
+        return all(
+            a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
+            for a, b in zip(self._numbers, numbers, strict=True)
+        )
+
+    def panels(self, dtype: torch.dtype) -> CountPanels:
+        """Tables for many times, of products in this type, made when they are first asked for."""
+        if dtype not in self._panels:
+            self._panels[dtype] = CountPanels(self.tables, dtype)
+        return self._panels[dtype]
+
+
+_alive: weakref.WeakSet[MadeTables] = weakref.WeakSet()
+
+
 class _Panel:
     """Tables at Chebyshev's points of a range of u.
 
@@ -131,14 +177,16 @@ class _Panel:
         self._lift, self._at = lift, at
         bend = torch.empty(shape, dtype=dtype, device=device)
         ratio = torch.empty_like(bend)
+        none = torch.empty(shape[:2], dtype=torch.float64, device=device)
         for part in torch.arange(len(u)).split(max(1, BLOCK // tables.tilt.numel())):
             places = slice(int(part[0]), int(part[-1]) + 1)
             level, share = tables.tables(self._u[places], at, slice(None))
             share /= self.lifted(self._u[places])[:, None, None]
             bend[places], ratio[places] = level.to(dtype), share.to(dtype)
+            none[places] = bend[places].double() @ tables.sizes
         self._bend, self.ratio = bend.flatten(0, 1).mT.contiguous(), ratio.flatten(0, 1)
         # What rows without counts have.
-        self._none, self._off = tables.sizes @ self._bend.double(), self.down.sum(0)
+        self._none, self._off = none.flatten(), self.down.sum(0)
         # Of the barycentric formula: alternating, half at the ends.
         self._signs = (-1.0) ** torch.arange(len(u), dtype=torch.float64, device=device)
         self._signs[[0, -1]] *= 0.5

@@ -33,9 +33,16 @@ class Sampler(ABC):
         """Draw x_s given x_t = x, for t < s: (batch, *event)."""
 
     def plan(
-        self, model: DataModel, steps: int | Tensor, start: float = 0.0
+        self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
     ) -> tuple[Sampler, Sequence[float]]:
-        """The sampler of a walk from `start` to 1 in so many steps, and the times of its grid."""
+        """The sampler of a walk from `start` to 1 in so many steps, and the times of its grid.
+
+        Args:
+            model: What is walked by.
+            steps: How many, or their times.
+            start: Where they begin.
+            walked: How many steps another sampler has made of the same walk, from the source.
+        """
         return self, model.grid(steps, start)
 
     @abstractmethod

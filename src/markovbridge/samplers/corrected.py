@@ -87,10 +87,10 @@ class Corrected(Sampler):
         return x
 
     def plan(
-        self, model: DataModel, steps: int | Tensor, start: float = 0.0
+        self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
     ) -> tuple[Sampler, Sequence[float]]:
         """That of the sampler, each of whose steps is followed by moves."""
-        sampler, grid = self.sampler.plan(model, steps, start)
+        sampler, grid = self.sampler.plan(model, steps, start, walked)
         return replace(self, sampler=sampler), grid
 
     def _first(self, model: Model) -> float:

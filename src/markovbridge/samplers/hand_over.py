@@ -35,15 +35,13 @@ class HandOver(Sampler):
         then: The sampler that goes on, from the law that the model states.
         plans: Times at which steps of the bridge end, for walks from the source in 1, 2, ...
             steps, as `transport.planning` finds them; of more steps those of the last, before 1.
-            Where there are plans, a number of `steps` takes `until` from them.
-        thetas: Inner times of `then`, a `Trapezoidal`, for the same walks; of more steps that of
-            the last. None are those that `then` has.
+            Where there are plans, a number of `steps` takes `until` from them, and `then` as it
+            is in a walk of so many steps.
     """
 
     until: float = FIRST
     then: Sampler = field(default_factory=Trapezoidal)
     plans: tuple[tuple[float, ...], ...] = ()
-    thetas: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         checks.number(self.until, "until", least=0, most=1)
@@ -60,26 +58,14 @@ class HandOver(Sampler):
                 raise ValueError(
                     f"plans[{number - 1}] is {plan}: {number} steps end at 1, the last one of them"
                 )
-        if self.thetas and len(self.thetas) != len(self.plans):
-            raise ValueError(
-                f"thetas has {len(self.thetas)} numbers and plans {len(self.plans)}: give one for "
-                "each plan, or none"
-            )
-        if self.thetas and not isinstance(self.then, Trapezoidal):
-            raise ValueError(f"thetas are inner times of Trapezoidal; {self.then} has none")
-        for number, theta in enumerate(self.thetas):
-            checks.number(theta, f"thetas[{number}]", above=0, below=1)
 
     def plan(
-        self, model: DataModel, steps: int | Tensor, start: float = 0.0
+        self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
     ) -> tuple[Sampler, Sequence[float]]:
         """The sampler of a walk, and where it stops: as planned, for a number of steps."""
         if isinstance(steps, Tensor) or start > 0 or not self.plans or steps < 1:
             return self, model.grid(steps, start)
-        then = self.then
-        if self.thetas:
-            then = Trapezoidal(self.thetas[min(steps, len(self.thetas)) - 1])
-        return walk(model, steps, self._joint(steps), then)
+        return walk(model, steps, self._joint(steps), self.then)
 
     def _joint(self, steps: int) -> tuple[float, ...]:
         """Where the steps of the bridge end, of a walk from the source."""
@@ -123,12 +109,14 @@ def walk(
         model: What is walked by.
         steps: How many steps there are.
         joint: Where those to jointly drawn ends stop, in (0, 1], increasing.
-        then: The sampler of the others.
+        then: The sampler of the others, as it plans them.
     """
     done = joint[-1] if joint else 0.0
     left = steps - len(joint)
-    later = list(model.grid(left, done))[1:] if left else []
-    return HandOver(done, then), [0.0, *joint, *later]
+    later: Sequence[float] = ()
+    if left:
+        then, later = then.plan(model, left, done, len(joint))
+    return HandOver(done, then), [0.0, *joint, *later[1:]]
 
 
 doors.guard(__name__)

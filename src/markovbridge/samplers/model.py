@@ -103,8 +103,8 @@ class DataModel(Protocol):
         """Data (batch, *event) as states of the process, or an error that names the value."""
         ...
 
-    def grid(self, steps: int | Tensor, start: float = 0.0) -> Sequence[float]:
-        """The times of a walk from `start` to 1."""
+    def grid(self, steps: int | Tensor, start: float = 0.0, power: float = 1.0) -> Sequence[float]:
+        """The times of a walk from `start` to 1; see `ErrorCurve.grid`."""
         ...
 
     def evaluating(self) -> AbstractContextManager[None]:

@@ -51,19 +51,21 @@ errors (`benchmarks/second_order_categories.py`): it extrapolates what a site's 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.doors import checks
 from markovbridge.laws import Categorical, Law, Table
 from markovbridge.laws.numbers import binomial
 from markovbridge.processes.clock import cut
 from markovbridge.processes.jumps import JumpProcess
 from markovbridge.samplers.base import Sampler, instead
 from markovbridge.samplers.bridge import Bridge
-from markovbridge.samplers.model import Model, Stated
+from markovbridge.samplers.model import DataModel, Model, Stated
 from markovbridge.samplers.rates import leap, sound
 
 TINY = 1e-30
@@ -103,12 +105,31 @@ class Trapezoidal(Sampler):
         theta: Where the inner time lies. Any value in (0, 1) is of second order. On an
             exactly known two-pixel law 0.4 to 0.5 has the smallest error; networks trained on
             images prefer 0.25 to 0.4 (`benchmarks/second_order.py`, `benchmarks/quality.py`).
+        thetas: The same for walks from the source in 1, 2, ... steps, as `transport.planning`
+            finds them; of more steps the last of them. None are `theta` for all.
+        powers: Of the error, in whose equal falls these walks step (`ErrorCurve.grid`). None are
+            the error itself for all.
     """
 
     theta: float = 0.4
+    thetas: tuple[float, ...] = ()
+    powers: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _check_theta(self.theta)
+        for number, theta in enumerate(self.thetas):
+            checks.number(theta, f"thetas[{number}]", above=0, below=1)
+        for number, power in enumerate(self.powers):
+            checks.number(power, f"powers[{number}]", above=0)
+
+    def plan(
+        self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
+    ) -> tuple[Trapezoidal, Sequence[float]]:
+        """The leap of a walk, with its inner time, and where it stops."""
+        if isinstance(steps, Tensor) or (start > 0 and not walked):
+            return Trapezoidal(self.theta), model.grid(steps, start)
+        theta = _of(self.thetas, steps + walked, self.theta)
+        return Trapezoidal(theta), model.grid(steps, start, _of(self.powers, steps + walked, 1.0))
 
     def step(
         self,
@@ -165,6 +186,11 @@ class Trapezoidal(Sampler):
     def evaluations(self, steps: int) -> int:
         """Two for each step; one for those that are steps of the bridge."""
         return 2 * steps
+
+
+def _of(planned: Sequence[float], steps: int, usual: float) -> float:
+    """What is planned for so many steps."""
+    return planned[max(min(steps, len(planned)) - 1, 0)] if planned else usual
 
 
 def weight(theta: float) -> float:

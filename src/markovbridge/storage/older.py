@@ -21,6 +21,7 @@ LATER = {
     "modes": None,
     "clocks": None,
     "thetas": (),
+    "powers": (),
 }
 
 

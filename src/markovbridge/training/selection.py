@@ -26,10 +26,10 @@ from markovbridge.samplers.grids import measure
 from markovbridge.training.config import TrainingConfig
 from markovbridge.training.examples import Examples
 from markovbridge.transport import Transport
-from markovbridge.transport.planning import SAMPLES, hand_over, plans
+from markovbridge.transport.planning import SAMPLES, chosen, plannable, plans
 
 COMPARED = 1024  # samples with which those of plans are compared
-PLANNING = 500  # training rows for each sample of a plan, which takes about 300 evaluations
+PLANNING = 850  # training rows for each sample of a plan, which takes about 500 evaluations
 FEWEST = 32  # of such samples
 MEASURED = 128  # samples of which the errors over time are taken
 MOST = 2048  # held-out samples of a table too large to be a tensor, and the least limit of others
@@ -130,13 +130,13 @@ def tell_errors(model: Transport, examples: Examples, seed: int) -> None:
 
 
 def tell_plans(model: Transport, examples: Examples, config: TrainingConfig) -> None:
-    """Measure where joint draws end and leaps begin, always with the same data and noise.
+    """Measure where joint draws end and how leaps go, always with the same data and noise.
 
     Of as many samples as about a fifth of the training costs, at most. Of hardly any there is no
-    plan, nor of models without joint draws, or whose sources are given with the data.
+    plan, nor of models with neither, or whose sources are given with the data.
     """
     samples = min(SAMPLES, config.steps * config.batch_size // PLANNING)
-    if not model.draws_jointly or model.coupling.given or samples < FEWEST:
+    if not plannable(model) or model.coupling.given or samples < FEWEST:
         return
     seed = config.seed
     order = torch.randperm(len(examples), generator=generator("cpu", "plans", seed))[:COMPARED]
@@ -146,7 +146,7 @@ def tell_plans(model: Transport, examples: Examples, config: TrainingConfig) -> 
         told = told.repeat(-(-samples // len(told)), 1)[:samples]
     key = derive("plans", seed)
     found = plans(model, rows["x1"], condition=told, samples=samples, seed=key)
-    model.sampler = hand_over(model, found)
+    model.sampler = chosen(model, found)
 
 
 doors.guard(__name__, own=("loss",))

@@ -363,10 +363,10 @@ class Sampling(nn.Module, ABC):
         """Data from states."""
         return x if self.process.support is None else self.process.support.decode(x)
 
-    def grid(self, steps: int | Tensor, start: float = 0.0) -> list[float]:
+    def grid(self, steps: int | Tensor, start: float = 0.0, power: float = 1.0) -> list[float]:
         """The times of a walk from `start` to 1: of `error_curve`, the schedule, or as given."""
         if self.error_curve is not None and not isinstance(steps, Tensor):
-            return self.error_curve.grid(steps, start).tolist()
+            return self.error_curve.grid(steps, start, power).tolist()
         return check_grid(self.process.schedule, steps, start)
 
     def check(self, x: Tensor, name: str = "x") -> Tensor:

@@ -1,7 +1,8 @@
 r"""Where joint draws end and leaps begin, and how these leap, by the errors of samples.
 
 For walks of a few numbers of steps, samples are drawn with no, one or two joint draws that end at
-several times, then with several inner times of the leaps, and compared with data by the energy
+several times, where the head draws jointly, then, where there are leaps, on several grids and with
+several inner times, and compared with data by the energy
 distance (Székely & Rizzo 2013, https://doi.org/10.1016/j.jspi.2013.03.018),
 
     2 E‖X - Y‖ - E‖X - X'‖ - E‖Y - Y'‖,
@@ -14,7 +15,9 @@ are tried.
 
 An inner time θ of `Trapezoidal` is of second order wherever it lies, but long leaps with a large
 one have too little of the variance of data: digits drawn by two leaps of θ = 0.4 have twice the
-energy distance of θ = 0.25. From about ten steps on it hardly matters.
+energy distance of θ = 0.25. From about ten steps on it hardly matters. Steps of equal falls of the
+error are the best grid there is of four or five evaluations; of more the last of them, onto the
+data, is too long for many data, and equal falls of a power of the error below 1 shorten it.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.doors import checks
-from markovbridge.samplers import HandOver, Trapezoidal
+from markovbridge.samplers import HandOver, Sampler, Trapezoidal
 from markovbridge.samplers.grids import measure
 from markovbridge.samplers.hand_over import walk
 from markovbridge.transport.transport import Transport
@@ -41,7 +44,8 @@ SAMPLES = 512
 TRIED = 3  # times of the walks of more steps
 TWICE = 6  # steps at most of a walk with two joint draws, or with several inner times
 THETA = 0.25  # inner time of leaps with which joint draws are tried
-THETAS = (0.2, 0.3, 0.4)  # and others, after them
+POWERS = (0.75, 0.5)  # of the error, in whose equal falls leaps step, beside 1
+THETAS = (0.2, 0.3, 0.4)  # and other inner times, after them
 
 
 class Plan(NamedTuple):
@@ -53,6 +57,7 @@ class Plan(NamedTuple):
         evaluations: Network evaluations of a sample.
         error: Energy distance of samples to data; infinite if the walk broke off.
         theta: Inner time of the leaps; None if the walk has none, or they know none.
+        power: Of the error, in whose equal falls they step.
     """
 
     steps: int
@@ -60,6 +65,15 @@ class Plan(NamedTuple):
     evaluations: int | None
     error: float
     theta: float | None = None
+    power: float = 1.0
+
+
+def plannable(transport: Transport) -> bool:
+    """Whether a model has joint draws or leaps, and so something to plan."""
+    head = transport.head
+    if head is None:
+        return False
+    return head.noise > 0 or isinstance(head.stated.sampler(transport.process), Trapezoidal)
 
 
 @torch.no_grad()
@@ -75,7 +89,7 @@ def plans(
     """The errors of all that is tried.
 
     Args:
-        transport: A model whose head draws jointly.
+        transport: A model whose head draws jointly, or leaps by `Trapezoidal`.
         x1: Data to compare with, (n, *event): a few hundred at least.
         condition: What samples are conditioned on, (samples, C): that of some of the data.
         steps: Numbers of steps, at least 2, rising.
@@ -83,7 +97,7 @@ def plans(
         seed: Of their noise.
 
     Raises:
-        TypeError: If the head draws no sites jointly.
+        TypeError: If the head has nothing to plan; see `plannable`.
         ValueError: If there is no data.
     """
     checks.whole(samples, "samples", least=2)
@@ -91,9 +105,12 @@ def plans(
         if checks.whole(number, "steps", least=2) <= before:
             raise ValueError(f"steps must rise from 2 or more, not {list(steps)}")
     head = transport.head
-    if head is None or not head.noise:
+    if head is None or not plannable(transport):
         name = "an exact law" if head is None else type(head).__name__
-        raise TypeError(f"{name} draws no sites jointly: there are no plans to make")
+        raise TypeError(
+            f"{name} under {type(transport.process).__name__} neither draws sites jointly nor "
+            "leaps by Trapezoidal: there are no plans to make"
+        )
     curve = transport.error_curve
     if curve is None:
         noise = torch.Generator(transport.device).manual_seed(seed)
@@ -109,9 +126,10 @@ def plans(
     spread = _apart(real)
     usual = head.stated.sampler(transport.process)
 
-    def tried(number: int, *joint: float, theta: float = THETA) -> Plan:
+    def tried(number: int, *joint: float, theta: float = THETA, power: float = 1.0) -> Plan:
         leaps = isinstance(usual, Trapezoidal) and len(joint) < number
-        sampler, times = walk(transport, number, joint, Trapezoidal(theta) if leaps else usual)
+        then = Trapezoidal(theta, powers=(power,)) if leaps else usual
+        sampler, times = walk(transport, number, joint, then)
         each = sampler.then.evaluations(number - len(joint)) if len(joint) < number else 0
         count = None if each is None else len(joint) + each
         inner = theta if leaps else None
@@ -126,16 +144,26 @@ def plans(
                     generator=torch.Generator(transport.device).manual_seed(seed),
                 )
         except FloatingPointError:
-            return Plan(number, joint, count, math.inf, inner)
+            return Plan(number, joint, count, math.inf, inner, power)
         x = points(transport.process.check(made)) - centre
         error = float(2 * _distances(x, real).mean() - _apart(x) - spread)
-        return Plan(number, joint, count, error, inner)
+        return Plan(number, joint, count, error, inner, power)
 
-    found = [tried(1, 1.0)]
+    def refined(number: int, joint: tuple[float, ...], plain: Plan) -> list[Plan]:
+        if plain.theta is None:
+            return []
+        powers = POWERS if number - len(joint) > 1 else ()  # one leap has no other grid
+        more = [tried(number, *joint, power=power) for power in powers]
+        power = min([plain, *more], key=_error).power
+        others = THETAS if number <= TWICE else THETAS[-1:]
+        return more + [tried(number, *joint, theta=theta, power=power) for theta in others]
+
+    found = [tried(1, 1.0)] if head.noise else []
     most = len(SHARES)
     for number in steps:
         of = [tried(number)]
-        shares = SHARES[0 if number == steps[0] else max(0, most - TRIED) : most]
+        first = 0 if number == steps[0] else max(0, most - TRIED)
+        shares = SHARES[first:most] if head.noise else ()
         errors = []
         for share in shares:
             early, end = (_short(curve.fallen(s)) for s in (FIRST * share, share))
@@ -147,13 +175,16 @@ def plans(
             here = [tried(number, *joint) for joint in ways]
             of += here
             errors.append(min((plan.error for plan in here), default=math.inf))
-        most = min(len(SHARES), SHARES.index(shares[errors.index(min(errors))]) + 2)
-        best = min(of, key=lambda plan: plan.error)
-        if best.theta is not None:
-            others = THETAS if number <= TWICE else THETAS[-1:]
-            of += [tried(number, *best.joint, theta=theta) for theta in others]
+        if shares:
+            most = min(len(SHARES), SHARES.index(shares[errors.index(min(errors))]) + 2)
+        for joint in dict.fromkeys([(), min(of, key=_error).joint]):
+            of += refined(number, joint, next(plan for plan in of if plan.joint == joint))
         found += of
     return found
+
+
+def _error(plan: Plan) -> float:
+    return plan.error
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
@@ -171,13 +202,16 @@ def _short(t: float) -> float:
     return float(f"{t:.4g}")
 
 
-def hand_over(transport: Transport, found: Sequence[Plan]) -> HandOver:
+def chosen(transport: Transport, found: Sequence[Plan]) -> Sampler:
     """The sampler of the best plan for each number of steps.
 
     Args:
         transport: The model.
         found: What `plans` has found for it. Of numbers of steps that were left out the plan of
             the number before is taken.
+
+    Returns:
+        A `HandOver` if the head draws jointly; the head's own leaps otherwise.
     """
     head = transport.head
     if head is None or not found:
@@ -185,15 +219,20 @@ def hand_over(transport: Transport, found: Sequence[Plan]) -> HandOver:
     then = head.stated.sampler(transport.process)
     best: list[tuple[float, ...]] = []
     thetas: list[float] = []
+    powers: list[float] = []
     for steps in range(1, max(plan.steps for plan in found) + 1):
         of = [plan for plan in found if plan.steps == steps and plan.error < math.inf]
-        known = min(of, key=lambda plan: plan.error) if of else None
+        known = min(of, key=_error) if of else None
         before = tuple(t for t in best[-1] if t < 1) if best else (1.0,)
         best.append(before if known is None else known.joint)
         if isinstance(then, Trapezoidal):
             usual = thetas[-1] if thetas else then.theta
             thetas.append(usual if known is None or known.theta is None else known.theta)
-    return HandOver(then=then, plans=tuple(best), thetas=tuple(thetas))
+            last = powers[-1] if powers else 1.0
+            powers.append(last if known is None or known.theta is None else known.power)
+    if isinstance(then, Trapezoidal):
+        then = Trapezoidal(then.theta, tuple(thetas), tuple(powers))
+    return HandOver(then=then, plans=tuple(best)) if head.noise else then
 
 
 doors.guard(__name__)
