@@ -15,7 +15,13 @@ LOOKED_AT = {  # by tests/test_guides.py, which runs them and looks at what come
     *("how-to/cells-differences.md", "how-to/cells-samples.md"),
     *("how-to/own.md", "how-to/own-coupling.md", "how-to/own-diffusion.md", "how-to/own-head.md"),
     "how-to/pictures.md",
-    *("theory/bridges.md", "theory/covariances.md", "theory/processes.md", "theory/simulated.md"),
+    *(
+        "theory/bridges.md",
+        "theory/exact.md",
+        "theory/covariances.md",
+        "theory/processes.md",
+        "theory/simulated.md",
+    ),
 }
 PAGES = [name for name in blocks.sources() if blocks.blocks(name)]
 ALWAYS = {  # the others are for `make test-whole`, and for `make docs`
