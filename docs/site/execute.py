@@ -62,7 +62,7 @@ def beside(block: blocks.Block, seconds: Mapping[str, float | str]) -> str:
     if took is None:
         return UNKNOWN
     if isinstance(took, str):
-        return f"*Takes {took} s of one core, by the first steps of its training.*"
+        return f"*Takes {took} s of one core, told from a part of it.*"
     return f"*Takes {took:.0f} s of one core.*" if took >= SHOWN else ""
 
 
