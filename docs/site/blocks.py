@@ -188,7 +188,8 @@ class Trained:
     Attributes:
         folder: Where the runs are kept, each with the seconds that it took.
         steps: How many steps of a recipe are done, if it has more; the seconds of all of them are
-            then what these and a third of them ask for. None for all steps.
+            then what these and a third of them ask for, beside what is imported once. None for
+            all of them.
     """
 
     folder: Path
@@ -238,6 +239,7 @@ class Trained:
         if few is None or planned <= few:
             return Took(timed("--output", str(here)))
         with tempfile.TemporaryDirectory() as folder:
+            timed("--output", f"{folder}/first", "--trainer.steps", "1")  # what is imported once
             least = timed("--output", f"{folder}/run", "--trainer.steps", str(few // 3))
         more = timed("--output", str(here), "--trainer.steps", str(few))
         return Took(least + (more - least) / (few - few // 3) * (planned - few // 3), False)

@@ -169,7 +169,7 @@ def test_a_training_is_done_once_and_told_from_its_first_steps(monkeypatch, tmp_
     first = runs.train(["markovbridge", "train", "digits"])
     again = runs.train(["markovbridge", "train", "digits", "--output", "other"])
     assert first == again == blocks.Took(pytest.approx(2 + 5000 / 100), measured=False)
-    assert trained == [100, 300] and Path("runs/digits").is_dir() and Path("other").is_dir()
+    assert trained == [1, 100, 300] and Path("runs/digits").is_dir() and Path("other").is_dir()
     assert runs.train(["markovbridge", "train", "digits", "--resume"]) is None
     assert runs.train(["markovbridge", "sample", "runs/digits"]) is None
     assert (blocks.Took(1.0) | first).measured is False
