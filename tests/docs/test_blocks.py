@@ -180,4 +180,5 @@ def test_what_is_told_from_first_steps_is_about(monkeypatch, tmp_path):
     monkeypatch.setattr(execute, "TIMES", tmp_path / "times.json")
     (block,) = blocks.blocks("page.md")
     execute._note({execute.key(block): blocks.Took(243.0, measured=False)})
-    assert execute.beside(block, execute.times()).startswith("*Takes about 240 s of one core, told")
+    told = execute.beside(block, execute.times())
+    assert told.startswith("*Takes about 240 s of one core, told")
