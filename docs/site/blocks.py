@@ -238,10 +238,15 @@ class Trained:
         planned, few = yaml.safe_load(told.getvalue())["trainer"]["steps"], self.steps
         if few is None or planned <= few:
             return Took(timed("--output", str(here)))
+        warmup = ["--trainer.warmup", "0"] if "--trainer.warmup" in rest else []
+
+        def first(steps: int, output: str) -> float:
+            return timed(*warmup, "--trainer.steps", f"{steps}", "--output", output)
+
         with tempfile.TemporaryDirectory() as folder:
-            timed("--output", f"{folder}/first", "--trainer.steps", "1")  # what is imported once
-            least = timed("--output", f"{folder}/run", "--trainer.steps", str(few // 3))
-        more = timed("--output", str(here), "--trainer.steps", str(few))
+            first(1, f"{folder}/imports")  # what comes once
+            least = first(few // 3, f"{folder}/run")
+        more = first(few, str(here))
         return Took(least + (more - least) / (few - few // 3) * (planned - few // 3), False)
 
 
