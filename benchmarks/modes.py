@@ -144,10 +144,14 @@ def draw(names: list[str], x: Tensor, path: Path) -> None:
     """Shares of bands that are open over time, a panel for each choice."""
     import matplotlib.pyplot as plt
 
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
     figure, axes = plt.subplots(
-        1, len(names), figsize=(4.2 * len(names), 3.4), layout="constrained", squeeze=False
+        rows, columns, figsize=(3.4 * columns, 3 * rows), layout="constrained", squeeze=False
     )
-    for name, ax in zip(names, axes[0], strict=True):
+    for ax in axes.flat[len(names) :]:
+        ax.remove()
+    for name, ax in zip(names, axes.flat, strict=False):
         process = process_of(name, x)
         plot_bands(process, COUPLING, x, modes=process.modes or opposite(x).modes, ax=ax)
         ax.set_title(name)

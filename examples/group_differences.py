@@ -85,6 +85,7 @@ def draw(output, estimates):
         )
     axis.set_xticks(range(12), GENES, rotation=30)
     axis.set(ylabel="log fold change, ± 95 %", ylim=(-1.05, 1.35))
+    axis.set_title("twelve genes of two groups, two fifths of the counts missing", fontsize=10)
     axis.legend(fontsize=8, ncols=4, loc="upper center")
     figure.savefig(Path(output), dpi=100)
     plt.close(figure)

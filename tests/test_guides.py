@@ -39,10 +39,15 @@ def test_bridges(run):
     assert names["samples"].shape == (64, 2)
     assert names["moved"].shape == (100, 2)
     assert bool(names["moved"].isfinite().all())
-    assert float(names["effective"].min()) >= 1
-    assert len(names["drift"]) == 5
     forward, backward = names["forward"], names["backward"]
     assert forward.process.reversed() == backward.process
+
+
+def test_exact(run):
+    torch.manual_seed(0)
+    names = run("theory/exact.md")
+    assert float(names["effective"].min()) >= 1
+    assert len(names["drift"]) == 5
 
 
 def test_processes(run):

@@ -15,6 +15,7 @@ Behind the language of a block may stand
 | option | the block |
 |---|---|
 | `skip="reason"` | is not run, for this reason |
+| `takes="words"` | takes so long, in words that say where this is from; nobody times it |
 | `long="reason"` | is run by `make docs` only |
 | `error="words"` | ends with an error whose message has these words |
 | `file=NAME` | is a file, which is written before it is run |
@@ -22,21 +23,30 @@ Behind the language of a block may stand
 
 Briefly, as in the tests, commands do a few steps on a few rows (`BRIEF`), and Python is shortened
 by what a comment of the page says, `<!-- briefly: steps=2000 -> steps=2; ... -->`.
+
+As they are written, the recipes of many pages are trained in the same way, for minutes. `Trained`
+does each such training once, of its first steps if it is asked to.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import io
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import yaml
 
 ROOT = Path(__file__).parents[2]
 BESIDE = Path(__file__).with_name("readme.txt")  # what the README needs and does not show
@@ -52,6 +62,8 @@ BRIEF = {  # options of commands, which a page may have in any number
     "calibrate": {"n": "24", "steps": "2"},
 }
 SHORTER = {"--likelihood": "8", "--looks": "2", "--trainer.warmup": "1"}  # where they are named
+OPTIONS = ("skip", "long", "takes", "error", "file", "first")
+NO_RECIPE = ("--dry-run", "--dry_run", "--resume", "--from", "--overwrite", "--print_config")
 TRAINING_ONLY = ("--print_config", "--dry-run", "--dry_run", "--help")
 
 
@@ -107,11 +119,9 @@ def blocks(name: str) -> list[Block]:
     for match in FENCE.finditer(text):
         options = _options(match[3])
         line = text.count("\n", 0, match.start()) + 1
-        if set(options) - {"skip", "long", "error", "file", "first"}:
-            raise ValueError(
-                f"{name}:{line}: options of blocks are skip, long, error, file, first"
-            )
-        for reason in ("skip", "long"):
+        if set(options) - set(OPTIONS):
+            raise ValueError(f"{name}:{line}: options of blocks are {', '.join(OPTIONS)}")
+        for reason in ("skip", "long", "takes"):
             if options.get(reason) == reason:
                 raise ValueError(f'{name}:{line}: say why, {reason}="..."')
         pad = len(match["pad"])
@@ -155,15 +165,106 @@ def brief(words: list[str]) -> list[str]:
     return [verb, *rest, *(part for pair in less.items() for part in pair)]
 
 
-def command(line: str, *, briefly: bool) -> None:
+class Took(NamedTuple):
+    """Processor seconds, and whether they were measured: else some steps were, and it is about."""
+
+    seconds: float = 0.0
+    measured: bool = True
+
+    def __or__(self, other: Took) -> Took:
+        """The one and then the other."""
+        return Took(self.seconds + other.seconds, self.measured and other.measured)
+
+
+def processor() -> float:
+    """Seconds that this process and those that it started have computed."""
+    return sum(os.times()[:4])
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """Trainings such as `markovbridge train digits`, each of them done once.
+
+    Attributes:
+        folder: Where the runs are kept, each with the seconds that it took.
+        steps: How many steps of a recipe are done, if it has more; the seconds of all of them are
+            then what these and a third of them ask for, beside what is imported once. None for
+            all of them.
+    """
+
+    folder: Path
+    steps: int | None = None
+
+    def train(self, words: list[str]) -> Took | None:
+        """Train as a command says, or bring what it has trained before, and say what it takes.
+
+        Args:
+            words: The command.
+
+        Returns:
+            What that takes; None of a command that is no training of a recipe as it is.
+
+        Raises:
+            RuntimeError: If it fails.
+        """
+        match words:
+            case ["markovbridge", "train", str(), *_] if not set(words) & set(NO_RECIPE):
+                rest = words[2:]
+            case _:
+                return None
+        output = rest.pop(rest.index("--output") + 1) if "--output" in rest else None
+        rest = [word for word in rest if word != "--output"]
+        here = Path(output or f"runs/{Path(rest[0]).stem}")
+        kept = self.folder / hashlib.sha256(shlex.join(rest).encode()).hexdigest()[:16]
+        if not kept.exists():
+            took = self._train(rest, here)
+            shutil.copytree(here, kept)
+            kept.with_suffix(".json").write_text(json.dumps(took))
+        elif not here.exists():
+            shutil.copytree(kept, here)
+        return Took(*json.loads(kept.with_suffix(".json").read_text()))
+
+    def _train(self, rest: list[str], here: Path) -> Took:
+        from markovbridge.cli import main
+
+        def timed(*more: str) -> float:
+            start = processor()
+            if main(["train", *rest, *more]):
+                raise RuntimeError(f"{shlex.join(rest)} failed")
+            return processor() - start
+
+        with contextlib.redirect_stdout(io.StringIO()) as told:
+            main(["train", *rest, "--print_config"])
+        planned, few = yaml.safe_load(told.getvalue())["trainer"]["steps"], self.steps
+        if few is None or planned <= few:
+            return Took(timed("--output", str(here)))
+        warmup = ["--trainer.warmup", "0"] if "--trainer.warmup" in rest else []
+
+        def first(steps: int, output: str) -> float:
+            return timed(*warmup, "--trainer.steps", f"{steps}", "--output", output)
+
+        with tempfile.TemporaryDirectory() as folder:
+            first(1, f"{folder}/imports")  # what comes once
+            least = first(few // 3, f"{folder}/run")
+        more = first(few, str(here))
+        return Took(least + (more - least) / (few - few // 3) * (planned - few // 3), False)
+
+
+def command(line: str, *, briefly: bool, trained: Trained | None = None) -> Took:
     """Run a command: one of ours in this process, another by a shell.
+
+    Returns:
+        How long it takes.
 
     Raises:
         RuntimeError: If it fails.
     """
+    start = processor()
     words = shlex.split(line, comments=True)
     if words[0] in ("pip", "make"):
-        return  # what these do was done before: this is the environment that they make
+        return Took()  # what these do was done before: this is the environment that they make
+    if trained and not briefly and (took := trained.train(words)) is not None:
+        return took
     if words[0] == "markovbridge" and not SHELL.search(re.sub(r"'[^']*'|#.*", "", line)):
         from markovbridge.cli import main
 
@@ -174,6 +275,7 @@ def command(line: str, *, briefly: bool) -> None:
         state = subprocess.run(["bash", "-euo", "pipefail", "-c", line], env=shown).returncode
     if state:
         raise RuntimeError(f"{line}: ended with status {state}")
+    return Took(processor() - start)
 
 
 class Failed(Exception):
@@ -188,8 +290,9 @@ def run(
     longer: bool = False,
     whole: Collection[int] = (),
     given: Mapping[str, Any] | None = None,
-    clock: Callable[[], float] = time.process_time,
-) -> tuple[dict[str, Any], dict[int, float]]:
+    trained: Trained | None = None,
+    seconds: dict[int, Took] | None = None,
+) -> tuple[dict[str, Any], dict[int, Took]]:
     """Run a page in a folder.
 
     Args:
@@ -199,7 +302,8 @@ def run(
         longer: Whether to run the blocks that are for `make docs` as well.
         whole: Lines of the blocks that are run as they are written in any case.
         given: Names that are there from the beginning.
-        clock: What measures how long a block takes.
+        trained: Runs that are not trained anew by what is run as it is written.
+        seconds: Where it is put down how long each block took, of those before a failure too.
 
     Returns:
         The names that the page has defined, and seconds by the line of each block that was run.
@@ -213,20 +317,24 @@ def run(
     code = "\n".join(block.code for block in found)
     if lost := [long for long in pairs if long not in code]:
         raise ValueError(f"{name}: to be brief, {lost[0]!r} is replaced, which no block has")
-    names, seconds = dict(given or {}), {}
+    names, seconds = dict(given or {}), {} if seconds is None else seconds
     with contextlib.chdir(folder):
         for block in found:
             if "long" in block.options and not longer:
                 continue
-            start = clock()
             less = briefly and block.line not in whole
-            _run_block(block, pairs if less else {}, names, less)
-            seconds[block.line] = clock() - start
+            seconds[block.line] = _run_block(block, pairs if less else {}, names, less, trained)
     return names, seconds
 
 
-def _run_block(block: Block, pairs: dict[str, str], names: dict[str, Any], briefly: bool) -> None:
-    code, expected = block.code, block.options.get("error")
+def _run_block(
+    block: Block,
+    pairs: dict[str, str],
+    names: dict[str, Any],
+    briefly: bool,
+    trained: Trained | None,
+) -> Took:
+    code, expected, took = block.code, block.options.get("error"), Took()
     for long, short in pairs.items():
         code = code.replace(long, short)
     if file := block.options.get("file"):
@@ -236,10 +344,12 @@ def _run_block(block: Block, pairs: dict[str, str], names: dict[str, Any], brief
     try:
         if block.language == "bash":
             for line in commands(code):
-                command(line, briefly=briefly)
+                took |= command(line, briefly=briefly, trained=trained)
         else:
             lines = "\n" * block.line + code  # so that errors name lines of the page
+            start = processor()
             exec(compile(lines, block.page, "exec"), names)
+            took = Took(processor() - start)
     except Exception as error:
         told = ": ".join([f"{error}", *getattr(error, "__notes__", ())])
         if expected is None or expected not in told:
@@ -247,3 +357,4 @@ def _run_block(block: Block, pairs: dict[str, str], names: dict[str, Any], brief
     else:
         if expected is not None:
             raise Failed(f"{place}: there was no error that says {expected!r}")
+    return took

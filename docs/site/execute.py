@@ -5,11 +5,16 @@
     python docs/site/execute.py --whole           # as they are written, for hours
     python docs/site/execute.py how-to/restore.md --at 52 63   # these blocks as they are written
     python docs/site/execute.py --count           # say what there is, and run nothing
+    python docs/site/execute.py how-to/cells.md --whole --files mouse-brain.h5ad
+    python docs/site/execute.py how-to/fid.md --whole --trained runs --steps 300
 
 With --whole the processor seconds of each block are kept in `docs/site/times.json`, by what the
 block is, and the site shows them beside it. With --at this is done for the blocks at these lines
 of one page, and the others are run briefly: so a block is timed without the hours of a training
-before it. Of a block that has no time there, the site says that it was not measured.
+before it. With --files these are there from the beginning, in place of what hidden blocks make
+up. With --trained, runs of recipes are kept there, and not trained anew by each page; and with
+--steps 300 only so many steps of them are done, and the seconds of all are told from these. Of a
+block that has no time and does not say what it takes, the site says that it was not measured.
 """
 
 from __future__ import annotations
@@ -17,9 +22,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -27,6 +32,7 @@ import blocks
 
 TIMES = Path(__file__).parent / "times.json"
 SHOWN = 2.0  # seconds from which on the site says how long a block takes
+UNKNOWN = "*How long this takes as it is written was not measured.*"
 
 
 def key(block: blocks.Block) -> str:
@@ -34,12 +40,12 @@ def key(block: blocks.Block) -> str:
     return hashlib.sha256(f"{block.page}\n{block.code}".encode()).hexdigest()[:16]
 
 
-def times() -> dict[str, float]:
-    """Processor seconds by block, of blocks that were run as they are written."""
+def times() -> dict[str, float | str]:
+    """Processor seconds by block, of blocks that were run as they are written; or "about 240"."""
     return json.loads(TIMES.read_text(encoding="utf-8")) if TIMES.exists() else {}
 
 
-def beside(block: blocks.Block, seconds: Mapping[str, float]) -> str:
+def beside(block: blocks.Block, seconds: Mapping[str, float | str]) -> str:
     """What stands below a block: how long it takes, that it fails, or why it is not run.
 
     Args:
@@ -50,19 +56,34 @@ def beside(block: blocks.Block, seconds: Mapping[str, float]) -> str:
         return f"*Not run here: {block.options['skip']}.*"
     if "error" in block.options:
         return "*This ends with the error.*"
+    if "takes" in block.options:
+        return f"*Takes {block.options['takes']}.*"
     took = seconds.get(key(block))
     if took is None:
-        return "*How long this takes as it is written was not measured.*"
+        return UNKNOWN
+    if isinstance(took, str):
+        return f"*Takes {took} s of one core, told from a part of it.*"
     return f"*Takes {took:.0f} s of one core.*" if took >= SHOWN else ""
 
 
-def execute(name: str, *, whole: bool, at: Collection[int] = ()) -> str:
+def execute(
+    name: str,
+    *,
+    whole: bool,
+    at: Collection[int] = (),
+    files: Collection[Path] = (),
+    trained: Path | None = None,
+    steps: int | None = None,
+) -> str:
     """Run a page in a folder of its own, and say how long it took; keep times of what is whole.
 
     Args:
         name: The page.
         whole: Whether all of its blocks are run as they are written.
         at: Lines of those that are in any case.
+        files: What lies in the folder before.
+        trained: Where runs of recipes are kept; None to train them anew.
+        steps: How many steps of a recipe are done at most.
 
     Raises:
         ValueError: If no block that is run starts at one of these lines.
@@ -70,17 +91,39 @@ def execute(name: str, *, whole: bool, at: Collection[int] = ()) -> str:
     found = {block.line: key(block) for block in blocks.blocks(name) if not block.skipped}
     if lost := set(at) - set(found):
         raise ValueError(f"{name} has no block to run at line {min(lost)}")
-    start, measured = time.process_time(), set(found) if whole else set(at)
+    start, measured = blocks.processor(), set(found) if whole else set(at)
     long = {block.line for block in blocks.blocks(name) if "long" in block.options}
     longer = whole or not at or bool(long & set(at))
+    seconds: dict[int, blocks.Took] = {}
+    kept = blocks.Trained(trained.resolve(), steps) if trained else None
     with tempfile.TemporaryDirectory() as folder:
-        _, seconds = blocks.run(name, Path(folder), briefly=not whole, longer=longer, whole=at)
-    if measured:
-        there = {key(block) for page in blocks.sources() for block in blocks.blocks(page)}
-        known = {one: took for one, took in times().items() if one in there}
-        known |= {found[line]: round(seconds[line], 1) for line in measured}
-        TIMES.write_text(json.dumps(known, indent=0, sort_keys=True) + "\n", encoding="utf-8")
-    return f"{len(seconds)} blocks, {time.process_time() - start:.1f} s"
+        for file in files:
+            shutil.copy(file, folder)
+        try:
+            blocks.run(
+                name,
+                Path(folder),
+                briefly=not whole,
+                longer=longer,
+                whole=at,
+                trained=kept,
+                seconds=seconds,
+            )
+        finally:
+            _note({found[line]: seconds[line] for line in measured & set(seconds)})
+    return f"{len(seconds)} blocks, {blocks.processor() - start:.1f} s"
+
+
+def _note(seconds: Mapping[str, blocks.Took]) -> None:
+    """Keep times, and none of blocks that are gone."""
+    if not seconds:
+        return
+    there = {key(block) for page in blocks.sources() for block in blocks.blocks(page)}
+    known = {one: took for one, took in times().items() if one in there}
+    for one, took in seconds.items():
+        about = f"about {float(f'{took.seconds:.2g}'):g}"
+        known[one] = round(took.seconds, 1) if took.measured else about
+    TIMES.write_text(json.dumps(known, indent=0, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def count(names: list[str]) -> str:
@@ -95,8 +138,11 @@ def count(names: list[str]) -> str:
     ]
     lines += [f"  not run: {b.page}:{b.line}: {b.options['skip']}" for b in skipped]
     known = times()
-    untimed = [b for b in found if not b.skipped and not b.hidden and key(b) not in known]
-    lines += [f"  not timed: {b.page}:{b.line}" for b in untimed if "error" not in b.options]
+    lines += [
+        f"  not timed: {b.page}:{b.line}"
+        for b in found
+        if not b.hidden and beside(b, known) == UNKNOWN
+    ]
     return "\n".join(lines)
 
 
@@ -105,15 +151,19 @@ def main() -> int:
     parser.add_argument("pages", nargs="*", default=[])
     parser.add_argument("--whole", action="store_true", help="as written, with times")
     parser.add_argument("--at", nargs="+", type=int, default=[], help="lines of one page")
+    parser.add_argument("--files", nargs="+", type=Path, default=[], help="there beforehand")
+    parser.add_argument("--trained", type=Path, help="folder of runs that are trained once")
+    parser.add_argument("--steps", type=int, help="of these, at most so many")
     parser.add_argument("--count", action="store_true", help="run nothing")
     options = parser.parse_args()
     names = options.pages or [name for name in blocks.sources() if blocks.blocks(name)]
     if options.at and len(names) != 1:
         parser.error("--at is of the lines of one page")
     failed = []
+    asked = {name: getattr(options, name) for name in ("whole", "at", "files", "trained", "steps")}
     for name in [] if options.count else names:
         try:
-            print(f"{name}: {execute(name, whole=options.whole, at=options.at)}", flush=True)
+            print(f"{name}: {execute(name, **asked)}", flush=True)
         except blocks.Failed as error:
             failed.append(name)
             print(f"{name}: FAILED: {error}", flush=True)

@@ -14,4 +14,5 @@ def test_a_caption_names_the_sampler_and_not_all_that_it_holds(tmp_path):
     }
     run = SimpleNamespace(path=tmp_path / "demo")
     told = caption(run, "64 of 256 samples", meta)
-    assert told == "demo: 64 of 256 samples. HandOver, 18 evaluations, ema weights, seed 0"
+    how = "HandOver (planned), JointHead, 18 evaluations, ema weights, seed 0"
+    assert told == f"demo: 64 of 256 samples. {how}"

@@ -15,7 +15,13 @@ LOOKED_AT = {  # by tests/test_guides.py, which runs them and looks at what come
     *("how-to/cells-differences.md", "how-to/cells-samples.md"),
     *("how-to/own.md", "how-to/own-coupling.md", "how-to/own-diffusion.md", "how-to/own-head.md"),
     "how-to/pictures.md",
-    *("theory/bridges.md", "theory/covariances.md", "theory/processes.md", "theory/simulated.md"),
+    *(
+        "theory/bridges.md",
+        "theory/exact.md",
+        "theory/covariances.md",
+        "theory/processes.md",
+        "theory/simulated.md",
+    ),
 }
 PAGES = [name for name in blocks.sources() if blocks.blocks(name)]
 ALWAYS = {  # the others are for `make test-whole`, and for `make docs`
@@ -84,6 +90,7 @@ def test_a_block_that_fails_is_seen(monkeypatch, tmp_path, text, message):
     "text, message",
     [
         ("```python skip\n1\n```\n", "say why"),
+        ("```python takes\n1\n```\n", "say why"),
         ("```python other=1\n1\n```\n", "options of blocks are"),
         ("```python\n1\n```\n<!-- briefly: 5 -> 1 -->", "'5' is replaced, which no block has"),
     ],
@@ -112,8 +119,12 @@ def test_beside_every_block_stands_how_long_it_takes_or_that_nobody_measured_it(
                 assert block.options["skip"] in text
             elif "error" in block.options:
                 assert "error" in text
+            elif "takes" in block.options:
+                assert text == f"*Takes {block.options['takes']}.*"
             elif took is None:
                 assert "was not measured" in text, (name, block.line)
+            elif isinstance(took, str):
+                assert took.startswith("about") and f"Takes {took} s" in text
             else:
                 assert (f"Takes {took:.0f} s" in text) == (took >= execute.SHOWN)
 
@@ -136,3 +147,38 @@ def test_one_block_of_a_page_is_timed_alone(monkeypatch, tmp_path):
     assert list(execute.times()) == [execute.key(blocks.blocks("page.md")[1])]
     with pytest.raises(ValueError, match="no block to run at line 4"):
         execute.execute("page.md", whole=False, at=[4])
+
+
+def test_a_training_is_done_once_and_told_from_its_first_steps(monkeypatch, tmp_path):
+    clock, trained = [0.0], []
+
+    def main(words):  # two seconds to start, and a hundredth for each step
+        if "--print_config" in words:
+            print("trainer:\n  steps: 5000")
+        else:
+            steps = int(words[words.index("--trainer.steps") + 1])
+            trained.append(steps)
+            clock[0] += 2 + steps / 100
+            Path(words[words.index("--output") + 1]).mkdir(parents=True)
+        return 0
+
+    monkeypatch.setattr("markovbridge.cli.main", main)
+    monkeypatch.setattr(blocks, "processor", lambda: clock[0])
+    monkeypatch.chdir(tmp_path)
+    runs = blocks.Trained(tmp_path / "kept", steps=300)
+    first = runs.train(["markovbridge", "train", "digits"])
+    again = runs.train(["markovbridge", "train", "digits", "--output", "other"])
+    assert first == again == blocks.Took(pytest.approx(2 + 5000 / 100), measured=False)
+    assert trained == [1, 100, 300] and Path("runs/digits").is_dir() and Path("other").is_dir()
+    assert runs.train(["markovbridge", "train", "digits", "--resume"]) is None
+    assert runs.train(["markovbridge", "sample", "runs/digits"]) is None
+    assert (blocks.Took(1.0) | first).measured is False
+
+
+def test_what_is_told_from_first_steps_is_about(monkeypatch, tmp_path):
+    page(monkeypatch, tmp_path, "```python\n1\n```")
+    monkeypatch.setattr(execute, "TIMES", tmp_path / "times.json")
+    (block,) = blocks.blocks("page.md")
+    execute._note({execute.key(block): blocks.Took(243.0, measured=False)})
+    told = execute.beside(block, execute.times())
+    assert told.startswith("*Takes about 240 s of one core, told")

@@ -13,7 +13,7 @@ import markovbridge as mb
 from markovbridge import exact
 from markovbridge.networks import MLP
 from markovbridge.storage import parts, public_names
-from markovbridge.storage.config import from_config, to_config
+from markovbridge.storage.config import at_a_glance, from_config, short, to_config
 from problems import squared
 
 OBJECTS = [
@@ -174,3 +174,29 @@ def test_names_that_were_shorter_are_understood(path, cls):
 
 def test_a_law_keeps_the_name_that_a_support_had():
     assert public_names.today("markovbridge.laws.Rounded") == "markovbridge.laws.Rounded"
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("HandOver(then=Trapezoidal(theta=0.4), plans=[], thetas=[])", "HandOver"),
+        ("HandOver(then=Heun(), plans=[[1.0], [0.4, 1.0]], thetas=[0.4])", "HandOver (planned)"),
+        (
+            "HandOver(until=0.5, plans=[[1.0]]), JointHead()",
+            "HandOver(until=0.5) (planned), JointHead",
+        ),
+        ("Trapezoidal(theta=0.25), MeanHead(kernel=poisson)", None),
+        ("Bridge, base Table(means=..., rank=2) 0a1b", "Bridge, base Table(rank=2)"),
+        ("Trapezoidal(theta=0.4), steps 10", None),
+        ("ours (by hand), 100 steps", None),
+        ("", None),
+    ],
+)
+def test_what_is_read_at_a_glance_has_plain_options_only(text, told):
+    assert at_a_glance(text) == (text if told is None else told)
+
+
+def test_what_a_sampler_is_called_goes_into_a_line():
+    planned = mb.HandOver(plans=tuple((*(k / 90 for k in range(1, n)), 1.0) for n in range(1, 30)))
+    whole = short(to_config(planned))
+    assert len(whole) > 1000 and len(at_a_glance(whole)) < 40

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from markovbridge.doors.randomness import generator
+from markovbridge.storage.captions import lettered
 from markovbridge.storage.png import data_uri, encode_png, grid_png, is_image, to_shades
 
 
@@ -123,3 +124,8 @@ def test_a_caption_is_the_description_of_the_file(monkeypatch, missing):
     image = Image.open(io.BytesIO(png))
     assert image.text["Description"] == "θ = 0.4, of Fréchet"
     assert (decode(png)[1].shape == plain.shape) == missing
+
+
+def test_letters_of_a_caption_lose_what_the_font_does_not_have():
+    assert np.array_equal(lettered("Mat\u00e9rn, \u03b8", 300), lettered("Matern, ?", 300))
+    assert not np.array_equal(lettered("Matern", 300), lettered("Mat rn", 300))

@@ -26,7 +26,7 @@ from markovbridge.doors.randomness import fresh_key
 from markovbridge.heads import Head
 from markovbridge.samplers import Sampler
 from markovbridge.samplers.walks import blocks as blocks_of
-from markovbridge.storage.config import short, to_config
+from markovbridge.storage.config import at_a_glance, short, to_config
 from markovbridge.storage.locks import locked
 from markovbridge.storage.png import is_image, to_shades
 from markovbridge.training.run_folder import RunFolder
@@ -212,7 +212,7 @@ def cost(meta: dict[str, Any]) -> str:
     given = described(meta.get("condition"), meta.get("guidance", 1.0))
     beginning = f"given {given}; " if given else ""
     return (
-        f"{beginning}{meta['sampler']}, {meta['steps']} steps, "
+        f"{beginning}{at_a_glance(meta['sampler'])}, {meta['steps']} steps, "
         f"{meta['evaluations']:g} evaluations, {meta['weights']} weights, seed {meta['seed']}; "
         f"{meta['seconds']:.1f} s, "
         f"{meta['n'] / max(meta['seconds'], 1e-3):.3g} samples/s"
@@ -228,7 +228,7 @@ def caption(run: RunFolder, shows: str, meta: dict[str, Any]) -> str:
         meta: How it was made.
     """
     given = described(meta.get("condition"), meta.get("guidance", 1.0))
-    name, sampler = run.path.resolve().name, meta["sampler"].partition("(")[0]
+    name, sampler = run.path.resolve().name, at_a_glance(meta["sampler"])
     return (
         f"{name}: {shows}.{f' Given {given}.' if given else ''} {sampler}, "
         f"{meta['evaluations']:g} evaluations, {meta['weights']} weights, seed {meta['seed']}"

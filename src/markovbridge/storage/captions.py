@@ -7,6 +7,7 @@ below (`lettered`), which Pillow draws; without it the caption is in the file on
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,8 +65,8 @@ def named(of: Any) -> str:
 def lettered(text: str, width: int) -> np.ndarray | None:
     """Lines of dark letters on white, (rows, columns) uint8, for the lower edge of a picture.
 
-    A picture that is narrower than the result needs to be widened. Letters that are not of
-    Latin-1 become question marks, since the font of an old Pillow has no others.
+    A picture that is narrower than the result needs to be widened. The font that Pillow brings
+    has ASCII: letters lose their accents, and whatever else there is becomes "?".
 
     Args:
         text: The caption.
@@ -81,7 +82,10 @@ def lettered(text: str, width: int) -> np.ndarray | None:
     font = ImageFont.load_default(LARGE if width >= WIDE else SMALL)
     room = max(width, LEAST) - 2 * MARGIN
     lines: list[str] = []
-    plain = text.encode("latin-1", "replace").decode("latin-1")
+    letters = (
+        one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one)
+    )
+    plain = "".join(letters).encode("ascii", "replace").decode("ascii")
     for word in (part for long in plain.split() for part in textwrap.wrap(long, room // SMALL)):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and font.getlength(longer) <= room:

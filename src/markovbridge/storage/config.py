@@ -152,6 +152,39 @@ def short(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
+def at_a_glance(text: str) -> str:
+    """What `short` says of parts, for a line that is read: names and options that are plain.
+
+    Samples are told apart by the whole text; plans of a `HandOver` alone fill lines of it.
+
+    >>> at_a_glance("HandOver(then=Trapezoidal(), plans=[[0.5, 1.0]]), MeanHead(kernel=poisson)")
+    'HandOver (planned), MeanHead(kernel=poisson)'
+
+    Args:
+        text: Parts, one after another, each as `short` has it; or any other words.
+    """
+    told = []
+    for part in _members(text):
+        name, bracket, rest = part.partition("(")
+        members = _members(rest.rpartition(")")[0]) if bracket else []
+        plain = [m for m in members if m and not set(m) & set("([{") and not m.endswith("=...")]
+        planned = any(m.startswith("plans=[[") for m in members)
+        told.append(name + f"({', '.join(plain)})" * bool(plain) + " (planned)" * planned)
+    return ", ".join(told)
+
+
+def _members(text: str) -> list[str]:
+    """The parts of a text between those commas that are inside of no brackets."""
+    found, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and not depth:
+            found.append("")
+        else:
+            found[-1] += letter
+    return [member.strip() for member in found]
+
+
 def _built(config: Any) -> Any:
     """The object of a checked configuration."""
     if isinstance(config, _Beside):

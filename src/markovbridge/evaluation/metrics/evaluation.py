@@ -50,6 +50,7 @@ from markovbridge.evaluation.metrics.inception import Inception
 from markovbridge.evaluation.metrics.points import as_rows, check_same_width
 from markovbridge.evaluation.metrics.reference import Reference
 from markovbridge.evaluation.metrics.work import Work
+from markovbridge.storage.config import at_a_glance
 
 Figures = tuple[float, float, float | None]  # value, floor, half split
 
@@ -273,16 +274,17 @@ def table(records: Sequence[Record]) -> str:
     Returns:
         Lines of at most 99 characters, without a final newline.
     """
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
         heading = (
             f"{samples_of(record)} against {record.n_reference:,} of {record.split}; "
-            f"{record.weights} weights, {record.sampler}, {record.evaluations:g} evaluations, "
-            f"seed {record.seed}"
+            f"{record.weights} weights, {at_a_glance(record.sampler)}, "
+            f"{record.evaluations:g} evaluations, seed {record.seed}"
         )
-        groups.setdefault((heading, record.floor_method), []).append(record)
+        key = (heading, record.sampler, record.floor_method)  # two samplers may look alike
+        groups.setdefault(key, []).append(record)
     parts = []
-    for (heading, method), members in groups.items():
+    for (heading, _, method), members in groups.items():
         halves = any(record.half_split is not None for record in members)
         rows = [("", "value", "floor", "half split")]
         for record in members:

@@ -10,6 +10,7 @@ from markovbridge.evaluation.calibration import Calibration
 from markovbridge.evaluation.report.charts import Series, line_chart
 from markovbridge.evaluation.report.html import heading, number, table
 from markovbridge.evaluation.report.run import Run
+from markovbridge.storage.config import at_a_glance
 
 
 def calibration_section(run: Run) -> str:
@@ -54,7 +55,7 @@ def _one(found: Calibration) -> str:
                 f"{number(one.plain.width, '.3g')}, {number(one.width, '.3g')}",
             )
         )
-    drawn = "; ".join(filter(None, (found.walk, found.parts)))
+    drawn = "; ".join(filter(None, map(at_a_glance, (found.walk, found.parts))))
     caption = (
         f"{found.entries:,} entries of {found.rows:,} rows"
         f"{f', {found.rows_of}' if found.rows_of else ''}, {found.draws} draws of each: "

@@ -20,6 +20,7 @@ from markovbridge.evaluation.report.html import heading, missing, number, table
 from markovbridge.evaluation.report.pictures import pictures, white
 from markovbridge.evaluation.report.run import Run
 from markovbridge.evaluation.report.run import given as given_of
+from markovbridge.storage.config import at_a_glance
 from markovbridge.storage.png import is_image
 
 ROWS = 6  # restored images that are shown
@@ -152,8 +153,9 @@ def _scores(meta: dict[str, Any]) -> str:
             cells.append(f"{c['conservative']:.1%}")
         rows.append((*cells, *[""] * (len(heads) - len(cells))))
     caption = (
-        f"{meta['rows']:,} rows{_given(meta)}, {meta['draws']} draws of each: {meta['sampler']}, "
-        f"{meta['evaluations']:g} evaluations, {meta['weights']} weights, seed {meta['seed']}."
+        f"{meta['rows']:,} rows{_given(meta)}, {meta['draws']} draws of each: "
+        f"{at_a_glance(meta['sampler'])}, {meta['evaluations']:g} evaluations, "
+        f"{meta['weights']} weights, seed {meta['seed']}."
     )
     note = (
         "By rank: how often the truth is among the central draws, ties broken at random; a "

@@ -48,6 +48,7 @@ from markovbridge.evaluation.report.pictures import (
 )
 from markovbridge.evaluation.report.run import Run, class_of, read_run
 from markovbridge.evaluation.report.verdict import AUC, verdict
+from markovbridge.storage.config import at_a_glance
 from markovbridge.storage.documents import PlainDumper
 from markovbridge.storage.files import write_text
 from markovbridge.training.run_folder import RunFolder
@@ -209,9 +210,9 @@ def _record_table(group: Sequence[Record]) -> str:
         )
     weights = "EMA" if first.weights == "ema" else first.weights
     caption = (
-        f"{samples_of(first)} ({weights} weights, {first.sampler}, {first.evaluations:g} "
-        f"evaluations, seed {first.seed}) against {first.n_reference:,} real items, "
-        f"split “{first.split}”."
+        f"{samples_of(first)} ({weights} weights, {at_a_glance(first.sampler)}, "
+        f"{first.evaluations:g} evaluations, seed {first.seed}) against "
+        f"{first.n_reference:,} real items, split “{first.split}”."
     )
     note = f"Floor: {first.floor_method}."
     if halves:
