@@ -200,3 +200,5 @@ def test_what_a_sampler_is_called_goes_into_a_line():
     planned = mb.HandOver(plans=tuple((*(k / 90 for k in range(1, n)), 1.0) for n in range(1, 30)))
     whole = short(to_config(planned))
     assert len(whole) > 1000 and len(at_a_glance(whole)) < 40
+    leaps = mb.Trapezoidal(thetas=(0.25, 0.3), powers=(1.0, 0.75))
+    assert at_a_glance(short(to_config(leaps))) == "Trapezoidal (planned)"

@@ -155,7 +155,7 @@ def short(value: Any) -> str:
 def at_a_glance(text: str) -> str:
     """What `short` says of parts, for a line that is read: names and options that are plain.
 
-    Samples are told apart by the whole text; plans of a `HandOver` alone fill lines of it.
+    Samples are told apart by the whole text; plans of `transport.planning` alone fill lines of it.
 
     >>> at_a_glance("HandOver(then=Trapezoidal(), plans=[[0.5, 1.0]]), MeanHead(kernel=poisson)")
     'HandOver (planned), MeanHead(kernel=poisson)'
@@ -168,7 +168,7 @@ def at_a_glance(text: str) -> str:
         name, bracket, rest = part.partition("(")
         members = _members(rest.rpartition(")")[0]) if bracket else []
         plain = [m for m in members if m and not set(m) & set("([{") and not m.endswith("=...")]
-        planned = any(m.startswith("plans=[[") for m in members)
+        planned = any(m.startswith(("plans=[[", "thetas=[")) for m in members)
         told.append(name + f"({', '.join(plain)})" * bool(plain) + " (planned)" * planned)
     return ", ".join(told)
 
