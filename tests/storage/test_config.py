@@ -179,7 +179,7 @@ def test_a_law_keeps_the_name_that_a_support_had():
 @pytest.mark.parametrize(
     "text, told",
     [
-        ("HandOver(then=Trapezoidal(theta=0.4), plans=[], thetas=[])", "HandOver"),
+        ("HandOver(then=Trapezoidal(theta=0.4, thetas=[]), plans=[])", "HandOver"),
         ("HandOver(then=Heun(), plans=[[1.0], [0.4, 1.0]], thetas=[0.4])", "HandOver (planned)"),
         (
             "HandOver(until=0.5, plans=[[1.0]]), JointHead()",
@@ -201,4 +201,4 @@ def test_what_a_sampler_is_called_goes_into_a_line():
     whole = short(to_config(planned))
     assert len(whole) > 1000 and len(at_a_glance(whole)) < 40
     leaps = mb.Trapezoidal(thetas=(0.25, 0.3), powers=(1.0, 0.75))
-    assert at_a_glance(short(to_config(leaps))) == "Trapezoidal (planned)"
+    assert at_a_glance(short(to_config(leaps))) == "Trapezoidal(theta=0.4) (planned)"

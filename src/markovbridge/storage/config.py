@@ -168,7 +168,7 @@ def at_a_glance(text: str) -> str:
         name, bracket, rest = part.partition("(")
         members = _members(rest.rpartition(")")[0]) if bracket else []
         plain = [m for m in members if m and not set(m) & set("([{") and not m.endswith("=...")]
-        planned = any(m.startswith(("plans=[[", "thetas=[")) for m in members)
+        planned = any(m[:7] in ("plans=[", "thetas=") and m[-3:] != "=[]" for m in members)
         told.append(name + f"({', '.join(plain)})" * bool(plain) + " (planned)" * planned)
     return ", ".join(told)
 
