@@ -144,6 +144,7 @@ def plan(params: Mapping[str, Any], seed: int, *, validated: bool) -> TrainingCo
         validate_every=max(1, steps // 30) if validated else 0,
         select="best" if validated else "last",
         checkpoint_every=max(1, steps // 5),
+        planning=False,  # a table is drawn in many steps
     )
 
 

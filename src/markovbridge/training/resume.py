@@ -33,6 +33,7 @@ FREE = {
     "sample_every",
     "samples",
     "sample_steps",
+    "planning",
     "threads",
     "tracker",
 }
