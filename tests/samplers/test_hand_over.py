@@ -294,10 +294,10 @@ def test_the_sampler_of_a_model_is_kept(tmp_path):
 def test_training_measures_plans_of_its_own_weights():
     network = networks.MLP((2,), 2, 2, width=4, depth=1)
     model = joint(network, sampler=HandOver(plans=PLANS), mean=2.0, variance=4.0)
-    config = {"batch_size": 8, "threads": 1, "log_every": 3400}
+    config = {"batch_size": 8, "threads": 1, "log_every": 4000}
     few = mb.training.Trainer(model, DATA, mb.training.TrainingConfig(steps=2, **config)).run()
     assert few.sampler is None  # too little was trained
-    rest = mb.training.TrainingConfig(steps=3400, learning_rate=1e-9, **config)
+    rest = mb.training.TrainingConfig(steps=4000, learning_rate=1e-9, **config)
     trainer = mb.training.Trainer(model, DATA, rest)
-    trainer.step = 3399
+    trainer.step = 3999
     assert len(trainer.run().sampler.plans) == 12

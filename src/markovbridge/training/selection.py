@@ -29,7 +29,7 @@ from markovbridge.transport import Transport
 from markovbridge.transport.planning import SAMPLES, chosen, plannable, plans
 
 COMPARED = 1024  # samples with which those of plans are compared
-PLANNING = 850  # training rows for each sample of a plan, which takes about 500 evaluations
+PLANNING = 1000  # training rows for each sample of a plan, which takes about 550 evaluations
 FEWEST = 32  # of such samples
 MEASURED = 128  # samples of which the errors over time are taken
 MOST = 2048  # held-out samples of a table too large to be a tensor, and the least limit of others
