@@ -28,7 +28,7 @@ from markovbridge.evaluation import metrics
 from markovbridge.evaluation.metrics import extractor_of
 from markovbridge.samplers.hand_over import walk
 from markovbridge.storage.png import grid_png
-from markovbridge.transport.planning import THETA, plans
+from markovbridge.transport.planning import THETA, chosen, plans
 from trained_runs import trained
 
 DATA = {"digits": Digits(), "fashion-mnist": IDX(name="fashion-mnist")}
@@ -49,20 +49,21 @@ def model_of(name: str, arguments: argparse.Namespace, seed: int) -> mb.Transpor
 def walks(model: mb.Transport, real: Tensor, counts: list[int], samples: int) -> dict[int, dict]:
     """How to draw at each number of evaluations: options of `sample`."""
     if not model.draws_jointly:
-        return {n: {"steps": n // 2} for n in counts if n > 1}  # as it planned when trained
+        model.sampler = chosen(model, plans(model, real, samples=samples, seed=1))
+        return {n: {"steps": n // 2} for n in counts if n > 1}
     steps = sorted({2, *(1 + (n - 1) // 2 for n in counts), *(1 + n // 2 for n in counts)} - {1})
     found = plans(model, real, steps=steps, samples=samples, seed=1)
-    chosen = {}
+    options = {}
     for count in counts:
         plan = min((p for p in found if p.evaluations <= count), key=lambda p: p.error)
         then = mb.Trapezoidal(plan.theta or THETA, powers=(plan.power,))
         sampler, times = walk(model, plan.steps, plan.joint, then)
         grid = torch.tensor(times, dtype=torch.float64)
-        chosen[count] = {"steps": grid, "sampler": sampler}
+        options[count] = {"steps": grid, "sampler": sampler}
         joint = ", ".join(f"{t:.3f}" for t in plan.joint)
         leaps = f"leaps of theta {plan.theta}, power {plan.power}"
         say(f"  {count:4d}: joint draws to t = {joint}; {leaps}")
-    return chosen
+    return options
 
 
 def main() -> None:

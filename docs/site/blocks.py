@@ -214,8 +214,11 @@ class Trained:
                 return None
         output = rest.pop(rest.index("--output") + 1) if "--output" in rest else None
         rest = [word for word in rest if word != "--output"]
+        if any(Path(word).is_file() for word in rest):
+            return None  # which another page may have by the same name
         here = Path(output or f"runs/{Path(rest[0]).stem}")
-        kept = self.folder / hashlib.sha256(shlex.join(rest).encode()).hexdigest()[:16]
+        key = f"{shlex.join(rest)} {self.steps}"
+        kept = self.folder / hashlib.sha256(key.encode()).hexdigest()[:16]
         if not kept.exists():
             took = self._train(rest, here)
             shutil.copytree(here, kept)

@@ -89,7 +89,7 @@ def test_walks_from_later_and_given_times_are_not_planned():
     assert sampler.plan(model, 2, 0.5) == (sampler, [0.5, 0.75, 1.0])
     times = torch.tensor([0.0, 0.4, 1.0])
     model.grid = lambda steps, start=0.0: steps.tolist()
-    assert sampler.plan(model, times)[0] is sampler
+    assert sampler.plan(model, times)[0] == sampler
 
 
 @pytest.mark.parametrize(
@@ -136,10 +136,14 @@ def test_steps_of_equal_falls_of_a_power_of_the_error():
         curve.grid(2, power=0.0)
 
 
+CURVE = ErrorCurve((0.0, 0.2, 1.0), (2.0, 1.5, 0.0))
+
+
 def joint(network=None, head=None, **options):
     head = mb.JointHead() if head is None else head
     network = torch.nn.Identity() if network is None else network
-    return mb.Transport(Counts.process, network, head, shape=(2,), base=None, **options)
+    options = {"shape": (2,), "base": None, "error_curve": CURVE, **options}
+    return mb.Transport(Counts.process, network, head, **options)
 
 
 def test_the_best_plan_of_each_number_of_steps_is_taken():
@@ -169,7 +173,7 @@ def test_the_best_inner_time_of_each_number_of_steps_is_taken():
         Plan(4, (), 8, 2.0, 0.4, 0.75),
     ]
     then = chosen(joint(), found).then
-    assert then.thetas == (0.4, 0.3, 0.3, 0.4) and then.powers == (1.0, 0.5, 0.5, 0.75)
+    assert then.thetas == (0.3, 0.3, 0.3, 0.4) and then.powers == (0.5, 0.5, 0.5, 0.75)
 
 
 def test_inner_times_are_tried_with_the_best_joint_draws():
@@ -215,7 +219,7 @@ DATA = torch.tensor([[0, 0], [4, 4]]).repeat(200, 1)
 
 
 def test_good_ends_are_planned_and_bad_ones_are_not():
-    options = {"mean": 2.0, "variance": 4.0}
+    options = {"mean": 2.0, "variance": 4.0, "error_curve": None}
     good = chosen(
         joint(Ends(False), **options),
         plans(joint(Ends(False), **options), DATA, steps=(2, 3), samples=256),
@@ -231,6 +235,16 @@ def test_good_ends_are_planned_and_bad_ones_are_not():
     ]
     (without,) = [p.error for p in found if p.steps == 8 and not p.joint and p[4:] == (THETA, 1.0)]
     assert all(error > without + 0.1 for error in later)
+
+
+def test_a_walk_stops_where_a_power_of_the_error_has_fallen():
+    model, times = joint(Means(False), mb.MeanHead(), mean=2.0, variance=4.0), []
+    leaps = mb.Trapezoidal(powers=(1.0, 1.0, 0.5))
+    for sampler in (leaps, mb.Corrected(leaps), HandOver(plans=((1.0,), (0.3,), ()), then=leaps)):
+        times.clear()
+        model.sample(8, steps=4, sampler=sampler, callback=lambda t, _: times.append(t), block=8)
+        assert times == pytest.approx(CURVE.grid(4, power=0.5).tolist())
+        assert times != pytest.approx(CURVE.grid(4).tolist())
 
 
 class Means(Ends):
@@ -301,3 +315,18 @@ def test_training_measures_plans_of_its_own_weights():
     trainer = mb.training.Trainer(model, DATA, rest)
     trainer.step = 3999
     assert len(trainer.run().sampler.plans) == 12
+
+
+@pytest.mark.parametrize("given", [mb.Bridge(), mb.Trapezoidal(0.25), mb.Corrected(mb.Bridge())])
+def test_training_keeps_a_sampler_that_was_given_and_no_plan_of_other_weights(given):
+    config = mb.training.TrainingConfig(
+        steps=1, batch_size=4096, threads=1, learning_rate=1e-9, planning=False
+    )
+    network = networks.MLP((2,), 1, 1, width=4, depth=1)
+    model = joint(network, mb.MeanHead(), sampler=given, mean=2.0, variance=4.0)
+    assert mb.training.Trainer(model, DATA, config).run().sampler == given
+    model.sampler = mb.Corrected(mb.Trapezoidal(powers=(0.5,)))
+    assert mb.training.Trainer(model, DATA, config).run().sampler is None
+    whole = mb.training.TrainingConfig(steps=1, batch_size=40_000, threads=1, learning_rate=1e-9)
+    model.sampler = given
+    assert mb.training.Trainer(model, DATA, whole).run().sampler == given

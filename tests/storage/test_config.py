@@ -179,11 +179,21 @@ def test_a_law_keeps_the_name_that_a_support_had():
 @pytest.mark.parametrize(
     "text, told",
     [
-        ("HandOver(then=Trapezoidal(theta=0.4, thetas=[]), plans=[])", "HandOver"),
+        (
+            "HandOver(until=0.5, then=Trapezoidal(theta=0.4, thetas=[]), plans=[])",
+            "HandOver(until=0.5, Trapezoidal(theta=0.4))",
+        ),
+        ("Corrected(sampler=Bridge(), moves=1)", "Corrected(Bridge, moves=1)"),
+        (
+            "Corrected(sampler=HandOver(then=Heun(), plans=[[1.0]]), moves=1)",
+            "Corrected(HandOver (planned), moves=1)",
+        ),
+        ("Trapezoidal(theta=0.4, thetas=[], powers=[0.5])", "Trapezoidal (planned)"),
+        ("my net (v2) with EMA, 10 steps", None),
         ("HandOver(then=Heun(), plans=[[1.0], [0.4, 1.0]], thetas=[0.4])", "HandOver (planned)"),
         (
             "HandOver(until=0.5, plans=[[1.0]]), JointHead()",
-            "HandOver(until=0.5) (planned), JointHead",
+            "HandOver (planned), JointHead",
         ),
         ("Trapezoidal(theta=0.25), MeanHead(kernel=poisson)", None),
         ("Bridge, base Table(means=..., rank=2) 0a1b", "Bridge, base Table(rank=2)"),
@@ -201,4 +211,4 @@ def test_what_a_sampler_is_called_goes_into_a_line():
     whole = short(to_config(planned))
     assert len(whole) > 1000 and len(at_a_glance(whole)) < 40
     leaps = mb.Trapezoidal(thetas=(0.25, 0.3), powers=(1.0, 0.75))
-    assert at_a_glance(short(to_config(leaps))) == "Trapezoidal(theta=0.4) (planned)"
+    assert at_a_glance(short(to_config(leaps))) == "Trapezoidal (planned)"

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from markovbridge.training import Examples, Trainer, TrainingConfig
+from markovbridge.training.resume import difference
 
 
 def start(small, directory, resume=True, **kwargs):
@@ -191,3 +192,13 @@ def test_more_steps_keep_a_warm_up_that_nobody_asked_for(small, tmp_path, caplog
     whole = Trainer(small.transport(), small.counts(), TrainingConfig(steps=40, **own, warmup=2))
     whole.run()
     small.assert_same(small.weights(longer), small.weights(whole))
+
+
+def test_a_state_is_not_too_old_for_options_that_came_later():
+    def state(**options):
+        part = {"class_path": "markovbridge.Trapezoidal", "init_args": options}
+        return {"model": {"sampler": part}}
+
+    before, now = state(theta=0.25), state(theta=0.25, thetas=[], powers=[])
+    assert difference(before, now, set()) is None
+    assert difference(before, state(theta=0.25, thetas=[0.3], powers=[]), set()) is not None

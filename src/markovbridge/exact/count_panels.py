@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 import weakref
 from collections.abc import Sequence
 from itertools import pairwise
@@ -100,8 +101,9 @@ class CountPanels:
 
     def _groups(self, log_kept: Tensor) -> list[tuple[int, tuple[Tensor, Tensor, Between]]]:
         """Panels, the rows in each, u at their depths, and the way there; the last are kept."""
-        if self._last is not None and self._last[0] is log_kept:
-            return self._last[1]
+        last = self._last  # read once: another thread may ask as well
+        if last is not None and last[0] is log_kept:
+            return last[1]
         groups, kept = [], log_kept.clamp_min(self._least)
         edges = torch.tensor(self._edges, dtype=torch.float64, device=kept.device)
         which = (kept.unsqueeze(1) < edges).sum(1)
@@ -117,8 +119,8 @@ class CountPanels:
 class MadeTables:
     """All that is made of the numbers of a mixture.
 
-    It never changes and is large, so copies of a law, such as that of averaged weights, hold the
-    same one: `MadeTables.of` finds it.
+    What it answers never changes and it is large, so copies of a law, such as that of averaged
+    weights, hold the same one: `MadeTables.of` finds it.
 
     Args:
         numbers: Log-weights, depths, profiles and sizes, as `CountTables` takes them.
@@ -135,12 +137,13 @@ class MadeTables:
     @classmethod
     def of(cls, numbers: Sequence[Tensor]) -> MadeTables:
         """Those of these numbers, of any law that is alive, or new ones."""
-        for one in list(_alive):
-            if one._has(numbers):
-                return one
-        made = cls(numbers)
-        _alive.add(made)
-        return made
+        with _lock:
+            for one in _alive:
+                if one._has(numbers):
+                    return one
+            made = cls(numbers)
+            _alive.add(made)
+            return made
 
     def _has(self, numbers: Sequence[Tensor]) -> bool:
         return all(
@@ -156,6 +159,7 @@ class MadeTables:
 
 
 _alive: weakref.WeakSet[MadeTables] = weakref.WeakSet()
+_lock = threading.Lock()
 
 
 class _Panel:

@@ -86,6 +86,10 @@ class Corrected(Sampler):
             x = self.sampler.step(model, x, r, s, generator=generator)
         return x
 
+    @property
+    def planned(self) -> bool:
+        return bool(self.sampler.planned)
+
     def plan(
         self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
     ) -> tuple[Sampler, Sequence[float]]:

@@ -9,7 +9,7 @@ a network makes. Where one ends and the other begins is measured: see `transport
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
@@ -59,12 +59,17 @@ class HandOver(Sampler):
                     f"plans[{number - 1}] is {plan}: {number} steps end at 1, the last one of them"
                 )
 
+    @property
+    def planned(self) -> bool:
+        return bool(self.plans or self.then.planned)
+
     def plan(
         self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
     ) -> tuple[Sampler, Sequence[float]]:
         """The sampler of a walk, and where it stops: as planned, for a number of steps."""
         if isinstance(steps, Tensor) or start > 0 or not self.plans or steps < 1:
-            return self, model.grid(steps, start)
+            then, grid = self.then.plan(model, steps, start)
+            return replace(self, then=then), grid
         return walk(model, steps, self._joint(steps), self.then)
 
     def _joint(self, steps: int) -> tuple[float, ...]:

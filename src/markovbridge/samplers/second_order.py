@@ -52,7 +52,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -108,7 +108,7 @@ class Trapezoidal(Sampler):
         thetas: The same for walks from the source in 1, 2, ... steps, as `transport.planning`
             finds them; of more steps the last of them. None are `theta` for all.
         powers: Of the error, in whose equal falls these walks step (`ErrorCurve.grid`). None are
-            the error itself for all.
+            the error itself for all. Models that do not know their errors step as the schedule.
     """
 
     theta: float = 0.4
@@ -122,14 +122,20 @@ class Trapezoidal(Sampler):
         for number, power in enumerate(self.powers):
             checks.number(power, f"powers[{number}]", above=0)
 
+    @property
+    def planned(self) -> bool:
+        return bool(self.thetas or self.powers)
+
     def plan(
         self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
     ) -> tuple[Trapezoidal, Sequence[float]]:
         """The leap of a walk, with its inner time, and where it stops."""
-        if isinstance(steps, Tensor) or (start > 0 and not walked):
-            return Trapezoidal(self.theta), model.grid(steps, start)
-        theta = _of(self.thetas, steps + walked, self.theta)
-        return Trapezoidal(theta), model.grid(steps, start, _of(self.powers, steps + walked, 1.0))
+        theta, power = self.theta, 1.0
+        if not isinstance(steps, Tensor) and (walked or not start):
+            theta = _of(self.thetas, steps + walked, theta)
+            power = _of(self.powers, steps + walked, power)
+        grid = model.grid(steps, start) if power == 1 else model.grid(steps, start, power)
+        return replace(self, theta=theta, thetas=(), powers=()), grid
 
     def step(
         self,

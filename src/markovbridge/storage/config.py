@@ -17,6 +17,7 @@ parts is loaded by passing those parts:
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -163,14 +164,24 @@ def at_a_glance(text: str) -> str:
     Args:
         text: Parts, one after another, each as `short` has it; or any other words.
     """
+    return ", ".join(map(_glance, _members(text)))
+
+
+def _glance(part: str) -> str:
+    name, bracket, rest = part.partition("(")
+    if not bracket or not re.fullmatch(r"(\w+ )?[A-Z]\w*", name):
+        return part
+    members = _members(rest.rpartition(")")[0])
+    if any(re.match(r"(plans|thetas|powers)=\[.", m) and m[-3:] != "=[]" for m in members):
+        return f"{name} (planned)"
     told = []
-    for part in _members(text):
-        name, bracket, rest = part.partition("(")
-        members = _members(rest.rpartition(")")[0]) if bracket else []
-        plain = [m for m in members if m and not set(m) & set("([{") and not m.endswith("=...")]
-        planned = any(m[:7] in ("plans=[", "thetas=") and m[-3:] != "=[]" for m in members)
-        told.append(name + f"({', '.join(plain)})" * bool(plain) + " (planned)" * planned)
-    return ", ".join(told)
+    for member in members:
+        inner = member.partition("=")[2]
+        if re.match(r"[A-Z]\w*\(", inner):
+            told.append(_glance(inner))
+        elif member and not set(member) & set("([{") and not member.endswith("=..."):
+            told.append(member)
+    return name + f"({', '.join(told)})" * bool(told)
 
 
 def _members(text: str) -> list[str]:

@@ -38,7 +38,10 @@ SHORTER = {
 }
 
 # Options that classes once had, with what to do where one says something.
-GONE = {"EndpointHead": {"coupling": "give the coupling once, beside the head"}}
+GONE = {
+    "EndpointHead": {"coupling": "give the coupling once, beside the head"},
+    "HandOver": {"thetas": "give thetas to the Trapezoidal that is its `then`"},
+}
 
 
 @functools.cache
@@ -96,7 +99,7 @@ def gone(owner: Any) -> dict[str, str]:
 def remaining(owner: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a class without those that it once had, if these say nothing."""
     left = gone(owner)
-    return {key: value for key, value in options.items() if key not in left or value is not None}
+    return {key: value for key, value in options.items() if key not in left or value}
 
 
 def today(path: str) -> str:

@@ -59,7 +59,7 @@ class Learner:
             )
         self.transport, self.config, self.accelerator = transport, config, accelerator
         self.micro_batch = config.batch_size // parts
-        if transport.draws_jointly:
+        if transport.sampler is not None and transport.sampler.planned:
             transport.sampler = None  # which was measured for other weights
         transport.autocast = torch.bfloat16 if config.precision == "bf16" else None
         self._names: dict[Tensor, str] = {

@@ -174,6 +174,7 @@ def difference(
     before: Any, now: Any, free: set[str], name: str = ""
 ) -> tuple[str, Any, Any] | None:
     """The dotted name of the first place where two descriptions differ, and both values."""
+    before, now = (list(one) if isinstance(one, tuple) else one for one in (before, now))
     if name in free or before == now:
         return None
     if isinstance(before, dict) and isinstance(now, dict):

@@ -133,11 +133,11 @@ def tell_plans(model: Transport, examples: Examples, config: TrainingConfig) -> 
     """Measure where joint draws end and how leaps go, if asked, with the same data and noise.
 
     Of as many samples as about a fifth of the training costs, at most. Of hardly any there is no
-    plan, nor of models with neither, or whose sources are given with the data.
+    plan, nor of models with neither or with a sampler, or whose sources are given with the data.
     """
     samples = min(SAMPLES, config.steps * config.batch_size // PLANNING)
-    known = config.planning and plannable(model) and not model.coupling.given
-    if not known or samples < FEWEST:
+    wanted = config.planning and plannable(model) and model.sampler is None
+    if not wanted or model.coupling.given or samples < FEWEST:
         return
     seed = config.seed
     order = torch.randperm(len(examples), generator=generator("cpu", "plans", seed))[:COMPARED]

@@ -317,7 +317,7 @@ class Trainer:
         self.result.save_pretrained(RunFolder(directory).model, card={**told, **self.card})
 
     def _measure(self) -> None:
-        """Tell the result its errors over time and, at the end, where joint draws end, if any.
+        """Tell the result its errors over time and, at the end, how to sample in few steps.
 
         On held-out data if there are any, and once for the same weights, whatever asks for it.
         """

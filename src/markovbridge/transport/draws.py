@@ -76,7 +76,7 @@ class Sampling(nn.Module, ABC):
     def default_sampler(self) -> Sampler:
         """The sampler to take if none is named.
 
-        That of the model, if it has one; else steps of second order where the mean alone is
+        That of the model, given or planned; else steps of second order where the mean alone is
         learned: under pure death, where 10 evaluations do what single leaps do at hundreds, and
         for diffusions. `Bridge` otherwise.
         """
@@ -364,7 +364,7 @@ class Sampling(nn.Module, ABC):
         return x if self.process.support is None else self.process.support.decode(x)
 
     def grid(self, steps: int | Tensor, start: float = 0.0, power: float = 1.0) -> list[float]:
-        """The times of a walk from `start` to 1: of `error_curve`, the schedule, or as given."""
+        """Times from `start` to 1: of `error_curve`, of the schedule (no `power`), or given."""
         if self.error_curve is not None and not isinstance(steps, Tensor):
             return self.error_curve.grid(steps, start, power).tolist()
         return check_grid(self.process.schedule, steps, start)

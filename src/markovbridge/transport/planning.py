@@ -152,7 +152,8 @@ def plans(
     def refined(number: int, joint: tuple[float, ...], plain: Plan) -> list[Plan]:
         if plain.theta is None:
             return []
-        powers = POWERS if number - len(joint) > 1 else ()  # one leap has no other grid
+        several = number - len(joint) > 1 and transport.error_curve is not None
+        powers = POWERS if several else ()  # otherwise there is one grid
         more = [tried(number, *joint, power=power) for power in powers]
         power = min([plain, *more], key=_error).power
         others = THETAS if number <= TWICE else THETAS[-1:]
@@ -217,19 +218,19 @@ def chosen(transport: Transport, found: Sequence[Plan]) -> Sampler:
     if head is None or not found:
         raise ValueError("there are no plans to choose from: `plans` finds some")
     then = head.stated.sampler(transport.process)
+    known: dict[int, Plan] = {}
+    for plan in sorted(found, key=_error, reverse=True):
+        if plan.error < math.inf:
+            known[plan.steps] = plan  # the best comes last
+    leaps = [known[steps] for steps in sorted(known) if known[steps].theta is not None]
     best: list[tuple[float, ...]] = []
-    thetas: list[float] = []
-    powers: list[float] = []
+    thetas, powers = [], []  # where nothing was measured those of fewer steps, or of the fewest
     for steps in range(1, max(plan.steps for plan in found) + 1):
-        of = [plan for plan in found if plan.steps == steps and plan.error < math.inf]
-        known = min(of, key=_error) if of else None
-        before = tuple(t for t in best[-1] if t < 1) if best else (1.0,)
-        best.append(before if known is None else known.joint)
-        if isinstance(then, Trapezoidal):
-            usual = thetas[-1] if thetas else then.theta
-            thetas.append(usual if known is None or known.theta is None else known.theta)
-            last = powers[-1] if powers else 1.0
-            powers.append(last if known is None or known.theta is None else known.power)
+        before = tuple(t for t in best[-1] if t < 1) if best else ((1.0,) if head.noise else ())
+        best.append(known[steps].joint if steps in known else before)
+        here = [plan for plan in leaps if plan.steps <= steps][-1:] or leaps[:1]
+        thetas.append(here[0].theta if here else Trapezoidal.theta)
+        powers.append(here[0].power if here else 1.0)
     if isinstance(then, Trapezoidal):
         then = Trapezoidal(then.theta, tuple(thetas), tuple(powers))
     return HandOver(then=then, plans=tuple(best)) if head.noise else then

@@ -73,8 +73,8 @@ class Transport(Asked):
         masking: Train with known sites of x_1, for `impute`: which ones.
         error_curve: How far the best guess is from the data over time, which decides where a
             number of `steps` stops: `grids.measure`, and training under pure death, take it.
-        sampler: The sampler to take if none is named; None is that of the head. Training measures
-            that of heads that draw jointly: see `transport.planning`.
+        sampler: The sampler to take if none is named; None is that of the head, or, where that
+            leaps or draws jointly, what training measures at its end: see `transport.planning`.
         seen: Least and largest value of each site in the training data, (2, *event), in their
             units; `Trainer` takes it from its data. What is drawn of counts is bounded by it,
             and samples far outside are reported: see `markovbridge.samplers.extrapolation`.
