@@ -133,9 +133,9 @@ TABLES = (
 )
 
 
-def leaps(theta: float) -> mb.HandOver:
-    """Leaps of an inner time, of a model that draws jointly as well."""
-    return mb.HandOver(0.0, mb.Trapezoidal(theta))
+def leaps(theta: float, power: float = 1.0) -> mb.HandOver:
+    """Leaps of an inner time and a grid, of a model that draws jointly as well."""
+    return mb.HandOver(0.0, mb.Trapezoidal(theta, powers=(power,)))
 
 
 OTHERS = (
@@ -143,6 +143,10 @@ OTHERS = (
     *(
         Row("joint", f"leaps alone, theta {theta}", leaps(theta), default_grid, None)
         for theta in (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
+    ),
+    *(
+        Row("joint", f"leaps alone, power {power}", leaps(0.25, power), default_grid, None)
+        for power in (0.75, 0.5)
     ),
     Row("joint", "published grid, leap", mb.HandOver(0.0, mb.Bridge()), published_grid, None),
     Row("bridge", "bridges of a diffusion, flow", mb.ProbabilityFlow(), default_grid, None),
