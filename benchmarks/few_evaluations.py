@@ -28,7 +28,7 @@ from markovbridge.evaluation import metrics
 from markovbridge.evaluation.metrics import extractor_of
 from markovbridge.samplers.hand_over import walk
 from markovbridge.storage.png import grid_png
-from markovbridge.transport.planning import THETA, chosen, plans
+from markovbridge.transport.planning import THETA, best, chosen, plans
 from trained_runs import trained
 
 DATA = {"digits": Digits(), "fashion-mnist": IDX(name="fashion-mnist")}
@@ -55,7 +55,7 @@ def walks(model: mb.Transport, real: Tensor, counts: list[int], samples: int) ->
     found = plans(model, real, steps=steps, samples=samples, seed=1)
     options = {}
     for count in counts:
-        plan = min((p for p in found if p.evaluations <= count), key=lambda p: p.error)
+        plan = min(best(found, count).values(), key=lambda plan: plan.error)
         then = mb.Trapezoidal(plan.theta or THETA, powers=(plan.power,))
         sampler, times = walk(model, plan.steps, plan.joint, then)
         grid = torch.tensor(times, dtype=torch.float64)

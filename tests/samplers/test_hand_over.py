@@ -186,7 +186,7 @@ def test_inner_times_are_tried_with_the_best_joint_draws():
         for ends in dict.fromkeys([(), best.joint]):  # leaps alone are refined in any case
             if len(ends) == steps:
                 continue
-            own = [plan for plan in of if plan.joint == ends]
+            own = [plan for plan in of if plan.joint == ends and plan.draws == 1]
             wide = [1.0, *POWERS] if steps - len(ends) > 1 else [1.0]
             assert [plan.power for plan in own if plan.theta == THETA] == wide
             power = min((p for p in own if p.theta == THETA), key=lambda p: p.error).power
@@ -233,7 +233,9 @@ def test_good_ends_are_planned_and_bad_ones_are_not():
     later = [
         plan.error for plan in found if plan.steps == 8 and plan.joint and plan.joint[0] > 0.2
     ]
-    (without,) = [p.error for p in found if p.steps == 8 and not p.joint and p[4:] == (THETA, 1.0)]
+    (without,) = [
+        p.error for p in found if p.steps == 8 and not p.joint and p[4:] == (THETA, 1.0, 1)
+    ]
     assert all(error > without + 0.1 for error in later)
 
 

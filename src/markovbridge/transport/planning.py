@@ -58,6 +58,7 @@ class Plan(NamedTuple):
         error: Energy distance of samples to data; infinite if the walk broke off.
         theta: Inner time of the leaps; None if the walk has none, or they know none.
         power: Of the error, in whose equal falls they step.
+        draws: How many times samples were drawn, with noise of their own, for the mean error.
     """
 
     steps: int
@@ -66,6 +67,7 @@ class Plan(NamedTuple):
     error: float
     theta: float | None = None
     power: float = 1.0
+    draws: int = 1
 
 
 def plannable(transport: Transport) -> bool:
@@ -126,7 +128,9 @@ def plans(
     spread = _apart(real)
     usual = head.stated.sampler(transport.process)
 
-    def tried(number: int, *joint: float, theta: float = THETA, power: float = 1.0) -> Plan:
+    def tried(
+        number: int, *joint: float, theta: float = THETA, power: float = 1.0, noise: int = seed
+    ) -> Plan:
         leaps = isinstance(usual, Trapezoidal) and len(joint) < number
         then = Trapezoidal(theta, powers=(power,)) if leaps else usual
         sampler, times = walk(transport, number, joint, then)
@@ -141,7 +145,7 @@ def plans(
                     steps=torch.tensor(times, dtype=torch.float64),
                     sampler=sampler,
                     condition=condition,
-                    generator=torch.Generator(transport.device).manual_seed(seed),
+                    generator=torch.Generator(transport.device).manual_seed(noise),
                 )
         except FloatingPointError:
             return Plan(number, joint, count, math.inf, inner, power)
@@ -158,6 +162,11 @@ def plans(
         power = min([plain, *more], key=_error).power
         others = THETAS if number <= TWICE else THETAS[-1:]
         return more + [tried(number, *joint, theta=theta, power=power) for theta in others]
+
+    def again(plan: Plan) -> Plan:
+        theta = THETA if plan.theta is None else plan.theta
+        other = tried(plan.steps, *plan.joint, theta=theta, power=plan.power, noise=seed + 1)
+        return plan._replace(error=(plan.error + other.error) / 2, draws=2)
 
     found = [tried(1, 1.0)] if head.noise else []
     most = len(SHARES)
@@ -178,9 +187,13 @@ def plans(
             errors.append(min((plan.error for plan in here), default=math.inf))
         if shares:
             most = min(len(SHARES), SHARES.index(shares[errors.index(min(errors))]) + 2)
+        finals = []
         for joint in dict.fromkeys([(), min(of, key=_error).joint]):
-            of += refined(number, joint, next(plan for plan in of if plan.joint == joint))
-        found += of
+            plain = next(plan for plan in of if plan.joint == joint)
+            of += (more := refined(number, joint, plain))
+            finals.append(min([plain, *more], key=_error))
+        # The least of many errors is too low by chance: those of the last two are drawn anew.
+        found += of if len(finals) == 1 else [*of, *map(again, finals)]
     return found
 
 
@@ -203,6 +216,21 @@ def _short(t: float) -> float:
     return float(f"{t:.4g}")
 
 
+def best(found: Sequence[Plan], evaluations: int | None = None) -> dict[int, Plan]:
+    """The best plan for each number of steps: of those drawn most often the least error.
+
+    Args:
+        found: What `plans` has found.
+        evaluations: How many a plan may take; None is any number.
+    """
+    known: dict[int, Plan] = {}
+    for plan in sorted(found, key=lambda plan: (plan.draws, -plan.error)):
+        cheap = evaluations is None or (plan.evaluations or math.inf) <= evaluations
+        if cheap and plan.error < math.inf:
+            known[plan.steps] = plan
+    return known
+
+
 def chosen(transport: Transport, found: Sequence[Plan]) -> Sampler:
     """The sampler of the best plan for each number of steps.
 
@@ -218,22 +246,19 @@ def chosen(transport: Transport, found: Sequence[Plan]) -> Sampler:
     if head is None or not found:
         raise ValueError("there are no plans to choose from: `plans` finds some")
     then = head.stated.sampler(transport.process)
-    known: dict[int, Plan] = {}
-    for plan in sorted(found, key=_error, reverse=True):
-        if plan.error < math.inf:
-            known[plan.steps] = plan  # the best comes last
+    known = best(found)
     leaps = [known[steps] for steps in sorted(known) if known[steps].theta is not None]
-    best: list[tuple[float, ...]] = []
+    joint: list[tuple[float, ...]] = []
     thetas, powers = [], []  # where nothing was measured those of fewer steps, or of the fewest
     for steps in range(1, max(plan.steps for plan in found) + 1):
-        before = tuple(t for t in best[-1] if t < 1) if best else ((1.0,) if head.noise else ())
-        best.append(known[steps].joint if steps in known else before)
+        before = tuple(t for t in joint[-1] if t < 1) if joint else ((1.0,) if head.noise else ())
+        joint.append(known[steps].joint if steps in known else before)
         here = [plan for plan in leaps if plan.steps <= steps][-1:] or leaps[:1]
         thetas.append(here[0].theta if here else Trapezoidal.theta)
         powers.append(here[0].power if here else 1.0)
     if isinstance(then, Trapezoidal):
         then = Trapezoidal(then.theta, tuple(thetas), tuple(powers))
-    return HandOver(then=then, plans=tuple(best)) if head.noise else then
+    return HandOver(then=then, plans=tuple(joint)) if head.noise else then
 
 
 doors.guard(__name__)
