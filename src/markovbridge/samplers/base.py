@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,13 +18,12 @@ from markovbridge.samplers.model import DataModel, Model
 
 
 class Sampler(ABC):
-    """One step of a walk from source to data.
+    """One step of a walk from source to data."""
 
-    Attributes:
-        planned: Whether how it walks was measured for one model, as training does at its end.
-    """
-
-    planned: ClassVar[bool] | property = False
+    @property
+    def planned(self) -> bool:
+        """Whether how it walks was measured for one model, as training does at its end."""
+        return False
 
     @abstractmethod
     def step(
