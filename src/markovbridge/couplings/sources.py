@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -68,7 +69,7 @@ class Gaussian(Start):
     def __post_init__(self) -> None:
         checks.sites(self.mean, "mean")
         try:
-            finite = math.isfinite(self.std)
+            finite = isinstance(self.std, Real | Tensor) and math.isfinite(self.std)
         except (TypeError, ValueError, RuntimeError):
             finite = False
         if not finite:
