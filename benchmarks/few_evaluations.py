@@ -55,7 +55,7 @@ def walks(model: mb.Transport, real: Tensor, counts: list[int], samples: int) ->
     found = plans(model, real, steps=steps, samples=samples, seed=1)
     options = {}
     for count in counts:
-        plan = min(best(found, count).values(), key=lambda plan: plan.error)
+        plan = min(best(found, count).values(), key=lambda plan: (-plan.draws, plan.error))
         then = mb.Trapezoidal(plan.theta or THETA, powers=(plan.power,))
         sampler, times = walk(model, plan.steps, plan.joint, then)
         grid = torch.tensor(times, dtype=torch.float64)
