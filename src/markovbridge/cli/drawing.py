@@ -249,7 +249,7 @@ def shades(x: Tensor, transport: Transport) -> Tensor | None:
 
 def _told(part: Any, config: dict[str, Any]) -> str:
     """A part by its class and those options of its configuration that are not the defaults."""
-    usual = {f.name: f.default for f in dataclasses.fields(part)}
-    usual = {k: list(v) if isinstance(v, tuple) else v for k, v in usual.items()}
+    fields = (f for f in dataclasses.fields(part) if f.default is not dataclasses.MISSING)
+    usual = {f.name: to_config(f.default) for f in fields}
     own = {k: v for k, v in config["init_args"].items() if usual.get(k) != v}
     return short({**config, "init_args": own}).removesuffix("()")

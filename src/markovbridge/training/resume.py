@@ -174,11 +174,10 @@ def difference(
     before: Any, now: Any, free: set[str], name: str = ""
 ) -> tuple[str, Any, Any] | None:
     """The dotted name of the first place where two descriptions differ, and both values."""
-    before, now = (list(one) if isinstance(one, tuple) else one for one in (before, now))
     if name in free or before == now:
         return None
     if isinstance(before, dict) and isinstance(now, dict):
-        usual = LATER if name.endswith(".init_args") else {}
+        usual = to_config(LATER) if name.endswith(".init_args") else {}
         for key in {**before, **now}:
             old, inside = before.get(key, usual.get(key)), f"{name}.{key}".strip(".")
             inner = difference(old, now.get(key, usual.get(key)), free, inside)
