@@ -3,6 +3,7 @@ r"""How good at how many evaluations: every sampler on the same network.
     python benchmarks/quality.py --data digits --figure quality.png
     python benchmarks/quality.py --data fashion-mnist --steps 1600 --samples 1000 \
         --extractor mobilenet:weights.pt
+    python benchmarks/quality.py --scores scores.json --figure quality.png --only
     python benchmarks/quality.py --data fashion-mnist --beside --install --bf16 --steps 1600 \
         --samples 1000 --extractor mobilenet:weights.pt --likelihood 0 --tolerances
 
@@ -25,6 +26,9 @@ budget of images: joint draws that hand over to leaps (`JointHead`), leaps alone
 bridges of a diffusion, and flow matching of reals and of categories by Meta's library, which runs
 in an environment of its own (`quality_outside.py`): where it is not installed it is left out, with
 a sentence, and `--install` installs it. Words that the script does not know go to all recipes.
+
+With `--scores FILE` all that is printed is kept in a file as well, beside what earlier calls put
+there, and `--figure` draws the whole of it; `--only` without a name runs nothing, and draws.
 """
 
 from __future__ import annotations
@@ -48,6 +52,7 @@ from markovbridge.cli.models import conditioned
 from markovbridge.data import IDX, Digits
 from markovbridge.evaluation.metrics import extractor_of
 from markovbridge.samplers import Adaptive, Sampler, SecondOrderBridge, grids
+from quality_kept import Floors, Kept, draw, read_kept
 from quality_scores import Against
 from trained_runs import trained
 
@@ -230,7 +235,7 @@ def main() -> None:
     parser.add_argument("--tolerances", type=float, nargs="*", default=[10.0, 3.0, 1.0])
     parser.add_argument("--samples", type=int, default=1797)
     parser.add_argument("--against", type=int, help="real data; twice the samples if not given")
-    parser.add_argument("--only", nargs="+", help="rows whose names contain one of these")
+    parser.add_argument("--only", nargs="*", help="rows whose names contain one of these")
     parser.add_argument("--table", action="store_true", help="a model with tables, on its own")
     parser.add_argument("--beside", action="store_true", help="other methods, on their own")
     parser.add_argument("--bf16", action="store_true", help="networks in bfloat16, in all they do")
@@ -240,8 +245,13 @@ def main() -> None:
     parser.add_argument("--likelihood", type=int, default=100, help="data points of the bound")
     parser.add_argument("--output", type=Path, default=Path("runs/quality"))
     parser.add_argument("--run", type=Path, help="take this run as ours, or joint")
-    parser.add_argument("--figure", type=Path, help="write a plot of energy distances here")
+    parser.add_argument("--scores", type=Path, help="keep all scores here, beside those there")
+    parser.add_argument("--figure", type=Path, help="write a plot of both distances here")
     arguments, arguments.words = parser.parse_known_args()
+    if arguments.only == []:
+        if arguments.scores is None or arguments.figure is None:
+            parser.error("--only without a name draws: it needs --scores and --figure")
+        return draw(read_kept(arguments.scores), arguments.figure)
     if arguments.evaluations is None:
         arguments.evaluations = BESIDE if arguments.beside else EVALUATIONS
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -256,13 +266,23 @@ def main() -> None:
     # Two independent sets of n and N have m (1/n + 1/N) on average, m the mean distance of two.
     pair = floor[0] / sum(1 / part for part in parts)
     new = pair * (1 / arguments.samples + 1 / len(real))
+    features = arguments.extractor.split(":")[0]
     say(
         f"{arguments.data}, {arguments.samples} samples against {len(real)}, {device}; energy / "
-        f"Fréchet distance ({arguments.extractor.split(':')[0]}) / seconds a sample; real data, "
+        f"Fréchet distance ({features}) / seconds a sample; real data, "
         f"{parts[0]} against {parts[1]}: {floor[0]:.3g} / {floor[1]:.3g}; energy of as many new "
         f"data: {new:.3g}"
     )
-    models, curves = {}, {}
+    kept = Kept(
+        data=arguments.data,
+        samples=arguments.samples,
+        against=len(real),
+        features=features,
+        floors=Floors(new, floor[1]),
+        path=arguments.scores,
+    )
+    kept.united()  # complains of another file before anything is trained
+    models = {}
     rows = [
         row
         for row in (OTHERS if arguments.beside else TABLES if arguments.table else ROWS)
@@ -282,7 +302,7 @@ def main() -> None:
             error = float(bound.nats.std()) / len(bound.nats) ** 0.5
             say(f"{name}: {-float(bound.nats.mean()):.2f} nats ({error:.2f})")
 
-    def draw(row: Row, steps: int, sampler: Sampler) -> tuple[float, float, float]:
+    def drawn(row: Row, steps: int, sampler: Sampler) -> tuple[float, float, float]:
         model = models[row.model]
         if row.kernel is not None:
             model.head = mb.MeanHead(kernel=row.kernel)  # has no weights
@@ -300,13 +320,12 @@ def main() -> None:
 
     for row in rows:
         say(row.name)
-        curves[row.name] = []
         most = max(arguments.evaluations) if "published" in row.name else arguments.most
         sampler = row.sampler or own_sampler(models[row.model])
         for count in (n for n in arguments.evaluations if n <= most):
             steps, taken = most_steps(sampler, count)
-            found = draw(row, steps, sampler)
-            curves[row.name].append((taken, found[0]))
+            found = drawn(row, steps, sampler)
+            kept.add(row.name, taken, found)
             say(f"  {taken:5d}: {told(found)}")
     others = [n for n in OUTSIDE if arguments.beside and asked(f"flow matching, {n}", arguments)]
     for name in others:
@@ -316,29 +335,29 @@ def main() -> None:
         if reason := environments.absent("flow_matching", folder, pins):
             say(reason)
             break
+        before = ""
         for fact in outside(name, arguments):
             title = f"flow matching, {name}, {fact['solver']}"
-            if title not in curves:
-                say(title)
+            if title != before:
+                say(before := title)
             x = torch.from_numpy(np.load(fact["file"])).to(data.x.dtype)
             found = (*scores(x), fact["seconds"])
-            curves.setdefault(title, []).append((fact["evaluations"], found[0]))
+            kept.add(title, fact["evaluations"], found)
             say(f"  {fact['evaluations']:5d}: {told(found)}")
     if arguments.tolerances and "ours" in models:
         say("adaptive, by tolerance in nats")
-        row, curves["adaptive"] = ROWS[-1], []
         for tolerance in arguments.tolerances:
             calls: list[int] = []
             hook = models["ours"].network.register_forward_hook(
                 lambda *_, calls=calls: calls.append(1)
             )
-            found = draw(row, 1, Adaptive(tolerance))
+            found = drawn(ROWS[-1], 1, Adaptive(tolerance))
             hook.remove()
             count = len(calls) / -(-arguments.samples // min(BLOCK, arguments.samples))
-            curves["adaptive"].append((count, found[0]))
+            kept.add("adaptive", count, found)
             say(f"  {tolerance:5g}: {told(found)}, {count:.1f} evaluations")
     if arguments.figure is not None:
-        plot(curves, new, arguments)
+        draw(kept, arguments.figure)
 
 
 def told(found: tuple[float, float, float]) -> str:
@@ -349,34 +368,6 @@ def told(found: tuple[float, float, float]) -> str:
 def say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-def plot(curves: dict[str, list[tuple[float, float]]], floor: float, arguments) -> None:
-    """Energy distance over evaluations, both logarithmic."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
-    for number, (name, points) in enumerate(curves.items()):
-        dashed = name.startswith("published")
-        axes.plot(
-            *zip(*points, strict=True),
-            marker="o",
-            markersize=4,
-            linestyle="--" if dashed else "-",
-            color=f"C{number}",
-            label=name,
-        )
-    axes.axhline(floor, color="grey", linewidth=0.8, linestyle=":", label="as many new data")
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="network evaluations a sample",
-        ylabel="energy distance to the data",
-        title=f"{arguments.data}: "
-        + ("the same network and budget" if arguments.beside else "samplers on the same network"),
-    )
-    axes.legend(fontsize=8, frameon=False)
-    figure.savefig(arguments.figure, dpi=110)
 
 
 if __name__ == "__main__":
