@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from markovbridge.storage.captions import wrapped
@@ -77,7 +77,7 @@ class Kept:
             self.rows.setdefault(row, {}).update(points)
         self.rows.setdefault(name, {})[f"{evaluations:g}"] = list(scores)
         if self.path is not None:
-            write_json(self.path, asdict(replace(self, path=None)))
+            write_json(self.path, {k: v for k, v in asdict(self).items() if k != "path"})
 
     def united(self) -> Kept:
         """What the file has, which must be of the same; ours where there is none."""
