@@ -1,9 +1,11 @@
 """Joint draws on two pixels whose law is known: how far is what is learned from the truth?
 
     python benchmarks/joint_pixels.py
+    python benchmarks/joint_pixels.py --rule energy --steps 12000 --noise 2 --draws 2
 
 Two pixels hold counts 0 .. 31, of the law of `sampler_error.py`: four bumps. A small network with
-`JointHead` is trained on draws of it, and sampled by bridge steps to jointly drawn ends, beside
+`JointHead` is trained on draws of it, by the log score of a mixture of products or by the energy
+score of ends that are made of noise, and sampled by bridge steps to jointly drawn ends, beside
 leaps of its mean. Printed is the total variation between 400,000 samples and the law, with that of
 as many draws of the law itself.
 """
@@ -39,11 +41,13 @@ def variation(x: Tensor, law: Tensor) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--noise", type=int, default=2)
-    parser.add_argument("--draws", type=int, default=2)
+    parser.add_argument("--rule", choices=("energy", "log"), default="log")
+    parser.add_argument("--products", type=int, default=8, help="of the mixture, under log")
+    parser.add_argument("--noise", type=int, default=1)
+    parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--exponent", type=float, default=1.0)
     parser.add_argument("--early", type=float, default=2.0)
     parser.add_argument("--weight", type=float, default=4.0)
@@ -55,11 +59,14 @@ def main() -> None:
     data = drawn(law, DRAWS, rng)
     process = mb.PureDeath(STATES - 1, mb.CosineSchedule())
     head = mb.JointHead(
+        given_noise=mb.CategoricalHead() if told.rule == "log" else None,
         noise=told.noise,
         draws=told.draws,
         exponent=told.exponent,
-        early=told.early,
         weight=told.weight,
+        early=told.early,
+        rule=told.rule,
+        products=told.products if told.rule == "log" else 1,
     )
     torch.manual_seed(told.seed)
     seen = features(process, mb.Noised(), head=head)
@@ -77,6 +84,7 @@ def main() -> None:
         log_every=1000,
         seed=told.seed,
         threads=1,
+        planning=False,
     )
     model = Trainer(model, data, config).run()
     say(f"{DRAWS} draws of the law itself: {variation(drawn(law, DRAWS, rng), law):.4f}")

@@ -20,6 +20,7 @@ HEADS = [
     heads.TwoMeansHead(),
     heads.GammaHead(),
     heads.JointHead(),
+    heads.JointHead(given_noise=heads.CategoricalHead(), rule="log"),
     *(mb.EndpointHead(predicts) for predicts in ("end", "residual", "drift", "noise", "score")),
 ]
 PROCESSES = [process for made in INTEGERS.values() for process, _, _ in made()]

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from scipy import optimize
+from scipy import optimize, stats
 
 import markovbridge as mb
 from markovbridge import networks, samplers
@@ -92,10 +92,11 @@ class Perfect(torch.nn.Module):
         return torch.cat([torch.zeros_like(raw), raw], 1)
 
 
+@pytest.mark.parametrize("rule", ["energy", "log"])
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_perfect_ends_make_the_law_at_any_number_of_steps(steps):
+def test_perfect_ends_make_the_law_at_any_number_of_steps(steps, rule):
     p, n = law(4), 4000
-    transport = model(mb.JointHead(mb.CategoricalHead()), network=Perfect(p))
+    transport = model(mb.JointHead(mb.CategoricalHead(), rule=rule), network=Perfect(p))
     rng = torch.Generator().manual_seed(steps)
     x = transport.sample(n, steps=steps, sampler=mb.Bridge(), generator=rng, block=n)
     found = np.bincount((3 * x[:, 0] + x[:, 1]).numpy(), minlength=9)
@@ -135,13 +136,70 @@ def test_steps_with_perfect_ends_multiply_to_the_law(process, steps):
     np.testing.assert_allclose(at.numpy(), p, atol=1e-12)
 
 
-def test_two_sites_that_are_one_are_learned():
+def test_the_log_score_is_of_the_mixture_over_the_noise():
+    head = mb.JointHead(given_noise=mb.CategoricalHead(), rule="log", draws=3, weight=2.0)
+    raw = torch.randn(6, 4, 2, generator=torch.Generator().manual_seed(0))
+    x, t = torch.zeros(6, 2, dtype=torch.long), torch.zeros(6)
+    x1 = torch.tensor([[2, 1], [0, 2]])
+    found = head.score(SETTING, head.from_noise(SETTING, raw, x, t), x1)
+    # The first output is of the mean; at the source nothing is known of the values.
+    tables = raw[:, 1:].double().softmax(1).unflatten(0, (3, 2)).numpy()
+    each = [[tables[m, b, x1[b], [0, 1]].prod() for b in range(2)] for m in range(3)]
+    np.testing.assert_allclose(found.numpy(), -2 * np.log(np.mean(each, 0)), rtol=1e-5)
+
+
+def test_a_mixture_of_products_has_its_weights_and_a_mass_of_one():
+    head = mb.JointHead(given_noise=mb.CategoricalHead(), rule="log", draws=1, products=2)
+    assert head.outputs(DEATH) == 1 + 2 * (1 + 3)
+    raw = torch.randn(1, 9, 2, generator=torch.Generator().manual_seed(0))
+    x, t = torch.zeros(1, 2, dtype=torch.long), torch.zeros(1)
+    ends = head.from_noise(SETTING, raw, x, t)
+    found = np.exp([float(ends.log_prob(v[None])) for v in EVERY])
+    own = raw[0, 1:].double().unflatten(0, (2, 4))
+    weights, logits = own[:, 0].mean(1).softmax(0), own[:, 1:]
+    start = head.from_noise(SETTING, torch.zeros_like(raw), x, t).components
+    begins = torch.stack([part.log_probs[0].T for part in start]).double()
+    assert float((begins[0] - begins[1]).abs().max()) > 0.1  # two alike would stay alike
+    tables = (logits + begins).softmax(1)
+    expected = torch.einsum("k,ka,kb->ab", weights, tables[:, :, 0], tables[:, :, 1])
+    np.testing.assert_allclose(found, expected.flatten().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(found.sum(), 1, rtol=1e-5)
+    with pytest.raises(ValueError, match='take rule="log"'):
+        mb.JointHead(products=2)
+
+
+def test_noise_of_a_log_score_is_normal_and_evenly_spread():
+    head = mb.JointHead(rule="log", draws=5)
+    noise = torch.randn(5 * 4000, 1, 1, generator=torch.Generator().manual_seed(0))
+    spread = head.spread(noise).view(5, 4000)
+    for one in spread:
+        assert stats.kstest(one.numpy(), "norm").pvalue > 1e-5
+    # Of one site those of a row are steps of the golden ratio, modulo 1.
+    golden, u = (5**0.5 - 1) / 2, torch.special.ndtr(spread.double())
+    apart = (u[1:] - u[:-1] - golden + 0.5) % 1 - 0.5
+    assert float(apart.abs().max()) < 1e-5
+    assert mb.JointHead(draws=5).spread(noise) is noise
+    # Two sites: a half of the plane holds two of five, or three, or one more or less.
+    pair = head.spread(torch.randn(5 * 400, 1, 2, generator=torch.Generator().manual_seed(1)))
+    above = (pair.view(5, 400, 2) > 0).float().sum(0)
+    assert float(above.min()) >= 1 and float(above.max()) <= 4
+
+
+LEARNING = [
+    mb.JointHead(early=8.0),
+    mb.JointHead(given_noise=mb.CategoricalHead(), rule="log", draws=4, early=8.0),
+    mb.JointHead(given_noise=mb.CategoricalHead(), rule="log", draws=1, products=3, early=8.0),
+]
+
+
+@pytest.mark.parametrize("head", LEARNING, ids=["energy", "log", "products"])
+def test_two_sites_that_are_one_are_learned(head):
     """A short training at the source, where independent sites have a total variation of 1/2."""
     data = torch.tensor([[0, 0], [2, 2]]).repeat(32, 1)
     rng = torch.Generator().manual_seed(0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        transport = model(mb.JointHead(early=8.0), mean=1.0, variance=1.0)
+        transport = model(head, mean=1.0, variance=1.0)
     optimizer = torch.optim.Adam(transport.parameters(), lr=1e-2)
     for _ in range(150):
         optimizer.zero_grad()
@@ -162,6 +220,14 @@ def test_whole_numbers_are_the_two_next_to_an_end():
     assert float(drawn[:, 1].float().mean()) == pytest.approx(1.75, abs=0.04)
 
 
+def test_heads_that_draw_jointly_are_no_part_of_one():
+    with pytest.raises(ValueError, match="given_noise must be a head that states laws"):
+        mb.JointHead(given_noise=mb.JointHead())
+    head = mb.JointHead(given_noise=mb.CategoricalHead())
+    with pytest.raises(ValueError, match="bounded number of states"):
+        head.check(mb.PureDeath(), mb.Noised())
+
+
 def test_the_likelihood_of_steps_that_are_drawn_jointly_is_refused():
     x = torch.tensor([[0, 1]])
     transport = model()
@@ -170,9 +236,10 @@ def test_the_likelihood_of_steps_that_are_drawn_jointly_is_refused():
     assert bool(transport.log_likelihood(x, draws=2).nats.isfinite().all())
 
 
-def test_known_sites_and_conditions_reach_joint_draws():
+@pytest.mark.parametrize("head", [mb.JointHead(), LEARNING[-1]], ids=["energy", "products"])
+def test_known_sites_and_conditions_reach_joint_draws(head):
     columns = mb.data.Covariates((mb.data.Covariate("label", ("a", "b")),))
-    head, masking = mb.JointHead(), mb.Masking()
+    masking = mb.Masking()
     seen = features(DEATH, mb.Noised(), masking=masking, head=head)
     network = networks.MLP((2,), seen, head.outputs(DEATH), width=8, depth=1, condition=2)
     rng = torch.Generator().manual_seed(0)

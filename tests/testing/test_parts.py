@@ -53,6 +53,13 @@ HEADS = {
         (mb.JointHead(mb.CategoricalHead(), draws=3), mb.UniformChain(3)),
         (mb.JointHead(mb.TwoMeansHead(), units="site"), mb.RandomWalk(2.0)),
         (mb.JointHead(mb.EndpointHead(), noise=2), BROWNIAN),
+        (mb.JointHead(given_noise=mb.CategoricalHead(), rule="log"), mb.PureDeath(5)),
+        (
+            mb.JointHead(
+                mb.TwoMeansHead(), given_noise=mb.CategoricalHead(), rule="log", products=3
+            ),
+            mb.BirthDeath(2.0, maximum=5),
+        ),
     ],
     mb.LogisticMixtureHead: [(mb.LogisticMixtureHead(2), mb.Ehrenfest(5))],
     mb.TwoMeansHead: [

@@ -92,6 +92,14 @@ class Head(ABC):
         """
         raise TypeError(f"{type(self).__name__} is shown no noise: a JointHead makes ends of it")
 
+    def spread(self, noise: Tensor) -> Tensor:
+        """Noise of the ends that are scored, made of independent noise of the same shape.
+
+        Args:
+            noise: Standard normal, (draws · batch, noise, *event): the first of each row first.
+        """
+        return noise
+
     def whole(self, law: Law, x: Tensor) -> Law:
         """The law of the state that an end stands for: what is left to chance is rounding."""
         return law

@@ -22,6 +22,9 @@ LATER = {
     "clocks": None,
     "thetas": (),
     "powers": (),
+    "given_noise": None,
+    "rule": "energy",
+    "products": 1,
 }
 
 
