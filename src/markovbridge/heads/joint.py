@@ -22,8 +22,8 @@ an upper bound on the log score of what is drawn, tight as the draws z_1 .. z_M 
 Kronecker sequence with a random shift (Cranley & Patterson 1976, https://doi.org/10.1137/0713071):
 each is standard normal, and together they fill the space evenly. This score sees what is drawn
 between modes, of which an energy distance sees little; but M draws tell at most M modes apart, and
-images have more. With `products` q is itself a mixture of laws that are independent over sites, whose
-weights the network gives, so that one evaluation knows several modes.
+images have more. With `products` q is itself a mixture of laws that are independent over sites,
+whose weights the network gives, so that one evaluation knows several modes.
 
 At z = 0 the network states the law of the other head, for rates, means and likelihoods. What is
 left to decide changes on the way: what a sample will be, by one joint draw; what its sites are, by
