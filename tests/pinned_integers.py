@@ -81,6 +81,12 @@ COUNT_CASES: dict[str, Callable[[], Case]] = {
     ),
     "death-joint": lambda: case(death(), mb.JointHead(), COUNTS, **TOLD),
     "death-joint-table": lambda: case(death(), mb.JointHead(mb.CategoricalHead()), COUNTS),
+    "death-joint-log": lambda: case(
+        death(),
+        mb.JointHead(given_noise=mb.CategoricalHead(), rule="log", products=2),
+        COUNTS,
+        **TOLD,
+    ),
     "death-own-schedule": lambda: case(
         death(schedule=mb.SurvivalSchedule(squared)), mb.MeanHead(), COUNTS, saved=False
     ),

@@ -171,16 +171,16 @@ def test_a_mixture_of_products_has_its_weights_and_a_mass_of_one():
 def test_noise_of_a_log_score_is_normal_and_evenly_spread():
     head = mb.JointHead(rule="log", draws=5)
     noise = torch.randn(5 * 4000, 1, 1, generator=torch.Generator().manual_seed(0))
-    spread = head.spread(noise).view(5, 4000)
+    spread = head.evened(noise).view(5, 4000)
     for one in spread:
         assert stats.kstest(one.numpy(), "norm").pvalue > 1e-5
     # Of one site those of a row are steps of the golden ratio, modulo 1.
     golden, u = (5**0.5 - 1) / 2, torch.special.ndtr(spread.double())
     apart = (u[1:] - u[:-1] - golden + 0.5) % 1 - 0.5
     assert float(apart.abs().max()) < 1e-5
-    assert mb.JointHead(draws=5).spread(noise) is noise
+    assert mb.JointHead(draws=5).evened(noise) is noise
     # Two sites: a half of the plane holds two of five, or three, or one more or less.
-    pair = head.spread(torch.randn(5 * 400, 1, 2, generator=torch.Generator().manual_seed(1)))
+    pair = head.evened(torch.randn(5 * 400, 1, 2, generator=torch.Generator().manual_seed(1)))
     above = (pair.view(5, 400, 2) > 0).float().sum(0)
     assert float(above.min()) >= 1 and float(above.max()) <= 4
 

@@ -92,7 +92,7 @@ class Head(ABC):
         """
         raise TypeError(f"{type(self).__name__} is shown no noise: a JointHead makes ends of it")
 
-    def spread(self, noise: Tensor) -> Tensor:
+    def evened(self, noise: Tensor) -> Tensor:
         """Noise of the ends that are scored, made of independent noise of the same shape.
 
         Args:

@@ -188,7 +188,7 @@ class JointHead(Head):
         waves = (math.pi * k[:, None] * j).cos()
         return 0.5 * (waves + apart(self.products, device)[:, None])
 
-    def spread(self, noise: Tensor) -> Tensor:
+    def evened(self, noise: Tensor) -> Tensor:
         """Noise of the ends of a score: under the log score evenly spread over those of a row."""
         if self.rule == "energy":
             return noise

@@ -228,7 +228,7 @@ class Transport(Asked):
         # All that is drawn of a row at once: a call of the network has its price.
         each = torch.arange(made, device=x1.device).repeat(head.draws)
         x_t, t = x_t[each], self.process.schedule.at(t[each])
-        noise = head.spread(self.noise(x_t, generator))
+        noise = head.evened(self.noise(x_t, generator))
         ends = self.said(x_t, t, given.rows(each), noise)
         score = torch.zeros(len(x1), device=x1.device)
         score[:made] = head.score(self.setting, ends, end) * (len(x1) / made)
