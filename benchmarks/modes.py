@@ -37,8 +37,11 @@ COUPLING = mb.Independent(mb.couplings.Gaussian(correlated=True))
 SUPPORT = processes.RoundedSupport(16)
 
 
-def process_of(name: str, x: Tensor) -> mb.LinearDiffusion:
-    """The diffusion of a choice: a power of the covariance, or clocks by mode."""
+def process_of(name: str, x: Tensor, steps: int = 0, seed: int = 0) -> mb.LinearDiffusion:
+    """The diffusion of a choice: a power of the covariance, or clocks by mode.
+
+    Clocks that are asked of a model have it trained first, as long as the other.
+    """
     white = Isotropic(float(x.var(0).mean()))
     options = {"direction": "noising", "support": SUPPORT}
     if name == "white":
@@ -47,7 +50,9 @@ def process_of(name: str, x: Tensor) -> mb.LinearDiffusion:
         return mb.LinearDiffusion(mb.VP(), opposite(x, float(name.split()[1])), **options)
     modes = opposite(x).modes if "eigenvectors" in name else Cosine(edges=EDGES)
     plain = mb.LinearDiffusion(mb.VP(), white, **options)
-    clocks = even_clocks(plain, COUPLING, modes, x)
+    model = trained(plain, x, steps, seed) if "asked" in name.split() else None
+    noise = torch.Generator().manual_seed(seed)
+    clocks = even_clocks(plain, COUPLING, modes, x, model=model, generator=noise)
     if name.startswith("alike"):
         clocks = processes.BandClocks((1.0,) * clocks.bands, clocks.spectrum)
     if name.startswith("half"):
@@ -94,7 +99,8 @@ def main() -> None:
         nargs="+",
         default=["white", "power -0.25", "power -0.5", "even eigenvectors", "even cosine"],
         help="white; 'power GAMMA'; 'even', 'half' (roots of the odds) or 'alike' (no clocks, "
-        "guess by mode), each with 'eigenvectors' or 'cosine', and 'bare' without a spectrum",
+        "guess by mode), each with 'eigenvectors' or 'cosine', 'bare' without a spectrum, and "
+        "'asked' by the errors of a model that is trained before",
     )
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--output", type=Path, default=Path("runs/modes"))
@@ -112,7 +118,8 @@ def main() -> None:
             file = arguments.output / f"{name} {seed} {arguments.steps}.json"
             if not file.is_file():
                 start = time.process_time()
-                model = trained(process_of(name, x), x, arguments.steps, seed)
+                process = process_of(name, x, arguments.steps, seed)
+                model = trained(process, x, arguments.steps, seed)
                 file.write_text(json.dumps(scores(model, data, seed)))
                 took = time.process_time() - start
                 print(f"{name}, seed {seed}: {took:.0f} s of a processor", flush=True)
