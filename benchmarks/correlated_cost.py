@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import torch
 
 import markovbridge as mb
-from markovbridge import recipes
+from markovbridge import processes, recipes
 from markovbridge.covariances import Cosine
 from markovbridge.data.synthetic import stand_in
 from markovbridge.evaluation.bands import opposite
@@ -33,7 +33,7 @@ NOISES = ("correlated", "cosine", "eigenvectors")
 BARS = {"isotropic": 1.0, "correlated": 1.05, "cosine": 1.1, "eigenvectors": 1.1}
 
 
-def process_of(data: str, noise: str) -> mb.Process:
+def process_of(data: str, noise: str) -> processes.Process:
     """What a noise makes of the process of a recipe."""
     read = recipes.load(f"{data}-correlated" if noise == "correlated" else f"{data}-bridge")
     process = read.process
@@ -41,7 +41,7 @@ def process_of(data: str, noise: str) -> mb.Process:
     if noise == "cosine":
         modes = Cosine(edges=tuple(k / 32 for k in range(1, 24, 2)))
         odds = tuple(2.0 ** (6 - k) for k in range(modes.bands))
-        return dataclasses.replace(process, modes=modes, clocks=mb.processes.BandClocks(odds))
+        return dataclasses.replace(process, modes=modes, clocks=processes.BandClocks(odds))
     if noise == "eigenvectors":
         x = stand_in(read.data, read.split).load("all").x
         assert process.support is not None
