@@ -6,6 +6,11 @@ Trains a bridge mixture with each choice and seed, 2,500 steps of 128, all else 
 `digits-bridge`, and prints the energy distance of as many samples as there are digits to these, in
 raw values, at 20, 10 and 6 evaluations of `Midpoint` and at 19 of Heun's flow; at the end the mean
 and range over seeds. Runs are kept under --output, so that a second call goes on.
+
+    python benchmarks/modes.py --levels --seeds 0 1 2
+
+Samples each model in 20 steps of Euler-Maruyama with noise of other levels: numbers, powers of the
+covariance of the data, and some of its eigenvectors, the strongest counted first.
 """
 
 from __future__ import annotations
@@ -21,10 +26,11 @@ from torch import Tensor
 
 import markovbridge as mb
 from markovbridge import processes
-from markovbridge.covariances import Cosine, Isotropic
+from markovbridge.covariances import Cosine, Covariance, Isotropic, Modal, Power
 from markovbridge.evaluation import metrics
 from markovbridge.evaluation.bands import even_clocks, opposite, plot_bands
 from markovbridge.networks import MLP
+from markovbridge.samplers import Level, Levels
 
 WALKS = {
     "noise, 20": (mb.Midpoint(), 10),
@@ -37,8 +43,27 @@ COUPLING = mb.Independent(mb.couplings.Gaussian(correlated=True))
 SUPPORT = processes.RoundedSupport(16)
 
 
-def process_of(name: str, x: Tensor) -> mb.LinearDiffusion:
-    """The diffusion of a choice: a power of the covariance, or clocks by mode."""
+def levels_of(x: Tensor) -> dict[str, mb.samplers.Sampler]:
+    """Noise that a sampler may add, of models of white noise."""
+    data = opposite(x).base
+    white = float(x.var(0).mean())
+    numbers: dict[str, float | Covariance | Level] = {f"{n:g}": n for n in (0.01, 0.25, 0.5, 1.0)}
+    for exponent in (-0.5, -0.25, 0.25, 0.5):
+        numbers[f"C^{exponent}"] = Power(data, exponent)
+    for low, high in ((0, 8), (0, 32), (8, 64), (32, 64)):
+        some = tuple(white if low <= k < high else 0.0 for k in range(64))
+        numbers[f"of modes {low + 1} to {high}"] = Modal(data.modes, some)
+    numbers["1, then 0.01"], numbers["0.01, then 1"] = (
+        Levels(times=(0.5,), levels=early_late) for early_late in ((1.0, 0.01), (0.01, 1.0))
+    )
+    return {f"level {name}": mb.EulerMaruyama(level=level) for name, level in numbers.items()}
+
+
+def process_of(name: str, x: Tensor, steps: int = 0, seed: int = 0) -> mb.LinearDiffusion:
+    """The diffusion of a choice: a power of the covariance, or clocks by mode.
+
+    Clocks that are asked of a model have it trained first, as long as the other.
+    """
     white = Isotropic(float(x.var(0).mean()))
     options = {"direction": "noising", "support": SUPPORT}
     if name == "white":
@@ -47,7 +72,9 @@ def process_of(name: str, x: Tensor) -> mb.LinearDiffusion:
         return mb.LinearDiffusion(mb.VP(), opposite(x, float(name.split()[1])), **options)
     modes = opposite(x).modes if "eigenvectors" in name else Cosine(edges=EDGES)
     plain = mb.LinearDiffusion(mb.VP(), white, **options)
-    clocks = even_clocks(plain, COUPLING, modes, x)
+    model = trained(plain, x, steps, seed) if "asked" in name.split() else None
+    noise = torch.Generator().manual_seed(seed)
+    clocks = even_clocks(plain, COUPLING, modes, x, model=model, generator=noise)
     if name.startswith("alike"):
         clocks = processes.BandClocks((1.0,) * clocks.bands, clocks.spectrum)
     if name.startswith("half"):
@@ -94,9 +121,11 @@ def main() -> None:
         nargs="+",
         default=["white", "power -0.25", "power -0.5", "even eigenvectors", "even cosine"],
         help="white; 'power GAMMA'; 'even', 'half' (roots of the odds) or 'alike' (no clocks, "
-        "guess by mode), each with 'eigenvectors' or 'cosine', and 'bare' without a spectrum",
+        "guess by mode), each with 'eigenvectors' or 'cosine', 'bare' without a spectrum, and "
+        "'asked' by the errors of a model that is trained before",
     )
     parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--levels", action="store_true", help="levels of noise, of white models")
     parser.add_argument("--output", type=Path, default=Path("runs/modes"))
     parser.add_argument("--figure", type=Path, help="write what was chosen here, and stop")
     arguments = parser.parse_args()
@@ -106,14 +135,20 @@ def main() -> None:
         draw(arguments.only, x, arguments.figure)
         return
     arguments.output.mkdir(parents=True, exist_ok=True)
+    walks = WALKS
+    if arguments.levels:
+        arguments.only = ["white"]
+        walks = {name: (sampler, 20) for name, sampler in levels_of(x).items()}
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     for seed in arguments.seeds:
         for name in arguments.only:
-            file = arguments.output / f"{name} {seed} {arguments.steps}.json"
+            end = " levels" if arguments.levels else ""
+            file = arguments.output / f"{name} {seed} {arguments.steps}{end}.json"
             if not file.is_file():
                 start = time.process_time()
-                model = trained(process_of(name, x), x, arguments.steps, seed)
-                file.write_text(json.dumps(scores(model, data, seed)))
+                process = process_of(name, x, arguments.steps, seed)
+                model = trained(process, x, arguments.steps, seed)
+                file.write_text(json.dumps(scores(model, data, seed, walks)))
                 took = time.process_time() - start
                 print(f"{name}, seed {seed}: {took:.0f} s of a processor", flush=True)
             found[name].append(json.loads(file.read_text()))
@@ -121,7 +156,7 @@ def main() -> None:
             print(f"  {name}, seed {seed}: {row}", flush=True)
     for name, rows in found.items():
         cells = []
-        for word in WALKS:
+        for word in walks:
             values = [row[word] for row in rows]
             cells.append(
                 f"{word}: {sum(values) / len(values):.3f} ({min(values):.3f}-{max(values):.3f})"
@@ -129,9 +164,14 @@ def main() -> None:
         print(f"{name:20s} {'  '.join(cells)}")
 
 
-def scores(model: mb.Transport, data: Tensor, seed: int) -> dict[str, float]:
+def scores(
+    model: mb.Transport,
+    data: Tensor,
+    seed: int,
+    walks: dict[str, tuple[mb.samplers.Sampler, int]],
+) -> dict[str, float]:
     found = {}
-    for word, (sampler, steps) in WALKS.items():
+    for word, (sampler, steps) in walks.items():
         generator = torch.Generator().manual_seed(100 + seed)
         drawn = model.sample(
             len(data), steps=steps, sampler=sampler, generator=generator, block=600

@@ -43,6 +43,9 @@ COUNT_CASES: dict[str, Callable[[], Case]] = {
     "death-mean-unbounded": lambda: case(
         mb.PureDeath(), mb.MeanHead(link="exp"), COUNTS, objective=mb.PathKL()
     ),
+    "death-mean-early": lambda: case(
+        death(), mb.MeanHead(), COUNTS, objective=mb.EarlyError(0.01)
+    ),
     "death-mean-bounded": lambda: case(
         death(schedule=mb.LogisticSchedule(8.0)),
         mb.MeanHead("stochastic", bounded=True),

@@ -62,6 +62,7 @@ from markovbridge.samplers.model import Given
 from markovbridge.transport import Transport, statistics
 from markovbridge.transport.objectives import (
     DriftMatching,
+    EarlyError,
     EndMSE,
     EndNLL,
     FiniteTime,
@@ -87,6 +88,7 @@ __all__ = [
     "DiscreteTimeChain",
     "DiscretisedGaussianChain",
     "DriftMatching",
+    "EarlyError",
     "Ehrenfest",
     "EndMSE",
     "EndNLL",

@@ -116,3 +116,92 @@ def test_at_a_point_all_is_open():
     seen = torch.tensor(axes.collections[0].get_array().reshape(MODES.bands, 3).filled(-1.0))
     assert bool((seen[:, 0] == 1).all())
     assert bool((seen[:, 2] == 0).all())
+
+
+RARE = 1 / 16  # how often a mode is not 0; then it is plus or minus a size
+
+
+def sizes(event=(12,)):
+    """What modes are that are not 0, so that the spectrum is what it is."""
+    return (torch.tensor(SPECTRUM).double() / RARE)[MODES.band(event)].sqrt()
+
+
+def spikes(event=(12,)):
+    """Rows of which each mode is plus or minus its size in a sixteenth, and 0 in the others."""
+    generator = torch.Generator().manual_seed(1)
+    signs = torch.tensor([1.0, -1.0] * 8 + [0.0] * 240).double()
+    rows = torch.stack([signs[torch.randperm(256, generator=generator)] for _ in range(12)], 1)
+    return MODES.inverse(rows * sizes(event))
+
+
+def at(t):
+    """Gain and noise of x_t given x_1."""
+    kernel = COUPLING.kernel(WHITE, torch.as_tensor(t, dtype=torch.float64).reshape(-1))
+    return kernel.gain.reshape(-1, 1), kernel.variance.reshape(-1, 1) * 0.5
+
+
+def guessed(z, gain, noise, size):
+    """E[x_1 | x_t = z] of a mode."""
+    size = size + 0 * z
+    atoms = torch.stack([torch.zeros_like(size), size, -size])
+    prior = torch.tensor([1 - RARE, RARE / 2, RARE / 2]).double().log()
+    weight = prior.reshape(-1, *[1] * z.ndim) - (z - gain * atoms) ** 2 / (2 * noise)
+    return (weight.softmax(0) * atoms).sum(0)
+
+
+class OfSpikes(torch.nn.Module):
+    """The law of such data."""
+
+    def forward(self, x, t, condition=None):
+        mean = guessed(MODES.forward(x.double()), *at(t), sizes())
+        return mb.laws.Normal(MODES.inverse(mean), torch.ones_like(mean))
+
+
+def open_of_spikes(t):
+    """E/S of each band, by quadrature."""
+    gain, noise = at(t)
+    size = (torch.tensor(SPECTRUM).double() / RARE).sqrt()[:, None]
+    normal = torch.linspace(-10, 10, 4001, dtype=torch.float64)
+    weight = (-normal * normal / 2).exp() / (-normal * normal / 2).exp().sum()
+    error = 0.0
+    for share, end in ((1 - RARE, 0 * size), (RARE, size)):
+        z = gain * end + noise.sqrt() * normal
+        off = end - guessed(z, gain, noise, size)
+        error = error + share * (off**2 * weight).sum(1)
+    return error / torch.tensor(SPECTRUM).double()
+
+
+def decided(left):
+    """The odds of the clock at which bands are half decided, by bisection of E/S."""
+    low, high = torch.full((5,), -16.0).double(), torch.full((5,), 16.0).double()
+    for _ in range(60):
+        middle = (low + high) / 2
+        times = WHITE.schedule.time(middle.sigmoid(), (-middle).sigmoid()).tolist()
+        is_open = torch.stack([left(t)[k] > 0.5 for k, t in enumerate(times)])
+        low, high = torch.where(is_open, middle, low), torch.where(is_open, high, middle)
+    return low
+
+
+def test_a_model_is_asked_in_place_of_the_linear_guess():
+    model = mb.Transport(WHITE, OfSpikes(), shape=(12,), coupling=COUPLING)
+    times = [0.3, 0.5, 0.7, 0.9]
+    options = {"model": model, "generator": torch.Generator().manual_seed(2)}
+    ax = plot_bands(WHITE, COUPLING, spikes(), modes=MODES, times=times, **options)
+    drawn = torch.as_tensor(ax.collections[0].get_array()).reshape(5, len(times)).double()
+    wanted = torch.stack([open_of_spikes(t) for t in times], 1)
+    torch.testing.assert_close(drawn, wanted, rtol=0.3, atol=0.03)  # of 32 to 48 spikes
+
+    # One wish, two guesses: the clocks differ by when the bands are decided.
+    plain = even_clocks(WHITE, COUPLING, MODES, spikes())
+    asked = even_clocks(WHITE, COUPLING, MODES, spikes(), **options)
+    apart = torch.tensor(asked.odds).log() - torch.tensor(plain.odds).log()
+    earlier = decided(open_of_spikes) - decided(lambda t: left(WHITE, t))
+    assert bool((earlier < -0.3).all())
+    torch.testing.assert_close(apart.double(), earlier, rtol=0, atol=0.2)
+
+
+def test_a_model_of_another_process_is_refused():
+    other = mb.LinearDiffusion(mb.VP(), Isotropic(0.6), direction="noising")
+    model = mb.Transport(WHITE, OfSpikes(), shape=(12,), coupling=COUPLING)
+    with pytest.raises(ValueError, match=r"pass its own, model\.process"):
+        even_clocks(other, COUPLING, MODES, spikes(), model=model)

@@ -9,6 +9,11 @@ the data, by which bands are decided further apart in time, coarse ones first. `
 decides them one after the other, the strongest first, each when those before it have been: the
 time of a band is the middle of its share of the variance of the data, and the total error falls
 evenly in t. `plot_bands` draws E/S over band and time.
+
+Data that are not Gaussian are decided earlier than that: the best guess is not linear. A trained
+`model` is asked in place of the linear guess, along pinned paths to data,
+
+    E(t) = E|U x_1 - U E[x_1 | x_t]|²   of each band.
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ from markovbridge.covariances import Covariance, Dense, Isotropic, Power, Transf
 from markovbridge.covariances.spectral import eigenvalues
 from markovbridge.processes import BandClocks, LinearDiffusion, Process
 from markovbridge.processes.schedules import Reading
+from markovbridge.samplers.model import DataModel, Given
 from markovbridge.storage.captions import axes, named
 
 if TYPE_CHECKING:
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
 SITES = 4096  # of which a covariance matrix is made at most
 FAR = 16.0  # times are looked at as far as odds of e^±16
 TIMES = 4001
+LOOKS = 33  # at which a model is asked between
+ASKED = 256  # rows of data that a model is asked of at most
 LEAST = 1e-6  # of the power of the strongest band, below which there is nothing to decide
 
 
@@ -61,21 +69,31 @@ def opposite(x: Tensor, exponent: float = -0.25, *, base: Covariance | None = No
 
 
 def even_clocks(
-    process: LinearDiffusion, coupling: Coupling, modes: Transform, x: Tensor
+    process: LinearDiffusion,
+    coupling: Coupling,
+    modes: Transform,
+    x: Tensor,
+    *,
+    model: DataModel | None = None,
+    generator: torch.Generator | None = None,
 ) -> BandClocks:
-    """Clocks by which the error of the best linear guess falls evenly, strong bands first.
+    """Clocks by which the error of the best guess falls evenly, strong bands first.
 
     Args:
         process: The diffusion without modes.
         coupling: One under which the law of x_t given x_1 is known.
         modes: What its bands are.
         x: Data in the coordinates of the process, (n, *event).
+        model: A trained model of this process and coupling, whose guess is taken in place of the
+            best linear one: 33 calls of the network, each of at most 256 rows of x.
+        generator: Source of randomness of the paths that the model is shown, on its device.
 
     Returns:
         What `LinearDiffusion(..., modes=modes, clocks=...)` takes.
 
     Raises:
-        ValueError: If the process has modes already, or the law is not known.
+        ValueError: If the process has modes already, the model is of another process or coupling,
+            or the law is not known.
     """
     if process.modes is not None:
         raise ValueError("process has modes already: choose clocks for one without")
@@ -84,12 +102,14 @@ def even_clocks(
     if not float(spectrum.max()) > 0:
         raise ValueError("x does not vary, and no band of it is to be decided: give more rows")
     power = spectrum.clamp_min(LEAST * float(spectrum.max()))
-    odds = torch.linspace(-FAR, FAR, TIMES, dtype=torch.float64)
+    odds = torch.linspace(-FAR, FAR, TIMES if model is None else LOOKS, dtype=torch.float64)
     p, q = odds.sigmoid(), (-odds).sigmoid()
     times = Reading(process.schedule, process.schedule.time(p, q))
-    left = _left(process, coupling, modes, power, event, times)
-    decided = (left <= left[:, :1] / 2).double().argmax(1)  # the first time of each band
-    own = odds[decided]
+    if model is None:
+        left = _left(process, coupling, modes, power, event, times)
+    else:
+        left = _asked(process, coupling, modes, power, x, times, model, generator)
+    own = _halved(odds, left)
     order = power.argsort(descending=True)
     share = counts[order] * power[order]
     until = share.cumsum(0) / share.sum()
@@ -98,6 +118,45 @@ def even_clocks(
     clock = process.schedule.survival(wanted).log() - process.schedule.mortality(wanted).log()
     found = (own - clock).exp().clamp(1e-9, 1e9)
     return BandClocks(tuple(found.tolist()), tuple(spectrum.tolist()))
+
+
+def _halved(odds: Tensor, left: Tensor) -> Tensor:
+    """Where each band is down to half of what it began with, (bands,), between two looks."""
+    half = left[:, 0] / 2
+    after = (left <= half[:, None]).double().argmax(1).clamp_min(1)
+    before = after - 1
+    row = torch.arange(len(left))
+    high, low = left[row, before], left[row, after]
+    part = ((high - half) / (high - low).clamp_min(1e-300)).clamp(0, 1)
+    return odds[before].lerp(odds[after], part)
+
+
+@torch.no_grad()
+def _asked(
+    process: Process,
+    coupling: Coupling,
+    modes: Transform,
+    spectrum: Tensor,
+    x: Tensor,
+    times: Tensor,
+    model: DataModel,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """E/S at each time by the guess of a model, (bands, times)."""
+    if model.process != process or model.coupling != coupling:
+        raise ValueError(
+            "the model is of another process or coupling: pass its own, model.process and "
+            "model.coupling"
+        )
+    x1 = x[:ASKED].to(model.device, torch.float32)
+    left = []
+    with model.evaluating():
+        for t in times.tolist():
+            x0 = coupling.pair(process, x1, generator=generator)
+            x_t = process.bridge(x0, x1, 0.0, t, 1.0).sample(generator=generator)
+            law = model.law(x_t, t, Given(start=x0 if coupling.preserve else None))
+            left.append(modes.power((x1 - law.mean).double().cpu()) / spectrum)
+    return torch.stack(left, 1)
 
 
 def _left(
@@ -130,6 +189,8 @@ def plot_bands(
     *,
     modes: Transform | None = None,
     times: Sequence[float] | None = None,
+    model: DataModel | None = None,
+    generator: torch.Generator | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the share of each band that x_t leaves open to the best linear guess, over time.
@@ -140,17 +201,23 @@ def plot_bands(
         x: Data in the coordinates of the process, (n, *event).
         modes: Bands to look at where the process has none; by default those of its covariance.
         times: When; by default 101 times.
+        model: A trained model of this process and coupling, whose guess is taken in place of the
+            best linear one, of at most 256 rows of x.
+        generator: Source of randomness of the paths that the model is shown, on its device.
         ax: Axes to draw on; by default new ones.
 
     Raises:
-        ValueError: If the law of x_t is not known.
+        ValueError: If the law of x_t is not known, or the model is of another process or coupling.
     """
     process = linear(process)
     modes = process.modes or modes or process.covariance.modes
     when = list(times) if times is not None else torch.linspace(0, 1, 101).tolist()
     spectrum = modes.power(x - x.mean(0)).clamp_min(1e-12)
     at = process.schedule.at(torch.tensor(when, dtype=torch.float64))
-    left = _left(process, coupling, modes, spectrum, x.shape[1:], at)
+    if model is None:
+        left = _left(process, coupling, modes, spectrum, x.shape[1:], at)
+    else:
+        left = _asked(process, coupling, modes, spectrum, x, at, model, generator)
     order = spectrum.argsort(descending=True)
     order = order[modes.counts(x.shape[1:])[order] > 0]
     says = f"What x_t leaves open of {len(order):,} bands: {named(process)}, {named(coupling)}"

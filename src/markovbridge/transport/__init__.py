@@ -17,6 +17,7 @@ from markovbridge.transport.likelihood import Bound
 from markovbridge.transport.moments import statistics
 from markovbridge.transport.objectives import (
     DriftMatching,
+    EarlyError,
     EndMSE,
     EndNLL,
     FiniteTime,
@@ -31,6 +32,7 @@ __all__ = [
     "BLOCK",
     "Bound",
     "DriftMatching",
+    "EarlyError",
     "EndMSE",
     "EndNLL",
     "FiniteTime",

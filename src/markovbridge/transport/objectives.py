@@ -49,10 +49,17 @@ published, |x_1 - x_0 - v|² for straight lines, and bounded there; `EndMSE` is 
 times (1 - t)², and what a transport takes if none is named.
 
 Weighted sums are written as sums: `PathKL(damping=1) + 0.1 * EndNLL()`.
+
+**Early errors.** Path KL counts information, of which little is gained early: of the 400 nats of an
+8-bit image about two say what it shows. They are gained at a survival below .001, where one of a
+hundred uniform times falls, and what is wrong there becomes a wrong image. `EarlyError` adds the
+squared error of the end and draws half of the times log-uniformly, so that each decade of t up to
+1 is seen as often; the objective that it is added to keeps its mean.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -168,6 +175,59 @@ class DriftMatching(Objective):
         # The drift is affine in state and end: its difference is linear in that of the ends.
         start = torch.zeros_like(x)
         return _square(process.drift(start, x1 - law.mean, t) - process.drift(start, start, t))
+
+
+@dataclass(frozen=True)
+class EarlyError(Objective):
+    """An objective, and the squared error of the end at times of which half are log-uniform.
+
+    Half of the times are uniform, half have a uniform logarithm from `first` to 1. The objective
+    is divided by the density of that mixture, and its mean stays; the squared error is not, so
+    that the time before anything is decided counts as much as the rest.
+
+    Attributes:
+        weight: Of |x_1 - E[x_1 | x_t]|² beside the objective, per squared unit of the data. Where
+            nothing is known yet the squared error is the variance of the data, summed over sites;
+            a weight by which that is about as large as the objective does well.
+        objective: The objective, one with uniform times.
+        first: Where log-uniform times begin, in (0, 1). Take one before the first jumps.
+    """
+
+    weight: float
+    objective: Objective = PathKL(damping=1.0)
+    first: float = 1e-3
+
+    def __post_init__(self) -> None:
+        checks.number(self.weight, "weight", above=0)
+        checks.number(self.first, "first", above=0, below=1)
+        if type(self.objective).times is not Objective.times:
+            raise ValueError(
+                f"EarlyError draws times of its own, and {type(self.objective).__name__} needs "
+                "its own as well: take PathKL(damping=1)"
+            )
+
+    @property
+    def remark(self) -> str:
+        return self.objective.remark
+
+    def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
+        value = self.objective(process, law, x, x1, t)
+        most = 1 - self.objective.truncation
+        at = t.double()
+        early = torch.where(at < self.first, 0.0, 1 / (at * -math.log(self.first)))
+        uniform = (at < most).double() / most
+        share = (2 * uniform / (uniform + early)).to(value)
+        return share * value + self.weight * _square(x1 - law.mean)
+
+    def times(
+        self, n: int, *, generator: torch.Generator | None = None, device: torch.device | str
+    ) -> Tensor:
+        u = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
+        strata = torch.randperm(n, generator=generator, device=device)
+        u = 2 * (strata + u) / n
+        late = self.first ** (2 - u).clamp(0, 1)
+        t = torch.where(u < 1, u * (1 - self.objective.truncation), late)
+        return t.to(torch.float32).clamp_max(1 - 2**-24)
 
 
 def usual(process: Process) -> Objective:
