@@ -43,6 +43,7 @@ STEPS = (2, 3, 5, 12)  # for which it is measured; those between take the plan b
 SAMPLES = 512
 TRIED = 3  # times of the walks of more steps
 TWICE = 6  # steps at most of a walk with two joint draws, or with several inner times
+REFINED = 2  # walks with joint draws for which inner times and grids are tried
 THETA = 0.25  # inner time of leaps with which joint draws are tried
 POWERS = (0.75, 0.5)  # of the error, in whose equal falls leaps step, beside 1
 THETAS = (0.2, 0.3, 0.4)  # and other inner times, after them
@@ -187,12 +188,15 @@ def plans(
             errors.append(min((plan.error for plan in here), default=math.inf))
         if shares:
             most = min(len(SHARES), SHARES.index(shares[errors.index(min(errors))]) + 2)
+        # A joint draw that is a little worse with this inner time may be better with another.
+        drawn = sorted((plan for plan in of if plan.joint), key=_error)
+        few = REFINED if number <= TWICE else 1
         finals = []
-        for joint in dict.fromkeys([(), min(of, key=_error).joint]):
+        for joint in [(), *(plan.joint for plan in drawn[:few])]:
             plain = next(plan for plan in of if plan.joint == joint)
             of += (more := refined(number, joint, plain))
             finals.append(min([plain, *more], key=_error))
-        # The least of many errors is too low by chance: those of the last two are drawn anew.
+        # The least of many errors is too low by chance: those of the last are drawn anew.
         found += of if len(finals) == 1 else [*of, *map(again, finals)]
     return found
 
