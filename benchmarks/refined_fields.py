@@ -242,7 +242,8 @@ def draw(arguments: argparse.Namespace) -> None:
         found = flown(model, list(FACTORS), 1, 3)
         for ax, (factor, x) in zip(line, found.items(), strict=True):
             ax.imshow(x[0, 0], vmin=-1.6, vmax=3.2, cmap="viridis", interpolation="nearest")
-            ax.set_title(f"noise {noise}, {factor * SIDE} x {factor * SIDE}", fontsize="small")
+            name = "white noise" if noise == "white" else f"noise {noise}"
+            ax.set_title(f"{name}, {factor * SIDE} x {factor * SIDE}", fontsize="small")
             ax.set(xticks=[], yticks=[])
     caption = (
         f"Log-Gaussian field: models trained on {SIDE} x {SIDE}, sampled on finer grids of the "
