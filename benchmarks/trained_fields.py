@@ -96,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--noises", nargs="+", choices=list(NOISES), default=list(NOISES))
-    parser.add_argument("--steps", type=int, default=1200, help="of 16 new fields")
+    parser.add_argument("--steps", type=int, default=800, help="of 16 new fields")
     parser.add_argument("--output", type=Path, default=Path("runs/trained-fields"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -63,7 +63,10 @@ class Kernel(ABC):
         """S(ω) over `dimension` axes, for ω ≥ 0 in radians per grid spacing, float64."""
 
     def scaled(self, factor: float) -> Self:
-        """The same covariance where grid spacings are 1/factor of these: k(r/factor)."""
+        """The same covariance where grid spacings are 1/factor of these: k(r/factor).
+
+        Its `length` is multiplied; a kernel of yours with other lengths states its own.
+        """
         checks.number(factor, "factor", above=0)
         length = getattr(self, "length", None)
         return self if length is None else replace(self, **{"length": factor * length})

@@ -292,7 +292,7 @@ class Transport(Asked):
 
         Noise should be smooth at the scale of a site, as of `Torus(Matern(length=6.0))`, and the
         source `Gaussian(correlated=True)`: then what is drawn agrees with the old grid where the
-        two overlap. White noise is drawn too, and does not: see covariances in the theory.
+        two overlap. White noise is drawn too, and does not: see the page on covariances.
 
         Args:
             factor: How many sites along each axis take the place of one.
