@@ -112,8 +112,7 @@ def model_of(noise: Covariance, seed: int, depth: int = 2, **options) -> mb.Tran
         mean=0.0,
         variance=1.0,
         coupling=FROM_NOISE,
-        objective=mb.PathKL(damping=1.0),
-        **options,
+        **{"objective": mb.PathKL(damping=1.0), **options},
     )
 
 

@@ -36,6 +36,7 @@ from refined_fields import FIELD, NOISES, SIDE, model_of, trained
 
 KNOWN, FIELDS, DRAWS = 10, 4, 128
 SHOWN = Masking(low=0.005, high=0.015, none=0.1)  # 5 to 15 of 1,024 sites, on average
+LOSSES = {"kl": mb.PathKL(damping=1.0), "mse": mb.EndMSE()}
 TIMES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -78,12 +79,13 @@ def measured(model: mb.Transport, best: mb.Transport) -> dict[str, list[float]]:
 
 
 def run(arguments: argparse.Namespace, noise: str, seed: int) -> dict[str, list[float]]:
-    folder = arguments.output / f"{noise} {seed} {arguments.steps}"
+    folder = arguments.output / f"{noise} {seed} {arguments.loss} {arguments.steps}"
     file = folder.with_name(folder.name + ".json")
     if not file.is_file():
         if not folder.is_dir():
             start = time.process_time()
-            model = model_of(NOISES[noise], seed, depth=3, masking=SHOWN)
+            options = {"masking": SHOWN, "objective": LOSSES[arguments.loss]}
+            model = model_of(NOISES[noise], seed, depth=3, **options)
             trained(model, arguments.steps, seed, field_loss).save_pretrained(folder)
             took = time.process_time() - start
             print(f"{noise}, seed {seed}: {took:.0f} s of training", flush=True)
@@ -97,6 +99,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--noises", nargs="+", choices=list(NOISES), default=list(NOISES))
     parser.add_argument("--steps", type=int, default=800, help="of 16 new fields")
+    parser.add_argument("--loss", choices=list(LOSSES), default="kl", help="PathKL or EndMSE")
     parser.add_argument("--output", type=Path, default=Path("runs/trained-fields"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
