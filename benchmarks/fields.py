@@ -55,16 +55,16 @@ STEPS = {20: 10, 10: 5, 5: 3}  # of evaluations: Midpoint 20, 10, 6; Heun's flow
 class Problem:
     """A field, what is known of it, and what kriging says of the rest."""
 
-    def __init__(self, side: int, known: int, seed: int) -> None:
+    def __init__(self, side: int, known: int, seed: int, field: Covariance = FIELD) -> None:
         generator = torch.Generator().manual_seed(seed)
         event = (1, side, side)
-        self.truth = FIELD.sample(torch.zeros(1, *event).double(), generator=generator)
+        self.truth = field.sample(torch.zeros(1, *event).double(), generator=generator)
         order = torch.randperm(side * side, generator=generator)
         self.mask = torch.zeros(1, side * side, dtype=torch.bool)
         self.mask[:, order[:known]] = True
         self.mask = self.mask.reshape(1, *event)
         self.unknown = order[known:]  # in a random order
-        still = exact.GaussianField(mb.LinearDiffusion(), FIELD, coupling=mb.Dirac())
+        still = exact.GaussianField(mb.LinearDiffusion(), field, coupling=mb.Dirac())
         law = still.given_known(torch.zeros_like(self.truth), 0.0, self.observed(1))
         self.mean, self.deviation = law.mean.flatten(), law.variance.sqrt().flatten()
 

@@ -1,12 +1,13 @@
 """Tiny models of every class of linear diffusion, and exact laws of reals."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 import markovbridge as mb
-from markovbridge import couplings, covariances, exact, processes
+from markovbridge import couplings, covariances, exact, networks, processes
 from pinned_cases import COUNTS, REALS, TOLD, Case, case, empirical
 
 ENDS = torch.tensor(
@@ -75,6 +76,13 @@ DIFFUSION_CASES: dict[str, Callable[[], Case]] = {
         mb.EndpointHead("score"),
         REALS,
         objective=mb.EndMSE(),
+    ),
+    "operator": lambda: case(
+        mb.LinearDiffusion(mb.Brownian(0.7), covariances.Torus(KERNEL)),
+        mb.EndpointHead("residual"),
+        FIELDS,
+        network=partial(networks.FourierOperator, width=4, depth=2, waves=2),
+        coupling=mb.Independent(normal(correlated=True)),
     ),
     "sub-vp": lambda: case(
         mb.LinearDiffusion(

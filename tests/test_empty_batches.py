@@ -6,7 +6,7 @@ import torch
 from grid.worlds import INTEGERS
 from markovbridge import Independent, LinearDiffusion, MinibatchOT, Transport, exact
 from markovbridge.heads import CategoricalHead, EndpointHead, MeanHead, TwoMeansHead
-from markovbridge.networks import MLP, Attention
+from markovbridge.networks import MLP, Attention, FourierOperator
 from markovbridge.processes import DiscreteProcess, DiscreteTimeChain, IntegerProcess, PureDeath
 
 PROCESSES = [process for make in INTEGERS.values() for process, *_ in make()]
@@ -62,6 +62,8 @@ def test_couplings_networks_and_joint_laws_take_no_rows():
         model = transport(LinearDiffusion(), coupling, condition=1)
         assert model.loss(x, condition=torch.zeros(0, 1)).shape == (0,)
     assert Attention((2,), 1, 3, width=8, depth=1)(torch.zeros(0, 1, 2), t).shape == (0, 3, 2)
+    operator = FourierOperator((1, 4), 1, 3, width=8, depth=1)
+    assert operator(torch.zeros(0, 1, 1, 4), t).shape == (0, 3, 1, 4)
     process = PureDeath(4)
     law = exact.Empirical(process, torch.tensor([[1, 2], [3, 0]]))(x.long(), t)
     assert law.sample().shape == law.mean.shape == (0, 2)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from markovbridge import Bridge, MeanHead, Transport
+from markovbridge.cli import main
 from runs import error, said_by, sample, samples
 from twice import in_two_processes
 
@@ -209,3 +210,27 @@ def test_sample_from_a_damaged_model(run, capsys):
     (run / "model" / "config.json").write_text("{")
     assert sample(run) == 1
     assert "config.json is damaged" in error(capsys)
+
+
+def test_a_model_of_fields_is_sampled_on_a_finer_grid(tmp_path, capsys):
+    folder = tmp_path / "fields"
+    words = ["train", "digits-bridge", "--output", str(folder), "--trainer.steps", "2"]
+    words += ["--network", "FourierOperator", "--network.width", "4", "--network.depth", "1"]
+    words += ["--trainer.threads", "1", "--trainer.warmup", "1", "--trainer.sample_steps", "1"]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert sample(folder, "--n", "3", "--refine", "2") == 0
+    assert "evaluate" not in capsys.readouterr().out  # the data have fewer sites
+    found, meta = samples(folder)
+    assert found.shape == (3, 1, 16, 16) and meta["refine"] == 2
+    model = Transport.from_pretrained(folder / "model").refined(2)
+    generator = torch.Generator().manual_seed(0)
+    expected = model.sample(3, steps=5, block=16, generator=generator)
+    assert np.allclose(found, expected.numpy(), atol=1e-3)
+
+
+def test_a_model_of_one_size_is_not_refined(run, capsys):
+    assert sample(run, "--refine", "2") == 2
+    assert "PureDeath counts or classes" in error(capsys)
+    assert sample(run, "--refine", "0") == 2
+    assert "it must be 1 or more" in error(capsys)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from markovbridge.doors.randomness import derive, generator
-from markovbridge.networks import MLP, Attention, Images, Network, UNet
+from markovbridge.networks import MLP, Attention, FourierOperator, Images, Network, UNet
 from markovbridge.networks.embedding import TimeEmbedding
 
 
@@ -33,6 +33,11 @@ def small_attention(shape, features, outputs, **kwargs):
     return Attention(shape, features, outputs, **({"width": 16, "depth": 2} | kwargs))
 
 
+def small_operator(shape, features, outputs, **kwargs):
+    own = {"width": 8, "depth": 2, "waves": 3} | kwargs
+    return FourierOperator(shape, features, outputs, **own)
+
+
 def inputs(batch, features, shape, key="inputs"):
     g = generator("cpu", key)
     return torch.randn(batch, features, *shape, generator=g), torch.rand(batch, generator=g)
@@ -48,6 +53,8 @@ NETWORKS = [
     pytest.param(small_unet, (1, 28, 28), id="unet-28"),
     pytest.param(small_unet, (3, 9, 14), id="unet-odd"),
     pytest.param(small_unet, (1, 1, 1), id="unet-pixel"),
+    pytest.param(small_operator, (2, 9), id="operator-signal"),
+    pytest.param(small_operator, (3, 9, 14), id="operator-image"),
 ]
 
 
@@ -119,7 +126,7 @@ def test_unet_attention_is_where_it_is_asked_for():
     assert any("mid_block" in name for name in names)
 
 
-@pytest.mark.parametrize("make", [MLP, small_unet])
+@pytest.mark.parametrize("make", [MLP, small_unet, small_operator])
 def test_condition_is_used_and_checked(make):
     network = build(make, (1, 8, 8), 1, 1, condition=3)
     x, t = inputs(2, 1, (1, 8, 8))
@@ -131,7 +138,7 @@ def test_condition_is_used_and_checked(make):
         make((1, 8, 8), 1, 1)(x, t, one)
 
 
-@pytest.mark.parametrize("make", [MLP, small_unet])
+@pytest.mark.parametrize("make", [MLP, small_unet, small_operator])
 def test_a_number_may_be_unknown(make):
     network = build(make, (1, 8, 8), 1, 1, condition=2)
     x, t = inputs(2, 1, (1, 8, 8))

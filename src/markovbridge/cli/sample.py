@@ -27,6 +27,7 @@ from markovbridge.cli.tables import samples_table
 from markovbridge.data.meeting import each
 from markovbridge.samplers.extrapolation import far_out, narrow
 from markovbridge.samplers.walks import blocks
+from markovbridge.storage.errors import UsageError
 from markovbridge.storage.png import grid_png
 from markovbridge.training.run_folder import RunFolder
 from markovbridge.training.trained_on import TrainedOn, check_start
@@ -50,20 +51,36 @@ class Sample(Draws):
         seed: Seed of the samples.
         grid: Where the steps stop: so that the model's error falls by equal amounts (model), if
             it knows its errors, or evenly in the time of its schedule (schedule), as published.
+        refine: Sites of the samples along each axis of space for one of the training data. Models
+            of fields whose network is a FourierOperator can take more than 1.
     """
 
     EXAMPLE = "runs/digits"
 
     n: int = 64
     grid: Literal["model", "schedule"] = "model"
+    refine: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.refine < 1:
+            raise UsageError(f"refine is {self.refine}; it must be 1 or more")
 
     def run(self) -> None:
         with self.drawing("samples") as drawing:
+            if self.refine > 1:
+                drawing = drawing._replace(transport=self._refined(drawing.transport))
             transport = drawing.transport
             check_start(transport.coupling, TrainedOn.read(drawing.run.path).columns)
             made = self._made(drawing)
             if made is not None:
                 _write(drawing, made)
+
+    def _refined(self, transport: Transport) -> Transport:
+        try:
+            return transport.refined(self.refine)
+        except (NotImplementedError, ValueError) as error:
+            raise UsageError(f"refine: {error}") from error
 
     def _made(self, drawing: Drawing) -> Drawn | None:
         """Make the blocks of this process; all samples in the first."""
@@ -72,6 +89,8 @@ class Sample(Draws):
         whole = blocks(self.n, self.block) * self.block
         facts, rows = conditioned(transport, self.condition, self.guidance, whole)
         facts["grid"] = self.grid
+        if self.refine > 1:
+            facts["refine"] = self.refine
         even = self.grid == "schedule"
         times = transport.process.schedule.grid(self.steps) if even else None
         draw = partial(transport.sample_block, condition=rows, guidance=self.guidance)
@@ -99,6 +118,8 @@ def _write(drawing: Drawing, made: Drawn) -> None:
     place.wrote(files, "samples", meta)
     for found in _strange(run, samples, transport, meta):
         console.note(f"warning: {found}")
+    if "refine" in meta:
+        return  # the data have fewer sites
     other = "" if folder.path == run.path and place.plain else f" --samples {files[0]}"
     console.say(f"to score them: markovbridge evaluate {run}{other}")
 

@@ -131,6 +131,17 @@ class Coupling(ABC):
         """
         return None
 
+    def refined(self, factor: int, dimension: int) -> Coupling:
+        """The same source where the last `dimension` axes have `factor` times as many sites.
+
+        Raises:
+            NotImplementedError: If its sources are known at the sites of one grid only.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has sources at the sites of one grid, and none between them: "
+            "take Independent(Gaussian(...)), Dirac() or Noised()"
+        )
+
     def prior(self, process: Process, x1: Tensor) -> Tensor:
         """KL(Π(x_0 | x_1) ‖ where sampling starts), the first term of a likelihood bound.
 

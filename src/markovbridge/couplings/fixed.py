@@ -18,6 +18,7 @@ from markovbridge.couplings.base import (
     unknown,
 )
 from markovbridge.doors import checks
+from markovbridge.laws.numbers import repeated
 from markovbridge.processes.base import Process
 from markovbridge.processes.linear import GivenEnd
 from markovbridge.processes.schedules import Time
@@ -77,6 +78,9 @@ class Noised(Coupling):
             offset=process.offset,
         )
 
+    def refined(self, factor: int, dimension: int) -> Noised:
+        return self
+
     def prior(self, process: Process, x1: Tensor) -> Tensor:
         return process.noised(x1).relative_entropy(process.source(x1))
 
@@ -98,6 +102,9 @@ class Dirac(Coupling):
     def pinned(self) -> bool:
         """Yes: every path has the same start."""
         return True
+
+    def refined(self, factor: int, dimension: int) -> Dirac:
+        return Dirac(repeated(self.value, factor, dimension))
 
     def _point(self, process: Process, like: Tensor) -> Tensor:
         value = check_event(exactly(self.value).to(like.device), like, "the Dirac source")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -26,6 +26,7 @@ from markovbridge.covariances import Isotropic
 from markovbridge.data.base import Dataset, Source
 from markovbridge.data.rows import dense
 from markovbridge.doors import checks
+from markovbridge.laws.numbers import repeated
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.linear import GivenEnd
@@ -42,6 +43,17 @@ class Start(ABC):
     @abstractmethod
     def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor] | None:
         """Mean and variance per site, broadcastable to the event of x; None if unknown."""
+
+    def refined(self, factor: int, dimension: int) -> Start:
+        """The same start where the last `dimension` axes have `factor` times as many sites.
+
+        Raises:
+            NotImplementedError: If it is known at the sites of one grid only.
+        """
+        raise NotImplementedError(
+            f"a source that is {type(self).__name__} has states on one grid, and no finer one: "
+            "take Gaussian(...)"
+        )
 
     def states(self, process: Process) -> Tensor | None:
         """All states that are drawn, (N, *event), each as likely; None if they are no such list.
@@ -88,6 +100,9 @@ class Gaussian(Start):
                 like.shape, dtype=like.dtype, device=like.device, generator=generator
             )
         return _on(self.mean, like) + self.std * noise
+
+    def refined(self, factor: int, dimension: int) -> Gaussian:
+        return replace(self, mean=repeated(self.mean, factor, dimension))
 
     def variance(self, process: LinearDiffusion) -> float:
         """Its variance in units of Γ."""
@@ -265,6 +280,9 @@ class _Sourced(Coupling):
         self, process: Process, like: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
         return self._source.draw(process, like, generator)
+
+    def refined(self, factor: int, dimension: int) -> Coupling:
+        return replace(self, source=self._source.refined(factor, dimension))
 
     def moments(self, process: Process, x: Tensor) -> tuple[Tensor, Tensor] | None:
         return self._source.moments(process, x)

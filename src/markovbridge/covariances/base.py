@@ -33,6 +33,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.covariances.transforms import Transform
+from markovbridge.doors import checks
 
 OPERATIONS = frozenset(  # what a covariance may be able to do
     {"matvec", "sample", "sqrt", "inverse_sqrt", "solve", "logdet", "variance"}
@@ -88,6 +89,19 @@ class Covariance(ABC):
         """
         raise unavailable(
             self, "modes", "take Torus, GMRF, Dense, Diagonal, Modal or Power, which have"
+        )
+
+    def refined(self, factor: int, dimension: int) -> Covariance:
+        """The same noise where the last `dimension` axes have `factor` times as many sites.
+
+        Of a kernel the lengths grow with the sites, and the physical domain stays.
+
+        Raises:
+            NotImplementedError: If it says nothing of what lies between its sites.
+            ValueError: If it correlates another number of axes.
+        """
+        raise unavailable(
+            self, "finer grid", "take Torus, Grid or GMRF, whose kernels say what is between sites"
         )
 
     def trace(self, event: Sequence[int]) -> float:
@@ -156,6 +170,20 @@ def check_dimension(dimension: int) -> None:
         raise ValueError(f"dimension, the number of spatial axes, must be 1 to 3, not {dimension}")
 
 
+def check_refined(factor: int, dimension: int, own: int) -> None:
+    """Check that the axes which are refined are those that a covariance correlates.
+
+    Raises:
+        ValueError: If they are not, or the factor is less than 1.
+    """
+    checks.whole(factor, "factor", least=1)
+    if dimension != own:
+        raise ValueError(
+            f"this covariance is one of the last {own} axes of an event, and {dimension} are to "
+            f"be refined: take one with dimension={dimension}"
+        )
+
+
 def check_condition(
     smallest: float,
     largest: float,
@@ -186,6 +214,7 @@ doors.guard(
         "check_event",
         "check_field",
         "check_real",
+        "check_refined",
         "unavailable",
         "white_noise",
     ),

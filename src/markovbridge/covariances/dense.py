@@ -45,6 +45,13 @@ class Isotropic(Covariance):
         if not 0 < self.marginal < math.inf:
             raise ValueError(f"a variance must be positive, not {self.marginal}")
 
+    def refined(self, factor: int, dimension: int) -> Isotropic:
+        """White noise of the same variance at each site, and so another one in every wave.
+
+        Of `factor` times as many sites along D axes a wave has the share factor^{-D} of before.
+        """
+        return self
+
     @property
     def modes(self) -> Transform:
         return Sites()

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -37,6 +37,7 @@ from markovbridge.covariances.base import (
     check_dimension,
     check_event,
     check_field,
+    check_refined,
     white_noise,
 )
 from markovbridge.covariances.kernels import Matern
@@ -81,6 +82,11 @@ class GMRF(Covariance):
     @property
     def modes(self) -> Transform:
         return Cosine(self.dimension)
+
+    def refined(self, factor: int, dimension: int) -> GMRF:
+        """The Matérn field on the finer lattice, which is nearer to the kernel."""
+        check_refined(factor, dimension, self.dimension)
+        return replace(self, kernel=self.kernel.scaled(factor))
 
     @property
     def capabilities(self) -> frozenset[str]:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -35,6 +35,7 @@ from markovbridge.covariances.base import (
     check_dimension,
     check_event,
     check_field,
+    check_refined,
     unavailable,
 )
 from markovbridge.covariances.kernels import Kernel
@@ -82,6 +83,11 @@ class Grid(Covariance):
             raise ValueError(f"doublings must be at least 0, not {self.doublings}")
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must be in (0, 1), not {self.tolerance}")
+
+    def refined(self, factor: int, dimension: int) -> Grid:
+        """The kernel on the finer grid: every `factor`-th site of a draw has the law of before."""
+        check_refined(factor, dimension, self.dimension)
+        return replace(self, kernel=self.kernel.scaled(factor))
 
     @property
     def capabilities(self) -> frozenset[str]:

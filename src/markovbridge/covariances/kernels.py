@@ -22,12 +22,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.doors import checks
 
 LARGEST_SMOOTHNESS = 30.0  # beyond it, K_ν overflows; the squared exponential is near
 
@@ -59,6 +61,15 @@ class Kernel(ABC):
     @abstractmethod
     def spectrum(self, omega: Tensor, dimension: int) -> Tensor:
         """S(ω) over `dimension` axes, for ω ≥ 0 in radians per grid spacing, float64."""
+
+    def scaled(self, factor: float) -> Self:
+        """The same covariance where grid spacings are 1/factor of these: k(r/factor).
+
+        Its `length` is multiplied; a kernel of yours with other lengths states its own.
+        """
+        checks.number(factor, "factor", above=0)
+        length = getattr(self, "length", None)
+        return self if length is None else replace(self, **{"length": factor * length})
 
 
 @dataclass(frozen=True)

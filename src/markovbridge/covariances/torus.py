@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -30,6 +30,7 @@ from markovbridge.covariances.base import (
     check_dimension,
     check_event,
     check_field,
+    check_refined,
     white_noise,
 )
 from markovbridge.covariances.kernels import Kernel
@@ -58,6 +59,15 @@ class Torus(Covariance):
     @property
     def modes(self) -> Transform:
         return Fourier(self.dimension)
+
+    def refined(self, factor: int, dimension: int) -> Torus:
+        """The kernel on the finer torus.
+
+        The variance of a site stays, and the finer grid has shorter waves: the longer ones lose
+        the share of the variance that these have.
+        """
+        check_refined(factor, dimension, self.dimension)
+        return replace(self, kernel=self.kernel.scaled(factor))
 
     @property
     def capabilities(self) -> frozenset[str]:

@@ -122,6 +122,17 @@ class DataLaw(ABC):
             "mixture of Empirical or Gaussian laws"
         )
 
+    def refined(self, factor: int, dimension: int) -> DataLaw:
+        """The same data where the last `dimension` axes have `factor` times as many sites.
+
+        Raises:
+            NotImplementedError: If it is a law of the sites of one grid.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} is a law of the sites of one grid, and of no finer one: take "
+            'base=None or "moments" (or GaussianField for fields)'
+        )
+
     def check(self, process: Process, coupling: Coupling) -> None:
         """Check that it is used with the process and the coupling that it holds for.
 

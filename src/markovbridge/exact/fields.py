@@ -37,6 +37,7 @@ from markovbridge.covariances.spectral import eigenvalues
 from markovbridge.doors import checks
 from markovbridge.exact.base import DataLaw, check_states
 from markovbridge.laws import Law, ModalGaussian
+from markovbridge.laws.numbers import repeated
 from markovbridge.processes.base import Process
 from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.schedules import Reading, Time
@@ -80,6 +81,14 @@ class GaussianField(DataLaw):
         checks.sites(self.mean, "mean")
         _ = self._modes  # or an error that says what to take
         self.coupling.kernel(self.process, 0.5)  # likewise
+
+    def refined(self, factor: int, dimension: int) -> GaussianField:
+        return GaussianField(
+            self._linear.refined(factor, dimension),
+            self.covariance.refined(factor, dimension),
+            repeated(self.mean, factor, dimension),
+            self.coupling.refined(factor, dimension),
+        )
 
     @property
     def _linear(self) -> LinearDiffusion:

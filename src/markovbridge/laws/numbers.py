@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,24 @@ MOST = 2.0**40  # largest count that is drawn or walked: 1e12, beyond any data a
 def by_row(x: Tensor) -> Tensor:
     """States (batch, *event) as (batch, sites): one site without an event, and no rows as well."""
     return x.reshape(len(x), math.prod(x.shape[1:]))
+
+
+T = TypeVar("T", bound=float | Tensor)
+
+
+def repeated(value: T, factor: int, dimension: int) -> T:
+    """A number, or one for each site, for `factor` times as many sites along the last axes.
+
+    A site gives its number to `factor` sites along each of the last `dimension` axes, the first of
+    which is where it is. Axes of one entry are left as they are.
+    """
+    if not isinstance(value, Tensor):
+        return value
+    found: Tensor = value
+    for axis in range(max(0, value.ndim - dimension), value.ndim):
+        if found.shape[axis] > 1:
+            found = found.repeat_interleave(factor, axis)
+    return found  # pyright: ignore[reportReturnType]
 
 
 def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -111,5 +130,14 @@ def log_cap(log_mean: Tensor, most: Tensor) -> Tensor:
 
 doors.guard(
     __name__,
-    inside=("binomial", "by_row", "poisson", "times_log", "uniform", "weighted", "within"),
+    inside=(
+        "binomial",
+        "by_row",
+        "poisson",
+        "repeated",
+        "times_log",
+        "uniform",
+        "weighted",
+        "within",
+    ),
 )

@@ -19,7 +19,7 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -44,6 +44,9 @@ class Network(nn.Module, ABC):
     Raises:
         ValueError: If a size is not a positive integer.
     """
+
+    any_grid: ClassVar[bool] = False
+    """Whether the sizes of space come from the features, so that the weights serve finer grids."""
 
     config: dict[str, Any]
 

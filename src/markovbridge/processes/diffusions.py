@@ -43,6 +43,7 @@ from markovbridge import doors
 from markovbridge.covariances import Covariance, Isotropic, Kernel, SingularError, Transform
 from markovbridge.doors import checks
 from markovbridge.laws import Delta, Gaussian, Law
+from markovbridge.laws.numbers import repeated
 from markovbridge.processes import decoders
 from markovbridge.processes.bands import BandClocks, check_bands
 from markovbridge.processes.base import Setting
@@ -52,14 +53,6 @@ from markovbridge.processes.reals import Diffusion
 from markovbridge.processes.schedules import LinearSchedule, Reading, Schedule, Time
 from markovbridge.processes.sdes import Brownian, LinearSDE
 from markovbridge.processes.supports import Support
-
-# What to do where there is no noise.
-WITHOUT_NOISE = {
-    "path KL": "train with EndMSE() or DriftMatching(), or take sigma > 0",
-    "time reversal": "take the coupling Independent(), MinibatchOT() or Paired(), or sigma > 0",
-    "score from the means of both ends": "its samplers need none, take ProbabilityFlow() without "
-    "a backward model",
-}
 
 
 @dataclass(frozen=True)
@@ -380,13 +373,6 @@ class LinearDiffusion(LinearPaths, Diffusion):
             rest = p**2 * basis.like_noise(start[1], x) + c * power
         return centre, gain, gain**2 * basis.spectrum(setting.variance, x), rest
 
-    def _check_noise(self, what: str) -> None:
-        if self.noiseless:
-            raise TypeError(
-                f"with sigma = 0 this is a flow, which has no {what}: "
-                + WITHOUT_NOISE.get(what, "take sigma > 0")
-            )
-
     def reversed(self) -> LinearDiffusion:
         """The same process with source and data exchanged: its bridges run backwards."""
         return replace(
@@ -395,6 +381,16 @@ class LinearDiffusion(LinearPaths, Diffusion):
             clocks=None if self.clocks is None else self.clocks.mirrored(),
             direction="noising" if self.direction == "forward" else "forward",
         )
+
+    def refined(self, factor: int, dimension: int) -> LinearDiffusion:
+        """The same dynamics with the noise of a finer grid, see `Covariance.refined`."""
+        if self.modes is not None:
+            raise NotImplementedError(
+                "clocks by mode are stated for the bands of one grid, and this process has no "
+                "finer one: take a LinearDiffusion without modes"
+            )
+        noise = self.covariance.refined(factor, dimension)
+        return replace(self, covariance=noise, offset=repeated(self.offset, factor, dimension))
 
 
 doors.guard(__name__, own=("sde", "covariance", "support", "offset", "modes", "clocks"))

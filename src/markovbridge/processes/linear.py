@@ -21,6 +21,13 @@ from markovbridge.processes.schedules import Reading, Schedule, Time
 from markovbridge.processes.sdes import LinearSDE
 from markovbridge.processes.supports import Support
 
+# What to do where there is no noise.
+WITHOUT_NOISE = {
+    "path KL": "train with EndMSE() or DriftMatching(), or take sigma > 0",
+    "time reversal": "take the coupling Independent(), MinibatchOT() or Paired(), or sigma > 0",
+    "score from the means of both ends": "its samplers need none, take ProbabilityFlow() without "
+    "a backward model",
+}
 PARTS, ROUNDS = 64, 9  # the middle of a step is looked for in a 64th of a 64th of ...: 2^-54
 
 
@@ -44,6 +51,13 @@ class LinearPaths:
     def noiseless(self) -> bool:
         """Whether it is a flow, σ = 0: a path is told by its ends."""
         return self.sde.noiseless
+
+    def _check_noise(self, what: str) -> None:
+        if self.noiseless:
+            raise TypeError(
+                f"with sigma = 0 this is a flow, which has no {what}: "
+                + WITHOUT_NOISE.get(what, "take sigma > 0")
+            )
 
     @cached_property
     def basis(self) -> Basis:

@@ -81,6 +81,17 @@ class Diffusion(Process):
             "(`smoothed_score`): take EulerMaruyama() with level 1, Midpoint() or Bridge()"
         )
 
+    def refined(self, factor: int, dimension: int) -> Diffusion:
+        """The same process where the last `dimension` axes have `factor` times as many sites.
+
+        Raises:
+            NotImplementedError: If the process does not say.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not say what it is on a finer grid (`refined`): take a "
+            "LinearDiffusion"
+        )
+
     def divergence(self, law: Law, x: Tensor, y: Tensor, t: Time) -> Tensor:
         """½ |b(x, y, t) - b(x, ŷ, t)|²/g², ŷ = law.mean, for white noise: (batch,)."""
         t = self.schedule.at(t)

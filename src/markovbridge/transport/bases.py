@@ -39,6 +39,10 @@ class Base(ABC):
             ValueError: If it was asked for and cannot be corrected.
         """
 
+    def refined(self, factor: int, dimension: int) -> Named:
+        """The base of the model on a finer grid, see `DataLaw.refined`; by default none."""
+        return None
+
     @abstractmethod
     def law(
         self, setting: Setting, x: Tensor, t: Reading, condition: Tensor | None, given: Given
@@ -74,6 +78,9 @@ class MomentsBase(Base):
     def kept(self, process: Process, coupling: Coupling, head: Head | None) -> Named:
         return "moments" if head is not None and head.starts_from_moments else None
 
+    def refined(self, factor: int, dimension: int) -> Named:
+        return "moments"
+
     def law(
         self, setting: Setting, x: Tensor, t: Reading, condition: Tensor | None, given: Given
     ) -> Law | None:
@@ -96,6 +103,9 @@ class LawBase(Base):
             )
         self.data.check(process, coupling)
         return self.data
+
+    def refined(self, factor: int, dimension: int) -> Named:
+        return self.data.refined(factor, dimension)
 
     def law(
         self, setting: Setting, x: Tensor, t: Reading, condition: Tensor | None, given: Given

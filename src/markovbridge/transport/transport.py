@@ -33,6 +33,7 @@ from markovbridge.transport.draws import BLOCK
 from markovbridge.transport.guidance import dropped
 from markovbridge.transport.likelihood import Bound, log_likelihood
 from markovbridge.transport.objectives import Objective, usual
+from markovbridge.transport.refined import refined
 from markovbridge.transport.saved import load, save
 
 
@@ -280,6 +281,33 @@ class Transport(Asked):
                 generator=generator,
                 block=block,
             )
+
+    def refined(self, factor: int) -> Transport:
+        """The same model where all axes but the first have `factor` times as many sites.
+
+        For fields on one physical domain: the finer grid has the sites of the old one and those
+        between them. The network is the same object and has the same weights, so it has to be one
+        of fields of any size, such as `networks.FourierOperator`; noise and source are those of
+        the finer grid (`Covariance.refined`); mean, variance and range of the data, where they
+        differ from site to site, are those of the nearest old site before.
+
+        Noise should be smooth at the scale of a site, as of `Torus(Matern(length=6.0))`, and the
+        source `Gaussian(correlated=True)`: then what is drawn agrees with the old grid where the
+        two overlap. White noise is drawn too, and does not: see the page on covariances.
+
+        Args:
+            factor: How many sites along each axis take the place of one.
+
+        Returns:
+            A model on events (C, factor · n_1, factor · n_2, ...), to be drawn from, trained on
+            and saved as any other.
+
+        Raises:
+            NotImplementedError: If the network, process, covariance, coupling or base law is
+                bound to the sites it has.
+            ValueError: If there are no axes of space.
+        """
+        return refined(self, factor)
 
     def save_pretrained(
         self, directory: str | Path, *, card: dict[str, Any] | None = None
