@@ -52,8 +52,8 @@ Weighted sums are written as sums: `PathKL(damping=1) + 0.1 * EndNLL()`.
 
 **Early errors.** Path KL counts information, of which little is gained early: of the 400 nats of
 an 8-bit image about two say what it shows. They are gained at survivals below .001, where one of
-fifty uniform times falls, and what is wrong there becomes a wrong image. `EarlyError` adds the squared
-error of the end and draws half of the times log-uniformly, so that each decade of t up to
+fifty uniform times falls, and what is wrong there becomes a wrong image. `EarlyError` adds the
+squared error of the end and draws half of the times log-uniformly, so that each decade of t up to
 1 is seen as often; the objective that it is added to keeps its mean.
 """
 
