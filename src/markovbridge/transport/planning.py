@@ -43,7 +43,6 @@ STEPS = (2, 3, 5, 12)  # for which it is measured; those between take the plan b
 SAMPLES = 512
 TRIED = 3  # times of the walks of more steps
 TWICE = 6  # steps at most of a walk with two joint draws, or with several inner times
-REFINED = 2  # walks with joint draws for which inner times and grids are tried
 THETA = 0.25  # inner time of leaps with which joint draws are tried
 POWERS = (0.75, 0.5)  # of the error, in whose equal falls leaps step, beside 1
 THETAS = (0.2, 0.3, 0.4)  # and other inner times, after them
@@ -188,11 +187,11 @@ def plans(
             errors.append(min((plan.error for plan in here), default=math.inf))
         if shares:
             most = min(len(SHARES), SHARES.index(shares[errors.index(min(errors))]) + 2)
-        # A joint draw that is a little worse with this inner time may be better with another.
-        drawn = sorted((plan for plan in of if plan.joint), key=_error)
-        few = REFINED if number <= TWICE else 1
+        # The best with one joint draw, and with two, which take other numbers of evaluations.
+        worst_first = sorted(of, key=_error, reverse=True)
+        each = {len(plan.joint): plan.joint for plan in worst_first}
         finals = []
-        for joint in [(), *(plan.joint for plan in drawn[:few])]:
+        for joint in each.values():
             plain = next(plan for plan in of if plan.joint == joint)
             of += (more := refined(number, joint, plain))
             finals.append(min([plain, *more], key=_error))
