@@ -24,6 +24,7 @@ import argparse
 import dataclasses
 import json
 import time
+import zlib
 from pathlib import Path
 
 import torch
@@ -77,7 +78,8 @@ def chosen(recipe: Recipe, choice: str, x: Tensor) -> mb.LinearDiffusion:
 
 def run_of(recipe: Recipe, choice: str, seed: int, x: Tensor, arguments) -> Path:
     """The folder of a trained run of a choice."""
-    name = f"{arguments.recipe}-{choice.replace(' ', '')}-{arguments.steps}-{seed}"
+    told = str(zlib.crc32(repr((arguments.words, arguments.bf16)).encode()))
+    name = f"{arguments.recipe}-{choice.replace(' ', '')}-{arguments.steps}-{seed}-{told}"
     run = arguments.output / name
     file = run.with_name(f"{name}.yaml")
     if not file.is_file():
@@ -130,7 +132,8 @@ def main() -> None:
     )
     for (choice, seed), run in runs.items():
         for word in arguments.walks:
-            file = run / f"{word} {arguments.samples} {arguments.split}.json"
+            features = arguments.extractor.split(":")[0]
+            file = run / f"{word} {arguments.samples} {arguments.split} {features}.json"
             if not file.is_file():
                 file.write_text(json.dumps(scored(run, word, scores, whole, arguments)))
             row = json.loads(file.read_text())

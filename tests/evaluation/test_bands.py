@@ -203,5 +203,22 @@ def test_a_model_is_asked_in_place_of_the_linear_guess():
 def test_a_model_of_another_process_is_refused():
     other = mb.LinearDiffusion(mb.VP(), Isotropic(0.6), direction="noising")
     model = mb.Transport(WHITE, OfSpikes(), shape=(12,), coupling=COUPLING)
-    with pytest.raises(ValueError, match=r"pass its own, model\.process"):
+    with pytest.raises(ValueError, match="make it for the process"):
         even_clocks(other, COUPLING, MODES, spikes(), model=model)
+
+
+def test_a_band_that_a_model_never_guesses_well_has_the_clock_of_the_linear_guess():
+    class Poor(torch.nn.Module):
+        """Knows the strongest band, and of the others nothing."""
+
+        def forward(self, x, t, condition=None):
+            mean = guessed(MODES.forward(x.double()), *at(t), sizes())
+            mean = torch.where(MODES.band((12,)) == 0, mean, 0.0)
+            return mb.laws.Normal(MODES.inverse(mean), torch.ones_like(mean))
+
+    model = mb.Transport(WHITE, Poor(), shape=(12,), coupling=COUPLING)
+    generator = torch.Generator().manual_seed(2)
+    plain = even_clocks(WHITE, COUPLING, MODES, spikes())
+    asked = even_clocks(WHITE, COUPLING, MODES, spikes(), model=model, generator=generator)
+    assert asked.odds[1:] == pytest.approx(plain.odds[1:])
+    assert asked.odds[0] < plain.odds[0] * 0.9

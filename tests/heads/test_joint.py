@@ -169,20 +169,37 @@ def test_a_mixture_of_products_has_its_weights_and_a_mass_of_one():
 
 
 def test_noise_of_a_log_score_is_normal_and_evenly_spread():
-    head = mb.JointHead(rule="log", draws=5)
-    noise = torch.randn(5 * 4000, 1, 1, generator=torch.Generator().manual_seed(0))
-    spread = head.evened(noise).view(5, 4000)
-    for one in spread:
-        assert stats.kstest(one.numpy(), "norm").pvalue > 1e-5
-    # Of one site those of a row are steps of the golden ratio, modulo 1.
-    golden, u = (5**0.5 - 1) / 2, torch.special.ndtr(spread.double())
-    apart = (u[1:] - u[:-1] - golden + 0.5) % 1 - 0.5
-    assert float(apart.abs().max()) < 1e-5
+    """Each draw is normal, and of a number one draw is in each fifth of its law."""
+    head, d = mb.JointHead(rule="log", draws=5), 64
+    noise = torch.randn(5 * 4000, 1, d, generator=torch.Generator().manual_seed(0))
+    spread = head.evened(noise)
+    assert spread.shape == noise.shape
+    each = spread.view(5, 4000, d)
+    u = torch.special.ndtr(each.double())
+    for one in each[:, :, :2].unbind(2):
+        for draw in one:
+            assert stats.kstest(draw.numpy(), "norm").pvalue > 1e-4
+    fifths = (5 * u).floor().sort(0).values
+    assert bool((fifths == torch.arange(5.0).view(5, 1, 1)).all())
+    # Numbers of one draw, and fifths of one number, know nothing of each other.
+    order = (5 * u[0]).floor() - 2
+    inside = 5 * u[0] % 1 - 0.5
+    pairs = [(order[:, 0], order[:, 1]), (inside[:, 0], order[:, 0]), (inside[:, 0], inside[:, 1])]
+    for a, b in pairs:
+        assert abs(float((a * b).mean() / (a.std() * b.std()))) < 5 / 4000**0.5
     assert mb.JointHead(draws=5).evened(noise) is noise
-    # Two sites: a half of the plane holds two of five, or three, or one more or less.
-    pair = head.evened(torch.randn(5 * 400, 1, 2, generator=torch.Generator().manual_seed(1)))
-    above = (pair.view(5, 400, 2) > 0).float().sum(0)
-    assert float(above.min()) >= 1 and float(above.max()) <= 4
+    assert mb.JointHead(rule="log", draws=1).evened(noise) is noise
+
+
+def test_a_log_score_of_ends_without_a_density_is_refused():
+    process = mb.PureDeath(7)
+    head = mb.JointHead(mb.MeanHead("stochastic"), rule="log", draws=1)
+    outputs = head.outputs(process)
+    seen = features(process, mb.Noised(), head=head)
+    network = networks.MLP((2,), seen, outputs, width=8)
+    model = mb.Transport(process, network, head, shape=(2,), mean=2.0, variance=3.0)
+    with pytest.raises(ValueError, match="take given_noise"):
+        model.loss(torch.tensor([[0, 7], [7, 0]]), generator=torch.Generator().manual_seed(0))
 
 
 LEARNING = [

@@ -182,8 +182,12 @@ def test_inner_times_are_tried_with_the_best_joint_draws():
     for steps, thetas in ((2, (THETA, *THETAS)), (8, (THETA, THETAS[-1]))):
         of = [plan for plan in found if plan.steps == steps]
         here = [plan for plan in of if plan.theta in (THETA, None) and plan.power == 1]
-        best = min(here, key=lambda plan: plan.error)
-        for ends in dict.fromkeys([(), best.joint]):  # leaps alone are refined in any case
+        # Leaps alone, and the best with one joint draw and with two, are refined and drawn anew.
+        rising = sorted(here, key=lambda plan: -plan.error)
+        each = {len(plan.joint): plan.joint for plan in rising if plan.draws == 1}
+        assert set(each) == {0, 1, 2} if steps == 2 else {0, 1} <= set(each)
+        assert {plan.joint for plan in of if plan.draws == 2} == set(each.values())
+        for ends in each.values():
             if len(ends) == steps:
                 continue
             own = [plan for plan in of if plan.joint == ends and plan.draws == 1]
@@ -191,7 +195,7 @@ def test_inner_times_are_tried_with_the_best_joint_draws():
             assert [plan.power for plan in own if plan.theta == THETA] == wide
             power = min((p for p in own if p.theta == THETA), key=lambda p: p.error).power
             assert [plan.theta for plan in own if plan.power == power] == list(thetas)
-        assert all(plan.joint in ((), best.joint) for plan in of if plan not in here)
+        assert all(plan.joint in each.values() for plan in of if plan not in here)
     assert any(plan.theta == THETAS[-1] for plan in found)
 
 

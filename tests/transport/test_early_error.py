@@ -73,3 +73,18 @@ def test_what_it_refuses():
     for own in (mb.FiniteTime(20), mb.EarlyError(1.0)):
         with pytest.raises(ValueError, match="draws times of its own"):
             mb.EarlyError(1.0, own)
+
+
+def test_sums_go_into_it_and_it_goes_into_none():
+    both = mb.PathKL(damping=1.0) + 0.1 * mb.EndNLL()
+    process = mb.PureDeath()
+    model = mb.Transport(process, mb.exact.Poisson(process, 3.0), shape=(2,))
+    x1 = torch.tensor([[0, 3], [7, 1], [2, 2]]).repeat(20_000, 1)
+    means = []
+    for objective in (mb.EarlyError(1e-12, both, 0.01), both):
+        model.objective = objective
+        means.append(float(model.loss(x1, generator=generator("cpu", 3)).double().mean()))
+    assert means[0] == pytest.approx(means[1], rel=0.01)
+    for first, second in ((mb.EndNLL(), mb.EarlyError(1.0)), (mb.EarlyError(1.0), mb.EndNLL())):
+        with pytest.raises(ValueError, match="put the sum into it"):
+            _ = first + second

@@ -104,7 +104,7 @@ class Dirac(Coupling):
         return True
 
     def refined(self, factor: int, dimension: int) -> Dirac:
-        return Dirac(repeated(self.value, factor, dimension))
+        return Dirac(repeated(exactly(self.value), factor, dimension))
 
     def _point(self, process: Process, like: Tensor) -> Tensor:
         value = check_event(exactly(self.value).to(like.device), like, "the Dirac source")

@@ -102,7 +102,7 @@ class Gaussian(Start):
         return _on(self.mean, like) + self.std * noise
 
     def refined(self, factor: int, dimension: int) -> Gaussian:
-        return replace(self, mean=repeated(self.mean, factor, dimension))
+        return replace(self, mean=repeated(exactly(self.mean), factor, dimension))
 
     def variance(self, process: LinearDiffusion) -> float:
         """Its variance in units of Γ."""

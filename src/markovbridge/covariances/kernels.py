@@ -69,7 +69,12 @@ class Kernel(ABC):
         """
         checks.number(factor, "factor", above=0)
         length = getattr(self, "length", None)
-        return self if length is None else replace(self, **{"length": factor * length})
+        if length is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} has no length that grows with the grid: define `scaled`, "
+                "which gives k(r/factor)"
+            )
+        return replace(self, **{"length": factor * length})
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,11 @@ class PowerLaw(Kernel):
     """
 
     exponent: float = 2.0
+
+    def scaled(self, factor: float) -> PowerLaw:
+        """The same: it has no length."""
+        checks.number(factor, "factor", above=0)
+        return self
 
     def __call__(self, r: Tensor) -> Tensor:
         raise NotImplementedError(

@@ -18,6 +18,7 @@ Data that are not Gaussian are decided earlier than that: the best guess is not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.couplings import Coupling
-from markovbridge.couplings.base import linear
+from markovbridge.couplings.base import check_made_for, linear
 from markovbridge.covariances import Covariance, Dense, Isotropic, Power, Transform
 from markovbridge.covariances.spectral import eigenvalues
 from markovbridge.processes import BandClocks, LinearDiffusion, Process
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 SITES = 4096  # of which a covariance matrix is made at most
 FAR = 16.0  # times are looked at as far as odds of e^±16
 TIMES = 4001
-LOOKS = 33  # at which a model is asked between
+LOOKS = 32  # steps between times at which a model is asked
 ASKED = 256  # rows of data that a model is asked of at most
 LEAST = 1e-6  # of the power of the strongest band, below which there is nothing to decide
 
@@ -102,14 +103,18 @@ def even_clocks(
     if not float(spectrum.max()) > 0:
         raise ValueError("x does not vary, and no band of it is to be decided: give more rows")
     power = spectrum.clamp_min(LEAST * float(spectrum.max()))
-    odds = torch.linspace(-FAR, FAR, TIMES if model is None else LOOKS, dtype=torch.float64)
+    odds = torch.linspace(-FAR, FAR, TIMES, dtype=torch.float64)
     p, q = odds.sigmoid(), (-odds).sigmoid()
     times = Reading(process.schedule, process.schedule.time(p, q))
-    if model is None:
-        left = _left(process, coupling, modes, power, event, times)
-    else:
-        left = _asked(process, coupling, modes, power, x, times, model, generator)
-    own = _halved(odds, left)
+    own = _halved(odds, _left(process, coupling, modes, power, event, times))
+    if model is not None:
+        # Where the guess of the model is never so good, as of weak bands, that of the linear one.
+        looks = odds[:: TIMES // LOOKS]
+        times = Reading(
+            process.schedule, process.schedule.time(looks.sigmoid(), (-looks).sigmoid())
+        )
+        asked = _halved(looks, _asked(process, coupling, modes, power, x, times, model, generator))
+        own = torch.where(asked.isnan(), own, asked)
     order = power.argsort(descending=True)
     share = counts[order] * power[order]
     until = share.cumsum(0) / share.sum()
@@ -121,14 +126,15 @@ def even_clocks(
 
 
 def _halved(odds: Tensor, left: Tensor) -> Tensor:
-    """Where each band is down to half of what it began with, (bands,), between two looks."""
+    """Where each band is down to half of what it began with, (bands,); NaN where it never is."""
     half = left[:, 0] / 2
+    never = ~(left <= half[:, None]).any(1)
     after = (left <= half[:, None]).double().argmax(1).clamp_min(1)
     before = after - 1
     row = torch.arange(len(left))
     high, low = left[row, before], left[row, after]
     part = ((high - half) / (high - low).clamp_min(1e-300)).clamp(0, 1)
-    return odds[before].lerp(odds[after], part)
+    return torch.where(never, math.nan, odds[before].lerp(odds[after], part))
 
 
 @torch.no_grad()
@@ -143,12 +149,8 @@ def _asked(
     generator: torch.Generator | None,
 ) -> Tensor:
     """E/S at each time by the guess of a model, (bands, times)."""
-    if model.process != process or model.coupling != coupling:
-        raise ValueError(
-            "the model is of another process or coupling: pass its own, model.process and "
-            "model.coupling"
-        )
-    x1 = x[:ASKED].to(model.device, torch.float32)
+    check_made_for("model", (model.process, model.coupling), process, coupling)
+    x1 = x[:: -(-len(x) // ASKED)].to(model.device, torch.float32)
     left = []
     with model.evaluating():
         for t in times.tolist():
@@ -193,7 +195,7 @@ def plot_bands(
     generator: torch.Generator | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the share of each band that x_t leaves open to the best linear guess, over time.
+    """Draw the share of each band that x_t leaves open to the best guess, over time.
 
     Args:
         process: A linear diffusion, with modes or without.
@@ -202,7 +204,7 @@ def plot_bands(
         modes: Bands to look at where the process has none; by default those of its covariance.
         times: When; by default 101 times.
         model: A trained model of this process and coupling, whose guess is taken in place of the
-            best linear one, of at most 256 rows of x.
+            best linear one, of 256 rows of x or fewer.
         generator: Source of randomness of the paths that the model is shown, on its device.
         ax: Axes to draw on; by default new ones.
 

@@ -19,8 +19,8 @@ over sites, and the score that of the mixture over the noise,
 
 an upper bound on the log score of what is drawn, tight as the draws z_1 .. z_M become many
 (Burda et al., https://arxiv.org/abs/1509.00519, without an encoder). Those of one x_t are a
-Kronecker sequence with a random shift (Cranley & Patterson 1976, https://doi.org/10.1137/0713071):
-each is standard normal, and together they fill the space evenly. This score sees what is drawn
+Latin hypercube (McKay et al. 1979, https://doi.org/10.2307/1268522): each is standard normal, and
+of each number they have one in every M-th part of its law. This score sees what is drawn
 between modes, of which an energy distance sees little; but M draws tell at most M modes apart, and
 images have more. With `products` q is itself a mixture of laws that are independent over sites,
 whose weights the network gives, so that one evaluation knows several modes.
@@ -54,6 +54,7 @@ from markovbridge.samplers.hand_over import HandOver
 LEAST = 1e-12  # variance
 TINY = 1e-6  # of squared distances, whose root has no slope at 0
 TAIL = 1e-12  # beyond which no quantile is asked for
+FINE = 256  # parts of the normal law, within which its place says nothing of the order of draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,16 +193,13 @@ class JointHead(Head):
         """Noise of the ends of a score: under the log score evenly spread over those of a row."""
         if self.rule == "energy":
             return noise
-        first = noise[: len(noise) // self.draws].double()
-        u, d = torch.special.ndtr(first).flatten(1), first[0].numel()
-        ratio = 2.0  # the root of r^(d + 1) = r + 1: of one dimension the golden one
-        for _ in range(64):
-            ratio = (1 + ratio) ** (1 / (d + 1))
-        places = torch.arange(1, d + 1, device=noise.device, dtype=torch.float64)
-        steps = torch.arange(self.draws, device=noise.device, dtype=torch.float64)
-        moved = (u + (steps[:, None] * ratio**-places)[:, None]) % 1  # (draws, batch, d)
-        normal = torch.special.ndtri(moved.clamp(TAIL, 1 - TAIL))
-        return normal.reshape(noise.shape).to(noise.dtype)
+        if self.draws == 1:
+            return noise
+        each = noise.unflatten(0, (self.draws, -1)).double()
+        places = each.argsort(0).argsort(0)
+        inside = torch.special.ndtr(each) * FINE % 1
+        even = ((places + inside) / self.draws).clamp(TAIL, 1 - TAIL)
+        return torch.special.ndtri(even).reshape(noise.shape).to(noise.dtype)
 
     def whole(self, law: Law, x: Tensor) -> Law:
         """Of a table its law; else the mean, or of whole numbers one of the two next to it.
@@ -237,6 +235,12 @@ class JointHead(Head):
         if self.rule == "log":
             log = ends.log_prob(x1.repeat(self.draws, *[1] * (x1.dim() - 1)))
             mixed = log.unflatten(0, (self.draws, len(x1))).logsumexp(0)
+            if not bool(torch.isfinite(mixed).all()):
+                raise ValueError(
+                    f"the law given the noise of {self.made} gives some data no probability, and "
+                    'rule="log" needs one: take given_noise=CategoricalHead() for counts, '
+                    'EndpointHead(spread=1.0) for reals, or rule="energy"'
+                )
             return self.weight * (math.log(self.draws) - mixed)
         categories = ends.categories
         if categories is None:

@@ -178,7 +178,14 @@ class SpectralConvolution(nn.Module):
             spectrum = functional.pad(spectrum, rest)
             if axis != last:
                 spectrum = spectrum.roll(-most, axis)
-        return torch.fft.irfftn(spectrum, s=tuple(sizes), dim=axes, norm="forward").flatten(2)
+        if axes[:-1]:
+            spectrum = torch.fft.ifftn(spectrum, dim=axes[:-1], norm="forward")
+        # What is constant along the last axis is real; of more, transforms make what they like.
+        level, waves = spectrum.split([1, spectrum.shape[last] - 1], last)
+        spectrum = torch.cat(
+            [torch.complex(level.real, torch.zeros_like(level.real)), waves], last
+        )
+        return torch.fft.irfft(spectrum, n=sizes[-1], dim=last, norm="forward").flatten(2)
 
 
 doors.guard(__name__, inside=("SpectralConvolution",))

@@ -189,7 +189,7 @@ class EarlyError(Objective):
         weight: Of |x_1 - E[x_1 | x_t]|² beside the objective, per squared unit of the data. Where
             nothing is known yet the squared error is the variance of the data, summed over sites;
             a weight by which that is about as large as the objective does well.
-        objective: The objective, one with uniform times.
+        objective: The objective, one with uniform times, or a sum of such.
         first: Where log-uniform times begin, in (0, 1). Take one before the first jumps.
     """
 
@@ -200,19 +200,24 @@ class EarlyError(Objective):
     def __post_init__(self) -> None:
         checks.number(self.weight, "weight", above=0)
         checks.number(self.first, "first", above=0, below=1)
-        if type(self.objective).times is not Objective.times:
-            raise ValueError(
-                f"EarlyError draws times of its own, and {type(self.objective).__name__} needs "
-                "its own as well: take PathKL(damping=1)"
-            )
+        for term in _terms(self.objective):
+            if type(term).times is not Objective.times:
+                raise ValueError(
+                    f"EarlyError draws times of its own, and {type(term).__name__} needs its own "
+                    "as well: take PathKL(damping=1)"
+                )
 
     @property
     def remark(self) -> str:
-        return self.objective.remark
+        return "the loss has a squared error of the data in it, and is not in nats"
+
+    @property
+    def _most(self) -> float:
+        """The end of the times of the objective: of a sum that of its first term."""
+        return 1 - _terms(self.objective)[0].truncation
 
     def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
-        value = self.objective(process, law, x, x1, t)
-        most = 1 - self.objective.truncation
+        value, most = self.objective(process, law, x, x1, t), self._most
         at = t.double()
         early = torch.where(at < self.first, 0.0, 1 / (at * -math.log(self.first)))
         uniform = (at < most).double() / most
@@ -226,7 +231,7 @@ class EarlyError(Objective):
         strata = torch.randperm(n, generator=generator, device=device)
         u = 2 * (strata + u) / n
         late = self.first ** (2 - u).clamp(0, 1)
-        t = torch.where(u < 1, u * (1 - self.objective.truncation), late)
+        t = torch.where(u < 1, u * self._most, late)
         return t.to(torch.float32).clamp_max(1 - 2**-24)
 
 
@@ -341,6 +346,11 @@ class Sum(Objective):
         if not self.terms or len(self.terms) != len(self.weights):
             raise ValueError(
                 f"a sum needs one weight per term, not {len(self.weights)} for {len(self.terms)}"
+            )
+        if len(self.terms) > 1 and any(isinstance(term, EarlyError) for term in self.terms):
+            raise ValueError(
+                "EarlyError draws times of its own and weighs what is in it by them, which a sum "
+                "does not: put the sum into it, EarlyError(weight, PathKL(damping=1) + ...)"
             )
 
     def __call__(self, process: Process, law: Law, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:

@@ -11,7 +11,9 @@ without bias, of points in the units of the head, and with the same noise for al
 at which the error of the best guess has fallen by a share of what is unknown at the source
 (`ErrorCurve`), so that they mean the same under any schedule. The more steps a walk has, the
 earlier leaps are better than a joint draw: only times up to the best of fewer steps, and one more,
-are tried.
+are tried. Leaps alone, the best walk with one joint draw and the best with two, which take other
+numbers of evaluations, are tried with other inner times and grids, and drawn anew before one is
+taken.
 
 An inner time θ of `Trapezoidal` is of second order wherever it lies, but long leaps with a large
 one have too little of the variance of data: digits drawn by two leaps of θ = 0.4 have twice the
@@ -188,8 +190,8 @@ def plans(
         if shares:
             most = min(len(SHARES), SHARES.index(shares[errors.index(min(errors))]) + 2)
         # The best with one joint draw, and with two, which take other numbers of evaluations.
-        worst_first = sorted(of, key=_error, reverse=True)
-        each = {len(plan.joint): plan.joint for plan in worst_first}
+        ended = [plan for plan in of if not plan.joint or plan.error < math.inf]
+        each = {len(plan.joint): plan.joint for plan in sorted(ended, key=_error, reverse=True)}
         finals = []
         for joint in each.values():
             plain = next(plan for plan in of if plan.joint == joint)
