@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--rule", choices=("energy", "log"), default="log")
     parser.add_argument("--products", type=int, default=8, help="of the mixture, under log")
     parser.add_argument("--noise", type=int, default=1)
-    parser.add_argument("--draws", type=int, default=1)
+    parser.add_argument("--draws", type=int, help="1 under the log score, 2 under energy")
     parser.add_argument("--exponent", type=float, default=1.0)
     parser.add_argument("--early", type=float, default=2.0)
     parser.add_argument("--weight", type=float, default=4.0)
@@ -61,7 +61,7 @@ def main() -> None:
     head = mb.JointHead(
         given_noise=mb.CategoricalHead() if told.rule == "log" else None,
         noise=told.noise,
-        draws=told.draws,
+        draws=told.draws or (1 if told.rule == "log" else 2),
         exponent=told.exponent,
         weight=told.weight,
         early=told.early,

@@ -138,7 +138,7 @@ def draw(kept: Kept, path: Path) -> None:
     figure = Figure(figsize=INCHES, layout="constrained")
     caption = (
         f"{kept.data}: {kept.samples:,} samples of each row against {kept.against:,} of the data, "
-        f"features of {kept.features}; networks of one size, trained alike. Dotted: real data"
+        f"features of {kept.features}; networks of one size. Dotted: real data"
     )
     figure.suptitle(wrapped(caption, INCHES[0]), fontsize="small")
     panels = figure.subplots(1, 2)

@@ -59,7 +59,11 @@ FINE = 256  # parts of the normal law, within which its place says nothing of th
 
 @dataclass(frozen=True, eq=False)
 class Products(Mixture):
-    """A mixture of laws per site, whose weights know of the sites that are known."""
+    """A mixture of laws per site, whose weights know of the sites that are known.
+
+    What is between two of them mixes part k with part k, and weights with weights: it is not the
+    geometric mean of the two mixtures.
+    """
 
     def pinned(self, values: Tensor, mask: Tensor) -> Products:
         each = [law.pinned(values, mask) for law in self.components]
@@ -82,8 +86,7 @@ class JointHead(Head):
     density of the joint law: the likelihood of a number of steps of the bridge is refused.
 
     Attributes:
-        law: The head of the law, in whose terms ends are made, too: the mean of its law given
-            the noise, or its table.
+        law: The head of the law.
         noise: Standard normal numbers shown to the network at each site.
         draws: Ends made of each training sample; each costs an evaluation beside that of the law.
             At least two; under "log" one is enough.
@@ -93,8 +96,10 @@ class JointHead(Head):
         early: Times of its training are u^early, u being uniform: joint draws are for the
             beginning, where all is open.
         units: What distances are measured in: the deviation of the whole "event", as for images,
-            or that of each "site", for tables whose features have scales of their own.
-        given_noise: The head in whose terms ends are made of noise; None is that of the law.
+            or that of each "site", for tables whose features have scales of their own. The log
+            score has no distances, and no exponent.
+        given_noise: The head in whose terms ends are made of noise: the mean of its law given the
+            noise, or its table; None is that of the law.
         rule: The score: "energy", or "log", under which ends are draws of the law given the noise.
         products: Of how many laws per site the law given the noise is a mixture, under "log".
     """
