@@ -30,6 +30,7 @@ from markovbridge import PureDeath, exact, laws, processes
 from markovbridge.covariances import Dense, Isotropic
 from markovbridge.exact import empirical, fields, gaussians
 from markovbridge.exact.count_posteriors import CountPosterior
+from markovbridge.heads.joint import Products
 from markovbridge.laws import Law, lineages, sums
 from markovbridge.laws.base import Pinned
 
@@ -235,6 +236,21 @@ def mixture(draws: Draws) -> Example:
     return Example(make, square(22), torch.zeros(2, dtype=torch.int64))
 
 
+def products(draws: Draws) -> Example:
+    log_weights = draws.weights(2).reshape(1, 2)
+    counts = torch.tensor([[[5, 2]], [[3, 6]]])
+
+    def make(n: int) -> Law:
+        shares = [draws.real(share).expand(1, 2) for share in (0.3, 0.6)]
+        parts = [
+            laws.Binomial(rows(count, n), rows(share, n))
+            for count, share in zip(counts, shares, strict=True)
+        ]
+        return Products(rows(log_weights, n), parts)
+
+    return Example(make, square(6), torch.zeros(2, dtype=torch.int64))
+
+
 def atoms(draws: Draws) -> Example:
     far = int(draws.pick(5, 2, 10**4))
     points = torch.as_tensor(draws.rng.integers(0, far + 1, (6, 2)))
@@ -381,6 +397,7 @@ EXAMPLES: dict[type, Callable[[Draws], Example]] = {
     laws.Gaussian: gaussian,
     laws.ModalGaussian: modal_gaussian,
     laws.Mixture: mixture,
+    Products: products,
     laws.Atoms: atoms,
     CountPosterior: count_posterior,
     sums.Convolved: convolved,

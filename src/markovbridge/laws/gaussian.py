@@ -24,6 +24,14 @@ class Normal(SiteLaw):
 
     def __post_init__(self) -> None:
         checks.parameter(self.std, "std", least=0)
+        over = self.std.ndim <= self.loc.ndim and all(
+            n in (1, m) for n, m in zip(self.std.shape[::-1], self.loc.shape[::-1], strict=False)
+        )
+        if not over:
+            raise ValueError(
+                f"std of shape {tuple(self.std.shape)} does not broadcast to loc of shape "
+                f"{tuple(self.loc.shape)}: give one deviation for each number of loc"
+            )
 
     def sample(self, *, generator: torch.Generator | None = None) -> Tensor:
         noise = torch.randn(

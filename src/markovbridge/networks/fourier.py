@@ -157,6 +157,8 @@ class SpectralConvolution(nn.Module):
             return self._mixed(wide, sizes).to(hidden.dtype)
 
     def _mixed(self, hidden: Tensor, sizes: Sequence[int]) -> Tensor:
+        if not len(hidden):  # of which some transforms make an error
+            return hidden
         axes, last = tuple(range(2, 2 + len(sizes))), len(sizes) + 1
         spectrum = torch.fft.rfftn(hidden.unflatten(2, tuple(sizes)), dim=axes, norm="forward")
         weight = torch.view_as_complex(self.weight)
