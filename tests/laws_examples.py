@@ -223,7 +223,7 @@ def square(high: int) -> Tensor:
     return torch.cartesian_prod(torch.arange(high + 1), torch.arange(high + 1))
 
 
-def mixture(draws: Draws) -> Example:
+def mixture(draws: Draws, kind: type[laws.Mixture] = laws.Mixture) -> Example:
     log_weights = draws.weights(3).reshape(1, 3)
     log = draws.real(math.log(0.8)).expand(1, 2)
     point, count = torch.tensor([[4, 1]]), torch.tensor([[5, 2]])
@@ -231,24 +231,9 @@ def mixture(draws: Draws) -> Example:
     def make(n: int) -> Law:
         share = rows(torch.full_like(log, 0.3), n)
         parts = [laws.Poisson(rows(log, n)), laws.Binomial(rows(count, n), share)]
-        return laws.Mixture(rows(log_weights, n), [*parts, laws.Delta(rows(point, n))])
+        return kind(rows(log_weights, n), [*parts, laws.Delta(rows(point, n))])
 
     return Example(make, square(22), torch.zeros(2, dtype=torch.int64))
-
-
-def products(draws: Draws) -> Example:
-    log_weights = draws.weights(2).reshape(1, 2)
-    counts = torch.tensor([[[5, 2]], [[3, 6]]])
-
-    def make(n: int) -> Law:
-        shares = [draws.real(share).expand(1, 2) for share in (0.3, 0.6)]
-        parts = [
-            laws.Binomial(rows(count, n), rows(share, n))
-            for count, share in zip(counts, shares, strict=True)
-        ]
-        return Products(rows(log_weights, n), parts)
-
-    return Example(make, square(6), torch.zeros(2, dtype=torch.int64))
 
 
 def atoms(draws: Draws) -> Example:
@@ -397,7 +382,7 @@ EXAMPLES: dict[type, Callable[[Draws], Example]] = {
     laws.Gaussian: gaussian,
     laws.ModalGaussian: modal_gaussian,
     laws.Mixture: mixture,
-    Products: products,
+    Products: lambda draws: mixture(draws, Products),
     laws.Atoms: atoms,
     CountPosterior: count_posterior,
     sums.Convolved: convolved,
