@@ -31,6 +31,7 @@ from markovbridge.evaluation import metrics
 from markovbridge.evaluation.bands import even_clocks, opposite, plot_bands
 from markovbridge.networks import MLP
 from markovbridge.samplers import Level, Levels
+from trained_runs import averaged
 
 WALKS = {
     "noise, 20": (mb.Midpoint(), 10),
@@ -95,22 +96,13 @@ def trained(process: mb.LinearDiffusion, x: Tensor, steps: int, seed: int) -> mb
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, 1e-3, steps, pct_start=min(0.5, 50 / steps), div_factor=50, final_div_factor=1e3
     )
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995)
-    )
     data = process.support.decode(x) if process.support is not None else x
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
-        rows = torch.randint(len(x), (128,), generator=generator)
-        loss = model.loss(data[rows], generator=generator).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 100.0)
-        optimiser.step()
-        rate.step()
-        average.update_parameters(network)
-    network.load_state_dict(average.module.state_dict())
-    return model.eval()
+
+    def loss(noise: torch.Generator) -> Tensor:
+        rows = torch.randint(len(x), (128,), generator=noise)
+        return model.loss(data[rows], generator=noise).mean()
+
+    return averaged(model, loss, rate, steps, seed, decay=0.995)
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ from markovbridge.covariances import Covariance, Fourier, Isotropic, Matern, Tor
 from markovbridge.evaluation import metrics
 from markovbridge.networks import FourierOperator
 from markovbridge.storage.captions import wrapped
+from trained_runs import averaged
 
 SIDE = 32
 LOG = 0.5  # s, the deviation of the logarithm
@@ -80,22 +81,7 @@ def trained(model: mb.Transport, steps: int, seed: int, loss=batch_loss) -> mb.T
     """Train a model whose network averages its weights, on new data at each step."""
     optimiser = torch.optim.Adam(model.parameters(), 5e-3)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, steps, pct_start=0.1)
-    network = model.network
-    assert isinstance(network, torch.nn.Module)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
-    )
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
-        value = loss(model, generator)
-        optimiser.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 100.0)
-        optimiser.step()
-        rate.step()
-        average.update_parameters(network)
-    network.load_state_dict(average.module.state_dict())
-    return model.eval()
+    return averaged(model, lambda noise: loss(model, noise), rate, steps, seed, decay=0.99)
 
 
 def model_of(noise: Covariance, seed: int, depth: int = 2, **options) -> mb.Transport:

@@ -109,11 +109,9 @@ def even_clocks(
     own = _halved(odds, _left(process, coupling, modes, power, event, times))
     if model is not None:
         # Where the guess of the model is never so good, as of weak bands, that of the linear one.
-        looks = odds[:: TIMES // LOOKS]
-        times = Reading(
-            process.schedule, process.schedule.time(looks.sigmoid(), (-looks).sigmoid())
-        )
-        asked = _halved(looks, _asked(process, coupling, modes, power, x, times, model, generator))
+        looks = slice(None, None, TIMES // LOOKS)
+        left = _asked(process, coupling, modes, power, x, times[looks], model, generator)
+        asked = _halved(odds[looks], left)
         own = torch.where(asked.isnan(), own, asked)
     order = power.argsort(descending=True)
     share = counts[order] * power[order]

@@ -46,7 +46,7 @@ from markovbridge.doors import checks
 from markovbridge.heads.base import Head
 from markovbridge.heads.counts import MeanHead, apart
 from markovbridge.laws import Binomial, Delta, Law, Mixture, Shifted
-from markovbridge.laws.numbers import by_row
+from markovbridge.laws.numbers import by_row, stratified
 from markovbridge.processes.base import Process, Setting
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.hand_over import HandOver
@@ -166,9 +166,7 @@ class JointHead(Head):
         self, n: int, generator: torch.Generator | None, device: torch.device | str
     ) -> Tensor:
         """Times of the training of ends, one in each stratum, in random order: (n,) float32."""
-        u = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
-        strata = torch.randperm(n, generator=generator, device=device)
-        t = ((strata + u) / n) ** self.early
+        t = stratified(n, generator, device) ** self.early
         return t.to(torch.float32).clamp_max(1 - 2**-24)
 
     @property

@@ -44,6 +44,16 @@ def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.rand(like.shape, dtype=like.dtype, device=like.device, generator=generator)
 
 
+def stratified(n: int, generator: torch.Generator | None, device: torch.device | str) -> Tensor:
+    """Uniform numbers in [0, 1), one in each n-th of it, (n,) float64.
+
+    In random order: each alone is uniform, and not all together only.
+    """
+    u = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
+    strata = torch.randperm(n, generator=generator, device=device)
+    return (strata + u) / n
+
+
 def poisson(mean: Tensor, generator: torch.Generator | None) -> Tensor:
     """Poisson draws, in the type of their means.
 
@@ -135,6 +145,7 @@ doors.guard(
         "by_row",
         "poisson",
         "repeated",
+        "stratified",
         "times_log",
         "uniform",
         "weighted",

@@ -70,7 +70,7 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.doors import checks
 from markovbridge.laws import Delta, Law
-from markovbridge.laws.numbers import by_row
+from markovbridge.laws.numbers import by_row, stratified
 from markovbridge.processes.base import Process
 from markovbridge.processes.clock import TINY
 from markovbridge.processes.diffusions import LinearDiffusion
@@ -103,10 +103,8 @@ class Objective(ABC):
         self, n: int, *, generator: torch.Generator | None = None, device: torch.device | str
     ) -> Tensor:
         """Training times, (n,) float32: uniform below 1 - truncation, one in each stratum."""
-        u = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
         # In random order: the loss of each sample, not of the batch only, has the right mean.
-        strata = torch.randperm(n, generator=generator, device=device)
-        t = (strata + u) / n * (1 - self.truncation)
+        t = stratified(n, generator, device) * (1 - self.truncation)
         return t.to(torch.float32).clamp_max(1 - 2**-24)
 
     def __add__(self, other: Objective) -> Sum:
@@ -227,9 +225,7 @@ class EarlyError(Objective):
     def times(
         self, n: int, *, generator: torch.Generator | None = None, device: torch.device | str
     ) -> Tensor:
-        u = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
-        strata = torch.randperm(n, generator=generator, device=device)
-        u = 2 * (strata + u) / n
+        u = 2 * stratified(n, generator, device)
         late = self.first ** (2 - u).clamp(0, 1)
         t = torch.where(u < 1, u * self._most, late)
         return t.to(torch.float32).clamp_max(1 - 2**-24)
