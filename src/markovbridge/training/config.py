@@ -63,7 +63,7 @@ class TrainingConfig:
         sample_steps: Sampling steps of a grid.
         planning: Whether it is measured at the end how samples are best drawn in few steps
             (`markovbridge.transport.planning`), by a head that leaps or draws jointly. It adds up
-            to a fifth of the time, and does not matter where samples are drawn in 50 steps.
+            to a quarter of the time, and does not matter where samples are drawn in 50 steps.
         tracker: Where numbers of the log go too: to "tensorboard" or "wandb", which has to be
             installed.
         threads: CPU threads of each process; None leaves torch's own choice.

@@ -29,7 +29,7 @@ from markovbridge.transport import Transport
 from markovbridge.transport.planning import SAMPLES, chosen, plannable, plans
 
 COMPARED = 1024  # samples with which those of plans are compared
-PLANNING = 1000  # training rows for each sample of a plan, which takes about 550 evaluations
+PLANNING = 1000  # training rows for each sample of a plan: 500 evaluations, 1,200 with joint draws
 FEWEST = 32  # of such samples
 MEASURED = 128  # samples of which the errors over time are taken
 MOST = 2048  # held-out samples of a table too large to be a tensor, and the least limit of others
@@ -132,7 +132,7 @@ def tell_errors(model: Transport, examples: Examples, seed: int) -> None:
 def tell_plans(model: Transport, examples: Examples, config: TrainingConfig) -> None:
     """Measure where joint draws end and how leaps go, if asked, with the same data and noise.
 
-    Of as many samples as about a fifth of the training costs, at most. Of hardly any there is no
+    Of as many samples as about a quarter of the training costs, at most. Of hardly any there is no
     plan, nor of models with neither or with a sampler, or whose sources are given with the data.
     """
     samples = min(SAMPLES, config.steps * config.batch_size // PLANNING)

@@ -12,8 +12,9 @@ at which the error of the best guess has fallen by a share of what is unknown at
 (`ErrorCurve`), so that they mean the same under any schedule. The more steps a walk has, the
 earlier leaps are better than a joint draw: only times up to the best of fewer steps, and one more,
 are tried. Leaps alone, the best walk with one joint draw and the best with two, which take other
-numbers of evaluations, are tried with other inner times and grids, and drawn anew before one is
-taken.
+numbers of evaluations, are tried with other inner times and grids, and the three best of each kind
+drawn twice anew before one is taken: the errors of a few hundred samples vary by as much as the
+best walks differ.
 
 An inner time θ of `Trapezoidal` is of second order wherever it lies, but long leaps with a large
 one have too little of the variance of data: digits drawn by two leaps of θ = 0.4 have twice the
@@ -44,6 +45,8 @@ FIRST = 0.3  # of that share, after the first of two joint draws
 STEPS = (2, 3, 5, 12)  # for which it is measured; those between take the plan before
 SAMPLES = 512
 TRIED = 3  # times of the walks of more steps
+FINALISTS = 3  # walks with as many joint draws that are drawn anew
+DRAWS = 3  # how often they are drawn in all
 TWICE = 6  # steps at most of a walk with two joint draws, or with several inner times
 THETA = 0.25  # inner time of leaps with which joint draws are tried
 POWERS = (0.75, 0.5)  # of the error, in whose equal falls leaps step, beside 1
@@ -155,7 +158,8 @@ def plans(
         error = float(2 * _distances(x, real).mean() - _apart(x) - spread)
         return Plan(number, joint, count, error, inner, power)
 
-    def refined(number: int, joint: tuple[float, ...], plain: Plan) -> list[Plan]:
+    def refined(number: int, plain: Plan) -> list[Plan]:
+        joint = plain.joint
         if plain.theta is None:
             return []
         several = number - len(joint) > 1 and transport.error_curve is not None
@@ -167,8 +171,11 @@ def plans(
 
     def again(plan: Plan) -> Plan:
         theta = THETA if plan.theta is None else plan.theta
-        other = tried(plan.steps, *plan.joint, theta=theta, power=plan.power, noise=seed + 1)
-        return plan._replace(error=(plan.error + other.error) / 2, draws=2)
+        errors = [plan.error] + [
+            tried(plan.steps, *plan.joint, theta=theta, power=plan.power, noise=seed + k).error
+            for k in range(1, DRAWS)
+        ]
+        return plan._replace(error=sum(errors) / DRAWS, draws=DRAWS)
 
     found = [tried(1, 1.0)] if head.noise else []
     most = len(SHARES)
@@ -189,14 +196,13 @@ def plans(
             errors.append(min((plan.error for plan in here), default=math.inf))
         if shares:
             most = min(len(SHARES), SHARES.index(shares[errors.index(min(errors))]) + 2)
-        # The best with one joint draw, and with two, which take other numbers of evaluations.
+        # With no, one and two joint draws, which take different numbers of evaluations.
         ended = [plan for plan in of if not plan.joint or plan.error < math.inf]
-        each = {len(plan.joint): plan.joint for plan in sorted(ended, key=_error, reverse=True)}
         finals = []
-        for joint in each.values():
-            plain = next(plan for plan in of if plan.joint == joint)
-            of += (more := refined(number, joint, plain))
-            finals.append(min([plain, *more], key=_error))
+        for draws in sorted({len(plan.joint) for plan in ended}):
+            group = [plan for plan in ended if len(plan.joint) == draws]
+            of += (more := refined(number, min(group, key=_error)))
+            finals += sorted([*group, *more], key=_error)[:FINALISTS]
         # The least of many errors is too low by chance: those of the last are drawn anew.
         found += of if len(finals) == 1 else [*of, *map(again, finals)]
     return found
