@@ -10,7 +10,8 @@ and range over seeds. Runs are kept under --output, so that a second call goes o
     python benchmarks/modes.py --levels --seeds 0 1 2
 
 Samples each model in 20 steps of Euler-Maruyama with noise of other levels: numbers, powers of the
-covariance of the data, and some of its eigenvectors, the strongest counted first.
+covariance of the data, and some of its eigenvectors, the strongest counted first; then in 10 steps
+of Heun's method, 19 evaluations, with a little noise, beside the flow and `Midpoint`.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ COUPLING = mb.Independent(mb.couplings.Gaussian(correlated=True))
 SUPPORT = processes.RoundedSupport(16)
 
 
-def levels_of(x: Tensor) -> dict[str, mb.samplers.Sampler]:
-    """Noise that a sampler may add, of models of white noise."""
+def levels_of(x: Tensor) -> dict[str, tuple[mb.samplers.Sampler, int]]:
+    """Noise that a sampler may add, of models of white noise, and its steps."""
     data = opposite(x).base
     white = float(x.var(0).mean())
     numbers: dict[str, float | Covariance | Level] = {f"{n:g}": n for n in (0.01, 0.25, 0.5, 1.0)}
@@ -57,7 +58,22 @@ def levels_of(x: Tensor) -> dict[str, mb.samplers.Sampler]:
     numbers["1, then 0.01"], numbers["0.01, then 1"] = (
         Levels(times=(0.5,), levels=early_late) for early_late in ((1.0, 0.01), (0.01, 1.0))
     )
-    return {f"level {name}": mb.EulerMaruyama(level=level) for name, level in numbers.items()}
+    heun: dict[str, float | Covariance | Level] = {f"{n:g}": n for n in (0.1, 0.2, 0.3, 0.5)}
+    for low, high in ((0, 8), (8, 64), (0, 32), (32, 64)):
+        some = tuple(0.09 * white if low <= k < high else 0.0 for k in range(64))
+        heun[f"0.3 of modes {low + 1} to {high}"] = Modal(data.modes, some)
+    for exponent in (-0.25, 0.25):
+        spectrum = 0.09 * Power(data, exponent).eigenvalues(x.shape[1:]).ravel()
+        heun[f"0.3 of C^{exponent}"] = Modal(data.modes, tuple(spectrum.tolist()))
+    heun["0.3, then 0"], heun["0, then 0.3"] = (
+        Levels(times=(0.5,), levels=early_late) for early_late in ((0.3, 0.0), (0.0, 0.3))
+    )
+    return {
+        **{f"level {name}": (mb.EulerMaruyama(level), 20) for name, level in numbers.items()},
+        **{f"heun {name}": (mb.StochasticHeun(level), 10) for name, level in heun.items()},
+        "flow": (mb.ProbabilityFlow(), 10),
+        "midpoint": (mb.Midpoint(), 10),
+    }
 
 
 def process_of(name: str, x: Tensor, steps: int = 0, seed: int = 0) -> mb.LinearDiffusion:
@@ -130,7 +146,7 @@ def main() -> None:
     walks = WALKS
     if arguments.levels:
         arguments.only = ["white"]
-        walks = {name: (sampler, 20) for name, sampler in levels_of(x).items()}
+        walks = levels_of(x)
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     for seed in arguments.seeds:
         for name in arguments.only:

@@ -54,6 +54,7 @@ from markovbridge.samplers import (
     HandOver,
     Midpoint,
     ProbabilityFlow,
+    StochasticHeun,
     TauLeaping,
     Trapezoidal,
 )
@@ -122,6 +123,7 @@ __all__ = [
     "PureBirth",
     "PureDeath",
     "RandomWalk",
+    "StochasticHeun",
     "SubVP",
     "SurvivalSchedule",
     "TauLeaping",

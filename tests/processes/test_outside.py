@@ -33,6 +33,7 @@ GO = {
     mb.EulerMaruyama: ("reals", "linear"),
     mb.Midpoint: ("reals", "linear"),
     mb.ProbabilityFlow: ("linear",),
+    mb.StochasticHeun: ("linear",),
     mb.Corrected: ("values", "counts", "linear"),
 }
 # Those that cost most, of a sampler that meets another kind.

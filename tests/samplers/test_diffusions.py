@@ -20,6 +20,7 @@ from markovbridge import (
     Paired,
     ProbabilityFlow,
     PureDeath,
+    StochasticHeun,
     Transport,
     exact,
     statistics,
@@ -96,7 +97,12 @@ def test_no_walk_that_forgets_its_state_restores_from_it():
     with pytest.raises(ValueError, match="under Independent .* not Markov"):
         model(process).restore(x, 0.4, steps=2)
     held = model(process, gaussian(process, coupling=Dirac(0.3)))
-    for sampler in (ProbabilityFlow(), EulerMaruyama(0.5), EulerMaruyama(2.0)):
+    for sampler in (
+        ProbabilityFlow(),
+        EulerMaruyama(0.5),
+        EulerMaruyama(2.0),
+        StochasticHeun(1.0),
+    ):
         with pytest.raises(ValueError, match="not given a state at t = 0.4"):
             held.restore(x, 0.4, steps=2, sampler=sampler)
     assert held.restore(x, 0.4, steps=2, sampler=EulerMaruyama()).shape == x.shape
@@ -166,6 +172,8 @@ def test_bias_of_time_reversal_which_the_mixture_does_not_have(b, mean, variance
         (EulerMaruyama(level=1.5), 1),
         (ProbabilityFlow("euler"), 1),
         (ProbabilityFlow("heun"), 2),
+        (StochasticHeun(), 2),
+        (StochasticHeun(1.0), 2),
     ],
 )
 def test_orders_of_convergence(sampler, order):
@@ -224,6 +232,7 @@ def test_last_steps():
         lambda b: EulerMaruyama(backward=b),
         lambda b: ProbabilityFlow("euler", backward=b),
         lambda b: ProbabilityFlow("heun", backward=b),
+        lambda b: StochasticHeun(backward=b),
     ],
 )
 def test_evaluations_are_counted(make, both, steps):

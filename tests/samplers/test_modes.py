@@ -60,6 +60,8 @@ def test_bridges_with_the_law_are_exact_at_every_number_of_steps(name, data, mon
         (mb.EulerMaruyama(level=0.5), 1),
         (mb.ProbabilityFlow("euler"), 1),
         (mb.ProbabilityFlow(), 2),
+        (mb.StochasticHeun(), 2),
+        (mb.StochasticHeun(level=1.0), 2),
         (mb.Midpoint(), 2),
     ],
     ids=str,
@@ -98,9 +100,10 @@ PLAIN = {
 
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("level", NOISE)
-def test_any_noise_has_the_same_marginals(level, name, monkeypatch):
+@pytest.mark.parametrize("made", [mb.EulerMaruyama, mb.StochasticHeun])
+def test_any_noise_has_the_same_marginals(made, level, name, monkeypatch):
     # d/dt of the covariance, of a step of length h: exact as h goes to 0, by extrapolation.
-    sampler, process, t = mb.EulerMaruyama(level=NOISE[level]), PLAIN[name], 0.4
+    sampler, process, t = made(level=NOISE[level]), PLAIN[name], 0.4
     law = exact.Gaussian.coupled(process, START, torch.zeros(EVENT).double(), MIXED)
     model = mb.Transport(process, law, shape=EVENT)
     at = torch.zeros(1, *EVENT, dtype=torch.float64)
@@ -119,13 +122,14 @@ def test_any_noise_has_the_same_marginals(level, name, monkeypatch):
     torch.testing.assert_close(found, asked, rtol=1e-6, atol=1e-6)
 
 
-def test_walks_with_noise_of_any_colour_come_to_the_data(monkeypatch):
+@pytest.mark.parametrize(("made", "order"), [(mb.EulerMaruyama, 1), (mb.StochasticHeun, 2)])
+def test_walks_with_noise_of_any_colour_come_to_the_data(made, order, monkeypatch):
     process = PLAIN["white"]
     for level in (NOISE["mixed"], NOISE["in time"]):
-        sampler = mb.EulerMaruyama(level=level)
+        sampler = made(level=level)
         coarse, fine = (error(sampler, process, MIXED, n, monkeypatch, 0.7) for n in (20, 40))
-        assert fine < 0.1
-        assert 1.6 < coarse / fine < 2.6, (coarse, fine)
+        assert fine < 0.1 / order**3
+        assert 0.8 * 2**order < coarse / fine < 1.3 * 2**order, (coarse, fine)
 
 
 def test_levels_that_do_not_fit_are_refused():
@@ -134,6 +138,7 @@ def test_levels_that_do_not_fit_are_refused():
         lambda: Levels((1.0, 0.5), (1.5,)),
         lambda: Levels((-1.0,)),
         lambda: mb.EulerMaruyama(level=0.0),
+        lambda: mb.StochasticHeun(level=0.0),
     ):
         with pytest.raises(ValueError, match="level"):
             asked()
@@ -148,5 +153,5 @@ def test_a_level_that_is_no_level_is_told_apart(level):
 
 def test_levels_are_saved():
     for level in NOISE.values():
-        sampler = mb.EulerMaruyama(level=level)
-        assert to_config(from_config(to_config(sampler))) == to_config(sampler)
+        for sampler in (mb.EulerMaruyama(level=level), mb.StochasticHeun(level=level)):
+            assert to_config(from_config(to_config(sampler))) == to_config(sampler)

@@ -16,6 +16,7 @@ from markovbridge import (
     ProbabilityFlow,
     PureDeath,
     RandomWalk,
+    StochasticHeun,
     Transport,
     exact,
     samplers,
@@ -72,7 +73,7 @@ def test_what_is_named_instead_works(name):
 
 
 def test_no_flow_leaves_a_point_but_these_samplers_do():
-    for sampler in (ProbabilityFlow(), EulerMaruyama(0.5)):
+    for sampler in (ProbabilityFlow(), EulerMaruyama(0.5), StochasticHeun()):
         with pytest.raises(ValueError, match="as at a Dirac source") as refusal:
             draw("diffusion", sampler, Dirac(0.5))
         others = named(str(refusal.value).replace("EulerMaruyama() with level 1", ""))
@@ -82,12 +83,13 @@ def test_no_flow_leaves_a_point_but_these_samplers_do():
 
 
 @pytest.mark.parametrize("level", [0.0, -1.0, math.inf, math.nan])
-def test_levels_are_positive_and_finite(level):
+@pytest.mark.parametrize("make", [EulerMaruyama, StochasticHeun])
+def test_levels_are_positive_and_finite(make, level):
     with pytest.raises(ValueError, match="level must be positive and finite"):
-        EulerMaruyama(level)
+        make(level)
 
 
-@pytest.mark.parametrize("make", [EulerMaruyama, ProbabilityFlow])
+@pytest.mark.parametrize("make", [EulerMaruyama, ProbabilityFlow, StochasticHeun])
 def test_a_backward_model_is_a_model(make):
     with pytest.raises(TypeError, match=r"a Transport over process.reversed\(\), not True"):
         make(backward=True)

@@ -16,6 +16,7 @@ from markovbridge import (
     LinearDiffusion,
     OrnsteinUhlenbeck,
     ProbabilityFlow,
+    StochasticHeun,
     Transport,
     exact,
 )
@@ -49,8 +50,9 @@ def test_a_backward_model_gives_the_same_flow():
         (lambda b: EulerMaruyama(1.5, backward=b), 1),
         (lambda b: ProbabilityFlow("euler", backward=b), 1),
         (lambda b: ProbabilityFlow(backward=b), 2),
+        (lambda b: StochasticHeun(backward=b), 2),
     ],
-    ids=["less", "more", "euler", "heun"],
+    ids=["less", "more", "euler", "heun", "noisy heun"],
 )
 def test_two_models_walk_from_the_source_on(make, order):
     # Without a known score: all that is known of it is in the two laws.
@@ -123,7 +125,11 @@ def test_scores_of_preserved_couplings_are_refused():
     law = gaussian(process)
     x = torch.zeros(3, 1)
     kept, free = preserved(), model(process.reversed(), law.reversed())
-    for make in (ProbabilityFlow, lambda backward=None: EulerMaruyama(0.5, backward=backward)):
+    for make in (
+        ProbabilityFlow,
+        StochasticHeun,
+        lambda backward=None: EulerMaruyama(0.5, backward=backward),
+    ):
         for sampler in (make(), make(backward=free)):
             with pytest.raises(ValueError, match="out of a point"):
                 kept.translate(x, steps=2, sampler=sampler)

@@ -8,7 +8,12 @@ from markovbridge.samplers.adaptive import Adaptive
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
 from markovbridge.samplers.corrected import Corrected
-from markovbridge.samplers.diffusions import EulerMaruyama, Midpoint, ProbabilityFlow
+from markovbridge.samplers.diffusions import (
+    EulerMaruyama,
+    Midpoint,
+    ProbabilityFlow,
+    StochasticHeun,
+)
 from markovbridge.samplers.gillespie import Gillespie
 from markovbridge.samplers.grids import ErrorCurve
 from markovbridge.samplers.hand_over import HandOver
@@ -35,6 +40,7 @@ __all__ = [
     "ProbabilityFlow",
     "Sampler",
     "SecondOrderBridge",
+    "StochasticHeun",
     "TauLeaping",
     "Trapezoidal",
 ]
