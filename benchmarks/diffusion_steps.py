@@ -43,6 +43,7 @@ from markovbridge import (
     LinearSchedule,
     Noised,
     ProbabilityFlow,
+    StochasticHeun,
     Transport,
     exact,
 )
@@ -87,6 +88,8 @@ SAMPLERS: dict[str, tuple[Sampler, float | None]] = {
     "EM, level 1/2": (EulerMaruyama(level=0.5), 0.0),
     "flow, Euler": (ProbabilityFlow("euler"), 0.0),
     "flow, Heun": (ProbabilityFlow("heun"), 0.0),
+    "Heun, level 0.3": (StochasticHeun(0.3), 0.0),
+    "Heun, level 1": (StochasticHeun(1.0), 0.0),
     "midpoint": (Midpoint(), 0.0),
 }
 
