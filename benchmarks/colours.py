@@ -6,9 +6,9 @@ r"""Noise of which colour for images: one recipe of bridges, many choices of the
         --data.path patches.npy ...
 
 Trains a recipe of a linear diffusion with each choice and seed, all else alike, and prints the
-energy distance in raw values and the Fréchet distance of features of samples by `Midpoint` and
-Heun's flow at so many evaluations; then the variance of the samples over that of the data by
-spatial frequency, for each. Choices, all of the total variance of white noise:
+energy distance in raw values and the Fréchet distance of features of samples by `Midpoint`, Heun's
+flow and, for models of white noise, `StochasticHeun` at so many evaluations; then the variance of
+the samples over that of the data by spatial frequency, for each. Choices, all of the total variance of white noise:
 
     white              as the recipe has it, if it is isotropic
     power GAMMA        C^GAMMA, C a Matérn kernel on the torus, fitted to their spectrum
@@ -34,23 +34,37 @@ from torch import Tensor
 import markovbridge as mb
 from compare_runs import BANDS, variances
 from markovbridge import processes
-from markovbridge.covariances import Cosine, Isotropic, Matern, Power, Torus, fit
+from markovbridge.covariances import Cosine, Isotropic, Matern, Modal, Power, Torus, fit
 from markovbridge.evaluation.bands import even_clocks
 from markovbridge.evaluation.metrics import extractor_of
 from markovbridge.recipes.loading import locate
 from markovbridge.recipes.recipe import Recipe
-from markovbridge.samplers import Sampler
+from markovbridge.samplers import Levels, Sampler
 from markovbridge.storage.config import to_config
 from quality_scores import Against
 from trained_runs import trained
 
-WALKS: dict[str, tuple[Sampler, int]] = {
-    "noise, 20": (mb.Midpoint(), 10),
-    "noise, 10": (mb.Midpoint(), 5),
-    "noise, 6": (mb.Midpoint(), 3),
-    "flow, 19": (mb.ProbabilityFlow(), 10),
-    "flow, 9": (mb.ProbabilityFlow(), 5),
-}
+
+def walks_of(process: mb.LinearDiffusion) -> dict[str, tuple[Sampler, int]]:
+    """Ways to sample models of a process, and their steps: "heun" with a little noise."""
+    noise, edges = process.covariance, (0.2,)  # waves a pixel
+    white = noise.marginal if isinstance(noise, Isotropic) else 1.0
+    coarse, fine = (Modal(Cosine(edges=edges), v) for v in ((0.09 * white, 0), (0, 0.09 * white)))
+    return {
+        "noise, 20": (mb.Midpoint(), 10),
+        "noise, 10": (mb.Midpoint(), 5),
+        "noise, 6": (mb.Midpoint(), 3),
+        "flow, 19": (mb.ProbabilityFlow(), 10),
+        "flow, 9": (mb.ProbabilityFlow(), 5),
+        **{f"heun {n}, 19": (mb.StochasticHeun(n), 10) for n in (0.15, 0.3, 0.45, 0.6)},
+        "heun 0.3 coarse, 19": (mb.StochasticHeun(coarse), 10),
+        "heun 0.3 fine, 19": (mb.StochasticHeun(fine), 10),
+        "heun 0.3 late, 19": (mb.StochasticHeun(Levels((0.0, 0.3), (0.5,))), 10),
+    }
+
+
+WALKS = tuple(walks_of(mb.LinearDiffusion()))
+USUAL = ("noise, 20", "noise, 10", "noise, 6", "flow, 19", "flow, 9")
 FITTED = 5000  # images that a kernel is fitted to
 
 
@@ -100,7 +114,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--split", default="test", help="of the data, to compare with")
     parser.add_argument("--samples", type=int, default=1000)
-    parser.add_argument("--walks", nargs="+", choices=list(WALKS), default=list(WALKS))
+    parser.add_argument("--walks", nargs="+", choices=WALKS, default=USUAL)
     parser.add_argument("--extractor", default="pixels", help="pixels or mobilenet:PATH")
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--train-only", action="store_true")
@@ -150,7 +164,8 @@ def scored(run: Path, word: str, scores: Against, whole: list[float], arguments)
     """Scores of a walk of a run."""
     model = mb.Transport.from_pretrained(run)
     model.autocast = torch.bfloat16 if arguments.bf16 else None
-    sampler, steps = WALKS[word]
+    assert isinstance(model.process, mb.LinearDiffusion)
+    sampler, steps = walks_of(model.process)[word]
     began = time.perf_counter()
     made = model.sample(
         arguments.samples,
