@@ -7,7 +7,7 @@ r"""Noise of which colour for images: one recipe of bridges, many choices of the
 
 Trains a recipe of a linear diffusion with each choice and seed, all else alike, and prints the
 energy distance in raw values and the Fréchet distance of features of samples by `Midpoint`, Heun's
-flow and, for models of white noise, `StochasticHeun` at so many evaluations; then the variance of
+flow and, with --walks and for white noise, `StochasticHeun` at so many evaluations; the variance of
 the samples over that of the data by spatial frequency, for each. Choices, all of the total
 variance of white noise:
 
@@ -48,20 +48,21 @@ from trained_runs import trained
 
 def walks_of(process: mb.LinearDiffusion) -> dict[str, tuple[Sampler, int]]:
     """Ways to sample models of a process, and their steps: "heun" with a little noise."""
-    noise, edges = process.covariance, (0.2,)  # waves a pixel
-    white = noise.marginal if isinstance(noise, Isotropic) else 1.0
-    coarse, fine = (Modal(Cosine(edges=edges), v) for v in ((0.09 * white, 0), (0, 0.09 * white)))
-    return {
+    ways: dict[str, tuple[Sampler, int]] = {
         "noise, 20": (mb.Midpoint(), 10),
         "noise, 10": (mb.Midpoint(), 5),
         "noise, 6": (mb.Midpoint(), 3),
         "flow, 19": (mb.ProbabilityFlow(), 10),
         "flow, 9": (mb.ProbabilityFlow(), 5),
         **{f"heun {n}, 19": (mb.StochasticHeun(n), 10) for n in (0.15, 0.3, 0.45, 0.6)},
-        "heun 0.3 coarse, 19": (mb.StochasticHeun(coarse), 10),
-        "heun 0.3 fine, 19": (mb.StochasticHeun(fine), 10),
         "heun 0.3 late, 19": (mb.StochasticHeun(Levels((0.0, 0.3), (0.5,))), 10),
     }
+    if isinstance(process.covariance, Isotropic):
+        noise = 0.09 * process.covariance.marginal
+        for word, some in (("coarse", (noise, 0.0)), ("fine", (0.0, noise))):
+            level = Modal(Cosine(edges=(0.2,)), some)  # waves a pixel
+            ways[f"heun 0.3 {word}, 19"] = (mb.StochasticHeun(level), 10)
+    return ways
 
 
 WALKS = tuple(walks_of(mb.LinearDiffusion()))

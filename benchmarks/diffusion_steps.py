@@ -22,6 +22,7 @@ under a flow, a diffusion without noise from N(-1, 1/4) to N(2, 9/4), whose map 
     EM, level 1/2      half the noise, with the score that makes up for it
     flow, Euler        probability-flow ODE
     flow, Heun         the same, second order
+    Heun, level 0.3    the same with noise of that level, and of level 1
     midpoint           second order with noise: bridges towards means seen twice a step
 """
 

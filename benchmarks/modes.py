@@ -150,7 +150,7 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     for seed in arguments.seeds:
         for name in arguments.only:
-            end = " levels" if arguments.levels else ""
+            end = " levels of noise" if arguments.levels else ""
             file = arguments.output / f"{name} {seed} {arguments.steps}{end}.json"
             if not file.is_file():
                 start = time.process_time()

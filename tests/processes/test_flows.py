@@ -83,6 +83,7 @@ def gaussian(process, **options):
         (mb.ProbabilityFlow("heun"), 2),
         (mb.ProbabilityFlow("euler"), 1),
         (mb.EulerMaruyama(), 1),
+        (mb.StochasticHeun(), 2),
         (mb.Midpoint(), 2),
     ],
 )
@@ -171,7 +172,8 @@ def test_paired_and_matched_sources_flow_without_a_score():
     head, network = mb.EndpointHead("drift"), lambda x, t, c: torch.ones_like(x)
     for coupling in (mb.Paired(), mb.MinibatchOT(torch.randn(9, 2)), mb.Independent(ENDS[1])):
         model = mb.Transport(flow(), network, head, shape=(2,), coupling=coupling)
-        for sampler in (mb.ProbabilityFlow(), mb.EulerMaruyama(level=0.5), mb.Midpoint()):
+        noisy = mb.EulerMaruyama(level=0.5), mb.StochasticHeun()  # of which nothing is left
+        for sampler in (mb.ProbabilityFlow(), *noisy, mb.Midpoint()):
             found = model.translate(ENDS[1], steps=4, sampler=sampler)
             torch.testing.assert_close(found, ENDS[1] + 1, rtol=1e-5, atol=1e-5)
 

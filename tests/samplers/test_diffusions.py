@@ -233,6 +233,7 @@ def test_last_steps():
         lambda b: ProbabilityFlow("euler", backward=b),
         lambda b: ProbabilityFlow("heun", backward=b),
         lambda b: StochasticHeun(backward=b),
+        lambda b: StochasticHeun(1.0, backward=b),
     ],
 )
 def test_evaluations_are_counted(make, both, steps):

@@ -170,6 +170,9 @@ def test_the_best_plan_of_each_number_of_steps_is_taken():
     assert sampler.then == mb.Trapezoidal(thetas=(0.4,) * 5, powers=(1.0,) * 5)
     assert chosen(joint(), found[:1]).plans == ((1.0,),)
     assert HandOver(plans=((1.0,),)).evaluations(3) == 6
+    # Of a walk that broke off when it was drawn anew no draw counts.
+    broke = Plan(2, (0.4,), 3, math.inf, draws=3), Plan(2, (0.4,), 3, 0.1), Plan(2, (), 4, 0.5)
+    assert chosen(joint(), [*found[:1], *broke]).plans == ((1.0,), ())
     with pytest.raises(ValueError, match="no plans to choose from"):
         chosen(joint(), [])
 
@@ -196,9 +199,9 @@ def test_inner_times_are_tried_with_the_best_joint_draws():
         each = {len(plan.joint): plan.joint for plan in rising if plan.draws == 1}
         assert set(each) == {0, 1, 2} if steps == 2 else {0, 1} <= set(each)
         # The best of each kind are drawn anew.
-        for draws in each:
+        for joints in each:
             once, anew = (
-                [p for p in of if len(p.joint) == draws and p.draws == n] for n in (1, DRAWS)
+                [p for p in of if len(p.joint) == joints and p.draws == n] for n in (1, DRAWS)
             )
             least = sorted(once, key=lambda plan: plan.error)[:FINALISTS]
             assert [p[:3] + p[4:6] for p in anew] == [p[:3] + p[4:6] for p in least]
@@ -248,7 +251,7 @@ def test_good_ends_are_planned_and_bad_ones_are_not():
     model = joint(Ends(True), **options)
     found = plans(model, DATA, steps=(3, 8))
     assert {plan.steps for plan in found} == {1, 3, 8}
-    # A joint draw that ends so early hardly draws anything.
+    # A joint draw that ends so early hardly draws anything, and errors tell it from none by chance.
     assert all(t < 0.1 for t in chosen(model, found).plans[-1])
     later = [
         plan.error for plan in found if plan.steps == 8 and plan.joint and plan.joint[0] > 0.2

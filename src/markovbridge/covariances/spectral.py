@@ -98,7 +98,7 @@ def _factors(
 class Modal(_Diagonalised):
     """A covariance by the variance of its modes, the same for all of a band.
 
-    As the level of a sampler (`EulerMaruyama`) it says in which bands there is noise.
+    As the level of a sampler (`StochasticHeun`) it says in which bands there is noise.
 
     Attributes:
         basis: The modes.

@@ -122,8 +122,8 @@ def _heun(
     level: float | Covariance = 0.0,
     noise: Tensor | float = 0.0,
 ) -> Tensor:
-    """A step of Heun's method, or onto the data, where the drift is singular, of Euler's flow."""
-    drift, _ = _drift(model, backward, x, t, 0.0 if s == 1 else level)
+    """A step of Heun's method; onto the data, where the drift is singular, one of Euler's."""
+    drift, _ = _drift(model, backward, x, t, level)
     moved = x + (s - t) * drift
     if s == 1:
         return moved
@@ -238,15 +238,15 @@ class ProbabilityFlow(Sampler):
 
 @dataclass(frozen=True, eq=False)
 class StochasticHeun(Sampler):
-    """Heun's steps of the generative process with less noise, or more, or noise of another colour.
+    """Heun's steps of the probability flow with noise of any level or colour.
 
-    A little noise undoes errors of the network that a flow keeps, at no further evaluations:
-    measured on images in docs/measured/bridges.md. The step onto the data is one of Euler's flow,
-    as that of `ProbabilityFlow` is; with a backward model the step that leaves the source is one
-    of Euler–Maruyama, likewise.
+    The step onto the data is one of Euler's flow, as that of `ProbabilityFlow` is, so that a score
+    is needed at every level; with a backward model the step that leaves the source is one of
+    Euler–Maruyama, likewise. What noise brings samples of trained networks, and that it is not to
+    be much more than the default, is measured in docs/measured/bridges.md.
 
     Attributes:
-        level: As for `EulerMaruyama`.
+        level: As for `EulerMaruyama`; of flows all are one.
         backward: As for `EulerMaruyama`.
     """
 
@@ -272,13 +272,21 @@ class StochasticHeun(Sampler):
             return EulerMaruyama().step(model, x, t, s, generator=generator)
         if s == 1:
             return _heun(model, self.backward, x, t, s)
+        if self.backward is None and not process.noiseless:
+            model.coupling.kernel(process, s)  # or an error now, and not in the last step
         level = self.level.at(t) if isinstance(self.level, Level) else self.level
-        middle = (t + s) / 2
-        noise = shaken(process, level, x, middle, middle + (s - t), generator)
+        # Of as long a step with the g of its middle: steps have that of their beginning.
+        noise = 2**0.5 * shaken(process, level, x, (t + s) / 2, s, generator)
         return _heun(model, self.backward, x, t, s, level, noise)
 
     def evaluations(self, steps: int) -> int:
-        """Two for each step but the last, as Heun's flow."""
+        """Two for each step but the last; with a backward model as for Heun's flow.
+
+        At level 1 the backward model is asked in the last step only; of a `Level` that is 1 at
+        times this is the most there can be.
+        """
+        if self.level == 1:
+            return 2 * steps - 1
         return _heuns(steps, self.backward)
 
 

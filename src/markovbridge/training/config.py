@@ -62,8 +62,8 @@ class TrainingConfig:
         samples: Samples in a grid.
         sample_steps: Sampling steps of a grid.
         planning: Whether it is measured at the end how samples are best drawn in few steps
-            (`markovbridge.transport.planning`), by a head that leaps or draws jointly. It adds up
-            to a quarter of the time, and does not matter where samples are drawn in 50 steps.
+            (`markovbridge.transport.planning`), by a head that leaps or draws jointly. It adds
+            about a quarter of the time, and does not matter where samples are drawn in 50 steps.
         tracker: Where numbers of the log go too: to "tensorboard" or "wandb", which has to be
             installed.
         threads: CPU threads of each process; None leaves torch's own choice.

@@ -132,7 +132,7 @@ def tell_errors(model: Transport, examples: Examples, seed: int) -> None:
 def tell_plans(model: Transport, examples: Examples, config: TrainingConfig) -> None:
     """Measure where joint draws end and how leaps go, if asked, with the same data and noise.
 
-    Of as many samples as about a quarter of the training costs, at most. Of hardly any there is no
+    Of as many samples as about a quarter of the training costs. Of hardly any there is no
     plan, nor of models with neither or with a sampler, or whose sources are given with the data.
     """
     samples = min(SAMPLES, config.steps * config.batch_size // PLANNING)

@@ -158,8 +158,8 @@ def plans(
         error = float(2 * _distances(x, real).mean() - _apart(x) - spread)
         return Plan(number, joint, count, error, inner, power)
 
-    def refined(number: int, plain: Plan) -> list[Plan]:
-        joint = plain.joint
+    def refined(plain: Plan) -> list[Plan]:
+        number, joint = plain.steps, plain.joint
         if plain.theta is None:
             return []
         several = number - len(joint) > 1 and transport.error_curve is not None
@@ -197,11 +197,11 @@ def plans(
         if shares:
             most = min(len(SHARES), SHARES.index(shares[errors.index(min(errors))]) + 2)
         # With no, one and two joint draws, which take different numbers of evaluations.
-        ended = [plan for plan in of if not plan.joint or plan.error < math.inf]
+        ended = [plan for plan in of if plan.error < math.inf]
         finals = []
-        for draws in sorted({len(plan.joint) for plan in ended}):
-            group = [plan for plan in ended if len(plan.joint) == draws]
-            of += (more := refined(number, min(group, key=_error)))
+        for joint in sorted({len(plan.joint) for plan in ended}):
+            group = [plan for plan in ended if len(plan.joint) == joint]
+            of += (more := refined(min(group, key=_error)))
             finals += sorted([*group, *more], key=_error)[:FINALISTS]
         # The least of many errors is too low by chance: those of the last are drawn anew.
         found += of if len(finals) == 1 else [*of, *map(again, finals)]
@@ -210,6 +210,10 @@ def plans(
 
 def _error(plan: Plan) -> float:
     return plan.error
+
+
+def _way(plan: Plan) -> tuple[object, ...]:
+    return plan.steps, plan.joint, plan.theta, plan.power
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
@@ -235,9 +239,10 @@ def best(found: Sequence[Plan], evaluations: int | None = None) -> dict[int, Pla
         evaluations: How many a plan may take; None is any number.
     """
     known: dict[int, Plan] = {}
+    broken = {_way(plan) for plan in found if plan.error == math.inf}  # in any of their draws
     for plan in sorted(found, key=lambda plan: (plan.draws, -plan.error)):
         cheap = evaluations is None or (plan.evaluations or math.inf) <= evaluations
-        if cheap and plan.error < math.inf:
+        if cheap and _way(plan) not in broken:
             known[plan.steps] = plan
     return known
 
