@@ -7,9 +7,9 @@ r"""Noise of which colour for images: one recipe of bridges, many choices of the
 
 Trains a recipe of a linear diffusion with each choice and seed, all else alike, and prints the
 energy distance in raw values and the Fréchet distance of features of samples by `Midpoint`, Heun's
-flow and, with --walks and for white noise, `StochasticHeun` at so many evaluations; the variance of
-the samples over that of the data by spatial frequency, for each. Choices, all of the total
-variance of white noise:
+flow and, with --walks, `StochasticHeun` (of some waves if the noise is white) at so many
+evaluations; then the variance of the samples over that of the data by spatial frequency, for each.
+Choices, all of the total variance of white noise:
 
     white              as the recipe has it, if it is isotropic
     power GAMMA        C^GAMMA, C a Matérn kernel on the torus, fitted to their spectrum

@@ -251,7 +251,7 @@ def test_good_ends_are_planned_and_bad_ones_are_not():
     model = joint(Ends(True), **options)
     found = plans(model, DATA, steps=(3, 8))
     assert {plan.steps for plan in found} == {1, 3, 8}
-    # A joint draw that ends so early hardly draws anything, and errors tell it from none by chance.
+    # A joint draw that ends so early hardly draws anything: chance tells it from none.
     assert all(t < 0.1 for t in chosen(model, found).plans[-1])
     later = [
         plan.error for plan in found if plan.steps == 8 and plan.joint and plan.joint[0] > 0.2

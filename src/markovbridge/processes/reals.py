@@ -53,7 +53,7 @@ class Diffusion(Process):
     ) -> Tensor:
         """The noise of a step from t to s: level · g_t · (s - t)^{1/2} times `noise`.
 
-        A process of one's own keeps to the g of the beginning: samplers of second order count on it.
+        A process of one's own keeps to the g of the beginning: `StochasticHeun` counts on it.
         """
         scale = level * float(self.diffusion(t)) * (s - t) ** 0.5
         return scale * self.noise(like, generator=generator)
