@@ -51,8 +51,8 @@ def opposite(x: Tensor, exponent: float = -0.25, *, base: Covariance | None = No
 
     Args:
         x: Data in the coordinates of the process, (n, *event).
-        exponent: γ, negative for noise that is quieter where the data are strong. -1/4 pays on images
-            of 8 x 8, and not on larger ones: docs/measured/bridges.md.
+        exponent: γ, negative for noise that is quieter where the data are strong. -1/4 pays on
+            images of 8 x 8, and not on larger ones: docs/measured/bridges.md.
         base: C, such as a fitted `Torus`; by default the covariance of all sites.
 
     Raises:
