@@ -12,6 +12,7 @@ from torch import nn
 import markovbridge as mb
 from fuzz_targets import targets
 from markovbridge import doors, exact, laws, training
+from markovbridge.covariances import Diagonal
 from markovbridge.data import Arrays, Digits, Synthetic
 from markovbridge.doors import checks, randomness
 from markovbridge.evaluation import metrics, restoration
@@ -202,6 +203,8 @@ def test_numbers_of_numpy_are_numbers():
     assert type(mb.PathKL(damping=np.float32(0.5)).damping) is float
     assert Synthetic(shape=[2, np.int64(3)]).shape == (2, 3)
     assert Masking(none=np.float64(0.5)) == Masking(none=0.5)
+    with pytest.raises(TypeError, match="variances must be a Tensor, .* not True"):
+        Diagonal(True)
 
 
 def test_results_may_hold_what_is_not_known():

@@ -1,10 +1,12 @@
 """Draws of units, and what they take of a generator."""
 
+import math
+
 import pytest
 import torch
 
 from markovbridge.laws import numbers
-from markovbridge.laws.numbers import binomial
+from markovbridge.laws.numbers import binomial, log_cap
 
 
 def seeded():
@@ -44,3 +46,10 @@ def test_what_is_no_number_of_units_is_named(dtype):
     count[13] = -3
     with pytest.raises(ValueError, match="no draw of -3 units"):
         binomial(count, torch.full((20,), 0.5), None)
+
+
+def test_a_cap_that_is_not_known_is_none():
+    log_mean = torch.tensor([0.0, 2.0, math.nan, 2.0])
+    most = torch.tensor([math.nan, 3.0, 3.0, math.inf], dtype=torch.float64)
+    wanted = torch.tensor([0.0, math.log(3.0), math.nan, 2.0])
+    torch.testing.assert_close(log_cap(log_mean, most), wanted, equal_nan=True)

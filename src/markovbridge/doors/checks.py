@@ -235,7 +235,7 @@ def numbers(value: Any, name: str) -> Tensor:
             value = _tensor(value)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             cause = error
-    if cause is not None or value.is_complex() or value.is_meta:
+    if cause is not None or isinstance(given, bool) or value.is_complex() or value.is_meta:
         raise TypeError(
             f"{name} must be a Tensor, an array or nested lists of numbers, not {shown(given)}"
         ) from cause

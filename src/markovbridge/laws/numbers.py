@@ -134,8 +134,9 @@ def weighted(weight: Tensor, function: Callable[[Tensor], Tensor], x: Tensor, y:
 
 
 def log_cap(log_mean: Tensor, most: Tensor) -> Tensor:
-    """Log-means, at most the logarithm of `most`."""
-    return torch.minimum(log_mean, most.clamp_min(math.exp(LOG_TINY)).log().to(log_mean.dtype))
+    """Log-means, at most the logarithm of `most`; a cap that is not known, NaN, is none."""
+    known = most.nan_to_num(math.inf, posinf=math.inf).clamp_min(math.exp(LOG_TINY))
+    return torch.minimum(log_mean, known.log().to(log_mean.dtype))
 
 
 doors.guard(
