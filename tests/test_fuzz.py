@@ -25,7 +25,7 @@ def test_hostile_values_are_refused_in_our_own_words():
     assert counts["hang"] == counts["crash"] == 0, listed
     assert share >= LEAST, listed
     # A campaign that calls little shows little.
-    assert sum(counts[verdict] for verdict in REST) < 0.2 * CASES
+    assert sum(counts[verdict] for verdict in REST) < 0.15 * CASES
     assert counts["ours"] > 0.4 * CASES
 
 

@@ -249,10 +249,10 @@ def test_good_ends_are_planned_and_bad_ones_are_not():
     )
     assert good.plans[0] == (1.0,) and good.plans[1]
     model = joint(Ends(True), **options)
-    found = plans(model, DATA, steps=(3, 8))
+    found = plans(model, DATA, steps=(3, 8), seed=2)
     assert {plan.steps for plan in found} == {1, 3, 8}
-    # A joint draw that ends so early hardly draws anything: chance tells it from none.
-    assert all(t < 0.1 for t in chosen(model, found).plans[-1])
+    # A joint draw that ends so early hardly draws anything.
+    assert all(t < 0.05 for t in chosen(model, found).plans[-1])
     later = [
         plan.error for plan in found if plan.steps == 8 and plan.joint and plan.joint[0] > 0.2
     ]

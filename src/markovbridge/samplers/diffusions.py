@@ -44,7 +44,7 @@ from markovbridge import doors
 from markovbridge.covariances import Covariance
 from markovbridge.processes.reals import Diffusion
 from markovbridge.samplers.base import Sampler, instead
-from markovbridge.samplers.levels import Level, check_number, corrected, shaken
+from markovbridge.samplers.levels import Level, check_level, corrected, level_at, shaken
 from markovbridge.samplers.model import DataModel, Given, Model, given_of
 
 
@@ -153,8 +153,7 @@ class EulerMaruyama(Sampler):
     backward: DataModel | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.level, Covariance | Level):
-            check_number(self.level)
+        check_level(self.level)
         _check_backward(self.backward)
         if self.last not in ("noise", "mean", "end"):
             raise ValueError(f"last must be noise, mean or end, not {self.last!r}")
@@ -170,7 +169,7 @@ class EulerMaruyama(Sampler):
     ) -> Tensor:
         process = _flowing(model, self)
         # Every level has the same law at each t, so that steps of several levels may be mixed.
-        level = self.level.at(t) if isinstance(self.level, Level) else self.level
+        level = level_at(self.level, t)
         level = 1.0 if t == 0 and self.backward is not None else level
         drift, end = _drift(model, self.backward, x, t, level)
         if s == 1 and self.last == "end":
@@ -254,8 +253,7 @@ class StochasticHeun(Sampler):
     backward: DataModel | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.level, Covariance | Level):
-            check_number(self.level)
+        check_level(self.level)
         _check_backward(self.backward)
 
     def step(
@@ -272,9 +270,9 @@ class StochasticHeun(Sampler):
             return EulerMaruyama().step(model, x, t, s, generator=generator)
         if s == 1:
             return _heun(model, self.backward, x, t, s)
-        if self.backward is None and not process.noiseless:
+        level = level_at(self.level, t)
+        if level == 1 and self.backward is None and not process.noiseless:
             model.coupling.kernel(process, s)  # or an error now, and not in the last step
-        level = self.level.at(t) if isinstance(self.level, Level) else self.level
         # Of as long a step with the g of its middle: steps have that of their beginning.
         noise = 2**0.5 * shaken(process, level, x, (t + s) / 2, s, generator)
         return _heun(model, self.backward, x, t, s, level, noise)

@@ -68,6 +68,17 @@ class Levels(Level):
         return self.levels[bisect.bisect_right(self.times, t)]
 
 
+def check_level(level: float | Covariance | Level) -> None:
+    """Check what a sampler is given as its level; see `check_number` for a number."""
+    if not isinstance(level, Covariance | Level):
+        check_number(level)
+
+
+def level_at(level: float | Covariance | Level, t: float) -> float | Covariance:
+    """The level of a step that leaves at t."""
+    return level.at(t) if isinstance(level, Level) else level
+
+
 def check_number(level: float, least: float | None = None) -> None:
     """Check a level that is a number.
 
@@ -126,4 +137,4 @@ def _known(process: Diffusion) -> LinearDiffusion:
     return process
 
 
-doors.guard(__name__, inside=("check_number", "corrected", "shaken"))
+doors.guard(__name__, inside=("check_level", "check_number", "corrected", "level_at", "shaken"))
