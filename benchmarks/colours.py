@@ -7,8 +7,8 @@ r"""Noise of which colour for images: one recipe of bridges, many choices of the
 
 Trains a recipe of a linear diffusion with each choice and seed, all else alike, and prints the
 energy distance in raw values and the Fréchet distance of features of samples by `Midpoint`, Heun's
-flow and, with --walks, `StochasticHeun` (of some waves if the noise is white) at so many
-evaluations; then the variance of the samples over that of the data by spatial frequency, for each.
+and Adams' flow and, with --walks, `StochasticHeun` (of some waves if the noise is white) at so
+many evaluations; then the variance of the samples over that of the data by spatial frequency, for each.
 Choices, all of the total variance of white noise:
 
     white              as the recipe has it, if it is isotropic
@@ -54,6 +54,7 @@ def walks_of(process: mb.LinearDiffusion) -> dict[str, tuple[Sampler, int]]:
         "noise, 6": (mb.Midpoint(), 3),
         "flow, 19": (mb.ProbabilityFlow(), 10),
         "flow, 9": (mb.ProbabilityFlow(), 5),
+        **{f"adams, {n}": (mb.ProbabilityFlow("adams"), n) for n in (20, 10)},
         **{f"heun {n}, 19": (mb.StochasticHeun(n), 10) for n in (0.15, 0.3, 0.45, 0.6)},
         "heun 0.3 late, 19": (mb.StochasticHeun(Levels((0.0, 0.3), (0.5,))), 10),
     }
@@ -66,7 +67,7 @@ def walks_of(process: mb.LinearDiffusion) -> dict[str, tuple[Sampler, int]]:
 
 
 WALKS = tuple(walks_of(mb.LinearDiffusion()))
-USUAL = ("noise, 20", "noise, 10", "noise, 6", "flow, 19", "flow, 9")
+USUAL = ("noise, 20", "noise, 10", "noise, 6", "flow, 19", "flow, 9", "adams, 20", "adams, 10")
 FITTED = 5000  # images that a kernel is fitted to
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +21,13 @@ MOST = 2.0**40  # largest count that is drawn or walked: 1e12, beyond any data a
 def by_row(x: Tensor) -> Tensor:
     """States (batch, *event) as (batch, sites): one site without an event, and no rows as well."""
     return x.reshape(len(x), math.prod(x.shape[1:]))
+
+
+@cache
+def rule(count: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of the Gauss–Legendre rule on [0, 1]: float64."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
 
 
 T = TypeVar("T", bound=float | Tensor)
@@ -146,6 +155,7 @@ doors.guard(
         "by_row",
         "poisson",
         "repeated",
+        "rule",
         "stratified",
         "times_log",
         "uniform",

@@ -29,12 +29,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.laws import Categorical, Delta, Law, NegativeBinomial, Shifted, SiteLaw
+from markovbridge.laws.numbers import rule
 from markovbridge.processes.clock import match
 from markovbridge.processes.linear import GivenEnd, LinearPaths
 from markovbridge.processes.schedules import Schedule, Time
@@ -205,13 +205,13 @@ class Normals(Baseline):
         self.ratio = float(variance.mean()) * sites / process.covariance.trace(event)
         self.source: Tensor | float = 0.0
         # The rate is w(t) [(1 - slope · gain)² |x_1 - m|² + slope² · variance · sites].
-        nodes, weights = np.polynomial.legendre.leggauss(NODES)
+        nodes, weights = rule(NODES)
         last = 1 - end ** (1 / 3)
-        left = 1 - last * torch.from_numpy(nodes + 1) / 2
+        left = 1 - last * nodes
         q = left**3
         t = process.schedule.time(1 - q, q)
         t = t.clamp(1e-12, 1 - 1e-12)
-        dt = torch.from_numpy(weights) / 2 * last * 3 * left**2 / process.schedule.rate(t)
+        dt = weights * last * 3 * left**2 / process.schedule.rate(t)
         dt = dt if process.modes is None else dt.unsqueeze(1)
         guess = self._regression(t)
         gain, noise = process.piece(t, 1.0)

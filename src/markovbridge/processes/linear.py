@@ -276,13 +276,17 @@ class GivenEnd:
         weight = self.basis.weigh(self.shift, mean)
         return mean + weight * torch.as_tensor(self.offset).to(mean)
 
-    def smoothed_score(self, x: Tensor, end: Tensor) -> Tensor:
-        """Γ ∇ log of the density of x_t at x, from end = E[x_1 | x_t = x]."""
+    def check_spread(self) -> None:
+        """An error where x_t is certain, so that its density has no score and no flow leads on."""
         if not bool((self.variance > 0).all()):
             raise ValueError(
                 "the density of x_t has no score where x_t is certain, as at a Dirac source: take "
                 "Midpoint(), Bridge() or EulerMaruyama() with level 1, or a source with spread"
             )
+
+    def smoothed_score(self, x: Tensor, end: Tensor) -> Tensor:
+        """Γ ∇ log of the density of x_t at x, from end = E[x_1 | x_t = x]."""
+        self.check_spread()
         return self.basis.over(self.centre(end) - x, self.variance)
 
     def noise(self, x: Tensor, end: Tensor) -> Tensor:

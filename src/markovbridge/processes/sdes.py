@@ -39,13 +39,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.laws.numbers import rule
 
 
 class LinearSDE(ABC):
@@ -75,28 +76,21 @@ class LinearSDE(ABC):
     def shift(self, r: Tensor, d: Tensor) -> Tensor:
         """∫ a(u, r + d) du over [r, r + d]: how far a constant drift of 1 moves the mean."""
         r, d = torch.broadcast_tensors(r, d)
-        return _integral(lambda u, after: self.log_gain(u, after).exp(), r, d, _rule(NODES))
+        return _integral(lambda u, after: self.log_gain(u, after).exp(), r, d, rule(NODES))
 
 
 NODES = 256  # of the Gauss–Legendre rule of a shift, as many as a variance takes at most
 LARGEST = 300.0  # of |log gain|: e^{2 · 300} has to stay within float64
 
 
-@cache
-def _rule(count: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of the Gauss–Legendre rule on [0, 1]."""
-    nodes, weights = np.polynomial.legendre.leggauss(count)
-    return torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
-
-
 def _integral(
     function: Callable[[Tensor, Tensor], Tensor],
     r: Tensor,
     d: Tensor,
-    rule: tuple[Tensor, Tensor],
+    quadrature: tuple[Tensor, Tensor],
 ) -> Tensor:
     """∫ function(u, r + d - u) du over [r, r + d]."""
-    nodes, weights = (part.to(r.device) for part in rule)
+    nodes, weights = (part.to(r.device) for part in quadrature)
     after = d.unsqueeze(-1) * (1 - nodes)
     u = r.unsqueeze(-1) + d.unsqueeze(-1) * nodes
     return d * (function(u, after) * weights).sum(-1)
@@ -362,21 +356,21 @@ class Coefficients(LinearSDE):
         whole = torch.tensor([0.0, 0.0, 0.5], dtype=torch.float64)
         length = torch.tensor([1.0, 0.5, 0.5], dtype=torch.float64)
         for count in (16, 32, 64, 128, 256):
-            rule = _rule(count)
-            value = self._integrate(whole, length, rule)
+            found = rule(count)
+            value = self._integrate(whole, length, found)
             if previous is not None and bool(((value / previous - 1).abs() <= 1e-13).all()):
-                return rule
+                return found
             previous = value
         raise ValueError(
             "the variance of this SDE could not be integrated to 1e-13 with 256 nodes: give "
             "smooth f and g², and let a Schedule hold the sharp part as a time change"
         )
 
-    def _integrate(self, r: Tensor, d: Tensor, rule: tuple[Tensor, Tensor]) -> Tensor:
+    def _integrate(self, r: Tensor, d: Tensor, nodes: tuple[Tensor, Tensor]) -> Tensor:
         def noise(u: Tensor, after: Tensor) -> Tensor:
             return (2 * self.log_gain(u, after)).exp() * self.noise_rate(u)
 
-        return _integral(noise, r, d, rule)
+        return _integral(noise, r, d, nodes)
 
     def log_gain(self, r: Tensor, d: Tensor) -> Tensor:
         return _chebyshev(self._antiderivative, r + d) - _chebyshev(self._antiderivative, r)

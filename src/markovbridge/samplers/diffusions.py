@@ -16,7 +16,8 @@ Where the process is a flow itself, g = 0, all levels are one and no score is ne
 coupling.
 
 `EulerMaruyama`, `ProbabilityFlow` and `StochasticHeun` are approximate at every step count, with
-errors of the order of the step (of its square for Heun); `Bridge` with the exact law is not.
+errors of the order of the step (of its square for Heun and Adams); `Bridge` with the exact law is
+not.
 Measured: `benchmarks/diffusion_steps.py`.
 
 `StochasticHeun` is Heun's method for noise that does not depend on x (Kloeden & Platen 1992,
@@ -34,6 +35,7 @@ their change of time).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +46,7 @@ from markovbridge import doors
 from markovbridge.covariances import Covariance
 from markovbridge.processes.reals import Diffusion
 from markovbridge.samplers.base import Sampler, instead
+from markovbridge.samplers.exponential import Guesses, moved, path_of
 from markovbridge.samplers.levels import Level, check_level, corrected, level_at, shaken
 from markovbridge.samplers.model import DataModel, Given, Model, given_of
 
@@ -107,10 +110,14 @@ def _drift(
     if backward is None:
         score = model.coupling.kernel(process, t).smoothed_score(x, end)
     else:
-        given = Given(condition=given_of(model).condition)
-        start = backward.law(x, 1 - t, given).mean.to(x.dtype)
-        score = process.smoothed_score(x, start, end, t)
+        score = process.smoothed_score(x, _start(model, backward, x, t), end, t)
     return drift - corrected(process, level, score, t), end
+
+
+def _start(model: Model, backward: DataModel, x: Tensor, t: float) -> Tensor:
+    """E[x_0 | x_t = x] of the model that goes the other way."""
+    given = Given(condition=given_of(model).condition)
+    return backward.law(x, 1 - t, given).mean.to(x.dtype)
 
 
 def _heun(
@@ -196,17 +203,26 @@ class ProbabilityFlow(Sampler):
     not exist: there the first step is one of Euler–Maruyama.
 
     Attributes:
-        method: "euler", first order, or "heun", second order.
+        method: "euler", first order; "heun", second order, two evaluations a step; or "adams",
+            second order at one evaluation, of a `LinearDiffusion`: its linear part is exact by
+            mode, and guesses go on as in the step before (`samplers.exponential`). A first step,
+            and one that does not follow another of the same walk, is of first order.
         backward: As for `EulerMaruyama`.
     """
 
-    method: Literal["euler", "heun"] = "heun"
+    method: Literal["euler", "heun", "adams"] = "heun"
     backward: DataModel | None = None
 
     def __post_init__(self) -> None:
-        if self.method not in ("euler", "heun"):
-            raise ValueError(f"method must be euler or heun, not {self.method!r}")
+        if self.method not in ("euler", "heun", "adams"):
+            raise ValueError(f"method must be euler, heun or adams, not {self.method!r}")
         _check_backward(self.backward)
+
+    def plan(
+        self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
+    ) -> tuple[Sampler, Sequence[float]]:
+        walking = _Adams(self) if self.method == "adams" else self
+        return walking, model.grid(steps, start)
 
     def step(
         self,
@@ -222,17 +238,56 @@ class ProbabilityFlow(Sampler):
             return EulerMaruyama().step(model, x, t, s, generator=generator)
         if self.method == "heun":
             return _heun(model, self.backward, x, t, s)
+        if self.method == "adams":
+            return _Adams(self).step(model, x, t, s)
         drift, _ = _drift(model, self.backward, x, t, 0.0)
         return x + (s - t) * drift
 
     def evaluations(self, steps: int) -> int:
-        """One for each step with Euler, two but for the last with Heun.
+        """One for each step with Euler or Adams, two but for the last with Heun.
 
         Twice that with a backward model, less what the first step saves.
         """
-        if self.method == "euler":
-            return steps if self.backward is None else 2 * steps - 1
-        return _heuns(steps, self.backward)
+        if self.method == "heun":
+            return _heuns(steps, self.backward)
+        return steps if self.backward is None else 2 * steps - 1
+
+
+@dataclass(eq=False)
+class _Adams(Sampler):
+    """One walk of `ProbabilityFlow("adams")`, which remembers the guesses of its last step.
+
+    Attributes:
+        flow: The sampler.
+        past: Where the last step began and ended, and the guesses from which it was made.
+    """
+
+    flow: ProbabilityFlow
+    past: tuple[float, float, Guesses] | None = None
+
+    def step(
+        self,
+        model: Model,
+        x: Tensor,
+        t: float,
+        s: float,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        process, backward = _flowing(model, self.flow), self.flow.backward
+        both = backward is not None and not process.noiseless
+        if t == 0 and both:
+            return EulerMaruyama().step(model, x, t, s, generator=generator)
+        end = model.law(x, t).mean.to(x.dtype)
+        start = _start(model, backward, x, t) if both else path_of(model, t, both).mean.to(x)
+        past, slopes = self.past, None
+        self.past = t, s, (end, start)
+        if past is not None and past[1] == t:
+            slopes = ((end - past[2][0]) / (t - past[0]), (start - past[2][1]) / (t - past[0]))
+        return moved(model, x, t, s, (end, start), slopes, both)
+
+    def evaluations(self, steps: int) -> int:
+        return self.flow.evaluations(steps)
 
 
 @dataclass(frozen=True, eq=False)
