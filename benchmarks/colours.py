@@ -8,7 +8,8 @@ r"""Noise of which colour for images: one recipe of bridges, many choices of the
 Trains a recipe of a linear diffusion with each choice and seed, all else alike, and prints the
 energy distance in raw values and the Fréchet distance of features of samples by `Midpoint`, Heun's
 and Adams' flow and, with --walks, `StochasticHeun` (of some waves if the noise is white) at so
-many evaluations; then the variance of the samples over that of the data by spatial frequency, for each.
+many evaluations; then the variance of the samples over that of the data by spatial frequency, for
+each.
 Choices, all of the total variance of white noise:
 
     white              as the recipe has it, if it is isotropic

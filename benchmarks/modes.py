@@ -4,8 +4,9 @@
 
 Trains a bridge mixture with each choice and seed, 2,500 steps of 128, all else as in the recipe
 `digits-bridge`, and prints the energy distance of as many samples as there are digits to these, in
-raw values, at 20, 10 and 6 evaluations of `Midpoint`, 19 of Heun's flow and 20 and 10 of Adams';
-at the end the mean and range over seeds. Runs are kept under --output, so that a second call goes on.
+raw values, at 20, 10 and 6 evaluations of `Midpoint`, 19 of Heun's flow and 20, 10 and 6 of
+Adams'; at the end the mean and range over seeds. Figures are kept under --output, so that a second call
+goes on.
 
     python benchmarks/modes.py --levels --seeds 0 1 2
 
@@ -39,8 +40,7 @@ WALKS = {
     "noise, 10": (mb.Midpoint(), 5),
     "noise, 6": (mb.Midpoint(), 3),
     "flow, 19": (mb.ProbabilityFlow(), 10),
-    "adams, 20": (mb.ProbabilityFlow("adams"), 20),
-    "adams, 10": (mb.ProbabilityFlow("adams"), 10),
+    **{f"adams, {n}": (mb.ProbabilityFlow("adams"), n) for n in (20, 10, 6)},
 }
 EDGES = tuple(k / 32 for k in range(1, 24, 2))  # bands of a cosine transform of 8 x 8
 COUPLING = mb.Independent(mb.couplings.Gaussian(correlated=True))

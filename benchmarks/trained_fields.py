@@ -8,8 +8,8 @@ E[x_1 | x_t, known sites]. Here a Fourier neural operator learns the guess, trai
 under Brownian bridges from a Gaussian source, with noise that is white or of the covariance of the
 field, all else alike. What it corrects are moments of sites, no law of the field.
 
-Printed are mean and range over seeds of networks, at 20 evaluations of `Midpoint` and 19 of Heun's
-flow, each averaged over the same fields: root mean squares over unknown sites of the error of the
+Printed are mean and range over seeds of networks, at 20 evaluations of `Midpoint` and of Adams'
+flow and 19 of Heun's, each averaged over the same fields: root mean squares over unknown sites of the error of the
 mean, in deviations of kriging, and of the relative error of the deviation, both by draws; what as
 many exact draws have by chance; and "guess", how far E[x_1 | x_t, known sites] of the network is
 from the exact one at x_t of the process, root mean square in deviations of the field. "exact" are
@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 import markovbridge as mb
-from fields import FROM_NOISE, SAMPLERS, Problem, chance, errors, imputed, line
+from fields import FROM_NOISE, SAMPLERS, Problem, chance, errors, imputed, line, steps_of
 from markovbridge import exact
 from markovbridge.samplers.known_sites import Masking
 from refined_fields import FIELD, NOISES, SIDE, model_of, trained
@@ -71,7 +71,8 @@ def measured(model: mb.Transport, best: mb.Transport) -> dict[str, list[float]]:
     for k in range(FIELDS):
         problem = Problem(SIDE, KNOWN, k, FIELD)
         for word, sampler in SAMPLERS.items():
-            drawn = imputed(model, problem, DRAWS, k, steps=10, sampler=sampler)
+            steps = steps_of(sampler, 20)
+            drawn = imputed(model, problem, DRAWS, k, steps=steps, sampler=sampler)
             found[word].append(torch.tensor(errors(problem, drawn)))
         if model is not best:
             found["guess"].append(torch.tensor([guess(model, best, problem)]))

@@ -32,6 +32,7 @@ SAMPLERS: dict[str, tuple[samplers.Sampler, int]] = {
     "euler": (mb.EulerMaruyama(), 3),
     "euler, half the noise": (mb.EulerMaruyama(0.5, last="end"), 3),
     "flow": (mb.ProbabilityFlow(), 3),
+    "flow, adams": (mb.ProbabilityFlow("adams"), 3),
     "flow, euler": (mb.ProbabilityFlow("euler"), 3),
     "gillespie": (mb.Gillespie(ends=0.45), 1),
     "hand-over": (mb.HandOver(0.5), 3),

@@ -11,6 +11,7 @@ from markovbridge.laws import Delta
 from markovbridge.processes import BandClocks, BandSDE
 from markovbridge.samplers.diffusions import _drift
 from markovbridge.samplers.exponential import moved, path_of
+from markovbridge.testing import check_sampler
 
 EVENT = (4,)
 MODES = Cosine(1, (0.1, 0.3))
@@ -154,6 +155,20 @@ def test_walks_do_not_know_of_each_other():
 
     torch.testing.assert_close(made(12)[:4], made(4), rtol=0, atol=0)
     torch.testing.assert_close(made(12), made(12), rtol=0, atol=0)
+
+
+def test_it_is_a_sampler_like_others():
+    flow, data = mb.ProbabilityFlow("adams"), torch.tensor([[0.5, -1.0], [1.5, 0.25], [-0.7, 0.4]])
+    check_sampler(
+        flow,
+        mb.LinearDiffusion(),
+        data,
+        coupling=mb.Independent(),
+        steps=48,
+        draws=1000,
+        allowed=0.03,
+    )
+    assert flow.evaluations(20) == 20
 
 
 def test_what_has_no_such_flow_is_refused():
