@@ -5,8 +5,8 @@
 Trains a bridge mixture with each choice and seed, 2,500 steps of 128, all else as in the recipe
 `digits-bridge`, and prints the energy distance of as many samples as there are digits to these, in
 raw values, at 20, 10 and 6 evaluations of `Midpoint`, 19 of Heun's flow and 20, 10 and 6 of
-Adams'; at the end the mean and range over seeds. Figures are kept under --output, so that a second call
-goes on.
+Adams'; at the end the mean and range over seeds. Figures are kept under --output, so that a
+second call goes on.
 
     python benchmarks/modes.py --levels --seeds 0 1 2
 

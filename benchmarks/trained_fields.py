@@ -9,11 +9,11 @@ under Brownian bridges from a Gaussian source, with noise that is white or of th
 field, all else alike. What it corrects are moments of sites, no law of the field.
 
 Printed are mean and range over seeds of networks, at 20 evaluations of `Midpoint` and of Adams'
-flow and 19 of Heun's, each averaged over the same fields: root mean squares over unknown sites of the error of the
-mean, in deviations of kriging, and of the relative error of the deviation, both by draws; what as
-many exact draws have by chance; and "guess", how far E[x_1 | x_t, known sites] of the network is
-from the exact one at x_t of the process, root mean square in deviations of the field. "exact" are
-walks with the exact guess. Models and figures are kept under --output, so that a second call goes
+flow and 19 of Heun's, each averaged over the same fields: root mean squares over unknown sites of
+the error of the mean, in deviations of kriging, and of the relative error of the deviation, both
+by draws; what as many exact draws have by chance; and "guess", how far
+E[x_1 | x_t, known sites] of the network is from the exact one at x_t of the process, root mean
+square in deviations of the field. "exact" are walks with the exact guess. Models and figures are kept under --output, so that a second call goes
 on.
 """
 
