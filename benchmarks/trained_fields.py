@@ -13,8 +13,8 @@ flow and 19 of Heun's, each averaged over the same fields: root mean squares ove
 the error of the mean, in deviations of kriging, and of the relative error of the deviation, both
 by draws; what as many exact draws have by chance; and "guess", how far
 E[x_1 | x_t, known sites] of the network is from the exact one at x_t of the process, root mean
-square in deviations of the field. "exact" are walks with the exact guess. Models and figures are kept under --output, so that a second call goes
-on.
+square in deviations of the field. "exact" are walks with the exact guess. Models and figures are
+kept under --output, so that a second call goes on.
 """
 
 from __future__ import annotations
