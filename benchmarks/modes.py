@@ -4,7 +4,7 @@
 
 Trains a bridge mixture with each choice and seed, 2,500 steps of 128, all else as in the recipe
 `digits-bridge`, and prints the energy distance of as many samples as there are digits to these, in
-raw values, at 20, 10 and 6 evaluations of `Midpoint`, 19 of Heun's flow and 20, 10 and 6 of
+raw values, at 20, 10 and 6 evaluations of `Midpoint`, 19 of Heun's flow and 20 to 3 of
 Adams'; at the end the mean and range over seeds. Figures are kept under --output, so that a
 second call goes on.
 
@@ -40,7 +40,7 @@ WALKS = {
     "noise, 10": (mb.Midpoint(), 5),
     "noise, 6": (mb.Midpoint(), 3),
     "flow, 19": (mb.ProbabilityFlow(), 10),
-    **{f"adams, {n}": (mb.ProbabilityFlow("adams"), n) for n in (20, 10, 6)},
+    **{f"adams, {n}": (mb.ProbabilityFlow("adams"), n) for n in (20, 10, 6, 4, 3)},
 }
 EDGES = tuple(k / 32 for k in range(1, 24, 2))  # bands of a cosine transform of 8 x 8
 COUPLING = mb.Independent(mb.couplings.Gaussian(correlated=True))
