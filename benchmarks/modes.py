@@ -154,14 +154,16 @@ def main() -> None:
         for name in arguments.only:
             end = " levels of noise" if arguments.levels else ""
             file = arguments.output / f"{name} {seed} {arguments.steps}{end}.json"
-            if not file.is_file():
+            kept = json.loads(file.read_text()) if file.is_file() else {}
+            if not walks.keys() <= kept.keys():
                 start = time.process_time()
                 process = process_of(name, x, arguments.steps, seed)
                 model = trained(process, x, arguments.steps, seed)
-                file.write_text(json.dumps(scores(model, data, seed, walks)))
+                kept = scores(model, data, seed, walks)
+                file.write_text(json.dumps(kept))
                 took = time.process_time() - start
                 print(f"{name}, seed {seed}: {took:.0f} s of a processor", flush=True)
-            found[name].append(json.loads(file.read_text()))
+            found[name].append(kept)
             row = "  ".join(f"{word} {v:.3f}" for word, v in found[name][-1].items())
             print(f"  {name}, seed {seed}: {row}", flush=True)
     for name, rows in found.items():

@@ -79,10 +79,15 @@ def measured(model: mb.Transport, best: mb.Transport) -> dict[str, list[float]]:
     return {word: torch.stack(rows).mean(0).tolist() for word, rows in found.items()}
 
 
+def kept(file: Path) -> bool:
+    """Whether there are figures of all samplers."""
+    return file.is_file() and SAMPLERS.keys() <= json.loads(file.read_text()).keys()
+
+
 def run(arguments: argparse.Namespace, noise: str, seed: int) -> dict[str, list[float]]:
     folder = arguments.output / f"{noise} {seed} {arguments.loss} {arguments.steps}"
     file = folder.with_name(folder.name + ".json")
-    if not file.is_file():
+    if not kept(file):
         if not folder.is_dir():
             start = time.process_time()
             options = {"masking": SHOWN, "objective": LOSSES[arguments.loss]}
@@ -111,7 +116,7 @@ def main() -> None:
         for word in rows[0]:
             line(f"{noise}, {word}", [tuple(row[word]) for row in rows])
         file = arguments.output / f"{noise}, exact.json"
-        if not file.is_file():
+        if not kept(file):
             best = exactly(noise)
             file.write_text(json.dumps(measured(best, best)))
         for word, found in json.loads(file.read_text()).items():

@@ -9,8 +9,8 @@ from markovbridge import exact
 from markovbridge.covariances import Cosine, Dense, Modal
 from markovbridge.laws import Delta
 from markovbridge.processes import BandClocks, BandSDE
+from markovbridge.samplers.adams import flowed
 from markovbridge.samplers.diffusions import _drift
-from markovbridge.samplers.exponential import moved, path_of
 from markovbridge.testing import check_sampler
 
 EVENT = (4,)
@@ -31,6 +31,8 @@ PROCESSES = {
         mb.OrnsteinUhlenbeck(-0.8), schedule=mb.CosineSchedule(), offset=0.7
     ),
     "flow": mb.LinearDiffusion(mb.Brownian(0.0)),
+    "flow with a level": mb.LinearDiffusion(mb.OrnsteinUhlenbeck(-0.8, 0.0), offset=0.7),
+    "flow by mode": mb.LinearDiffusion(mb.Brownian(0.0), modes=MODES, clocks=CLOCKS),
 }
 
 
@@ -45,12 +47,12 @@ def lines(process, seed, coupling=START):
     return mb.Transport(process, law, shape=EVENT, coupling=coupling), value, slope
 
 
-def integrated(model, backward, x, t, s):
+def integrated(model, x, t, s):
     """The flow by a solver of ordinary differential equations."""
 
     def velocity(u, state):
         state = torch.as_tensor(state).reshape(1, *EVENT)
-        return _drift(model, backward, state, u, 0.0)[0].ravel().numpy()
+        return _drift(model, None, state, u, 0.0)[0].ravel().numpy()
 
     solved = integrate.solve_ivp(
         velocity, (t, s), x.ravel().numpy(), method="DOP853", rtol=1e-11, atol=1e-12
@@ -58,37 +60,26 @@ def integrated(model, backward, x, t, s):
     return torch.as_tensor(solved.y[:, -1]).reshape(1, *EVENT)
 
 
-@pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("name", PROCESSES)
-def test_a_guess_that_is_a_line_in_time_is_followed_exactly(name, both):
-    process = PROCESSES[name]
-    both = both and not process.noiseless
-    model, value, slope = lines(process, 0, mb.Paired() if both else START)
-    other, value_0, slope_0 = lines(process.reversed(), 1, mb.Paired())
-    backward = other if both else None
+def test_a_guess_that_is_a_line_in_time_is_followed_exactly(name):
+    model, value, slope = lines(PROCESSES[name], 0)
     x = torch.tensor([[0.4, -1.3, 0.2, 0.9]], dtype=torch.float64)
-    for t, s in ((0.3, 0.5), (0.05, 0.97), (0.6, 0.601)):
-        start, lean = path_of(model, t, both).mean.to(x), torch.zeros((), dtype=torch.float64)
-        if both:
-            start, lean = value_0 + (1 - t) * slope_0, -slope_0
-        found = moved(model, x, t, s, (value + t * slope, start), (slope, lean), both)
-        torch.testing.assert_close(
-            found, integrated(model, backward, x, t, s), rtol=1e-8, atol=1e-8
-        )
-    found = moved(model, x, 0.8, 1.0, (value, start), (slope, lean), both)
+    for t, s in ((0.3, 0.5), (0.0, 0.97), (0.6, 0.601)):
+        found = flowed(model, x, t, s, value + t * slope, slope)
+        torch.testing.assert_close(found, integrated(model, x, t, s), rtol=1e-8, atol=1e-8)
+    found = flowed(model, x, 0.8, 1.0, value, slope)
     torch.testing.assert_close(found, value + 0.2 * slope, rtol=0, atol=1e-12)
 
 
-def error(process, coupling, data, steps, until, backward=False):
+def error(process, coupling, data, steps, until):
     """How far the covariance of a walk, an affine map of the source, is from that of x_t."""
     mean = torch.tensor([1.0, -0.5, 0.0, 0.3], dtype=torch.float64)
     law = exact.Gaussian.coupled(process, coupling, mean, data)
-    other = mb.Transport(process.reversed(), law.reversed(), shape=EVENT) if backward else None
     model = mb.Transport(process, law, shape=EVENT, coupling=coupling)
     units = torch.cat([torch.zeros(1, *EVENT), torch.eye(4)]).double()
-    grid = torch.linspace(0, 1, steps + 1, dtype=torch.float64) ** 1.2 * until
+    grid = until * (1 - torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** 1.2)
     times = grid if until == 1 else torch.cat([grid, torch.ones(1)])
-    walking, _ = mb.ProbabilityFlow("adams", other).plan(model, times)
+    walking, _ = mb.ProbabilityFlow("adams").plan(model, times)
     x = units
     for t, s in zip(grid.tolist(), grid[1:].tolist(), strict=False):
         x = walking.step(model, x, t, s)
@@ -134,12 +125,31 @@ def test_slopes_are_taken_from_the_step_before_and_from_no_other():
     y = walking.step(model, x, 0.2, 0.4)
     torch.testing.assert_close(y, flow.step(model, x, 0.2, 0.4))
     z = walking.step(model, y, 0.4, 0.6)
-    torch.testing.assert_close(z, integrated(model, None, y, 0.4, 0.6))
+    torch.testing.assert_close(z, integrated(model, y, 0.4, 0.6))
     assert float((flow.step(model, y, 0.4, 0.6) - z).abs().max()) > 1e-3
     # Once more from the same state, as a correction has it: the step before led elsewhere.
     torch.testing.assert_close(
         walking.step(model, y, 0.4, 0.6), flow.step(model, y, 0.4, 0.6), rtol=0, atol=0
     )
+
+
+def test_steps_that_grow_do_not_carry_a_guess_further_than_it_was_seen():
+    model, value, slope = lines(PROCESSES["white"], 0)
+    x = torch.ones(1, *EVENT, dtype=torch.float64)
+    walking, _ = mb.ProbabilityFlow("adams").plan(model, 5)
+    y = walking.step(model, x, 0.7, 0.8)
+    made = walking.step(model, y, 0.8, 1.0)  # twice as long: half the slope
+    torch.testing.assert_close(made, value + 0.8 * slope + 0.1 * slope)
+
+
+def test_a_step_of_no_length_is_no_step_before():
+    model, *_ = lines(PROCESSES["white"], 0)
+    walking, _ = mb.ProbabilityFlow("adams").plan(model, 5)
+    x = torch.ones(1, *EVENT, dtype=torch.float64)
+    y = walking.step(model, x, 0.4, 0.4)
+    torch.testing.assert_close(y, x)
+    again = walking.step(model, y, 0.4, 0.6)
+    torch.testing.assert_close(again, mb.ProbabilityFlow("adams").step(model, x, 0.4, 0.6))
 
 
 def test_walks_do_not_know_of_each_other():
@@ -148,13 +158,21 @@ def test_walks_do_not_know_of_each_other():
     law = exact.Gaussian.coupled(process, START, mean, spread)
     model = mb.Transport(process, law, shape=EVENT)
     flow = mb.ProbabilityFlow("adams")
+    first, second = (torch.randn(1, *EVENT, dtype=torch.float64) for _ in range(2))
 
-    def made(n):
-        noise = torch.Generator().manual_seed(0)
-        return model.sample(n, steps=5, sampler=flow, block=4, generator=noise)
+    def walked(x):
+        walking, _ = flow.plan(model, 3)
+        yield
+        for t, s in ((0.0, 0.3), (0.3, 0.7), (0.7, 1.0)):
+            x = walking.step(model, x, t, s)
+            yield x
 
-    torch.testing.assert_close(made(12)[:4], made(4), rtol=0, atol=0)
-    torch.testing.assert_close(made(12), made(12), rtol=0, atol=0)
+    alone = list(walked(first)), list(walked(second))
+    together = list(zip(walked(first), walked(second), strict=True))
+    for k in (0, 1):
+        torch.testing.assert_close(together[-1][k], alone[k][-1], rtol=0, atol=0)
+    walking, _ = flow.plan(model, 3)
+    assert walking.plan(model, 3)[0] is not walking
 
 
 def test_it_is_a_sampler_like_others():
@@ -171,9 +189,43 @@ def test_it_is_a_sampler_like_others():
     assert flow.evaluations(20) == 20
 
 
-def test_what_has_no_such_flow_is_refused():
-    x = torch.zeros(1, *EVENT)
-    for coupling, match in ((mb.Dirac(), "no score"), (mb.Paired(), "backward model")):
-        model, *_ = lines(mb.LinearDiffusion(), 0, coupling)
-        with pytest.raises(ValueError, match=match):
-            mb.ProbabilityFlow("adams").step(model, x, 0.0, 0.2)
+class Own(mb.processes.Diffusion):
+    """A process of one's own, whose linear part is not known."""
+
+    schedule = mb.LinearSchedule()
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def transition(self, x, s, t):
+        return self.inner.transition(x, s, t)
+
+    def bridge(self, x, y, s, t, u):
+        return self.inner.bridge(x, y, s, t, u)
+
+    def source(self, like):
+        return self.inner.source(like)
+
+    def drift(self, x, y, t):
+        return self.inner.drift(x, y, t)
+
+    def diffusion(self, t):
+        return self.inner.diffusion(t)
+
+
+def test_what_has_no_such_flow_is_refused_before_the_network_is_asked():
+    flow, x = mb.ProbabilityFlow("adams"), torch.zeros(1, *EVENT)
+
+    def asked(x, t, condition):
+        raise AssertionError
+
+    for process, coupling, match in (
+        (mb.LinearDiffusion(), mb.Dirac(), "no score"),
+        (mb.LinearDiffusion(), mb.Paired(), "backward model"),
+        (Own(mb.LinearDiffusion()), START, 'is not stated: take ProbabilityFlow\\("heun"\\)'),
+    ):
+        model = mb.Transport(process, asked, shape=EVENT, coupling=coupling)
+        with pytest.raises((TypeError, ValueError), match=match):
+            flow.step(model, x, 0.0, 0.2)
+    with pytest.raises(ValueError, match='take method="heun"'):
+        mb.ProbabilityFlow("adams", backward=model)

@@ -232,7 +232,6 @@ def test_last_steps():
         lambda b: EulerMaruyama(backward=b),
         lambda b: ProbabilityFlow("euler", backward=b),
         lambda b: ProbabilityFlow("heun", backward=b),
-        lambda b: ProbabilityFlow("adams", backward=b),
         lambda b: StochasticHeun(backward=b),
         lambda b: StochasticHeun(1.0, backward=b),
     ],

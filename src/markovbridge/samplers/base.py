@@ -42,6 +42,8 @@ class Sampler(ABC):
     ) -> tuple[Sampler, Sequence[float]]:
         """The sampler of a walk from `start` to 1 in so many steps, and the times of its grid.
 
+        The sampler is for this walk alone: it may remember what it has seen on the way.
+
         Args:
             model: What is walked by.
             steps: How many, or their times.

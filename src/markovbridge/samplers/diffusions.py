@@ -17,8 +17,7 @@ coupling.
 
 `EulerMaruyama`, `ProbabilityFlow` and `StochasticHeun` are approximate at every step count, with
 errors of the order of the step (of its square for Heun and Adams); `Bridge` with the exact law is
-not.
-Measured: `benchmarks/diffusion_steps.py`.
+not. Measured: `benchmarks/diffusion_steps.py`.
 
 `StochasticHeun` is Heun's method for noise that does not depend on x (Kloeden & Platen 1992,
 15.1): the drift of a level at both ends of a step, the second where Euler–Maruyama has come, noise
@@ -45,8 +44,8 @@ from torch import Tensor
 from markovbridge import doors
 from markovbridge.covariances import Covariance
 from markovbridge.processes.reals import Diffusion
+from markovbridge.samplers.adams import flowed, path_of
 from markovbridge.samplers.base import Sampler, instead
-from markovbridge.samplers.exponential import Guesses, moved, path_of
 from markovbridge.samplers.levels import Level, check_level, corrected, level_at, shaken
 from markovbridge.samplers.model import DataModel, Given, Model, given_of
 
@@ -110,14 +109,10 @@ def _drift(
     if backward is None:
         score = model.coupling.kernel(process, t).smoothed_score(x, end)
     else:
-        score = process.smoothed_score(x, _start(model, backward, x, t), end, t)
+        given = Given(condition=given_of(model).condition)
+        start = backward.law(x, 1 - t, given).mean.to(x.dtype)
+        score = process.smoothed_score(x, start, end, t)
     return drift - corrected(process, level, score, t), end
-
-
-def _start(model: Model, backward: DataModel, x: Tensor, t: float) -> Tensor:
-    """E[x_0 | x_t = x] of the model that goes the other way."""
-    given = Given(condition=given_of(model).condition)
-    return backward.law(x, 1 - t, given).mean.to(x.dtype)
 
 
 def _heun(
@@ -204,9 +199,10 @@ class ProbabilityFlow(Sampler):
 
     Attributes:
         method: "euler", first order; "heun", second order, two evaluations a step; or "adams",
-            second order at one evaluation, of a `LinearDiffusion`: its linear part is exact by
-            mode, and guesses go on as in the step before (`samplers.exponential`). A first step,
-            and one that does not follow another of the same walk, is of first order.
+            second order at one evaluation, of a `LinearDiffusion` without a backward model: its
+            linear part is exact, by mode, and the guess goes on as in the step before
+            (`samplers.adams`). The first step of a walk, steps that are taken again, as `impute`
+            does with `rounds`, and a `step` that is called by itself are of first order.
         backward: As for `EulerMaruyama`.
     """
 
@@ -217,6 +213,11 @@ class ProbabilityFlow(Sampler):
         if self.method not in ("euler", "heun", "adams"):
             raise ValueError(f"method must be euler, heun or adams, not {self.method!r}")
         _check_backward(self.backward)
+        if self.method == "adams" and self.backward is not None:
+            raise ValueError(
+                "with a backward model steps of Adams would be of first order, as guesses of the "
+                'source are not straight near it: take method="heun"'
+            )
 
     def plan(
         self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
@@ -236,10 +237,10 @@ class ProbabilityFlow(Sampler):
         _flowing(model, self)
         if t == 0 and self.backward is not None:
             return EulerMaruyama().step(model, x, t, s, generator=generator)
-        if self.method == "heun":
-            return _heun(model, self.backward, x, t, s)
         if self.method == "adams":
             return _Adams(self).step(model, x, t, s)
+        if self.method == "heun":
+            return _heun(model, self.backward, x, t, s)
         drift, _ = _drift(model, self.backward, x, t, 0.0)
         return x + (s - t) * drift
 
@@ -255,15 +256,21 @@ class ProbabilityFlow(Sampler):
 
 @dataclass(eq=False)
 class _Adams(Sampler):
-    """One walk of `ProbabilityFlow("adams")`, which remembers the guesses of its last step.
+    """One walk of `ProbabilityFlow("adams")`, which remembers the guess of its last step.
 
     Attributes:
         flow: The sampler.
-        past: Where the last step began and ended, and the guesses from which it was made.
+        past: Where the last step began and ended, and E[x_1 | x_t] where it began.
     """
 
     flow: ProbabilityFlow
-    past: tuple[float, float, Guesses] | None = None
+    past: tuple[float, float, Tensor] | None = None
+
+    def plan(
+        self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
+    ) -> tuple[Sampler, Sequence[float]]:
+        """Another walk."""
+        return self.flow.plan(model, steps, start, walked)
 
     def step(
         self,
@@ -274,17 +281,13 @@ class _Adams(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        process, backward = _flowing(model, self.flow), self.flow.backward
-        both = backward is not None and not process.noiseless
-        if t == 0 and both:
-            return EulerMaruyama().step(model, x, t, s, generator=generator)
-        end = model.law(x, t).mean.to(x.dtype)
-        start = _start(model, backward, x, t) if both else path_of(model, t, both).mean.to(x)
-        past, slopes = self.past, None
-        self.past = t, s, (end, start)
-        if past is not None and past[1] == t:
-            slopes = ((end - past[2][0]) / (t - past[0]), (start - past[2][1]) / (t - past[0]))
-        return moved(model, x, t, s, (end, start), slopes, both)
+        _flowing(model, self.flow)
+        path_of(model, t).check_spread()  # or an error before the network is asked
+        end, slope, past = model.law(x, t).mean.to(x.dtype), None, self.past
+        if past is not None and past[0] < past[1] == t:
+            slope = (end - past[2]) / max(t - past[0], s - t)
+        self.past = t, s, end
+        return flowed(model, x, t, s, end, slope)
 
     def evaluations(self, steps: int) -> int:
         return self.flow.evaluations(steps)
