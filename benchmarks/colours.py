@@ -35,7 +35,6 @@ from torch import Tensor
 
 import markovbridge as mb
 from compare_runs import BANDS, variances
-from markovbridge import processes
 from markovbridge.covariances import Cosine, Isotropic, Matern, Modal, Power, Torus, fit
 from markovbridge.evaluation.bands import even_clocks
 from markovbridge.evaluation.metrics import extractor_of
@@ -85,8 +84,7 @@ def chosen(recipe: Recipe, choice: str, x: Tensor) -> mb.LinearDiffusion:
         assert recipe.coupling is not None
         modes = Cosine()
         clocks = even_clocks(process, recipe.coupling, modes, x)
-        odds = tuple(m ** float(number) for m in clocks.odds)
-        return dataclasses.replace(process, modes=modes, clocks=processes.BandClocks(odds))
+        return dataclasses.replace(process, modes=modes, clocks=clocks.between(float(number)))
     base = fit(Torus(Matern(scale, 3.0, 0.5)), x).covariance
     assert isinstance(base, Torus)
     # The total variance of white noise, whatever the fit has found.

@@ -3,6 +3,8 @@ import yaml
 
 from markovbridge import recipes
 from markovbridge.cli import main
+from markovbridge.covariances import Cosine
+from markovbridge.evaluation.bands import even_clocks
 
 # Of the data, and their largest count, on which the recipe is rehearsed.
 SHAPES = {
@@ -54,7 +56,16 @@ def test_headers_say_from_where_and_at_what_cost(name):
 
 LARGE = ("celeba64", "cifar10", "cifar10-bridge", "cifar10-correlated", "cifar10-reversal")
 # What these have, `fashion-mnist` has with pure death, and a recipe of the digits each.
-ALIKE = ("absorbing", "bridge", "correlated", "ehrenfest", "gaussian", "reversal", "uniform")
+ALIKE = (
+    "absorbing",
+    "bridge",
+    "clocks",
+    "correlated",
+    "ehrenfest",
+    "gaussian",
+    "reversal",
+    "uniform",
+)
 LOADED = (*LARGE, *(f"fashion-mnist-{name}" for name in ALIKE))
 
 
@@ -97,6 +108,24 @@ def test_the_papers_settings(name, t_end):
     }
     assert recipe["trainer"]["learning_rate"] == 2e-4
     assert recipe["trainer"]["batch_size"] == (100 if name == "celeba64" else 256)
+
+
+@pytest.mark.parametrize("data", ["digits", "fashion-mnist"])
+def test_recipes_with_clocks_differ_in_these_only(data):
+    bridge, clocks = (config(f"{data}-{name}") for name in ("bridge", "clocks"))
+    made = clocks["process"]["init_args"]
+    assert made.pop("modes")["class_path"] == "markovbridge.covariances.Cosine"
+    made.pop("clocks")
+    assert clocks == bridge
+
+
+def test_clocks_of_the_digits_are_theirs():
+    recipe = recipes.load("digits-bridge")
+    x = recipe.process.support.encode(recipe.data.load("train").x.float())
+    found = even_clocks(recipe.process, recipe.coupling, Cosine(), x).between()
+    for k, m in enumerate(recipes.load("digits-clocks").process.clocks.odds):
+        held = float(Cosine().counts(x.shape[1:])[k]) > 0
+        assert m == (pytest.approx(found.odds[k], rel=5e-3) if held else 1.0)
 
 
 @pytest.mark.parametrize("data", ["digits", "fashion-mnist", "cifar10"])

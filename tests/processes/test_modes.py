@@ -307,3 +307,13 @@ def test_models_by_mode_are_saved(tmp_path):
         m.sample(3, steps=2, generator=torch.Generator().manual_seed(0)) for m in (model, again)
     ]
     assert torch.equal(*draws)
+
+
+def test_clocks_between_none_and_these():
+    clocks = BandClocks((4.0, 1.0, 0.25), (3.0, 2.0, 1.0))
+    assert clocks.between() == BandClocks((2.0, 1.0, 0.5))
+    assert clocks.between(0) == BandClocks((1.0, 1.0, 1.0))
+    assert clocks.between(1) == BandClocks(clocks.odds)
+    for share in (-0.1, 1.5, math.nan):
+        with pytest.raises(ValueError, match="share"):
+            clocks.between(share)

@@ -90,7 +90,7 @@ def even_clocks(
         generator: Source of randomness of the paths that the model is shown, on its device.
 
     Returns:
-        What `LinearDiffusion(..., modes=modes, clocks=...)` takes.
+        What `LinearDiffusion(..., modes=modes, clocks=...)` takes; of images, `.between()` of it.
 
     Raises:
         ValueError: If the process has modes already, the model is of another process or coupling,

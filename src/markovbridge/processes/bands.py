@@ -25,6 +25,7 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.covariances import Transform
+from markovbridge.doors import checks
 from markovbridge.processes.sdes import LinearSDE
 
 
@@ -60,6 +61,18 @@ class BandClocks:
     def bands(self) -> int:
         """How many there are."""
         return len(self.odds)
+
+    def between(self, share: float = 0.5) -> BandClocks:
+        """Clocks between none and these, of odds m^share: what images take of even clocks.
+
+        The spectrum is not told, as a guess by mode does worse on images than one by site; both
+        are measured in docs/measured/bridges.md.
+
+        Args:
+            share: From 0, none, to 1, these.
+        """
+        checks.number(share, "share", least=0, most=1)
+        return BandClocks(tuple(m**share for m in self.odds))
 
     def mirrored(self) -> BandClocks:
         """Those of the way back, whose data are not known."""
