@@ -230,7 +230,8 @@ def linear(process: Process) -> LinearDiffusion:
     """The process, or an error if it is not a linear diffusion."""
     if not isinstance(process, LinearDiffusion):
         raise ValueError(
-            f"a Gaussian law of x_t needs a LinearDiffusion, not {type(process).__name__}"
+            f"a Gaussian law of x_t needs a LinearDiffusion, not {type(process).__name__}: of "
+            "others take Midpoint(), Bridge() or EulerMaruyama() with level 1"
         )
     return process
 

@@ -31,8 +31,8 @@ import torch
 from torch import Tensor
 
 from markovbridge import doors
+from markovbridge.couplings.base import linear
 from markovbridge.laws.numbers import rule
-from markovbridge.processes.diffusions import LinearDiffusion
 from markovbridge.processes.linear import GivenEnd
 from markovbridge.processes.schedules import Time
 from markovbridge.samplers.model import Model
@@ -44,15 +44,9 @@ def path_of(model: Model, t: Time) -> GivenEnd:
     """The weights of x_t given x_1; of a flow z is x_0 itself, whatever its law, and m is 0.
 
     Raises:
-        TypeError: If the process does not state them.
-        ValueError: If the coupling does not.
+        ValueError: If the process or the coupling does not state them.
     """
-    process = model.process
-    if not isinstance(process, LinearDiffusion):
-        raise TypeError(
-            f"the linear part of a {type(process).__name__} is not stated: take "
-            'ProbabilityFlow("heun")'
-        )
+    process = linear(model.process)
     if not process.noiseless:
         return model.coupling.kernel(process, t)
     start, gain, variance = process.weights(0.0, t, 1.0)
