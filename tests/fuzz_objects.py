@@ -30,7 +30,7 @@ from markovbridge.evaluation import (
 from markovbridge.evaluation.metrics.points import CountRows
 from markovbridge.processes.baselines import Pairing
 from markovbridge.samplers import Masking
-from markovbridge.samplers.model import Model
+from markovbridge.samplers.model import DataModel, Model
 from markovbridge.storage import parts
 from markovbridge.transport import tilt
 
@@ -234,6 +234,7 @@ FACTORIES = {
     data.SparseRows: lambda: [data.SparseRows(sparse.csr_matrix(COUNTS.numpy()))],
     sparse.csr_matrix: lambda: [sparse.csr_matrix(COUNTS.numpy())],
     CountRows: lambda: [COUNTS, COUNTS.numpy(), sparse.csr_matrix(COUNTS.numpy())],
+    DataModel: lambda: _transports(),
     Model: lambda: _transports(),
     plots.Shaped: lambda: _transports() + _reverse_rates(),
     plots.Walking: lambda: _transports() + _reverse_drifts(),
