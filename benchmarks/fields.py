@@ -33,6 +33,7 @@ from markovbridge import couplings, exact
 from markovbridge.covariances import Covariance, Isotropic, Matern, Power, Torus
 from markovbridge.samplers.known_sites import Observed
 from markovbridge.samplers.walks import BoundModel, walk
+from quality import most_steps
 
 FIELD = Torus(Matern(variance=1.0, length=12.0, smoothness=1.5))
 NOISES: dict[str, Covariance] = {
@@ -54,12 +55,6 @@ SAMPLERS = {
     "adams": mb.ProbabilityFlow("adams"),
 }
 EVALUATIONS = (20, 10, 6)  # of Heun's flow one less
-
-
-def steps_of(sampler: mb.samplers.Sampler, evaluations: int) -> int:
-    """Of as many evaluations, or two a step and one less."""
-    once = sampler.evaluations(evaluations) == evaluations
-    return evaluations if once else evaluations // 2
 
 
 class Problem:
@@ -166,23 +161,22 @@ def perfect(arguments: argparse.Namespace) -> None:
     print("without Monte Carlo: error of the mean, in deviations; of the deviation, relative")
     for name, model, sampler in walks(arguments):
         for evaluations in EVALUATIONS:
-            steps, found = steps_of(sampler, evaluations), []
+            (steps, taken), found = most_steps(sampler, evaluations), []
             for problem in problems:
                 sites = problem.unknown[: arguments.sites]
                 mean, deviation = walked(model, problem, sampler, steps, sites)
                 found.append((problem.far(mean), problem.wide(deviation, sites)))
-            line(f"{name}, {sampler.evaluations(steps)}", found)
+            line(f"{name}, {taken}", found)
     n = arguments.draws
     if n < 2:
         return
     print(f"by {n} draws; by chance {chance(n)[0]:.3f} and {chance(n)[1]:.3f}")
     for name, model, sampler in walks(arguments):
-        found = []
+        (steps, taken), found = most_steps(sampler, EVALUATIONS[0]), []
         for k, problem in enumerate(problems):
-            steps = steps_of(sampler, EVALUATIONS[0])
             drawn = imputed(model, problem, n, k, steps=steps, sampler=sampler)
             found.append(errors(problem, drawn))
-        line(f"{name}, {EVALUATIONS[0]}", found)
+        line(f"{name}, {taken}", found)
 
 
 def chance(n: int) -> tuple[float, float]:

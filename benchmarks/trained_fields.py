@@ -29,9 +29,10 @@ import torch
 from torch import Tensor
 
 import markovbridge as mb
-from fields import FROM_NOISE, SAMPLERS, Problem, chance, errors, imputed, line, steps_of
+from fields import FROM_NOISE, SAMPLERS, Problem, chance, errors, imputed, line
 from markovbridge import exact
 from markovbridge.samplers.known_sites import Masking
+from quality import most_steps
 from refined_fields import FIELD, NOISES, SIDE, model_of, trained
 
 KNOWN, FIELDS, DRAWS = 10, 4, 128
@@ -71,7 +72,7 @@ def measured(model: mb.Transport, best: mb.Transport) -> dict[str, list[float]]:
     for k in range(FIELDS):
         problem = Problem(SIDE, KNOWN, k, FIELD)
         for word, sampler in SAMPLERS.items():
-            steps = steps_of(sampler, 20)
+            steps, _ = most_steps(sampler, 20)
             drawn = imputed(model, problem, DRAWS, k, steps=steps, sampler=sampler)
             found[word].append(torch.tensor(errors(problem, drawn)))
         if model is not best:

@@ -9,9 +9,10 @@ from markovbridge import exact
 from markovbridge.covariances import Cosine, Dense, Modal
 from markovbridge.laws import Delta
 from markovbridge.processes import BandClocks, BandSDE
-from markovbridge.samplers.adams import flowed
+from markovbridge.samplers.adams import flowed, path_of
 from markovbridge.samplers.diffusions import _drift
 from markovbridge.testing import check_sampler
+from outside import Wiener
 
 EVENT = (4,)
 MODES = Cosine(1, (0.1, 0.3))
@@ -65,9 +66,9 @@ def test_a_guess_that_is_a_line_in_time_is_followed_exactly(name):
     model, value, slope = lines(PROCESSES[name], 0)
     x = torch.tensor([[0.4, -1.3, 0.2, 0.9]], dtype=torch.float64)
     for t, s in ((0.3, 0.5), (0.0, 0.97), (0.6, 0.601)):
-        found = flowed(model, x, t, s, value + t * slope, slope)
+        found = flowed(model, path_of(model, t), x, t, s, value + t * slope, slope)
         torch.testing.assert_close(found, integrated(model, x, t, s), rtol=1e-8, atol=1e-8)
-    found = flowed(model, x, 0.8, 1.0, value, slope)
+    found = flowed(model, path_of(model, 0.8), x, 0.8, 1.0, value, slope)
     torch.testing.assert_close(found, value + 0.2 * slope, rtol=0, atol=1e-12)
 
 
@@ -189,30 +190,6 @@ def test_it_is_a_sampler_like_others():
     assert flow.evaluations(20) == 20
 
 
-class Own(mb.processes.Diffusion):
-    """A process of one's own, whose linear part is not known."""
-
-    schedule = mb.LinearSchedule()
-
-    def __init__(self, inner):
-        self.inner = inner
-
-    def transition(self, x, s, t):
-        return self.inner.transition(x, s, t)
-
-    def bridge(self, x, y, s, t, u):
-        return self.inner.bridge(x, y, s, t, u)
-
-    def source(self, like):
-        return self.inner.source(like)
-
-    def drift(self, x, y, t):
-        return self.inner.drift(x, y, t)
-
-    def diffusion(self, t):
-        return self.inner.diffusion(t)
-
-
 def test_what_has_no_such_flow_is_refused_before_the_network_is_asked():
     flow, x = mb.ProbabilityFlow("adams"), torch.zeros(1, *EVENT)
 
@@ -222,7 +199,7 @@ def test_what_has_no_such_flow_is_refused_before_the_network_is_asked():
     for process, coupling, match in (
         (mb.LinearDiffusion(), mb.Dirac(), "no score"),
         (mb.LinearDiffusion(), mb.Paired(), "backward model"),
-        (Own(mb.LinearDiffusion()), START, "needs a LinearDiffusion, not Own: of others"),
+        (Wiener(), START, "needs a LinearDiffusion, not Wiener: of others"),
     ):
         model = mb.Transport(process, asked, shape=EVENT, coupling=coupling)
         with pytest.raises(ValueError, match=match):

@@ -58,20 +58,26 @@ def path_of(model: Model, t: Time) -> GivenEnd:
 
 
 def flowed(
-    model: Model, x: Tensor, t: float, s: float, end: Tensor, slope: Tensor | None
+    model: Model,
+    now: GivenEnd,
+    x: Tensor,
+    t: float,
+    s: float,
+    end: Tensor,
+    slope: Tensor | None,
 ) -> Tensor:
     """The flow from x_t = x to s: (batch, *event).
 
     Args:
         model: Whose process and coupling they are.
+        now: The weights at t, where x_t is not certain.
         x: States.
         t: Where they are.
         s: Where they go.
         end: E[x_1 | x_t].
         slope: How it changes with time; None if that is not known.
     """
-    now, then = path_of(model, t), path_of(model, s)
-    now.check_spread()
+    then = path_of(model, s)
     keep = (then.variance / now.variance).sqrt()
     terms = [(keep, x), (then.gain - keep * now.gain, end)]
     terms.append((then.start - keep * now.start, now.mean.to(x)))

@@ -282,12 +282,13 @@ class _Adams(Sampler):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         _flowing(model, self.flow)
-        path_of(model, t).check_spread()  # or an error before the network is asked
+        now = path_of(model, t)
+        now.check_spread()  # or an error before the network is asked
         end, slope, past = model.law(x, t).mean.to(x.dtype), None, self.past
         if past is not None and past[0] < past[1] == t:
             slope = (end - past[2]) / max(t - past[0], s - t)
         self.past = t, s, end
-        return flowed(model, x, t, s, end, slope)
+        return flowed(model, now, x, t, s, end, slope)
 
     def evaluations(self, steps: int) -> int:
         return self.flow.evaluations(steps)
