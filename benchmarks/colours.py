@@ -7,14 +7,15 @@ r"""Noise of which colour for images: one recipe of bridges, many choices of the
 
 Trains a recipe of a linear diffusion with each choice and seed, all else alike, and prints the
 energy distance in raw values and the Fréchet distance of features of samples by `Midpoint`, Heun's
-and Adams' flow and, with --walks, `StochasticHeun` (of some waves if the noise is white) at so
-many evaluations; then the variance of the samples over that of the data by spatial frequency, for
-each.
+and Adams' flow and, with --walks, `StochasticAdams` and `StochasticHeun` (of some waves if the
+noise is white) at so many evaluations; then the variance of the samples over that of the data by
+spatial frequency, for each.
 Choices, all of the total variance of white noise:
 
     white              as the recipe has it, if it is isotropic
     power GAMMA        C^GAMMA, C a Matérn kernel on the torus, fitted to their spectrum
     clocks SHARE       white noise, clocks by octave of cosines: odds of `even_clocks` to a power
+    one clock SHARE    these clocks' geometric mean for all bands: a schedule, no order of bands
 
 Runs are kept under --output, so that a second call goes on. Words that the script does not know
 go to the recipe.
@@ -25,6 +26,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import statistics
 import time
 import zlib
 from pathlib import Path
@@ -55,6 +57,7 @@ def walks_of(process: mb.LinearDiffusion) -> dict[str, tuple[Sampler, int]]:
         "flow, 19": (mb.ProbabilityFlow(), 10),
         "flow, 9": (mb.ProbabilityFlow(), 5),
         **{f"adams, {n}": (mb.ProbabilityFlow("adams"), n) for n in (20, 10)},
+        **{f"adams {n}, 20": (mb.StochasticAdams(n), 20) for n in (0.5, 1.0)},
         **{f"heun {n}, 19": (mb.StochasticHeun(n), 10) for n in (0.15, 0.3, 0.45, 0.6)},
         "heun 0.3 late, 19": (mb.StochasticHeun(Levels((0.0, 0.3), (0.5,))), 10),
     }
@@ -78,13 +81,16 @@ def chosen(recipe: Recipe, choice: str, x: Tensor) -> mb.LinearDiffusion:
     assert isinstance(process.covariance, Isotropic), "take a recipe with white noise"
     if choice == "white":
         return process
-    kind, number = choice.split()
+    kind, number = choice.rsplit(maxsplit=1)
     scale = float(process.covariance.marginal)
-    if kind == "clocks":
+    if kind in ("clocks", "one clock"):
         assert recipe.coupling is not None
         modes = Cosine()
-        clocks = even_clocks(process, recipe.coupling, modes, x)
-        return dataclasses.replace(process, modes=modes, clocks=clocks.between(float(number)))
+        clocks = even_clocks(process, recipe.coupling, modes, x).between(float(number))
+        if kind == "one clock":
+            common = statistics.geometric_mean(clocks.odds)
+            clocks = dataclasses.replace(clocks, odds=(common,) * len(clocks.odds))
+        return dataclasses.replace(process, modes=modes, clocks=clocks)
     base = fit(Torus(Matern(scale, 3.0, 0.5)), x).covariance
     assert isinstance(base, Torus)
     # The total variance of white noise, whatever the fit has found.

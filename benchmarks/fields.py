@@ -53,6 +53,7 @@ SAMPLERS = {
     "midpoint": mb.Midpoint(),
     "flow": mb.ProbabilityFlow(),
     "adams": mb.ProbabilityFlow("adams"),
+    "noisy adams": mb.StochasticAdams(),
 }
 EVALUATIONS = (20, 10, 6)  # of Heun's flow one less
 
@@ -152,7 +153,7 @@ def walks(
         law = exact.GaussianField(process, FIELD, coupling=FROM_NOISE)
         model = mb.Transport(process, law, shape=(1, arguments.side, arguments.side))
         for word, sampler in SAMPLERS.items():
-            if dynamics != "flow" or word != "midpoint":
+            if dynamics != "flow" or word not in ("midpoint", "noisy adams"):
                 yield f"{dynamics}, {noise}, {word}", model, sampler
 
 

@@ -4,15 +4,16 @@
 
 Trains a bridge mixture with each choice and seed, 2,500 steps of 128, all else as in the recipe
 `digits-bridge`, and prints the energy distance of as many samples as there are digits to these, in
-raw values, at 20, 10 and 6 evaluations of `Midpoint`, 19 of Heun's flow and 20 to 3 of
-Adams'; at the end the mean and range over seeds. Figures are kept under --output, so that a
-second call goes on.
+raw values, at 20, 10 and 6 evaluations of `Midpoint` and of `StochasticAdams`, 19 of Heun's flow
+and 20 to 3 of Adams'; at the end the mean and range over seeds. Figures are kept under --output,
+so that a second call goes on.
 
     python benchmarks/modes.py --levels --seeds 0 1 2
 
 Samples each model in 20 steps of Euler-Maruyama with noise of other levels: numbers, powers of the
 covariance of the data, and some of its eigenvectors, the strongest counted first; then in 10 steps
-of Heun's method, 19 evaluations, with a little noise, beside the flow and `Midpoint`.
+of Heun's method, 19 evaluations, with a little noise, and in 20 of Adams', beside Heun's flow and
+`Midpoint`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ WALKS = {
     "noise, 6": (mb.Midpoint(), 3),
     "flow, 19": (mb.ProbabilityFlow(), 10),
     **{f"adams, {n}": (mb.ProbabilityFlow("adams"), n) for n in (20, 10, 6, 4, 3)},
+    **{f"noisy adams, {n}": (mb.StochasticAdams(), n) for n in (20, 10, 6)},
 }
 EDGES = tuple(k / 32 for k in range(1, 24, 2))  # bands of a cosine transform of 8 x 8
 COUPLING = mb.Independent(mb.couplings.Gaussian(correlated=True))
@@ -73,6 +75,7 @@ def levels_of(x: Tensor) -> dict[str, tuple[mb.samplers.Sampler, int]]:
     return {
         **{f"level {name}": (mb.EulerMaruyama(level), 20) for name, level in numbers.items()},
         **{f"heun {name}": (mb.StochasticHeun(level), 10) for name, level in heun.items()},
+        **{f"adams {n:g}": (mb.StochasticAdams(n), 20) for n in (0.2, 0.5, 1.0)},
         "flow": (mb.ProbabilityFlow(), 10),
         "midpoint": (mb.Midpoint(), 10),
     }

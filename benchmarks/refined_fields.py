@@ -51,11 +51,15 @@ FROM_NOISE = mb.Independent(couplings.Gaussian(correlated=True))
 EVENT = (1, SIDE, SIDE)
 
 
+def of_log(g: Tensor) -> Tensor:
+    """The log-Gaussian field of a Gaussian one."""
+    return ((LOG * g - LOG**2 / 2).exp() - 1) / math.sqrt(math.expm1(LOG**2))
+
+
 def data(n: int, factor: int, generator: torch.Generator) -> Tensor:
     """Fields (n, 1, side, side)."""
     like = torch.zeros(n, 1, factor * SIDE, factor * SIDE)
-    g = FIELD.refined(factor, 2).sample(like, generator=generator)
-    return ((LOG * g - LOG**2 / 2).exp() - 1) / math.sqrt(math.expm1(LOG**2))
+    return of_log(FIELD.refined(factor, 2).sample(like, generator=generator))
 
 
 def octaves(factor: int) -> Fourier:
@@ -88,7 +92,8 @@ def model_of(noise: Covariance, seed: int, depth: int = 2, **options) -> mb.Tran
     """A model to be trained."""
     torch.manual_seed(seed)
     process, head = mb.LinearDiffusion(mb.Brownian(0.5), noise), mb.EndpointHead("residual")
-    seen = mb.transport.features(process, FROM_NOISE, masking=options.get("masking"))
+    told = {word: options.get(word) for word in ("base", "masking")}
+    seen = mb.transport.features(process, FROM_NOISE, **told)
     network = FourierOperator(EVENT, seen, head.outputs(process), 16, depth, waves=12)
     return mb.Transport(
         process,

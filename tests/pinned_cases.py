@@ -39,6 +39,7 @@ SAMPLERS: dict[str, tuple[samplers.Sampler, int]] = {
     "hand-over, planned": (mb.HandOver(then=mb.Bridge(), plans=((1.0,), (0.2,))), 3),
     "midpoint": (mb.Midpoint(), 3),
     "second order": (samplers.SecondOrderBridge(), 2),
+    "stochastic adams": (mb.StochasticAdams(), 3),
     "stochastic heun": (mb.StochasticHeun(), 3),
     "tau-leaping": (mb.TauLeaping(), 3),
     "trapezoidal": (mb.Trapezoidal(), 3),

@@ -30,6 +30,7 @@ SAMPLERS = {
     mb.HandOver: (lambda: mb.HandOver(0.3), 48, 48),
     mb.Midpoint: (lambda: mb.Midpoint(), 24, 24),
     mb.ProbabilityFlow: (lambda: mb.ProbabilityFlow(), 48, 48),
+    mb.StochasticAdams: (lambda: mb.StochasticAdams(), 48, 48),
     mb.StochasticHeun: (lambda: mb.StochasticHeun(), 48, 48),
     mb.Gillespie: (lambda: mb.Gillespie(), 1, 1),
     mb.TauLeaping: (lambda: mb.TauLeaping(), 80, 80),

@@ -33,6 +33,7 @@ GO = {
     mb.EulerMaruyama: ("reals", "linear"),
     mb.Midpoint: ("reals", "linear"),
     mb.ProbabilityFlow: ("linear",),
+    mb.StochasticAdams: ("linear",),
     mb.StochasticHeun: ("linear",),
     mb.Corrected: ("values", "counts", "linear"),
 }

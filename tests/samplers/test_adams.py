@@ -1,16 +1,18 @@
-"""The probability flow by exponential Adams steps: exact for guesses that are lines in time."""
+"""Exponential Adams steps at any level of noise: exact for guesses that are lines in time."""
 
 import pytest
 import torch
 from scipy import integrate
 
 import markovbridge as mb
+from affine_steps import Handed, affine
 from markovbridge import exact
 from markovbridge.covariances import Cosine, Dense, Modal
 from markovbridge.laws import Delta
 from markovbridge.processes import BandClocks, BandSDE
-from markovbridge.samplers.adams import flowed, path_of
-from markovbridge.samplers.diffusions import _drift
+from markovbridge.samplers import Levels
+from markovbridge.samplers.adams import bend, move, moved, path_of
+from markovbridge.samplers.scores import drift_of
 from markovbridge.testing import check_sampler
 from outside import Wiener
 
@@ -48,12 +50,12 @@ def lines(process, seed, coupling=START):
     return mb.Transport(process, law, shape=EVENT, coupling=coupling), value, slope
 
 
-def integrated(model, x, t, s):
-    """The flow by a solver of ordinary differential equations."""
+def integrated(model, x, t, s, level=0.0):
+    """The flow, or the mean at a level, by a solver of ordinary differential equations."""
 
     def velocity(u, state):
         state = torch.as_tensor(state).reshape(1, *EVENT)
-        return _drift(model, None, state, u, 0.0)[0].ravel().numpy()
+        return drift_of(model, None, state, u, level)[0].ravel().numpy()
 
     solved = integrate.solve_ivp(
         velocity, (t, s), x.ravel().numpy(), method="DOP853", rtol=1e-11, atol=1e-12
@@ -61,49 +63,140 @@ def integrated(model, x, t, s):
     return torch.as_tensor(solved.y[:, -1]).reshape(1, *EVENT)
 
 
+def carried(model, x, t, s, end, slope, level=0.0):
+    """A step with a slope that is known."""
+    by = move(model, t, s, level)
+    terms = (by.keep, x), (by.end, end), (bend(model, by, t, s, level), slope)
+    return moved(model, by, *terms)
+
+
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_guess_that_is_a_line_in_time_is_followed_exactly(name):
     model, value, slope = lines(PROCESSES[name], 0)
     x = torch.tensor([[0.4, -1.3, 0.2, 0.9]], dtype=torch.float64)
     for t, s in ((0.3, 0.5), (0.0, 0.97), (0.6, 0.601)):
-        found = flowed(model, path_of(model, t), x, t, s, value + t * slope, slope)
+        found = carried(model, x, t, s, value + t * slope, slope)
         torch.testing.assert_close(found, integrated(model, x, t, s), rtol=1e-8, atol=1e-8)
-    found = flowed(model, path_of(model, 0.8), x, 0.8, 1.0, value, slope)
+    found = carried(model, x, 0.8, 1.0, value, slope)
     torch.testing.assert_close(found, value + 0.2 * slope, rtol=0, atol=1e-12)
 
 
-def error(process, coupling, data, steps, until):
-    """How far the covariance of a walk, an affine map of the source, is from that of x_t."""
+LEVELS = (0.3, 1.0, 1.6)
+NOISY = {name: process for name, process in PROCESSES.items() if not process.noiseless}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", NOISY)
+def test_at_any_level_the_mean_is_followed_and_the_spread_kept_exactly(name, level, monkeypatch):
+    model, value, slope = lines(PROCESSES[name], 0)
+    x = torch.tensor([[0.4, -1.3, 0.2, 0.9]], dtype=torch.float64)
+    for t, s in ((0.3, 0.5), (0.0, 0.97), (0.6, 0.601)):
+        monkeypatch.setattr(torch, "randn", Handed())  # zeros
+        found = carried(model, x, t, s, value + t * slope, slope, level)
+        monkeypatch.undo()
+        torch.testing.assert_close(found, integrated(model, x, t, s, level), rtol=1e-8, atol=1e-8)
+        by, now, then = move(model, t, s, level), path_of(model, t), path_of(model, s)
+        torch.testing.assert_close(by.keep**2 * now.variance + by.variance, then.variance)
+    found = carried(model, x, 0.8, 1.0, value, slope, level)
+    torch.testing.assert_close(found, value + 0.2 * slope, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_noise_by_the_bridge_is_the_level_one_between_others(name):
+    model, *_ = lines(PROCESSES[name], 0)
+    by = move(model, 0.3, 0.8, 1.0)
+    below, above = (move(model, 0.3, 0.8, 1 + d) for d in (-1e-5, 1e-5))
+    for word in ("keep", "end", "variance"):
+        middle = (getattr(below, word) + getattr(above, word)) / 2
+        torch.testing.assert_close(getattr(by, word), middle, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("level", "order"), [(0.5, 1.7), (1.0, 1.4), (Levels((1.0, 0.4), (0.3,)), 1.6)], ids=str
+)
+@pytest.mark.parametrize("name", ["white", "dense", "sdes"])
+def test_steps_with_noise_are_of_second_order(name, level, order, monkeypatch):
+    sampler = mb.StochasticAdams(level)
+    coarse, fine = (
+        error(sampler, PROCESSES[name], START, MIXED, steps, 0.7, monkeypatch)
+        for steps in (12, 24)
+    )
+    assert fine < 1e-2
+    assert 2**order < coarse / fine < 2**3, (coarse, fine)
+
+
+def test_noise_of_the_process_needs_no_law_of_the_source():
+    """From a point, and from a state that is given: weights of the bridge."""
+    data = torch.tensor([[0.5, -1.0], [1.5, 0.25], [-0.7, 0.4]])
+    process, sampler = mb.LinearDiffusion(), mb.StochasticAdams()
+    law = exact.Empirical(process, data, coupling=mb.Dirac())
+    model = mb.Transport(process, law, shape=(2,), coupling=mb.Dirac())
+    noise = torch.Generator().manual_seed(0)
+    drawn = model.sample(4000, steps=64, sampler=sampler, generator=noise)
+    torch.testing.assert_close(drawn.mean(0), data.mean(0), rtol=0, atol=0.05)
+    torch.testing.assert_close(drawn.var(0), data.var(0, correction=0), rtol=0, atol=0.08)
+    held = model.restore(torch.zeros(3, 2), 0.4, steps=4, sampler=sampler)
+    assert bool(held.isfinite().all())
+    with pytest.raises(ValueError, match="no score where x_t is certain"):
+        model.sample(2, steps=4, sampler=mb.StochasticAdams(0.5))
+
+
+def test_levels_without_closed_form_are_refused():
+    colour = Modal(MODES, (0.5, 0.5, 0.5))
+    with pytest.raises(TypeError, match="take a number as level, or StochasticHeun"):
+        mb.StochasticAdams(colour)
+    model, *_ = lines(PROCESSES["white"], 0)
+    late = mb.StochasticAdams(Levels((1.0, colour), (0.5,)))
+    x = torch.zeros(1, *EVENT, dtype=torch.float64)
+    assert late.step(model, x, 0.2, 0.4).shape == x.shape
+    with pytest.raises(TypeError, match="has no steps in closed form"):
+        late.step(model, x, 0.6, 0.8)
+
+
+def error(sampler, process, coupling, data, steps, until, monkeypatch):
+    """How far mean and covariance of a walk, affine in its numbers, are from those of x_t."""
     mean = torch.tensor([1.0, -0.5, 0.0, 0.3], dtype=torch.float64)
     law = exact.Gaussian.coupled(process, coupling, mean, data)
     model = mb.Transport(process, law, shape=EVENT, coupling=coupling)
-    units = torch.cat([torch.zeros(1, *EVENT), torch.eye(4)]).double()
     grid = until * (1 - torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** 1.2)
     times = grid if until == 1 else torch.cat([grid, torch.ones(1)])
-    walking, _ = mb.ProbabilityFlow("adams").plan(model, times)
-    x = units
-    for t, s in zip(grid.tolist(), grid[1:].tolist(), strict=False):
-        x = walking.step(model, x, t, s)
-    matrix = (x[1:] - x[0]).T
-    before = law.marginal(units[:1], 0.0)
-    wanted = data if until == 1 else law.marginal(units[:1], until).matrices[0]
-    centre = x[0] + matrix @ before.mean[0]
-    asked = mean if until == 1 else law.marginal(units[:1], until).mean[0]
-    spread = (matrix @ before.matrices[0] @ matrix.T - wanted).abs().max()
+
+    def walked(x):
+        walking, _ = sampler.plan(model, times)
+        for t, s in zip(grid.tolist(), grid[1:].tolist(), strict=False):
+            x = walking.step(model, x, t, s)
+        return x
+
+    matrix, noise, shift = affine(walked, EVENT, monkeypatch)
+    at = torch.zeros(1, *EVENT, dtype=torch.float64)
+    before = law.marginal(at, 0.0)
+    wanted = data if until == 1 else law.marginal(at, until).matrices[0]
+    asked = mean if until == 1 else law.marginal(at, until).mean[0]
+    spread = (matrix @ before.matrices[0] @ matrix.T + noise - wanted).abs().max()
+    centre = shift + matrix @ before.mean[0]
     return max(float(spread), float((centre - asked).abs().max()))
+
+
+FLOW = mb.ProbabilityFlow("adams")
 
 
 @pytest.mark.parametrize("until", [0.7, 1.0])
 @pytest.mark.parametrize("name", PROCESSES)
-def test_steps_are_of_second_order(name, until):
-    errors = [error(PROCESSES[name], START, MIXED, steps, until) for steps in (40, 80, 160)]
+def test_steps_are_of_second_order(name, until, monkeypatch):
+    errors = [
+        error(FLOW, PROCESSES[name], START, MIXED, steps, until, monkeypatch)
+        for steps in (40, 80, 160)
+    ]
     assert errors[-1] < 4e-3
     assert 2**1.5 < errors[0] / errors[1] < 2**2.6, errors
     assert 2**1.7 < errors[1] / errors[2] < 2**2.6, errors
 
 
-def test_time_reversal_of_the_same_order():
-    errors = [error(PROCESSES["white"], mb.Noised(), MIXED, steps, 1.0) for steps in (20, 40, 80)]
+def test_time_reversal_of_the_same_order(monkeypatch):
+    errors = [
+        error(FLOW, PROCESSES["white"], mb.Noised(), MIXED, steps, 1.0, monkeypatch)
+        for steps in (20, 40, 80)
+    ]
     for coarse, fine in zip(errors, errors[1:], strict=False):
         assert 2**1.7 < coarse / fine < 2**2.6, errors
 

@@ -149,6 +149,7 @@ CASES = [
     (mb.EulerMaruyama, BROWNIAN, 64, 0.05),
     (mb.Midpoint, BROWNIAN, 24, 0.03),
     (mb.ProbabilityFlow, BROWNIAN, 48, 0.03),
+    (mb.StochasticAdams, BROWNIAN, 64, 0.03),
     (mb.StochasticHeun, BROWNIAN, 48, 0.03),
     (mb.Corrected, mb.UniformChain(3), 4, 0.0),
 ]

@@ -4,6 +4,7 @@ Beside the steps themselves stand what they ask of a model (`model`, `known_site
 stop (`grids`), the walk along them (`walks`) and how far it may go (`extrapolation`).
 """
 
+from markovbridge.samplers.adams import StochasticAdams
 from markovbridge.samplers.adaptive import Adaptive
 from markovbridge.samplers.base import Sampler
 from markovbridge.samplers.bridge import Bridge
@@ -40,6 +41,7 @@ __all__ = [
     "ProbabilityFlow",
     "Sampler",
     "SecondOrderBridge",
+    "StochasticAdams",
     "StochasticHeun",
     "TauLeaping",
     "Trapezoidal",

@@ -43,76 +43,11 @@ from torch import Tensor
 
 from markovbridge import doors
 from markovbridge.covariances import Covariance
-from markovbridge.processes.reals import Diffusion
-from markovbridge.samplers.adams import flowed, path_of
-from markovbridge.samplers.base import Sampler, instead
-from markovbridge.samplers.levels import Level, check_level, corrected, level_at, shaken
-from markovbridge.samplers.model import DataModel, Given, Model, given_of
-
-
-def _diffusion(model: Model, sampler: Sampler) -> Diffusion:
-    """The process, or an error if it is not one to be walked like this."""
-    if not isinstance(model.process, Diffusion):
-        raise TypeError(
-            f"{type(sampler).__name__} simulates a diffusion, not "
-            f"{type(model.process).__name__}: take {instead(model.process)}"
-        )
-    return model.process
-
-
-def _flowing(model: Model, sampler: EulerMaruyama | ProbabilityFlow | StochasticHeun) -> Diffusion:
-    """The process, or an error if a walk like this needs a score that there is not."""
-    process = _diffusion(model, sampler)
-    needs_score = not isinstance(sampler, EulerMaruyama) or sampler.level != 1
-    if needs_score and model.coupling.preserve:
-        raise ValueError(
-            "a transport that preserves its coupling walks from a known x_0, and no flow leads "
-            "out of a point: take Bridge(), or EulerMaruyama() with level 1"
-        )
-    held = given_of(model).held
-    if needs_score and held is not None and held[1] > 0:
-        raise ValueError(
-            f"{sampler} has the right law at each time of a walk from the source, but not given "
-            f"a state at t = {held[1]:.4g} from which it starts: restore with Midpoint(), "
-            "Bridge(), or EulerMaruyama() with level 1"
-        )
-    if needs_score and sampler.backward is not None and sampler.backward.coupling.preserve:
-        raise ValueError(
-            "the backward model preserves its coupling and would have to be told x_1, which is "
-            "not known on the way: train it with preserve=False"
-        )
-    return process
-
-
-def _check_backward(backward: DataModel | None) -> None:
-    if backward is not None and not callable(getattr(backward, "law", None)):
-        raise TypeError(
-            "backward must be a model that carries the data to the source, a Transport over "
-            f"process.reversed(), not {backward!r}"
-        )
-
-
-def _drift(
-    model: Model,
-    backward: DataModel | None,
-    x: Tensor,
-    t: float,
-    level: float | Covariance,
-) -> tuple[Tensor, Tensor]:
-    """Drift at a level of noise, and E[x_1 | x_t = x]."""
-    process = model.process
-    assert isinstance(process, Diffusion)
-    end = model.law(x, t).mean.to(x.dtype)
-    drift = process.drift(x, end, t)
-    if level == 1 or process.noiseless:  # of a flow all levels are one
-        return drift, end
-    if backward is None:
-        score = model.coupling.kernel(process, t).smoothed_score(x, end)
-    else:
-        given = Given(condition=given_of(model).condition)
-        start = backward.law(x, 1 - t, given).mean.to(x.dtype)
-        score = process.smoothed_score(x, start, end, t)
-    return drift - corrected(process, level, score, t), end
+from markovbridge.samplers.adams import walking
+from markovbridge.samplers.base import Sampler
+from markovbridge.samplers.levels import Level, check_level, level_at, shaken
+from markovbridge.samplers.model import DataModel, Model
+from markovbridge.samplers.scores import check_backward, diffusion_of, drift_of, flowing
 
 
 def _heun(
@@ -125,11 +60,11 @@ def _heun(
     noise: Tensor | float = 0.0,
 ) -> Tensor:
     """A step of Heun's method; onto the data, where the drift is singular, one of Euler's."""
-    drift, _ = _drift(model, backward, x, t, level)
+    drift, _ = drift_of(model, backward, x, t, level)
     moved = x + (s - t) * drift
     if s == 1:
         return moved
-    again, _ = _drift(model, backward, moved + noise, s, level)
+    again, _ = drift_of(model, backward, moved + noise, s, level)
     return x + (s - t) * 0.5 * (drift + again) + noise
 
 
@@ -156,7 +91,7 @@ class EulerMaruyama(Sampler):
 
     def __post_init__(self) -> None:
         check_level(self.level)
-        _check_backward(self.backward)
+        check_backward(self.backward)
         if self.last not in ("noise", "mean", "end"):
             raise ValueError(f"last must be noise, mean or end, not {self.last!r}")
 
@@ -169,11 +104,11 @@ class EulerMaruyama(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        process = _flowing(model, self)
+        process = flowing(model, self, self.level, self.backward)
         # Every level has the same law at each t, so that steps of several levels may be mixed.
         level = level_at(self.level, t)
         level = 1.0 if t == 0 and self.backward is not None else level
-        drift, end = _drift(model, self.backward, x, t, level)
+        drift, end = drift_of(model, self.backward, x, t, level)
         if s == 1 and self.last == "end":
             return end
         moved = x + (s - t) * drift
@@ -212,7 +147,7 @@ class ProbabilityFlow(Sampler):
     def __post_init__(self) -> None:
         if self.method not in ("euler", "heun", "adams"):
             raise ValueError(f"method must be euler, heun or adams, not {self.method!r}")
-        _check_backward(self.backward)
+        check_backward(self.backward)
         if self.method == "adams" and self.backward is not None:
             raise ValueError(
                 "with a backward model steps of Adams would be of first order, as guesses of the "
@@ -222,8 +157,8 @@ class ProbabilityFlow(Sampler):
     def plan(
         self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
     ) -> tuple[Sampler, Sequence[float]]:
-        walking = _Adams(self) if self.method == "adams" else self
-        return walking, model.grid(steps, start)
+        walk = walking(self) if self.method == "adams" else self
+        return walk, model.grid(steps, start)
 
     def step(
         self,
@@ -234,14 +169,14 @@ class ProbabilityFlow(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        _flowing(model, self)
+        flowing(model, self, backward=self.backward)
         if t == 0 and self.backward is not None:
             return EulerMaruyama().step(model, x, t, s, generator=generator)
         if self.method == "adams":
-            return _Adams(self).step(model, x, t, s)
+            return walking(self).step(model, x, t, s)
         if self.method == "heun":
             return _heun(model, self.backward, x, t, s)
-        drift, _ = _drift(model, self.backward, x, t, 0.0)
+        drift, _ = drift_of(model, self.backward, x, t, 0.0)
         return x + (s - t) * drift
 
     def evaluations(self, steps: int) -> int:
@@ -252,46 +187,6 @@ class ProbabilityFlow(Sampler):
         if self.method == "heun":
             return _heuns(steps, self.backward)
         return steps if self.backward is None else 2 * steps - 1
-
-
-@dataclass(eq=False)
-class _Adams(Sampler):
-    """One walk of `ProbabilityFlow("adams")`, which remembers the guess of its last step.
-
-    Attributes:
-        flow: The sampler.
-        past: Where the last step began and ended, and E[x_1 | x_t] where it began.
-    """
-
-    flow: ProbabilityFlow
-    past: tuple[float, float, Tensor] | None = None
-
-    def plan(
-        self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
-    ) -> tuple[Sampler, Sequence[float]]:
-        """Another walk."""
-        return self.flow.plan(model, steps, start, walked)
-
-    def step(
-        self,
-        model: Model,
-        x: Tensor,
-        t: float,
-        s: float,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        _flowing(model, self.flow)
-        now = path_of(model, t)
-        now.check_spread()  # or an error before the network is asked
-        end, slope, past = model.law(x, t).mean.to(x.dtype), None, self.past
-        if past is not None and past[0] < past[1] == t:
-            slope = (end - past[2]) / max(t - past[0], s - t)
-        self.past = t, s, end
-        return flowed(model, now, x, t, s, end, slope)
-
-    def evaluations(self, steps: int) -> int:
-        return self.flow.evaluations(steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,7 +208,7 @@ class StochasticHeun(Sampler):
 
     def __post_init__(self) -> None:
         check_level(self.level)
-        _check_backward(self.backward)
+        check_backward(self.backward)
 
     def step(
         self,
@@ -324,7 +219,7 @@ class StochasticHeun(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        process = _flowing(model, self)
+        process = flowing(model, self, backward=self.backward)
         if t == 0 and self.backward is not None:
             return EulerMaruyama().step(model, x, t, s, generator=generator)
         if s == 1:
@@ -366,7 +261,7 @@ class Midpoint(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        process = _diffusion(model, self)
+        process = diffusion_of(model, self)
         middle = process.halfway(t, s)
         first = model.law(x, t).mean.to(x.dtype)
         x_m = process.bridge(x, first, t, middle, 1.0).sample(generator=generator)
