@@ -1,6 +1,6 @@
 r"""Conditional simulation of a Gaussian field on 256 x 256 given 200 of its sites: which noise?
 
-    python benchmarks/fields.py  # an exact guess: a minute of one processor
+    python benchmarks/fields.py  # an exact guess: 70 s of one processor
     python benchmarks/fields.py --side 64 --known 25 --sites 8 --draws 0 \
         --dynamics brownian flow vp vp8 --noises white own "power 0.5" "power -0.25"
 

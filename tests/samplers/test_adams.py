@@ -10,7 +10,7 @@ from markovbridge import exact
 from markovbridge.covariances import Cosine, Dense, Modal
 from markovbridge.laws import Delta
 from markovbridge.processes import BandClocks, BandSDE
-from markovbridge.samplers import Levels
+from markovbridge.samplers import Level, Levels
 from markovbridge.samplers.adams import bend, move, moved, path_of
 from markovbridge.samplers.scores import drift_of
 from markovbridge.testing import check_sampler
@@ -125,6 +125,32 @@ def test_steps_with_noise_are_of_second_order(name, level, order, monkeypatch):
     assert 2**order < coarse / fine < 2**3, (coarse, fine)
 
 
+@pytest.mark.parametrize("name", ["white", "clocks", "sdes"])
+def test_onto_the_data_they_are_of_first_order_and_more(name, monkeypatch):
+    coarse, fine = (
+        error(mb.StochasticAdams(), PROCESSES[name], START, MIXED, steps, 1.0, monkeypatch)
+        for steps in (12, 24)
+    )
+    assert fine < 0.15
+    assert 1.8 < coarse / fine < 2**2.6, (coarse, fine)
+
+
+def test_a_band_with_nearly_no_noise_has_no_less_than_none():
+    process = mb.LinearDiffusion(
+        BandSDE((mb.Brownian(1e-8), mb.Brownian(1.0), mb.Brownian(1.0))), modes=MODES
+    )
+    model, *_ = lines(process, 0)
+    for t, s in ((0.0, 0.3), (0.45, 0.5), (0.9, 0.95), (0.95, 1.0)):
+        by = move(model, t, s, 0.5)
+        assert bool((by.variance >= 0).all()) and bool(by.keep.isfinite().all())
+    law = exact.Gaussian.coupled(process, START, torch.zeros(EVENT).double(), MIXED)
+    drawn = mb.Transport(process, law, shape=EVENT).sample(
+        2, steps=20, sampler=mb.StochasticAdams(0.5)
+    )
+    assert bool(drawn.isfinite().all())
+    assert bool((move(model, 0.5, 1.0, 1e-170).variance == 0).all())
+
+
 def test_noise_of_the_process_needs_no_law_of_the_source():
     """From a point, and from a state that is given: weights of the bridge."""
     data = torch.tensor([[0.5, -1.0], [1.5, 0.25], [-0.7, 0.4]])
@@ -135,22 +161,43 @@ def test_noise_of_the_process_needs_no_law_of_the_source():
     drawn = model.sample(4000, steps=64, sampler=sampler, generator=noise)
     torch.testing.assert_close(drawn.mean(0), data.mean(0), rtol=0, atol=0.05)
     torch.testing.assert_close(drawn.var(0), data.var(0, correction=0), rtol=0, atol=0.08)
-    held = model.restore(torch.zeros(3, 2), 0.4, steps=4, sampler=sampler)
-    assert bool(held.isfinite().all())
+    x = torch.tensor([[0.1, -0.3]])
+    held = model.restore(x.expand(4000, 2), 0.4, steps=64, sampler=sampler, generator=noise)
+    wanted = law(x, 0.4)
+    torch.testing.assert_close(held.mean(0), wanted.mean[0], rtol=0, atol=0.05)
+    torch.testing.assert_close(held.var(0), wanted.variance[0], rtol=0, atol=0.08)
     with pytest.raises(ValueError, match="no score where x_t is certain"):
         model.sample(2, steps=4, sampler=mb.StochasticAdams(0.5))
 
 
-def test_levels_without_closed_form_are_refused():
+def test_what_has_no_closed_form_is_refused_before_the_network_is_asked():
     colour = Modal(MODES, (0.5, 0.5, 0.5))
-    with pytest.raises(TypeError, match="take a number as level, or StochasticHeun"):
-        mb.StochasticAdams(colour)
-    model, *_ = lines(PROCESSES["white"], 0)
-    late = mb.StochasticAdams(Levels((1.0, colour), (0.5,)))
-    x = torch.zeros(1, *EVENT, dtype=torch.float64)
-    assert late.step(model, x, 0.2, 0.4).shape == x.shape
-    with pytest.raises(TypeError, match="has no steps in closed form"):
-        late.step(model, x, 0.6, 0.8)
+    for level in (colour, Levels((1.0, colour), (0.5,))):
+        with pytest.raises(TypeError, match="take a number as level, or StochasticHeun"):
+            mb.StochasticAdams(level)
+
+    class Own(Level):
+        def __init__(self, late):
+            self.late = late
+
+        def at(self, t):
+            return 1.0 if t < 0.5 else self.late
+
+    def asked(x, t, condition):
+        raise AssertionError
+
+    white = mb.LinearDiffusion()
+    for process, coupling, level, error, match in (
+        (white, START, Own(colour), TypeError, "has no steps in closed form"),
+        (white, START, Own(-0.5), ValueError, "level must be positive"),
+        (white, START, Own(True), TypeError, "level must be a number"),
+        (white, mb.Paired(), Levels((1.0, 0.5), (0.5,)), ValueError, "need none at level 1"),
+        (Wiener(), START, 1.0, ValueError, "a step of Adams needs a LinearDiffusion, not Wiener"),
+    ):
+        model = mb.Transport(process, asked, shape=EVENT, coupling=coupling)
+        x0 = torch.zeros(2, *EVENT)
+        with pytest.raises(error, match=match):
+            model.translate(x0, steps=4, sampler=mb.StochasticAdams(level))
 
 
 def error(sampler, process, coupling, data, steps, until, monkeypatch):

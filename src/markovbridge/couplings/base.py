@@ -226,12 +226,12 @@ def check_event(value: Tensor, like: Tensor, name: str) -> Tensor:
     return value
 
 
-def linear(process: Process) -> LinearDiffusion:
-    """The process, or an error if it is not a linear diffusion."""
+def linear(process: Process, what: str = "a Gaussian law of x_t") -> LinearDiffusion:
+    """The process, or an error, with what it is needed for, if it is not a linear diffusion."""
     if not isinstance(process, LinearDiffusion):
         raise ValueError(
-            f"a Gaussian law of x_t needs a LinearDiffusion, not {type(process).__name__}: of "
-            "others take Midpoint(), Bridge() or EulerMaruyama() with level 1"
+            f"{what} needs a LinearDiffusion, not {type(process).__name__}: of others take "
+            "Midpoint(), Bridge() or EulerMaruyama() with level 1"
         )
     return process
 
@@ -247,8 +247,8 @@ def unknown(coupling: Coupling) -> ValueError:
     """The error of a coupling whose law of x_t given x_1 is not known, or not worked out."""
     return ValueError(
         f"the law of x_t given x_1 is not known under this {type(coupling).__name__}: for a "
-        "score, give the sampler a backward model, and let heads predict the residual, the end or "
-        "the drift"
+        "score, give the sampler a backward model, or take StochasticAdams() or EulerMaruyama(), "
+        "which need none at level 1; let heads predict the residual, the end or the drift"
     )
 
 

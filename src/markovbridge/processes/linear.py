@@ -281,7 +281,8 @@ class GivenEnd:
         if not bool((self.variance > 0).all()):
             raise ValueError(
                 "the density of x_t has no score where x_t is certain, as at a Dirac source: take "
-                "Midpoint(), Bridge() or EulerMaruyama() with level 1, or a source with spread"
+                "Midpoint(), Bridge(), StochasticAdams() or EulerMaruyama() with level 1, or a "
+                "source with spread"
             )
 
     def smoothed_score(self, x: Tensor, end: Tensor) -> Tensor:

@@ -24,31 +24,33 @@ without noise, the exponential Adams–Bashforth steps of Zhang & Chen (DEIS,
 https://arxiv.org/abs/2204.13902, tAB1), of second order at one evaluation each, stated for the end
 in place of the noise. With noise the guess changes by chance, at λ = 1 by chance alone, being a
 martingale. What it gained in the step before then stands in for what it gains in this one, so that
-the gains of all steps add up to those of the process but for the first and the last (as in
-SDE-DPM-Solver++(2M) of Lu et al., https://arxiv.org/abs/2211.01095). Where a step is longer than
-the one before its slope counts less, in proportion, so that no guess goes on for longer than it
-was seen to.
+the gains of even steps add up to those of the process but for the first and the last (as in
+SDE-DPM-Solver++(2M) of Lu et al., https://arxiv.org/abs/2211.01095): of second order up to any
+time before the data, and of first on a clock that does not slow towards them, where the last few
+steps weigh most. Where a step is longer than the one before its slope counts less, in proportion,
+so that no guess goes on for longer than it was seen to.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from markovbridge import doors
-from markovbridge.couplings.base import linear
+from markovbridge.couplings.base import bridged, linear
 from markovbridge.covariances import Covariance
 from markovbridge.laws.numbers import rule
 from markovbridge.processes.linear import GivenEnd
 from markovbridge.processes.schedules import Time
 from markovbridge.samplers.base import Sampler
-from markovbridge.samplers.levels import Level, check_level, level_at
+from markovbridge.samplers.levels import Level, Levels, check_level, check_number, level_at
 from markovbridge.samplers.model import DataModel, Model
-from markovbridge.samplers.scores import flowing
+from markovbridge.samplers.scores import diffusion_of, flowing
 
 NODES = 16  # of the quadrature of a step
 
@@ -62,12 +64,10 @@ def path_of(model: Model, t: Time) -> GivenEnd:
     process = linear(model.process)
     if not process.noiseless:
         return model.coupling.kernel(process, t)
-    start, gain, variance = process.weights(0.0, t, 1.0)
+    start, gain, _ = process.weights(0.0, t, 1.0)
     none = torch.zeros_like(start)
     path = GivenEnd(none.new_zeros(()), none, gain, start**2, none, none, basis=process.basis)
-    if not process.affine:
-        return path
-    return replace(path, shift=process.bridge_shift(0.0, t, 1.0), offset=process.offset)
+    return bridged(process, path, t)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def move(model: Model, t: Time, s: float, level: float) -> Move:
         ValueError: If the process or the coupling does not state them, or x_t is certain, of
             which a level other than 1 has no score.
     """
-    process = linear(model.process)
+    process = linear(model.process, "a step of Adams")
     if level == 1 and not process.noiseless:
         keep, end, variance = process.weights(t, s, 1.0)
         shift = process.bridge_shift(t, s, 1.0) if process.affine else None
@@ -107,10 +107,9 @@ def move(model: Model, t: Time, s: float, level: float) -> Move:
     now.check_spread()
     keep, variance = (then.variance / now.variance).sqrt(), torch.zeros_like(then.variance)
     if level > 0 and not process.noiseless:
-        bridged = process.weights(t, s, 1.0)[0]
-        lost = (
-            level**2 * (bridged / torch.where(keep > 0, keep, 1.0)).log()
-        )  # of z, -∞ at the data
+        # Of z, in logarithm; nothing is left at the data, and rounding alone gains any.
+        kept = process.weights(t, s, 1.0)[0] / torch.where(keep > 0, keep, 1.0)
+        lost = torch.where(keep > 0, level**2 * kept.log().clamp_max(0), 0.0)
         keep, variance = keep * lost.exp(), -then.variance * torch.expm1(2 * lost)
     shift = None if now.shift is None or then.shift is None else then.shift - keep * now.shift
     end, start = then.gain - keep * now.gain, then.start - keep * now.start
@@ -154,7 +153,8 @@ def _number(level: float | Covariance) -> float:
             f"noise of a covariance, {level!r}, has no steps in closed form: take a number as "
             "level, or StochasticHeun"
         )
-    return level
+    check_number(level, least=0.0)
+    return float(level)
 
 
 @dataclass(eq=False)
@@ -211,10 +211,11 @@ class StochasticAdams(Sampler):
     """Steps of the generative process at one evaluation each, or of one with less or more noise.
 
     The linear part of the process and its noise are exact, by mode, and the guess goes on as in
-    the step before (`samplers.adams`), of `LinearDiffusion` without a backward model. The step
-    onto the data is one of the guess alone. The first step of a walk, steps that are taken again,
-    as `impute` does with `rounds`, and a `step` that is called by itself are of first order. What
-    noise brings is measured in docs/measured/bridges.md.
+    the step before (`samplers.adams`), of `LinearDiffusion` without a backward model: of second
+    order before the data, and onto them at least of first. The step onto the data is one of the
+    guess alone. The first step of a walk, steps that are taken again, as `impute` does with
+    `rounds`, and a `step` that is called by itself do not know the step before. What it brings
+    samples of trained networks is measured in docs/measured/bridges.md.
 
     Attributes:
         level: How much noise to use: λ, a share of that of the reference, of which 1, the
@@ -225,13 +226,19 @@ class StochasticAdams(Sampler):
 
     def __post_init__(self) -> None:
         check_level(self.level)
-        if not isinstance(self.level, Level):
-            _number(self.level)
+        known = self.level.levels if isinstance(self.level, Levels) else (self.level,)
+        for level in known:
+            if not isinstance(level, Level):
+                _number(level)
 
     def plan(
         self, model: DataModel, steps: int | Tensor, start: float = 0.0, walked: int = 0
     ) -> tuple[Sampler, Sequence[float]]:
-        return walking(self, self.level), model.grid(steps, start)
+        diffusion_of(model, self)
+        grid = model.grid(steps, start)
+        for t, s in pairwise(map(float, grid)):
+            move(model, t, s, _number(level_at(self.level, t)))  # or an error before the walk
+        return walking(self, self.level), grid
 
     def step(
         self,

@@ -34,7 +34,7 @@ def flowing(
     if needs_score and model.coupling.preserve:
         raise ValueError(
             "a transport that preserves its coupling walks from a known x_0, and no flow leads "
-            "out of a point: take Bridge(), or EulerMaruyama() with level 1"
+            "out of a point: take Midpoint(), Bridge(), or EulerMaruyama() with level 1"
         )
     held = given_of(model).held
     if needs_score and held is not None and held[1] > 0:
