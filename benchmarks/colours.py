@@ -57,7 +57,7 @@ def walks_of(process: mb.LinearDiffusion) -> dict[str, tuple[Sampler, int]]:
         "flow, 19": (mb.ProbabilityFlow(), 10),
         "flow, 9": (mb.ProbabilityFlow(), 5),
         **{f"adams, {n}": (mb.ProbabilityFlow("adams"), n) for n in (20, 10)},
-        **{f"adams {n}, 20": (mb.StochasticAdams(n), 20) for n in (0.5, 1.0)},
+        **{f"adams {n}, 20": (mb.StochasticAdams(n), 20) for n in (0.2, 0.5, 1.0)},
         **{f"heun {n}, 19": (mb.StochasticHeun(n), 10) for n in (0.15, 0.3, 0.45, 0.6)},
         "heun 0.3 late, 19": (mb.StochasticHeun(Levels((0.0, 0.3), (0.5,))), 10),
     }
