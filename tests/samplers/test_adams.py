@@ -287,7 +287,7 @@ def test_a_step_of_no_length_is_no_step_before():
     model, *_ = lines(PROCESSES["white"], 0)
     walking, _ = mb.ProbabilityFlow("adams").plan(model, 5)
     x = torch.ones(1, *EVENT, dtype=torch.float64)
-    y = walking.step(model, x, 0.4, 0.4)
+    y = walking.step(model, walking.step(model, x, 0.4, 0.4), 0.4, 0.4)
     torch.testing.assert_close(y, x)
     again = walking.step(model, y, 0.4, 0.6)
     torch.testing.assert_close(again, mb.ProbabilityFlow("adams").step(model, x, 0.4, 0.6))
