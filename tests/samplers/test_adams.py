@@ -135,6 +135,14 @@ def test_onto_the_data_they_are_of_first_order_and_more(name, monkeypatch):
     assert 1.8 < coarse / fine < 2**2.6, (coarse, fine)
 
 
+def test_onto_the_data_the_last_gain_counts_twice(monkeypatch):
+    """So that even steps of h leave 2 σ² h too much variance of Brownian motion."""
+    process, data = mb.LinearDiffusion(mb.Brownian(0.8)), 2.25 * torch.eye(4).double()
+    sampler = mb.StochasticAdams()
+    excess = error(sampler, process, START, data, 64, 1.0, monkeypatch, power=1.0)
+    assert 64 * excess == pytest.approx(2 * 0.8**2, rel=0.15)
+
+
 def test_a_band_with_nearly_no_noise_has_no_less_than_none():
     process = mb.LinearDiffusion(
         BandSDE((mb.Brownian(1e-8), mb.Brownian(1.0), mb.Brownian(1.0))), modes=MODES
@@ -168,6 +176,14 @@ def test_noise_of_the_process_needs_no_law_of_the_source():
     torch.testing.assert_close(held.var(0), wanted.variance[0], rtol=0, atol=0.08)
     with pytest.raises(ValueError, match="no score where x_t is certain"):
         model.sample(2, steps=4, sampler=mb.StochasticAdams(0.5))
+    # A walk that leaves the source by another's step, or with all of the noise, needs none.
+    for late in (mb.HandOver(0.3, mb.StochasticAdams(0.5)), mb.StochasticAdams(LATE)):
+        assert bool(model.sample(2, steps=6, sampler=late).isfinite().all())
+    early = mb.StochasticAdams(Levels((0.5, 1.0), (0.3,)))  # of level 1 from t = .4 on
+    assert model.restore(x, 0.4, steps=2, sampler=early).shape == x.shape
+    for late in (mb.StochasticAdams(0.5), mb.StochasticAdams(LATE)):
+        with pytest.raises(ValueError, match="not given a state at t = 0.2"):
+            model.restore(x, 0.2, steps=8, sampler=late)
 
 
 def test_what_has_no_closed_form_is_refused_before_the_network_is_asked():
@@ -200,12 +216,12 @@ def test_what_has_no_closed_form_is_refused_before_the_network_is_asked():
             model.translate(x0, steps=4, sampler=mb.StochasticAdams(level))
 
 
-def error(sampler, process, coupling, data, steps, until, monkeypatch):
+def error(sampler, process, coupling, data, steps, until, monkeypatch, power=1.2):
     """How far mean and covariance of a walk, affine in its numbers, are from those of x_t."""
     mean = torch.tensor([1.0, -0.5, 0.0, 0.3], dtype=torch.float64)
     law = exact.Gaussian.coupled(process, coupling, mean, data)
     model = mb.Transport(process, law, shape=EVENT, coupling=coupling)
-    grid = until * (1 - torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** 1.2)
+    grid = until * (1 - torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** power)
     times = grid if until == 1 else torch.cat([grid, torch.ones(1)])
 
     def walked(x):
@@ -225,6 +241,7 @@ def error(sampler, process, coupling, data, steps, until, monkeypatch):
 
 
 FLOW = mb.ProbabilityFlow("adams")
+LATE = Levels((1.0, 0.5), (0.3,))
 
 
 @pytest.mark.parametrize("until", [0.7, 1.0])

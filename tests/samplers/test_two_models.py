@@ -16,11 +16,13 @@ from markovbridge import (
     LinearDiffusion,
     OrnsteinUhlenbeck,
     ProbabilityFlow,
+    StochasticAdams,
     StochasticHeun,
     Transport,
     exact,
 )
 from markovbridge.covariances import Isotropic
+from markovbridge.samplers import Levels
 from walked import LEVEL, gaussian, model, terminal, uniform
 
 
@@ -135,6 +137,11 @@ def test_scores_of_preserved_couplings_are_refused():
                 kept.translate(x, steps=2, sampler=sampler)
         with pytest.raises(ValueError, match="preserve=False"):
             model(process, law).translate(x, steps=2, sampler=make(backward=kept))
+    for level in (0.5, Levels((1.0, 0.5), (0.3,))):
+        with pytest.raises(ValueError, match="out of a point"):
+            kept.translate(x, steps=6, sampler=StochasticAdams(level))
+    known = kept.translate(x, steps=6, sampler=StochasticAdams(Levels((1.0, 1.0), (0.3,))))
+    assert known.shape == x.shape
     with pytest.raises(ValueError, match="exact law"):
         model(process, law, Independent(preserve=True))
 

@@ -247,8 +247,9 @@ def unknown(coupling: Coupling) -> ValueError:
     """The error of a coupling whose law of x_t given x_1 is not known, or not worked out."""
     return ValueError(
         f"the law of x_t given x_1 is not known under this {type(coupling).__name__}: for a "
-        "score, give the sampler a backward model, or take StochasticAdams() or EulerMaruyama(), "
-        "which need none at level 1; let heads predict the residual, the end or the drift"
+        "score, give EulerMaruyama, StochasticHeun or ProbabilityFlow() a backward model, or take "
+        "StochasticAdams() or EulerMaruyama(), which need none at level 1; let heads predict the "
+        "residual, the end or the drift"
     )
 
 

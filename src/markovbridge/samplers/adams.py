@@ -26,9 +26,10 @@ in place of the noise. With noise the guess changes by chance, at λ = 1 by chan
 martingale. What it gained in the step before then stands in for what it gains in this one, so that
 the gains of even steps add up to those of the process but for the first and the last (as in
 SDE-DPM-Solver++(2M) of Lu et al., https://arxiv.org/abs/2211.01095): of second order up to any
-time before the data, and of first on a clock that does not slow towards them, where the last few
-steps weigh most. Where a step is longer than the one before its slope counts less, in proportion,
-so that no guess goes on for longer than it was seen to.
+time before the data, on grids that change smoothly. Onto the data the last gain counts twice, and
+the variance has three times that of one gain where one is missing: of first order on a clock that
+does not slow towards them, and too wide. Where a step is longer than the one before its slope
+counts less, in proportion, so that no guess goes on for longer than it was seen to.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def path_of(model: Model, t: Time) -> GivenEnd:
 
 
 @dataclass(frozen=True, eq=False)
-class Move:
+class _Move:
     """The weights of a step, float64, of the shape of its beginnings, or (rows, bands).
 
     Attributes:
@@ -91,7 +92,7 @@ class Move:
     mean: Tensor
 
 
-def move(model: Model, t: Time, s: float, level: float) -> Move:
+def move(model: Model, t: Time, s: float, level: float) -> _Move:
     """The weights of a step from t to s at a level of noise.
 
     Raises:
@@ -102,7 +103,7 @@ def move(model: Model, t: Time, s: float, level: float) -> Move:
     if level == 1 and not process.noiseless:
         keep, end, variance = process.weights(t, s, 1.0)
         shift = process.bridge_shift(t, s, 1.0) if process.affine else None
-        return Move(keep, end, torch.zeros_like(keep), variance, shift, keep.new_zeros(()))
+        return _Move(keep, end, torch.zeros_like(keep), variance, shift, keep.new_zeros(()))
     now, then = path_of(model, t), path_of(model, s)
     now.check_spread()
     keep, variance = (then.variance / now.variance).sqrt(), torch.zeros_like(then.variance)
@@ -113,10 +114,10 @@ def move(model: Model, t: Time, s: float, level: float) -> Move:
         keep, variance = keep * lost.exp(), -then.variance * torch.expm1(2 * lost)
     shift = None if now.shift is None or then.shift is None else then.shift - keep * now.shift
     end, start = then.gain - keep * now.gain, then.start - keep * now.start
-    return Move(keep, end, start, variance, shift, now.mean)
+    return _Move(keep, end, start, variance, shift, now.mean)
 
 
-def bend(model: Model, by: Move, t: float, s: float, level: float) -> Tensor:
+def bend(model: Model, by: _Move, t: float, s: float, level: float) -> Tensor:
     """The weight of the slope of the guess in a step, ∫ η(u, s) du."""
     if s == 1:
         return torch.full_like(by.end, 1 - t)
@@ -131,7 +132,7 @@ def bend(model: Model, by: Move, t: float, s: float, level: float) -> Tensor:
 
 def moved(
     model: Model,
-    by: Move,
+    by: _Move,
     *terms: tuple[Tensor, Tensor],
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -186,8 +187,8 @@ class _Walk(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        flowing(model, self.made, self.level)
         level = _number(level_at(self.level, t))
+        flowing(model, self.made, level)
         by = move(model, t, s, level)  # or an error before the network is asked
         end, past = model.law(x, t).mean.to(x.dtype), self.past
         terms = [(by.keep, x), (by.end, end)]
@@ -212,10 +213,11 @@ class StochasticAdams(Sampler):
 
     The linear part of the process and its noise are exact, by mode, and the guess goes on as in
     the step before (`samplers.adams`), of `LinearDiffusion` without a backward model: of second
-    order before the data, and onto them at least of first. The step onto the data is one of the
-    guess alone. The first step of a walk, steps that are taken again, as `impute` does with
-    `rounds`, and a `step` that is called by itself do not know the step before. What it brings
-    samples of trained networks is measured in docs/measured/bridges.md.
+    order before the data, and onto them at least of first, with more variance than they have. The
+    step onto the data is one of the guess alone. The first step of a walk, steps that are taken
+    again, as `impute` does with `rounds`, and a `step` that is called by itself do not know the
+    step before. What it brings samples of trained networks is measured in
+    docs/measured/bridges.md.
 
     Attributes:
         level: How much noise to use: λ, a share of that of the reference, of which 1, the
@@ -237,7 +239,10 @@ class StochasticAdams(Sampler):
         diffusion_of(model, self)
         grid = model.grid(steps, start)
         for t, s in pairwise(map(float, grid)):
-            move(model, t, s, _number(level_at(self.level, t)))  # or an error before the walk
+            level = _number(level_at(self.level, t))
+            if t > 0:  # or an error before the walk; of the source another may take the step
+                flowing(model, self, level)
+                move(model, t, s, level)
         return walking(self, self.level), grid
 
     def step(
@@ -258,6 +263,6 @@ class StochasticAdams(Sampler):
 
 doors.guard(
     __name__,
-    inside=("Move", "bend", "move", "moved", "path_of", "walking"),
+    inside=("bend", "move", "moved", "path_of", "walking"),
     own=("level",),
 )

@@ -34,14 +34,15 @@ def flowing(
     if needs_score and model.coupling.preserve:
         raise ValueError(
             "a transport that preserves its coupling walks from a known x_0, and no flow leads "
-            "out of a point: take Midpoint(), Bridge(), or EulerMaruyama() with level 1"
+            "out of a point: take Midpoint(), Bridge(), StochasticAdams() or EulerMaruyama() with "
+            "level 1"
         )
     held = given_of(model).held
     if needs_score and held is not None and held[1] > 0:
         raise ValueError(
             f"{sampler} has the right law at each time of a walk from the source, but not given "
             f"a state at t = {held[1]:.4g} from which it starts: restore with Midpoint(), "
-            "Bridge(), or EulerMaruyama() with level 1"
+            "Bridge(), StochasticAdams() or EulerMaruyama() with level 1"
         )
     if needs_score and backward is not None and backward.coupling.preserve:
         raise ValueError(
