@@ -18,9 +18,9 @@ Printed are mean and range over seeds of networks, at 20 evaluations of `Midpoin
 `StochasticAdams` and 19 of Heun's flow, each averaged over the same fields: root mean squares over
 unknown sites of the error of the mean, in deviations of kriging, and of the relative error of the
 deviation, both by draws; what as many exact draws have by chance; and of the Gaussian field
-"guess", how far E[x_1 | x_t, known sites] of the network is from the exact one at x_t of the process, root mean
-square in deviations of the field. "law alone" are there walks with the exact guess. Models and
-figures are kept under --output, so that a second call goes on.
+"guess", how far E[x_1 | x_t, known sites] of the network is from the exact one at x_t of the
+process, root mean square in deviations of the field. "law alone" are there walks with the exact
+guess. Models and figures are kept under --output, so that a second call goes on.
 """
 
 from __future__ import annotations
